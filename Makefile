@@ -1,0 +1,33 @@
+# The two commands of the README are `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+.PHONY: demo test check bench clean
+
+$(VENV)/.run: pyproject.toml
+	$(PYTHON) -m venv $(VENV) || { echo 'posthouse: python3 -m venv failed; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run tests/setup/debian-packages
+	tests/setup/debian-packages
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,ldap]'
+	touch $@
+
+demo: $(VENV)/.run
+	$(BIN)/posthouse demo
+
+test: $(VENV)/.test
+	$(BIN)/pytest -n 4 --dist worksteal
+
+check: $(VENV)/.test
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test
+	$(BIN)/python bench/run.py $(BENCH)
+
+clean:
+	rm -rf $(VENV)
