@@ -1,0 +1,44 @@
+"""What every directory can do: the seam between those who ask and LDAP, LDIF or a test's own."""
+
+from typing import Protocol
+
+from posthouse.relay.directory.question import Answer, Question
+
+
+class ConfigurationFault(Exception):
+    """The directory cannot be opened as configured: a file is missing or malformed, an option makes no sense.
+
+    Args:
+        file: the file to look at, "" when unknown.
+        line: its line, 0 when the whole file is meant.
+        reason: what is wrong.
+    """
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        super().__init__(f"{file}:{line}: {reason}")
+        self.file = file
+        self.line = line
+        self.reason = reason
+
+
+class Directory(Protocol):
+    """Answers questions about domains and addresses."""
+
+    def cached(self, question: Question) -> Answer | None:
+        """The answer if it is at hand: no I/O, about a microsecond. None: ask `answer`."""
+
+    async def answer(self, question: Question) -> Answer:
+        """The answer, in bounded time. Never raises for what the directory does: that is Unknown."""
+
+    async def start(self) -> None:
+        """Get ready to answer. A server that is down is not an error, a missing or bad LDIF file is.
+
+        Raises:
+            ConfigurationFault: the directory cannot work as configured.
+        """
+
+    async def close(self) -> None:
+        """Give up connections and threads. Questions under way get Unknown."""
+
+    def health(self) -> str:
+        """One line for an operator, `ok` first when all is well."""
