@@ -1,0 +1,72 @@
+"""Reads the JSON transaction log back: the time line of one message (logging.md 5).
+
+A torn last line (a writer was killed) is passed over. Rotated files `transactions.jsonl.1`, `.2`... are read oldest first.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from posthouse.trace.record import Record
+from posthouse.trace.writer import JSON_LOG
+
+_decoder = msgspec.json.Decoder(Record)
+
+
+def read_records(folder: Path) -> Iterator[Record]:
+    """Every record of the folder's logs, oldest file first."""
+    rotated = sorted(folder.glob(JSON_LOG + ".*"), key=_age, reverse=True)
+    for path in [*rotated, folder / JSON_LOG]:
+        try:
+            with path.open("rb") as lines:
+                for line in lines:
+                    try:
+                        yield _decoder.decode(line)
+                    except (msgspec.DecodeError, UnicodeDecodeError):
+                        continue
+        except FileNotFoundError:
+            continue
+
+
+def _age(path: Path) -> int:
+    suffix = path.suffix[1:]
+    return int(suffix) if suffix.isdigit() else 0
+
+
+def time_line(folder: Path, wanted: str) -> list[Record]:
+    """The records of every message that the text names.
+
+    Args:
+        folder: the log folder.
+        wanted: our message id, a queue file's name (any attempt), a Message-ID with or without angle brackets, or
+            any address: sender, original or active recipient.
+
+    Returns:
+        All records of the messages found, and of the notices about them, in time order.
+    """
+    key = wanted.strip().strip("<>").lower()
+    unique = _unique_part(key)
+    records = list(read_records(folder))
+    messages = {r.ei for r in records if r.ei and _names(r, key, unique)}
+    messages |= {r.ei for r in records if r.ab and r.ab in messages}
+    messages |= {r.ab for r in records if r.ab and r.ei in messages}
+    found = [r for r in records if (r.ei in messages if r.ei else _names(r, key, unique))]
+    return sorted(found, key=lambda r: r.ts)
+
+
+def _unique_part(key: str) -> str:
+    name = key.rsplit("/", 1)[-1]
+    for ending in (".00", ".held"):
+        if name.endswith(ending):
+            return name[2 : -len(ending)]
+    return ""
+
+
+def _names(record: Record, key: str, unique: str) -> bool:
+    if key == record.ei.lower() or key == record.mi.strip("<>").lower():
+        return True
+    if unique and record.fi and unique in record.fi.lower():
+        return True
+    addresses = (record.so, record.od.partition(";")[2] or record.od, record.de, record.ia)
+    return any(key == address.strip("<>").lower() for address in addresses if address)

@@ -1,0 +1,101 @@
+"""One record as one line of mail.log_current (logging.md 2 and 3).
+
+    19-Jan-1998 19:16:57.64 l            tcp_local    E 1 adam@sesta.com rfc822;marlowe@siroe.com marlowe@siroe.com
+
+Format 1 standard, 2 empty addresses as `<>`, 3 variable fields with their length in front (`N:text`), 4 XML elements,
+5 JSON. Time is local, in hundredths of a second. Control characters are written as backslash, x and two digits, so
+that one record is always one line, whatever a client typed.
+"""
+
+import re
+from datetime import UTC, datetime
+from xml.sax.saxutils import quoteattr
+
+import msgspec
+
+from posthouse.trace.options import CONNECTION_APPLICATION, CONNECTION_SOURCE, CONNECTION_TRANSPORT, LogOptions
+from posthouse.trace.record import Action, Record
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONNECTION_ACTIONS = frozenset({Action.OPENED, Action.CLOSED, Action.REJECTED, Action.UNREACHED})
+_json = msgspec.json.Encoder()
+
+
+class TextLines:
+    """Renders records for one log, remembering the local time of the current second.
+
+    Args:
+        options: which fields are on.
+    """
+
+    def __init__(self, options: LogOptions) -> None:
+        self._options = options
+        self._second = ""
+        self._local = ""
+
+    def render(self, record: Record) -> str:
+        """The line, with its line end."""
+        layout = self._options.format
+        if layout == 5:
+            return _json.encode(record).decode() + "\n"
+        when = self._time(record.ts)
+        if layout == 4:
+            return self._xml(record, when)
+        return f"{when} {self._columns(record)}\n"
+
+    def _time(self, stamp: str) -> str:
+        if stamp[:19] != self._second:
+            self._second = stamp[:19]
+            local = datetime.fromisoformat(self._second).replace(tzinfo=UTC).astimezone()
+            self._local = f"{local:%d}-{_MONTHS[local.month - 1]}-{local:%Y %H:%M:%S}"
+        return f"{self._local}.{stamp[20:22]}"
+
+    def _columns(self, record: Record) -> str:
+        mark = self._variable
+        if record.ac in _CONNECTION_ACTIONS:
+            rest = " ".join(part for part in (record.tr, record.ap, clean(record.di)) if part)
+            return f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {rest}".rstrip()
+        out = f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {record.sz} "
+        out += f"{mark(record.so)} {mark(record.od)} {mark(record.de)}"
+        for name, text in self._optional(record):
+            out += " " + (mark(text) if name in {"fi", "mi", "us", "ss", "re", "di"} else text)
+        return out
+
+    def _variable(self, text: str) -> str:
+        text = clean(text)
+        if self._options.format == 2:
+            return text or "<>"
+        if self._options.format == 3:
+            return f"{len(text)}:{text}"
+        return text
+
+    def _optional(self, record: Record) -> list[tuple[str, str]]:
+        on = self._options
+        enqueued = record.ac == Action.ENQUEUED
+        fields = [
+            ("pi", record.pi, on.process),
+            ("fi", record.fi, on.filename),
+            ("ei", record.ei, on.envelope_id),
+            ("mi", record.mi, on.message_id),
+            ("us", record.us, on.username),
+            ("ss", record.ss, bool(on.connection & CONNECTION_SOURCE) and enqueued),
+            ("in", record.ia, on.intermediate),
+            ("re", record.re, on.reason),
+            ("di", record.di, True),
+            ("tr", record.tr, bool(on.connection & CONNECTION_TRANSPORT) and enqueued),
+            ("ap", record.ap, bool(on.connection & CONNECTION_APPLICATION)),
+            ("qt", f"{record.qt:.2f}" if record.qt >= 0 else "", on.queue_time),
+        ]
+        return [(name, text) for name, text, shown in fields if shown and text]
+
+    def _xml(self, record: Record, when: str) -> str:
+        element = "co" if record.ac in _CONNECTION_ACTIONS else "en"
+        pairs = [("ts", when), ("sc", record.sc), ("dc", record.dc), ("ac", record.ac + record.mo), ("sz", str(record.sz))]
+        pairs += [("so", record.so), ("od", record.od), ("de", record.de), *self._optional(record)]
+        return f"<{element} " + " ".join(f"{name}={quoteattr(clean(text))}" for name, text in pairs if text) + "/>\n"
+
+
+def clean(text: str) -> str:
+    """The text with control characters written out."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02X}", text) if not text.isprintable() else text

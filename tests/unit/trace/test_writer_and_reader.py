@@ -1,0 +1,80 @@
+from pathlib import Path
+
+from posthouse.trace.options import LogOptions
+from posthouse.trace.reader import read_records, time_line
+from posthouse.trace.record import Action, Record
+from posthouse.trace.writer import JSON_LOG, TEXT_LOG, TransactionLog, stamp
+
+ACCEPTED = Record(
+    ts="2026-11-23T10:00:00.310Z", ac=Action.ENQUEUED, sc="tcp_local", dc="tcp_lmtpcs", sz=2, so="a@example.org", od="rfc822;bob@example.com",
+    de="@store1.example.com.lmtp:bob@lmtpcs-daemon", ei="0T8K00A01BCDEF", mi="<m1@example.org>", fi="/q/tcp_lmtpcs/007/ZZ0T8K00A01BCDEF0.00",
+)  # fmt: skip
+DELIVERED = Record(ts="2026-11-23T10:00:01.070Z", ac=Action.DEQUEUED, sc="tcp_lmtpcs", ei="0T8K00A01BCDEF", de="bob")
+OTHER = Record(
+    ts="2026-11-23T10:00:00.500Z", ac=Action.ENQUEUED, sc="tcp_quiet", dc="tcp_quiet", ei="0T8K00A01OTHER", so="x@example.org"
+)
+
+
+def _log(folder: Path) -> TransactionLog:
+    return TransactionLog(folder, LogOptions(), {"tcp_lmtpcs"})
+
+
+def test_everything_goes_to_json_and_logging_channels_to_the_text(tmp_path: Path) -> None:
+    _log(tmp_path).write([ACCEPTED, OTHER])
+    assert list(read_records(tmp_path)) == [ACCEPTED, OTHER]
+    assert (tmp_path / TEXT_LOG).read_text().count("\n") == 1
+
+
+def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
+    log = _log(tmp_path)
+    log.write([ACCEPTED])
+    (tmp_path / JSON_LOG).rename(tmp_path / (JSON_LOG + ".1"))
+    log._json._looked = float("-inf")
+    log.write([DELIVERED])
+    assert (tmp_path / JSON_LOG).read_bytes().count(b"\n") == 1
+    assert list(read_records(tmp_path)) == [ACCEPTED, DELIVERED]
+
+
+def test_a_log_that_cannot_be_written_is_a_fault_and_no_exception(tmp_path: Path) -> None:
+    log = _log(tmp_path / "missing")
+    log.write([ACCEPTED])
+    assert "No such file" in log.fault
+
+
+def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
+    _log(tmp_path).write([ACCEPTED])
+    with (tmp_path / JSON_LOG).open("ab") as file:
+        file.write(b'{"ts": "2026-')
+    assert list(read_records(tmp_path)) == [ACCEPTED]
+
+
+def test_a_message_is_found_by_every_name_it_has(tmp_path: Path) -> None:
+    _log(tmp_path).write([DELIVERED, ACCEPTED, OTHER])
+    names = [
+        "0T8K00A01BCDEF",
+        "<m1@example.org>",
+        "m1@example.org",
+        "a@example.org",
+        "Bob@Example.com",
+        "bob",
+        "ZY0T8K00A01BCDEF0.00",
+    ]
+    for name in names:
+        assert time_line(tmp_path, name) == [ACCEPTED, DELIVERED], name
+
+
+def test_a_notice_shows_in_its_message_s_time_line(tmp_path: Path) -> None:
+    notice = Record(
+        ts="2026-11-23T10:00:02.000Z",
+        ac=Action.ENQUEUED,
+        sc="tcp_lmtpcs",
+        dc="process",
+        ei="0T8K00A01NOTICE",
+        ab="0T8K00A01BCDEF",
+    )
+    _log(tmp_path).write([ACCEPTED, DELIVERED, notice])
+    assert time_line(tmp_path, "0T8K00A01BCDEF") == [ACCEPTED, DELIVERED, notice]
+
+
+def test_stamp_is_utc_with_milliseconds() -> None:
+    assert stamp(1795428000.1239) == "2026-11-23T10:00:00.123Z"
