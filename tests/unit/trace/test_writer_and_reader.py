@@ -6,9 +6,18 @@ from posthouse.trace.record import Action, Record
 from posthouse.trace.writer import JSON_LOG, TEXT_LOG, TransactionLog, stamp
 
 ACCEPTED = Record(
-    ts="2026-11-23T10:00:00.310Z", ac=Action.ENQUEUED, sc="tcp_local", dc="tcp_lmtpcs", sz=2, so="a@example.org", od="rfc822;bob@example.com",
-    de="@store1.example.com.lmtp:bob@lmtpcs-daemon", ei="0T8K00A01BCDEF", mi="<m1@example.org>", fi="/q/tcp_lmtpcs/007/ZZ0T8K00A01BCDEF0.00",
-)  # fmt: skip
+    ts="2026-11-23T10:00:00.310Z",
+    ac=Action.ENQUEUED,
+    sc="tcp_local",
+    dc="tcp_lmtpcs",
+    sz=2,
+    so="a@example.org",
+    od="rfc822;bob@example.com",
+    de="@store1.example.com.lmtp:bob@lmtpcs-daemon",
+    ei="0T8K00A01BCDEF",
+    mi="<m1@example.org>",
+    fi="/q/tcp_lmtpcs/007/ZZ0T8K00A01BCDEF0.00",
+)
 DELIVERED = Record(ts="2026-11-23T10:00:01.070Z", ac=Action.DEQUEUED, sc="tcp_lmtpcs", ei="0T8K00A01BCDEF", de="bob")
 OTHER = Record(
     ts="2026-11-23T10:00:00.500Z", ac=Action.ENQUEUED, sc="tcp_quiet", dc="tcp_quiet", ei="0T8K00A01OTHER", so="x@example.org"
