@@ -1,0 +1,1 @@
+"""Service sockets, PORT_ACCESS, worker processes: creation, hand-off, retirement; and the family they form."""
