@@ -1,0 +1,110 @@
+"""Questions of one routing decision: each domain is asked for once, and every kind of look-up is one generator.
+
+Unknown answers are not hidden: a look-up that needs the directory and gets Unknown raises NoAnswer, which route.py
+turns into the temporary refusal; nothing here ever makes "not there" of "no answer".
+"""
+
+from collections.abc import Generator
+from typing import TypeAlias, TypeVar
+
+from posthouse.mapping.table import DomainAttribute, LdapUrl, Result, Tables
+from posthouse.relay.directory.question import (
+    Answer,
+    Domain,
+    Entry,
+    Found,
+    NeedDomain,
+    NeedEntry,
+    NeedUrl,
+    Question,
+    Unknown,
+)
+
+T = TypeVar("T")
+Asking: TypeAlias = Generator[Question, Answer, T]
+
+
+class NoAnswer(Exception):  # noqa: N818 - a state of the directory, not a fault of ours
+    """The directory did not answer: the decision must be a temporary refusal."""
+
+
+class AmbiguousEntry(Exception):  # noqa: N818 - a fact about the directory
+    """Several entries have the address; the message lists their DNs."""
+
+
+class Inquiry:
+    """The answers one decision has had so far."""
+
+    __slots__ = ("_domains",)
+
+    def __init__(self) -> None:
+        self._domains: dict[str, Domain | None] = {}
+
+    def domain(self, name: str) -> Asking[Domain | None]:
+        """The domain if the directory has it. A literal or an empty name is never a domain.
+
+        Raises:
+            NoAnswer: the directory is silent.
+        """
+        key = name.lower()
+        if key in self._domains:
+            return self._domains[key]
+        if not key or key.startswith("["):
+            return None
+        answer = yield NeedDomain(key)
+        if isinstance(answer, Unknown):
+            raise NoAnswer(answer.reason)
+        found = answer.value if isinstance(answer, Found) and isinstance(answer.value, Domain) else None
+        self._domains[key] = found
+        return found
+
+    @staticmethod
+    def entry(local: str, domain: Domain, given: str) -> Asking[Entry | None]:
+        """The entry with this address.
+
+        Raises:
+            NoAnswer: the directory is silent.
+            AmbiguousEntry: more than one has it.
+        """
+        answer = yield NeedEntry(local, domain, given)
+        if isinstance(answer, Found):
+            return answer.value if isinstance(answer.value, Entry) else None
+        if isinstance(answer, Unknown):
+            raise NoAnswer(answer.reason)
+        dns = getattr(answer, "dns", None)
+        if dns is not None:
+            raise AmbiguousEntry("; ".join(dns))
+        return None
+
+    @staticmethod
+    def url(url: str) -> Asking[str | None]:
+        """First value of the URL's first entry.
+
+        Raises:
+            NoAnswer: the directory is silent.
+        """
+        answer = yield NeedUrl(url)
+        if isinstance(answer, Unknown):
+            raise NoAnswer(answer.reason)
+        return answer.value if isinstance(answer, Found) and isinstance(answer.value, str) else None
+
+    def mapping(self, tables: Tables, name: str, text: str, flags: frozenset[str] = frozenset()) -> Asking[Result | None]:
+        """Result of a mapping table, its directory call-outs asked as questions of ours.
+
+        Raises:
+            NoAnswer: a call-out found the directory silent.
+        """
+        walk = tables.walk(name, text, flags)
+        try:
+            asked = next(walk)
+            while True:
+                asked = walk.send((yield from self._call_out(asked)))
+        except StopIteration as end:
+            result: Result | None = end.value
+            return result
+
+    def _call_out(self, asked: LdapUrl | DomainAttribute) -> Asking[str | None]:
+        if isinstance(asked, LdapUrl):
+            return (yield from self.url(asked.url))
+        domain = yield from self.domain(asked.domain)
+        return domain.first(asked.attribute.lower()) or None if domain else None

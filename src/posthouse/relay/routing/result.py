@@ -1,0 +1,104 @@
+"""What routing is asked and what it says: requests, targets, results, and the steps shown by `posthouse route --explain`."""
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from posthouse.mail.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRequest:
+    """One RCPT TO to be decided.
+
+    Args:
+        sender: envelope From without brackets, "" for the null sender.
+        recipient: the path of RCPT TO without brackets, exactly as given.
+        source_channel: name of the channel the message came in on.
+        port_probe: the five fields of the PORT_ACCESS probe.
+        app_info: `SMTP/helo-name`, with TLS `SMTP/tls-info/helo-name`.
+        now: Unix time in seconds, for vacation dates.
+        flags: of A (authenticated), T (TLS), E (ESMTP), L (LMTP).
+        size: octets announced by SIZE=, or None.
+        from_reprocess: the message comes from the reprocess channel.
+        original: ORCPT address, appended to access probes when ACCESS_ORCPT is 1; "" for none.
+        unique: text for `$W`, never used twice; "" makes rules with `$W` fail.
+        explain: whether steps are recorded.
+    """
+
+    sender: str
+    recipient: str
+    source_channel: str
+    port_probe: str = ""
+    app_info: str = ""
+    now: float = 0.0
+    flags: frozenset[str] = frozenset()
+    size: int | None = None
+    from_reprocess: bool = False
+    original: str = ""
+    unique: str = ""
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One final recipient address and the channel it waits on."""
+
+    channel: str
+    address: str
+    """active address, e.g. @store1.example.com.lmtp:jdoe@lmtpcs-daemon"""
+    host: str
+    """destination host: the first host of the address, lower case"""
+    quota: str = ""
+    """XQUOTA `size,number` of the user, or empty: no user of ours"""
+    flags: int = 0
+    """XDFLG value"""
+    intermediate: str = ""
+    """the address that entered alias expansion, or empty"""
+    held: bool = False
+    """its copy is to be held"""
+    blocklimit: int = 0
+    """largest message in octets, 0 for no limit"""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of source-routes 3.
+
+    Args:
+        step: number of the step there.
+        address: the address after the step.
+        channel: the channel it leads to, or empty.
+        file: where the rule, clause or table stands, or empty.
+        line: line in that file, 0 where there is none.
+        text: what happened, in words.
+    """
+
+    step: int
+    address: str
+    channel: str = ""
+    file: str = ""
+    line: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The recipient is taken, as these targets; never empty."""
+
+    recipients: tuple[Target, ...]
+    hold: bool = False
+    """an access table wants the message held"""
+    steps: tuple[Step, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The recipient is refused for now (4yz) or for good (5yz)."""
+
+    status: Status
+    reason: str
+    """for the log: never sent to the client"""
+    steps: tuple[Step, ...] = field(default=(), compare=False)
+
+
+Routed: TypeAlias = Accepted | Rejected
