@@ -1,0 +1,139 @@
+"""Finding what stands in a segment after whatever happened to it (DURABILITY 2, scan).
+
+A record is good if its header's crc, its payload's crc, its lengths and its seq are: seq rises, by one where no gap is.
+Behind a damaged record whose header is good the scan goes on at its end; else at the next multiple of 8 where a header of
+this segment stands (batches begin on block boundaries, so none is missed). Good records after a gap count.
+
+A gap that begins below the `synced` of a later good record was durable once: it is damage. Any other gap is a torn tail.
+Gaps of zeros only are no gaps. No exception for any content; OSError when the segment cannot be read.
+"""
+
+from dataclasses import dataclass
+
+from posthouse.journal.segment import (
+    HEADER_LENGTH,
+    RECORD_MAGIC,
+    RECORDS_AT,
+    CorruptRecord,
+    RecordRef,
+    Segment,
+    decode_record_header,
+    next_block,
+)
+
+_STEP = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Octets of a segment that are no good record."""
+
+    offset: int
+    length: int
+    acknowledged: bool
+    """they were durable once: acknowledged mail may have been there. False: a torn tail"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a segment holds."""
+
+    records: tuple[RecordRef, ...]
+    """good ones, in order"""
+    damage: tuple[Damage, ...]
+    end: int
+    """block boundary behind the last good record: where an appending writer would go on"""
+
+
+def scan(segment: Segment, upto: int | None = None, start: int = RECORDS_AT, *, bodies: bool = True) -> Scan:
+    """Read a segment from `start`, a batch's beginning, up to an offset or its end.
+
+    Args:
+        segment: the segment.
+        upto: records that begin at or behind it are not looked at.
+        start: where to begin.
+        bodies: False checks the envelopes only and does not read the bodies; for offsets known to be synced.
+    """
+    limit = min(upto if upto is not None else segment.size, segment.disk.fstat(segment.fd).size)
+    records: list[RecordRef] = []
+    gaps: list[tuple[int, int]] = []
+    offset, gap, seq = start, -1, 0
+    while offset < limit:
+        ref = _good_header(segment, offset, limit, seq)
+        if ref is None:
+            after_last = bool(records) and gap < 0 and records[-1].flags & 1
+            following = next_block(offset) if after_last else offset
+            if following != offset:
+                ref = _good_header(segment, following, limit, seq)
+                offset = following
+        if ref is None:
+            gap = offset if gap < 0 else gap
+            offset = _find(segment, offset + 8, limit)
+            continue
+        seq = ref.seq
+        if not _good_payload(segment, ref, bodies=bodies):
+            gap = offset if gap < 0 else gap
+            offset = ref.end
+            continue
+        if gap >= 0:
+            gaps.append((gap, offset))
+            gap = -1
+        records.append(ref)
+        offset = ref.end
+    if gap >= 0:
+        gaps.append((gap, limit))
+    end = next_block(records[-1].end) if records else start
+    return Scan(tuple(records), _judge(segment, gaps, records), end)
+
+
+def _good_header(segment: Segment, offset: int, limit: int, seq: int) -> RecordRef | None:
+    try:
+        ref = segment.header(offset)
+    except CorruptRecord:
+        return None
+    return ref if ref.seq > seq and ref.end <= next_block(limit) else None
+
+
+def _good_payload(segment: Segment, ref: RecordRef, *, bodies: bool) -> bool:
+    try:
+        if bodies:
+            segment.read(ref)
+        else:
+            segment.read_envelope(ref)
+    except CorruptRecord:
+        return False
+    return True
+
+
+def _find(segment: Segment, offset: int, limit: int) -> int:
+    """The first place at or behind the offset where a header of this segment stands, or the limit."""
+    while offset < limit:
+        octets = segment.disk.pread(segment.fd, min(_STEP, limit - offset) + HEADER_LENGTH, offset)
+        at = octets.find(RECORD_MAGIC)
+        while 0 <= at <= min(_STEP, len(octets) - HEADER_LENGTH):
+            if (offset + at) % 8 == 0 and decode_record_header(segment.name, segment.seed, octets, at, offset + at):
+                return min(offset + at, limit)
+            at = octets.find(RECORD_MAGIC, at + 1)
+        offset += _STEP
+    return limit
+
+
+def _judge(segment: Segment, gaps: list[tuple[int, int]], records: list[RecordRef]) -> tuple[Damage, ...]:
+    """The gaps that hold anything but zeros, or that a later record says were full."""
+    synced = max((ref.synced for ref in records), default=0)
+    found = []
+    for begin, end in gaps:
+        acknowledged = begin < synced
+        length = _used(segment, begin, end)
+        if length or (acknowledged and end - begin):
+            found.append(Damage(begin, length or end - begin, acknowledged))
+    return tuple(found)
+
+
+def _used(segment: Segment, begin: int, end: int) -> int:
+    """Octets up to the last one that is not zero."""
+    length = 0
+    for offset in range(begin, end, _STEP):
+        octets = segment.disk.pread(segment.fd, min(_STEP, end - offset), offset).rstrip(b"\0")
+        length = offset - begin + len(octets) if octets else length
+    return length
