@@ -1,0 +1,117 @@
+"""store.conf: settings of the store, `name = value` with `!` comments (message-store.md 4).
+
+Names are the reference's, in any case. A name that does not begin with `store.`, `service.` or `local.` gets `store.` before it.
+Times without a unit are hours for the grace period, days for the warning interval; s, m, h, d may follow.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from posthouse.config.source import Line, Source
+from posthouse.config.value import BadValueError, boolean, integer, span
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConf:
+    """The store's settings. Quotas: octets or messages, -1 unlimited."""
+
+    quotaenforcement: bool = True
+    defaultmailboxquota: int = -1
+    defaultmessagequota: int = -1
+    quotagraceperiod: float = 120 * 3600.0
+    """seconds over quota before mail is refused for good; 0 at once, below 0 never"""
+    quotaoverdraft: bool = False
+    quotawarn: int = 90
+    """percent"""
+    quotanotification: bool = False
+    quotaexceededmsg: str = ""
+    """the warning mail; `$` ends a line"""
+    quotaexceededmsginterval: float = 7 * 86400.0
+    """seconds"""
+    maxmessagesize: int = 52_428_800
+    """octets"""
+    autocreate: bool = True
+    defaultdomain: str = ""
+    """`owner@<this>` is `owner`; lower case"""
+    dupcheck: bool = True
+    """remember relays' delivery ids for 24 hours"""
+    header_check: str = "strict"
+    """strict or lenient (lmtp.md 5)"""
+    raw: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """every setting as written, lower-case full name"""
+
+
+def _size(text: str) -> int:
+    """Octets, with k, M or G for powers of 1024."""
+    shift = {"k": 10, "m": 20, "g": 30}.get(text[-1:].lower(), 0)
+    return integer(text[:-1] if shift else text) << shift
+
+
+def _word(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in allowed:
+            raise BadValueError(f"{text[:40]!r} is not {' or '.join(allowed)}")
+        return text.lower()
+
+    return parse
+
+
+_SETTINGS: Mapping[str, tuple[str, Callable[[str], Any], float | None]] = {
+    "store.quotaenforcement": ("quotaenforcement", boolean, None),
+    "store.defaultmailboxquota": ("defaultmailboxquota", _size, -1),
+    "store.defaultmessagequota": ("defaultmessagequota", integer, -1),
+    "store.quotagraceperiod": ("quotagraceperiod", lambda text: span(text, "h"), None),
+    "store.quotaoverdraft": ("quotaoverdraft", boolean, None),
+    "store.quotawarn": ("quotawarn", integer, 0),
+    "store.quotanotification": ("quotanotification", boolean, None),
+    "store.quotaexceededmsg": ("quotaexceededmsg", str, None),
+    "store.quotaexceededmsginterval": ("quotaexceededmsginterval", lambda text: span(text, "d"), 0),
+    "store.maxmessagesize": ("maxmessagesize", _size, 1),
+    "store.autocreate": ("autocreate", boolean, None),
+    "service.defaultdomain": ("defaultdomain", str.lower, None),
+    "store.dupcheck": ("dupcheck", boolean, None),
+    "store.header_check": ("header_check", _word("strict", "lenient"), None),
+}
+_REFUSED = frozenset({"local.store.overquotastatus", "store.typequota.enable"})
+"""switched on they promise what is not built"""
+
+
+def read_store_conf(path: Path, source: Source) -> StoreConf:
+    """The store's settings; a missing file leaves the defaults."""
+    raw: dict[str, str] = {}
+    fields: dict[str, Any] = {}
+    for line in source.lines(path):
+        text = line.text.strip()
+        if not text or text.startswith("!"):
+            continue
+        name, equals, value = (part.strip() for part in text.partition("="))
+        name = name.lower()
+        if not equals or not name:
+            source.faults.error(line.file, line.line, f"{text[:40]!r} is not name = value")
+            continue
+        if not name.startswith(("store.", "service.", "local.")):
+            name = "store." + name
+        raw[name] = value
+        _take(name, value, line, source, fields)
+    return StoreConf(**fields, raw=MappingProxyType(raw))
+
+
+def _take(name: str, value: str, line: Line, source: Source, fields: dict[str, Any]) -> None:
+    faults = source.faults
+    setting = _SETTINGS.get(name)
+    try:
+        if setting:
+            target, parse, least = setting
+            parsed = parse(value)
+            if least is not None and parsed < least:
+                raise BadValueError(f"{value} is below {least:g}")
+            fields[target] = parsed
+        elif name not in _REFUSED:
+            faults.warn(line.file, line.line, f"unknown setting {name}")
+        elif boolean(value):
+            faults.error(line.file, line.line, f"{name} is not supported: it must be off")
+    except BadValueError as fault:
+        faults.error(line.file, line.line, f"{name}: {fault}")
