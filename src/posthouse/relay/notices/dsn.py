@@ -1,0 +1,276 @@
+"""The octets of a delivery status notification (RFC 3464, 6522, 6533; smtp-relay.md 6). Pure: values in, octets out.
+
+    multipart/report: text for people, message/delivery-status, then the message (RET=FULL) or its header (RET=HDRS)
+
+* Kinds: failed (`failed`), timed out (`failed`, 5.4.7), delayed (`delayed`). One notice for all recipients of a copy.
+* Final-Recipient is the address as the sender gave it. Internal forms (`@host.lmtp:user@lmtpcs-daemon`, `x.lmtp`) never
+  leave: they are taken out of reply texts and host names too. Code and text of a reply are otherwise kept as they came.
+* Without RET the message itself comes back with a failure and its header with a delay; over `content_limit` blocks of
+  1024 octets (0 = no limit) the header only, unless RET=FULL was asked for. A delay never carries the message.
+* Addresses outside ASCII: `message/global-delivery-status` and `utf-8;` as RFC 6533 has it.
+* The null sender gets nothing: `build` refuses it, as it refuses a notice about nobody.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+
+from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.status import Status
+
+BLOCK = 1024
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_ROUTED = re.compile(r"@[^\s<>:,()]+(?:,@[^\s<>:,()]+)*:[^\s<>()]+@[\w.-]+", re.IGNORECASE)
+_TAGGED = re.compile(r"[^\s<>()@:,;]+@[\w.-]*-daemon\b", re.IGNORECASE)
+_LMTP_HOST = re.compile(r"(?<=[\w-])\.lmtp(?![\w-])", re.IGNORECASE)
+_DAEMON = re.compile(r"@?[\w.-]*-daemon\b", re.IGNORECASE)
+_QUOTED_HEADERS = (b"message-id", b"date", b"from", b"to", b"subject")
+_XTEXT = re.compile(r"\+([0-9A-F]{2})")
+
+
+class Kind(Enum):
+    """Subject and opening words of each kind."""
+
+    FAILED = (
+        "Delivery Notification: Delivery has failed",
+        "Your message cannot be delivered to the following recipients:",
+        "failed",
+    )
+    TIMED_OUT = (
+        "Delivery Notification: Delivery has timed out and failed",
+        "Your message cannot be delivered to the following recipients: the time allowed for it has passed.",
+        "failed",
+    )
+    DELAYED = (
+        "Delivery Notification: Delivery has been delayed",
+        "Your message is still waiting for the following recipients. You need not do anything: it will be tried again.",
+        "delayed",
+    )
+
+    @property
+    def subject(self) -> str:
+        """The Subject: field."""
+        return self.value[0]
+
+    @property
+    def opening(self) -> str:
+        """What stands above the recipients."""
+        return self.value[1]
+
+    @property
+    def action(self) -> str:
+        """The Action: field."""
+        return self.value[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One recipient the notice tells of."""
+
+    recipient: Recipient
+    status: Status
+    """the reply that settled or delayed it"""
+    host: str = ""
+    """the host that said so, empty when none did"""
+    transport: str = ""
+    """`TCP|local|port|remote|port`, or empty"""
+    banner: str = ""
+    """text of the host's greeting"""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """All a notice is made of.
+
+    Args:
+        kind: which of the three.
+        envelope: of the message it is about.
+        reports: the recipients, at least one.
+        reporter: official name of this relay.
+        channel: the channel that failed.
+        postmaster: address the notice comes from.
+        id: our id for the notice; its Message-ID is `<id@reporter>`.
+        now: Unix seconds.
+        retry_until: Unix seconds, for a delay; 0 when not known.
+        content_limit: CONTENT_RETURN_BLOCK_LIMIT.
+    """
+
+    kind: Kind
+    envelope: Envelope
+    reports: Sequence[Report]
+    reporter: str
+    channel: str
+    postmaster: str
+    id: str
+    now: float
+    retry_until: float = 0.0
+    content_limit: int = 0
+    personal: str = "Internet Mail Delivery"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the message itself comes back, not only its header."""
+        if self.kind is Kind.DELAYED or self.envelope.ret == "HDRS":
+            return False
+        return self.envelope.ret == "FULL" or not self.content_limit or -(-self.envelope.size // BLOCK) <= self.content_limit
+
+
+def wants(recipient: Recipient, kind: Kind) -> bool:
+    """Whether the sender asked to hear of this, by NOTIFY or its default FAILURE,DELAY."""
+    if not recipient.notify:
+        return True
+    return ("DELAY" if kind is Kind.DELAYED else "FAILURE") in recipient.notify.upper().split(",")
+
+
+def scrub(text: str, original: str) -> str:
+    """The text without internal addresses and host names."""
+    text = _ROUTED.sub(lambda _: original, text)
+    text = _TAGGED.sub(lambda _: original, text)
+    return _DAEMON.sub("", _LMTP_HOST.sub("", text))
+
+
+def rfc_date(when: float) -> str:
+    """A Date: field in UTC."""
+    at = datetime.fromtimestamp(int(when), UTC)
+    return f"{_DAYS[at.weekday()]}, {at.day:02d} {_MONTHS[at.month - 1]} {at:%Y %H:%M:%S} +0000"
+
+
+def build(notice: Notice, header: bytes, body: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The notice in pieces, CRLF line ends.
+
+    Args:
+        notice: what to say.
+        header: the original's header, with or without its empty line.
+        body: the whole original in pieces; looked at only when `notice.whole`.
+
+    Raises:
+        ValueError: the original has the null sender, or nobody is reported.
+    """
+    if not notice.envelope.sender or not notice.reports:
+        raise ValueError("no notice for the null sender or about nobody")
+    boundary = f"Boundary_(ID_{notice.id})"
+    people = _people(notice, header)
+    machine = _delivery_status(notice)
+    wide = not machine.isascii()
+    status_type = "message/global-delivery-status" if wide else "message/delivery-status"
+    charset = "us-ascii" if people.isascii() else "utf-8"
+    about = f"Content-Type: text/plain; charset={charset}\r\nContent-Language: EN-US\r\n{_encoding(people.encode())}"
+    parts = [
+        _top(notice, boundary),
+        f"--{boundary}\r\n{about}\r\n{people}\r\n",
+        f"--{boundary}\r\nContent-Type: {status_type}\r\n{_encoding(machine.encode())}\r\n{machine}\r\n",
+    ]
+    head = header.rstrip(b"\r\n") + b"\r\n"
+    content = tuple(body) if notice.whole else (head,)
+    plain = all(part.isascii() for part in content)
+    if notice.whole:
+        third = "message/global" if notice.envelope.utf8 else "message/rfc822"
+    else:
+        third = "message/global-headers" if notice.envelope.utf8 else "text/rfc822-headers"
+    intro = f"--{boundary}\r\nContent-Type: {third}\r\n" + ("" if plain else "Content-Transfer-Encoding: 8bit\r\n") + "\r\n"
+    return ("".join([*parts, intro]).encode(), *content, f"\r\n--{boundary}--\r\n".encode())
+
+
+def _top(notice: Notice, boundary: str) -> str:
+    return (
+        f"From: {notice.personal} <{notice.postmaster}>\r\n"
+        f"To: {notice.envelope.sender}\r\n"
+        f"Subject: {notice.kind.subject}\r\n"
+        f"Date: {rfc_date(notice.now)}\r\n"
+        f"Message-ID: <{notice.id}@{notice.reporter}>\r\n"
+        "Auto-Submitted: auto-replied\r\n"
+        "MIME-Version: 1.0\r\n"
+        f'Content-Type: multipart/report; report-type=delivery-status; boundary="{boundary}"\r\n'
+        "\r\n"
+    )
+
+
+def _encoding(part: bytes) -> str:
+    return "" if part.isascii() else "Content-Transfer-Encoding: 8bit\r\n"
+
+
+def _people(notice: Notice, header: bytes) -> str:
+    lines = ["This report relates to a message you sent with the following header fields:", ""]
+    lines += [f"  {line}" for line in _quoted_header(header)]
+    lines += ["", notice.kind.opening, ""]
+    for report in notice.reports:
+        original = report.recipient.original
+        lines.append(f"  Recipient address: {original}")
+        lines.append(f"  Reason: {_reason(notice.kind, report)}")
+        if report.status.code:
+            lines.append(f"  Diagnostic code: smtp;{scrub(str(report.status), original)}")
+        if report.host:
+            system = f"  Remote system: dns;{scrub(report.host, '')}"
+            system += f" ({report.transport})" if report.transport else ""
+            system += f" ({scrub(report.banner, original)})" if report.banner else ""
+            lines.append(system)
+        lines.append("")
+    return "\r\n".join(lines)
+
+
+def _quoted_header(header: bytes) -> list[str]:
+    """The fields a sender knows the message by, one line each."""
+    out = []
+    unfolded = re.sub(rb"\r?\n[ \t]+", b" ", header)
+    for line in unfolded.split(b"\n"):
+        name = line.split(b":", 1)[0].strip().lower()
+        if name in _QUOTED_HEADERS:
+            out.append(line.rstrip(b"\r").decode("utf-8", "replace")[:900])
+    return out
+
+
+def _reason(kind: Kind, report: Report) -> str:
+    if kind is Kind.TIMED_OUT:
+        return "Delivery time expired"
+    if report.host and report.status.code:
+        return "Remote SMTP server has rejected address" if kind is Kind.FAILED else "Remote SMTP server cannot take it now"
+    return scrub(report.status.text, report.recipient.original) or "Delivery was not possible"
+
+
+def _delivery_status(notice: Notice) -> str:
+    lines = []
+    if notice.envelope.envid:
+        lines.append(f"Original-Envelope-Id: {_unxtext(notice.envelope.envid)}")
+    lines.append(f"Reporting-MTA: dns;{notice.reporter} ({notice.channel})")
+    lines.append(f"Arrival-Date: {rfc_date(notice.envelope.enqueued / 1000)}")
+    for report in notice.reports:
+        lines += ["", *_recipient_fields(notice, report)]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _recipient_fields(notice: Notice, report: Report) -> list[str]:
+    recipient, status = report.recipient, report.status
+    kind, _, asked = recipient.orcpt.partition(";")
+    lines = [
+        f"Original-Recipient: {kind};{_unxtext(asked)}" if asked else f"Original-Recipient: {_typed(recipient.original)}",
+        f"Final-Recipient: {_typed(recipient.original)}",
+        f"Action: {notice.kind.action}",
+        f"Status: {_enhanced(notice.kind, status)} ({_reason(notice.kind, report)})",
+    ]
+    if report.host:
+        lines.append(f"Remote-MTA: dns;{scrub(report.host, '')}")
+    if status.code:
+        lines.append(f"Diagnostic-Code: smtp;{scrub(str(status), recipient.original)}")
+    if notice.kind is Kind.DELAYED and notice.retry_until:
+        lines.append(f"Will-Retry-Until: {rfc_date(notice.retry_until)}")
+    return [line.replace("\r", " ").replace("\n", " ") for line in lines]
+
+
+def _typed(address: str) -> str:
+    return f"{'rfc822' if address.isascii() else 'utf-8'};{address}"
+
+
+def _enhanced(kind: Kind, status: Status) -> str:
+    """The server's own enhanced code where its class fits the action."""
+    if kind is Kind.TIMED_OUT:
+        return "5.4.7"
+    wanted = "4" if kind is Kind.DELAYED else "5"
+    return status.enhanced if status.enhanced.startswith(wanted) else f"{wanted}.0.0"
+
+
+def _unxtext(text: str) -> str:
+    """Xtext decoded (RFC 3461 4); control characters stay as they were written."""
+    return _XTEXT.sub(lambda match: chr(int(match[1], 16)) if int(match[1], 16) >= 0x20 else match[0], text)
