@@ -1,0 +1,1 @@
+"""SMTP and LMTP as state machines: bytes in, events and bytes out. No I/O, no clock, no chance."""

@@ -1,0 +1,113 @@
+"""Replies on the wire (RFC 5321 4.2).
+
+    reply = *( code "-" text CRLF ) code [ SP text ] CRLF
+
+Rendering: a text with line ends becomes several lines, the enhanced code repeated on each (RFC 2034 4); CR and NUL
+never leave us, so no text can forge a second reply. Texts carry octets by surrogateescape and go out unchanged.
+
+Reading: a line ends at LF, a CR before it belongs to the line end; a line is at most 4096 octets and a reply at most
+128 lines; lines of one reply must bear one code. Anything else is a `MalformedReplyError`.
+"""
+
+import re
+
+from posthouse.mail.status import Status
+
+MAX_LINE = 4096
+MAX_LINES = 128
+_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_FORBIDDEN = str.maketrans({"\r": " ", "\0": " "})
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:[ \t]+|\Z)")
+
+
+class MalformedReplyError(ValueError):
+    """What came is no reply; the text says why."""
+
+
+def render(status: Status) -> bytes:
+    """The status as reply lines, CRLF included."""
+    text = status.text
+    if "\r" in text or "\n" in text or "\0" in text:
+        return render_lines(status.code, status.enhanced, text.replace("\r\n", "\n").translate(_FORBIDDEN).split("\n"))
+    if status.enhanced:
+        line = f"{status.code} {status.enhanced} {text}\r\n" if text else f"{status.code} {status.enhanced}\r\n"
+    else:
+        line = f"{status.code} {text}\r\n" if text else f"{status.code}\r\n"
+    return line.encode("utf-8", "surrogateescape")
+
+
+def render_lines(code: int, enhanced: str, lines: list[str]) -> bytes:
+    """One reply of several lines; no text may contain a line end."""
+    prefix = f"{enhanced} " if enhanced else ""
+    last = len(lines) - 1
+    out = "".join(f"{code}{' ' if place == last else '-'}{prefix}{line}\r\n" for place, line in enumerate(lines))
+    return out.encode("utf-8", "surrogateescape")
+
+
+class ReplyReader:
+    """Cuts a stream of octets into replies; each is the list of its texts with one code."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._lines: list[bytes] = []
+        self._code = b""
+
+    @property
+    def in_reply(self) -> bool:
+        """Whether the octets so far end inside a reply."""
+        return bool(self._rest or self._lines)
+
+    def feed(self, data: bytes) -> None:
+        """Take more octets."""
+        self._rest = self._rest + data if self._rest else data
+
+    def next_reply(self) -> tuple[int, list[bytes]] | None:
+        """The next whole reply as code and texts, or None.
+
+        Raises:
+            MalformedReplyError: the octets are no reply.
+        """
+        position = 0
+        rest = self._rest
+        while (end := rest.find(b"\n", position)) >= 0:
+            line = rest[position:end]
+            position = end + 1
+            if line.endswith(b"\r"):
+                line = line[:-1]
+            if self._take(line):
+                self._rest = rest[position:]
+                lines, self._lines = self._lines, []
+                return int(self._code), lines
+        if position:
+            self._rest = rest[position:]
+        if len(self._rest) > MAX_LINE:
+            raise MalformedReplyError("reply line is too long")
+        return None
+
+    def _take(self, line: bytes) -> bool:
+        """Add one line; true when it ends its reply."""
+        match = _LINE.fullmatch(line) if len(line) <= MAX_LINE else None
+        if match is None:
+            raise MalformedReplyError(f"no reply line: {line[:80]!r}")
+        code, dash, text = match.groups()
+        if self._lines and code != self._code:
+            raise MalformedReplyError(f"reply changes its code from {self._code.decode()} to {code.decode()}")
+        self._code = code
+        self._lines.append(text or b"")
+        if len(self._lines) > MAX_LINES:
+            raise MalformedReplyError("reply has too many lines")
+        return dash != b"-"
+
+
+def status_of(code: int, texts: list[bytes]) -> Status:
+    """The reply as a status: the enhanced code of the first line, the texts joined by line ends.
+
+    An enhanced code is taken only where its class is the reply's (RFC 2034 4), and then removed from every line.
+    """
+    lines = [text.decode("utf-8", "surrogateescape") for text in texts]
+    match = _ENHANCED.match(lines[0])
+    if match is None or match[1][0] != str(code)[0]:
+        return Status(code, "", "\n".join(lines))
+    enhanced = match[1]
+    rest = (line[len(enhanced) :].lstrip() if line.startswith(enhanced) else line for line in lines)
+    return Status(code, enhanced, "\n".join(rest))

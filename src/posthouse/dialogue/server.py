@@ -1,0 +1,354 @@
+"""The server's side of SMTP and LMTP: feed octets, take events, give answers, send what is queued.
+
+    server.feed(octets)
+    while (event := server.next_event()) is not None: ...   # Mail, Rcpt: accept() or answer(); Message(End): answer_data()
+    transport.write(server.to_send()); if server.closing: transport.close()
+
+Command lines end at LF and must end in CRLF: a line with a bare LF, a CR elsewhere, or a NUL is refused (500 5.5.2) and read
+no further, as is one over `max_command_line`; none of them is tried as a command. While an answer is owed, or after the
+connection is to be closed, `next_event` returns None; octets fed meanwhile wait.
+
+SMTP and 354: whatever arrived before the output with 354 was taken by `to_send` came too early (RFC 2920 3.1). Whole lines that
+are commands are dropped; anything else would be a message with its beginning cut off, so instead of 354 goes `554 5.5.0` and the
+connection closes. LMTP takes a body pipelined behind DATA.
+
+Memory: the unread octets of one `feed`, one command line, and a body of at most `Policy.spill`.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+
+from posthouse.dialogue.body import Body
+from posthouse.dialogue.conversation import Conversation, Owed, Reading
+from posthouse.dialogue.event import Event, Fault, Message, MessageEnd, MessageRefused, Oversize
+from posthouse.dialogue.policy import BareLineEnds, Policy
+from posthouse.dialogue.reply import render
+from posthouse.dialogue.verbs.bdat import OVER_LIMIT, TOO_BIG
+from posthouse.dialogue.verbs.table import VERBS
+from posthouse.mail.status import Status
+
+_EARLY_LIMIT = 4096
+_LINE_TOO_LONG = Status(500, "5.5.2", "command line too long")
+_BAD_LINE = Status(500, "5.5.2", "command line must end in CRLF and hold no other control octet of these: CR LF NUL")
+_TOO_EARLY = Status(554, "5.5.0", "message data sent before the 354 reply")
+_BARE = Status(550, "5.6.11", "bare CR or LF in message data")
+_BARE_FAULTS = frozenset({Fault.BARE_LF, Fault.BARE_CR})
+
+
+class Phase(Enum):
+    """What a connection is doing: the session chooses its deadline by it."""
+
+    COMMAND = "waiting for a command"
+    BODY = "waiting for message data"
+    ANSWER = "waiting for the session's answer"
+    CLOSING = "to be closed when the output is written"
+
+
+class Server:
+    """One connection's dialogue. The greeting is queued at once."""
+
+    __slots__ = ("_buffer", "_early", "_position", "_shed", "_skipping", "_talk")
+
+    def __init__(self, policy: Policy) -> None:
+        self._talk = Conversation(policy)
+        self._buffer = b""
+        self._position = 0
+        self._early = bytearray()
+        self._skipping = False
+        self._shed: Status | None = None
+        self._talk.say(Status(220, "", policy.greeting or f"{policy.hostname} {policy.role.value}"))
+
+    # what the session reads
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether the session owes an answer."""
+        return self._talk.owed is not Owed.NOTHING
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection is to be closed once `to_send` is written."""
+        return self._talk.closing
+
+    @property
+    def in_transaction(self) -> bool:
+        """From MAIL (even unanswered) to the final replies."""
+        return self._talk.sender_known or self._talk.owed is not Owed.NOTHING
+
+    @property
+    def accepted(self) -> int:
+        """Recipients accepted in this transaction."""
+        return self._talk.accepted
+
+    @property
+    def bare(self) -> bool:
+        """LMTP: LHLO came without a domain, so the chapter's own dialect is spoken."""
+        return self._talk.bare
+
+    @property
+    def phase(self) -> Phase:
+        """What the connection is doing."""
+        if self._talk.closing:
+            return Phase.CLOSING
+        if self._talk.owed is not Owed.NOTHING:
+            return Phase.ANSWER
+        return Phase.COMMAND if self._talk.reading is Reading.COMMAND else Phase.BODY
+
+    # octets
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take octets from the client."""
+        if self._talk.closing:
+            return
+        if self._talk.reading is Reading.GO:
+            self._take_early(bytes(data))
+        elif self._position < len(self._buffer):
+            self._buffer = self._buffer[self._position :] + data
+            self._position = 0
+        else:
+            self._buffer = bytes(data)
+            self._position = 0
+
+    def to_send(self) -> bytes:
+        """All output queued so far; it is the session's now."""
+        talk = self._talk
+        if talk.reading is Reading.GO:
+            self._go()
+        if not talk.out:
+            return b""
+        output = talk.out[0] if len(talk.out) == 1 else b"".join(talk.out)
+        talk.out.clear()
+        return output
+
+    def next_event(self) -> Event | None:
+        """The next event; None when more input or an answer is needed, or the connection is to be closed."""
+        talk = self._talk
+        while True:
+            if talk.events:
+                return talk.events.popleft()
+            if talk.owed is not Owed.NOTHING or talk.closing:
+                return None
+            if self._shed is not None and not talk.sender_known and talk.reading is Reading.COMMAND:
+                talk.close_with(self._shed)
+                return None
+            reading = talk.reading
+            if reading is Reading.COMMAND:
+                if self._position >= len(self._buffer):
+                    return None
+                event, moved = self._read_command()
+            elif reading is Reading.DATA:
+                event, moved = self._read_data()
+            elif reading is Reading.GO:
+                return None
+            else:
+                event, moved = self._read_chunk()
+            if event is not None:
+                return event
+            if not moved:
+                return None
+
+    # answers
+
+    def accept(self) -> None:
+        """Answer `Mail` or `Rcpt` with the dialogue's own OK."""
+        words = self._talk.words
+        self.answer(words.mail if self._talk.owed is Owed.MAIL else words.rcpt)
+
+    def answer(self, status: Status) -> None:
+        """Answer `Mail` or `Rcpt`; 2yz accepts it into the transaction.
+
+        Raises:
+            ValueError: no such answer is owed.
+        """
+        talk = self._talk
+        if talk.owed is Owed.MAIL:
+            talk.sender_known = status.is_success
+        elif talk.owed is Owed.RCPT:
+            talk.accepted += status.is_success
+        else:
+            raise ValueError("no answer to MAIL or RCPT is owed")
+        talk.owed = Owed.NOTHING
+        talk.say(status)
+        if self._shed is not None:
+            self._shed_if_quiet()
+
+    def answer_data(self, replies: Sequence[Status | bytes]) -> None:
+        """Give the final replies: LMTP one for each accepted recipient in their order, SMTP one. The transaction is over.
+
+        Args:
+            replies: statuses, or ready-made reply lines whose CRLF is added where it is missing.
+
+        Raises:
+            ValueError: none is owed, or their number is wrong.
+        """
+        talk = self._talk
+        if talk.owed is not Owed.DATA:
+            raise ValueError("no final replies are owed")
+        if len(replies) != (talk.accepted if talk.is_lmtp else 1):
+            raise ValueError(f"{len(replies)} final replies, wanted {talk.accepted if talk.is_lmtp else 1}")
+        for reply in replies:
+            if isinstance(reply, Status):
+                talk.out.append(render(reply))
+            else:
+                talk.out.append(reply if reply.endswith(b"\r\n") else reply + b"\r\n")
+        talk.owed = Owed.NOTHING
+        talk.errors = talk.idle = 0
+        talk.forget()
+        if self._shed is not None:
+            self._shed_if_quiet()
+
+    def shed(self, status: Status) -> None:
+        """Close with this 421 at the next quiet point: now outside a transaction, else after its replies."""
+        if self._talk.closing:
+            return
+        self._shed = status
+        self._shed_if_quiet()
+
+    def _shed_if_quiet(self) -> None:
+        talk = self._talk
+        if self._shed is None or talk.closing or self.in_transaction or talk.events or talk.reading is not Reading.COMMAND:
+            return
+        talk.close_with(self._shed)
+
+    # SMTP between DATA and 354
+
+    def _take_early(self, data: bytes) -> None:
+        """Keep what came before 354, as much as is needed to judge it."""
+        self._early += data[: _EARLY_LIMIT + 1 - len(self._early)]
+
+    def _go(self) -> None:
+        """354 leaves now, unless something came before it that was no command."""
+        talk = self._talk
+        self._take_early(self._buffer[self._position :])
+        self._buffer = b""
+        self._position = 0
+        early, self._early = bytes(self._early), bytearray()
+        lines = early.split(b"\r\n")
+        if not lines.pop() and len(early) <= _EARLY_LIMIT and all(line.partition(b" ")[0].upper() in VERBS for line in lines):
+            talk.say(talk.words.data)
+            talk.reading = Reading.DATA
+            return
+        talk.forget()
+        talk.reading = Reading.COMMAND
+        talk.events.append(MessageRefused(_TOO_EARLY))
+        talk.close_with(_TOO_EARLY)
+
+    # reading
+
+    def _read_command(self) -> tuple[Event | None, bool]:
+        """One command line, if there is a whole one: its event, and whether anything was read."""
+        talk = self._talk
+        buffer, position = self._buffer, self._position
+        end = buffer.find(b"\n", position)
+        longest = talk.policy.max_command_line
+        if end < 0:
+            if self._skipping or len(buffer) - position > longest:
+                return self._skip(len(buffer), ended=False), False
+            return None, False
+        self._position = end + 1
+        if self._skipping or end - position > longest:
+            return self._skip(end + 1, ended=True), True
+        line = buffer[position:end]
+        if not line.endswith(b"\r") or line.find(b"\r") != len(line) - 1 or b"\0" in line:
+            return talk.bad(line.rstrip(b"\r"), _BAD_LINE), True
+        line = line[:-1]
+        word, _, argument = line.partition(b" ")
+        verb = VERBS.get(word) or VERBS.get(word.upper())
+        if verb is None:
+            shown = word[:40].decode("ascii", "backslashreplace")
+            return talk.bad(line, Status(500, "5.5.1", f'Unknown command "{shown}" specified')), True
+        return verb(talk, argument.strip(b" \t"), line), True
+
+    def _skip(self, position: int, *, ended: bool) -> Event | None:
+        """Drop the octets of a line that is too long; refuse it once, where it is found out."""
+        first = not self._skipping
+        line = self._buffer[self._position : self._position + self._talk.policy.max_command_line]
+        self._position = position
+        self._skipping = not ended
+        return self._talk.bad(line, _LINE_TOO_LONG) if first else None
+
+    def _read_data(self) -> tuple[Event | None, bool]:
+        talk = self._talk
+        body = talk.body
+        assert body is not None
+        if self._position >= len(self._buffer):
+            return None, False
+        self._position, ended = body.take(self._buffer, self._position)
+        if self._position >= len(self._buffer):
+            self._buffer = b""
+            self._position = 0
+        return self._after_octets(ended=ended)
+
+    def _read_chunk(self) -> tuple[Event | None, bool]:
+        talk = self._talk
+        before = self._position
+        if talk.reading is Reading.DISCARD:
+            self._position = min(len(self._buffer), before + talk.chunk_left)
+            talk.chunk_left -= self._position - before
+            if talk.chunk_left:
+                return None, False
+            talk.reading = Reading.COMMAND
+            refusal = talk.chunk_refusal
+            assert refusal is not None
+            return talk.bad(refusal.line, refusal.reply), True
+        body = talk.body
+        assert body is not None
+        self._position = body.take_chunk(self._buffer, before, talk.chunk_left)
+        talk.chunk_left -= self._position - before
+        ended = not talk.chunk_left and talk.chunk_last
+        if ended:
+            body.finish_chunks()
+        elif not talk.chunk_left:
+            talk.reading = Reading.COMMAND
+            words = talk.words.chunk
+            talk.say(Status(words.code, words.enhanced, f"{talk.chunk_size} octets received"))
+        event, moved = self._after_octets(ended=ended)
+        return event, moved or not talk.chunk_left
+
+    def _after_octets(self, *, ended: bool) -> tuple[Event | None, bool]:
+        """What the body made of the octets it took."""
+        talk = self._talk
+        body = talk.body
+        assert body is not None
+        if body.exceeded:
+            return self._exceeded(body, ended=ended), ended
+        parts = body.take_parts()
+        if not ended:
+            talk.events.extend(parts)
+            return None, bool(parts)
+        result = body.result
+        assert result is not None
+        talk.reading = Reading.COMMAND
+        talk.body = None
+        closing = self._outcome(result)
+        if not parts:
+            return closing, True
+        talk.events.extend(parts)
+        talk.events.append(closing)
+        return None, True
+
+    def _outcome(self, result: Message | MessageEnd) -> Event:
+        """Hand a whole body over, unless its line ends are refused here."""
+        talk = self._talk
+        if result.faults and talk.policy.bare_line_ends is BareLineEnds.REFUSE and not _BARE_FAULTS.isdisjoint(result.faults):
+            talk.forget()
+            talk.close_with(_BARE)
+            return MessageRefused(_BARE)
+        talk.owed = Owed.DATA
+        return result
+
+    def _exceeded(self, body: Body, *, ended: bool) -> Event | None:
+        """The body is too large: LMTP leaves at once (LMTP chapter 16.5), SMTP when the end was read."""
+        talk = self._talk
+        first, body.reported = not body.reported, True
+        if talk.is_lmtp:
+            talk.reading = Reading.COMMAND
+            talk.forget()
+            talk.close_with(TOO_BIG)
+        elif ended:
+            talk.reading = Reading.COMMAND
+            talk.forget()
+            talk.say(OVER_LIMIT)
+        elif body.swallowed > talk.policy.max_swallow:
+            talk.close_with(OVER_LIMIT)
+        return Oversize() if first else None
