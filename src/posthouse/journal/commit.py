@@ -145,7 +145,7 @@ class Committer:
     Args:
         disk: the disk.
         provide: gives the next segment, OSError when there is none.
-        sealed: told the name and end of each segment that gets no more records.
+        sealed: told of each segment that gets no more records; it has to close the descriptor, which gives up the lock.
         now: Unix time in seconds.
     """
 
@@ -153,7 +153,7 @@ class Committer:
         self,
         disk: Disk,
         provide: Callable[[], NewSegment],
-        sealed: Callable[[str, int], None],
+        sealed: Callable[[NewSegment], None],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._disk = disk
@@ -185,11 +185,10 @@ class Committer:
         return done
 
     def seal(self) -> None:
-        """Append no more to the current segment: give up its lock and tell the owner."""
+        """Append no more to the current segment and tell the owner."""
         segment, self.current = self.current, None
         if segment is not None:
-            self._disk.close(segment.fd)
-            self._sealed(segment.name, segment.offset)
+            self._sealed(segment)
 
     @staticmethod
     def _fitting(segment: NewSegment, items: Sequence[Item], start: int) -> Sequence[Item]:

@@ -86,8 +86,9 @@ class Writer:
         ]
         self.synced: tuple[str, int] = ("", 0)
         """name of the current segment and the offset below which it is durable; ("", 0) before the first record"""
+        self._kept: dict[str, int] = {}
         self.sealed: list[tuple[str, int]] = []
-        """name and end of each segment that gets no more records; the owner takes out what it has freed"""
+        """name and end of each segment that gets no more records; see `release`"""
 
     def start(self) -> None:
         """Start both threads; the first segment is made at once."""
@@ -142,6 +143,13 @@ class Writer:
         finally:
             opened.close()
 
+    def release(self, segment: str) -> None:
+        """Forget a sealed segment: its owner has unlinked it or leaves it to others. Gives up the lock a store's writer kept."""
+        self.sealed = [each for each in self.sealed if each[0] != segment]
+        fd = self._kept.pop(segment, None)
+        if fd is not None:
+            self._disk.close(fd)
+
     def stop(self) -> None:
         """Make durable what waits, answer it, seal the segment, end both threads. Blocks; nothing may be appended any more.
 
@@ -189,8 +197,13 @@ class Writer:
             self._maker.remove(current)
         self._committer.seal()
 
-    def _note_sealed(self, name: str, end: int) -> None:
-        self.sealed.append((name, end))
+    def _note_sealed(self, segment: NewSegment) -> None:
+        if self._maker.tier is Tier.STORE:
+            # Another worker must not adopt it while ours still places its last records: the lock stays until `release`.
+            self._kept[segment.name] = segment.fd
+        else:
+            self._disk.close(segment.fd)
+        self.sealed.append((segment.name, segment.offset))
 
     def _next_segment(self) -> NewSegment:
         with self._state:
@@ -225,5 +238,7 @@ class Writer:
         if len(self.sealed) < self._max_segments:
             return
         names = set(self._disk.listdir(self._folder))
-        if sum(name in names for name, _ in self.sealed) >= self._max_segments:
+        for name in [name for name, _ in self.sealed if name not in names]:
+            self.release(name)
+        if len(self.sealed) >= self._max_segments:
             raise OSError(errno.ENOSPC, "too many segments wait to be emptied")

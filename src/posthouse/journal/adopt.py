@@ -1,0 +1,111 @@
+"""Segments whose writer is gone: taking them over, setting damage aside, freeing them (DURABILITY 1, 3 Start, 3.5).
+
+A segment's lock is held by its one writer; who gets it knows that nobody appends any more. Damage is copied to `aside/`
+before anything else is done with the segment and is never deleted by us. Doing any of this twice changes nothing.
+"""
+
+from posthouse.journal.disk import Disk
+from posthouse.journal.scan import Damage
+from posthouse.journal.segment import SUFFIX, RecordRef, Segment
+
+ASIDE = "aside"
+BODY = "body"
+
+
+def open_folder(disk: Disk, name: str, parent: int) -> int:
+    """Open a folder, made (durably) when it is missing."""
+    try:
+        return disk.open_dir(name, parent)
+    except FileNotFoundError:
+        try:
+            disk.mkdir(name, parent)
+        except FileExistsError:  # another process was quicker
+            return disk.open_dir(name, parent)
+        disk.fsync_dir(parent)
+        return disk.open_dir(name, parent)
+
+
+def segment_names(disk: Disk, folder: int) -> list[str]:
+    """The segments in the folder, sorted."""
+    return sorted(name for name in disk.listdir(folder) if name.endswith(SUFFIX))
+
+
+def remove_unfinished(disk: Disk, folder: int) -> None:
+    """Remove `*.tmp`: segments nobody will finish. Those a living writer is making are locked and stay."""
+    for name in disk.listdir(folder):
+        if name.endswith(".tmp"):
+            fd = disk.open_file(name, folder)
+            try:
+                if disk.flock(fd):
+                    disk.unlink(name, folder)
+            finally:
+                disk.close(fd)
+
+
+def adopt(disk: Disk, folder: int, name: str) -> Segment | None:
+    """Open a segment for marks and take its lock; None while its writer lives.
+
+    Raises:
+        UnreadableSegment: set it aside (`set_segment_aside`).
+        UnknownVersion: refuse to start.
+        OSError: it cannot be opened.
+    """
+    segment = Segment.open(disk, folder, name, write=True)
+    if disk.flock(segment.fd):
+        return segment
+    segment.close()
+    return None
+
+
+def set_segment_aside(disk: Disk, folder: int, name: str) -> None:
+    """Move a whole segment to `aside/`, durably."""
+    aside = open_folder(disk, ASIDE, folder)
+    try:
+        disk.rename(name, name, folder, aside)
+        disk.fsync_dir(aside)
+        disk.fsync_dir(folder)
+    finally:
+        disk.close(aside)
+
+
+def keep_damage(disk: Disk, folder: int, segment: Segment, damage: Damage) -> str:
+    """Copy damaged octets to `aside/<segment>.<offset>`, durably; the name. What is there already stays as it is."""
+    name = f"{segment.name}.{damage.offset}"
+    aside = open_folder(disk, ASIDE, folder)
+    try:
+        if disk.stat(name, aside) is not None:
+            return name
+        octets = disk.pread(segment.fd, damage.length, damage.offset)
+        partly = name + ".tmp"
+        if disk.stat(partly, aside) is not None:
+            disk.unlink(partly, aside)
+        fd = disk.create_excl(partly, aside)
+        try:
+            if octets:
+                disk.pwrite(fd, octets, 0)
+            disk.fsync(fd)
+        finally:
+            disk.close(fd)
+        disk.rename(partly, name, aside, aside)
+        disk.fsync_dir(aside)
+    finally:
+        disk.close(aside)
+    return name
+
+
+def set_record_aside(disk: Disk, folder: int, segment: Segment, ref: RecordRef) -> str:
+    """Copy one record whose octets are not what was accepted to `aside/`; the name. Its slots are the caller's to mark V."""
+    return keep_damage(disk, folder, segment, Damage(ref.offset, ref.end - ref.offset, acknowledged=True))
+
+
+def free_segment(disk: Disk, folder: int, segment: Segment) -> None:
+    """Make the last marks durable, then take the segment's name away and close it (DURABILITY 3.5).
+
+    Its body files go after this; see `posthouse.relay.queue.recovery.remove_bodies`.
+
+    Raises:
+        OSError: the marks may not be durable; the segment stays. Call `rewrite_marks` before the next try.
+    """
+    segment.sync_marks()
+    disk.unlink(segment.name, folder)
+    segment.close()
