@@ -1,0 +1,246 @@
+"""`posthouse init relay|store DIR`: makes an instance folder with the chapter's files, commented.
+
+    DIR/config/   imta.cnf option.dat mappings dispatcher.cnf job_controller.cnf imta_tailor, on a store store.conf,
+                  on a relay aliases, and hosts where --resolve was given
+    DIR/data/{queue,journal,store}  DIR/log  DIR/run
+
+A folder that is not empty is refused (73) unless --force is given; then the configuration is written over and everything
+below data/ is left as it is. Bad arguments end with 64 and write nothing.
+"""
+
+import ipaddress
+import os
+import pwd
+import shutil
+import sys
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+app = App(name="init", help="Make an instance folder.")
+
+_USAGE, _CANNOT_CREATE, _NO_USER = 64, 73, 67
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be written, once every argument was found good."""
+
+    folder: Path
+    tier: str
+    words: dict[str, str]
+    hosts: str = ""
+    user: str | None = None
+    files: tuple[str, ...] = field(
+        default=("imta.cnf", "option.dat", "mappings", "dispatcher.cnf", "job_controller.cnf", "imta_tailor")
+    )
+
+
+def _refuse(text: str, code: int = _USAGE) -> SystemExit:
+    sys.stderr.write(f"posthouse init: {text}\n")
+    return SystemExit(code)
+
+
+def _listener(text: str, option: str) -> _Listener:
+    address, _, port = text.rpartition(":")
+    address = address.strip("[]")
+    try:
+        if address:
+            ipaddress.ip_address(address)
+        number = int(port)
+    except ValueError:
+        raise _refuse(f"{option} {text}: give ADDRESS:PORT or PORT, e.g. 127.0.0.1:2225") from None
+    if not 0 < number < 65536:
+        raise _refuse(f"{option} {text}: a port is a number from 1 to 65535")
+    return _Listener(address, number)
+
+
+def _interface(listener: _Listener) -> str:
+    return f"INTERFACE_ADDRESS={listener.address}" if listener.address else "!INTERFACE_ADDRESS="
+
+
+def _allowed(text: str) -> str:
+    """A relay's address or block as a mapping pattern (mappings.md 2)."""
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise _refuse(f"--allow {text}: give an IP address or a block such as 192.0.2.0/24") from None
+    if network.num_addresses == 1:
+        return str(network.network_address)
+    return f"${'(' if network.version == 4 else '{'}{network}{')' if network.version == 4 else '}'}"
+
+
+def _resolved(pairs: list[str]) -> str:
+    lines = []
+    for pair in pairs:
+        name, _, address = pair.partition("=")
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise _refuse(f"--resolve {pair}: give NAME=ADDRESS, e.g. store1.example.com=192.0.2.10") from None
+        if not name:
+            raise _refuse(f"--resolve {pair}: the name is missing")
+        lines.append(f"{address}\t{name}\n")
+    return "# asked before the system's resolver; the syntax of /etc/hosts\n" + "".join(lines) if lines else ""
+
+
+def _host(text: str, option: str) -> str:
+    labels = text.rstrip(".").split(".")
+    if not all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels):
+        raise _refuse(f"{option} {text}: not a host or domain name")
+    return text.rstrip(".").lower()
+
+
+@app.command
+def store(
+    folder: Path,
+    /,
+    *,
+    lmtp: str,
+    host: str,
+    default_domain: str,
+    allow: Annotated[list[str], Parameter(negative=())],
+    user: str | None = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Make a store: LMTP in, mailboxes.
+
+    Args:
+        folder: the instance folder.
+        lmtp: ADDRESS:PORT to listen on.
+        host: this machine's name.
+        default_domain: users of this domain have the bare name `uid`.
+        allow: address or block of a relay that may connect; may be repeated.
+        user: user the processes run as when started as root.
+        force: write into a folder that is not empty.
+    """
+    listener = _listener(lmtp, "--lmtp")
+    entries = [f"  TCP|*|{listener.port}|{_allowed(relay)}|*      $Y" for relay in allow]
+    words = {
+        "host": _host(host, "--host"),
+        "default_domain": _host(default_domain, "--default-domain"),
+        "port": str(listener.port),
+        "interface": _interface(listener),
+        "allow": "\n".join(entries),
+    }
+    _write(_Plan(folder, "store", words, user=user, files=(*_Plan(folder, "", {}).files, "store.conf")), force=force)
+
+
+@app.command
+def relay(
+    folder: Path,
+    /,
+    *,
+    smtp: str,
+    host: str,
+    default_domain: str,
+    lmtp_port: int,
+    ldif: Path | None = None,
+    ldap: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    base: str | None = None,
+    schema: int = 2,
+    bind_dn: str | None = None,
+    bind_password_file: Path | None = None,
+    postmaster: str | None = None,
+    resolve: Annotated[list[str] | None, Parameter(negative=())] = None,
+    user: str | None = None,
+    force: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Make a relay: SMTP in, a durable queue, LMTP out to the stores.
+
+    Args:
+        folder: the instance folder.
+        smtp: ADDRESS:PORT to listen on.
+        host: this machine's name.
+        default_domain: the primary domain.
+        lmtp_port: port of the stores' LMTP service.
+        ldif: directory as an LDIF file; it is read again when it changes.
+        ldap: one or more URIs of directory servers, tried in order.
+        base: where users and domains are, e.g. o=usergroup (with --ldap).
+        schema: 1 (DC tree) or 2 (native).
+        bind_dn: bind as this entry instead of anonymously.
+        bind_password_file: file whose first line is its password.
+        postmaster: address that gets the postmaster's mail.
+        resolve: NAME=ADDRESS, asked before the system's resolver; may be repeated.
+        user: user the processes run as when started as root.
+        force: write into a folder that is not empty.
+    """
+    listener = _listener(smtp, "--smtp")
+    if not 0 < lmtp_port < 65536:
+        raise _refuse(f"--lmtp-port {lmtp_port}: a port is a number from 1 to 65535")
+    words = {
+        "host": _host(host, "--host"),
+        "default_domain": _host(default_domain, "--default-domain"),
+        "port": str(listener.port),
+        "interface": _interface(listener),
+        "lmtp_port": str(lmtp_port),
+        "directory": _directory(ldif, ldap or [], base, schema, bind_dn, bind_password_file),
+        "postmaster": f"postmaster: {postmaster}" if postmaster else f"! postmaster: somebody@{default_domain}",
+    }
+    files = (*_Plan(folder, "", {}).files, "aliases")
+    _write(_Plan(folder, "relay", words, _resolved(resolve or []), user, files), force=force)
+
+
+def _directory(
+    ldif: Path | None, ldap: list[str], base: str | None, schema: int, bind_dn: str | None, password_file: Path | None
+) -> str:
+    """The directory's lines of option.dat."""
+    if (ldif is None) == (not ldap):
+        raise _refuse("give the directory: either --ldif FILE or --ldap URI --base DN")
+    if schema not in {1, 2}:
+        raise _refuse(f"--schema {schema}: 1 or 2")
+    if ldif is not None:
+        if not ldif.is_file():
+            raise _refuse(f"--ldif {ldif}: no such file", 66)
+        lines = ["! an LDIF file, read again when it changes", f"LDAP_LDIF_FILE={ldif.resolve()}"]
+        lines += [f"LDAP_USER_ROOT={base}"] if base else []
+    else:
+        if not base:
+            raise _refuse("--ldap needs --base DN")
+        if bad := [uri for uri in ldap if not uri.startswith(("ldap://", "ldaps://"))]:
+            raise _refuse(f"--ldap {bad[0]}: give a URI, e.g. ldap://192.0.2.3:389")
+        lines = ["! servers are tried in this order", f"LDAP_HOST={' '.join(ldap)}", f"LDAP_USER_ROOT={base}"]
+    lines.append(f"LDAP_SCHEMALEVEL={schema}")
+    if bind_dn:
+        lines.append(f"LDAP_USERNAME={bind_dn}")
+    if password_file:
+        lines.append(f"LDAP_PASSWORD_FILE={password_file.resolve()}")
+    return "\n".join(lines)
+
+
+def _write(plan: _Plan, *, force: bool) -> None:
+    folder = plan.folder
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not force)):
+        raise _refuse(f"{folder}: not an empty folder; --force writes the configuration over", _CANNOT_CREATE)
+    if plan.user is not None:
+        try:
+            pwd.getpwnam(plan.user)
+        except KeyError:
+            raise _refuse(f"--user {plan.user}: no such user", _NO_USER) from None
+    words = {**plan.words, "user": f"IMTA_USER={plan.user}" if plan.user else "! IMTA_USER=mailsrv"}
+    templates = resources.files("posthouse.cli") / "templates" / plan.tier
+    try:
+        for name in ("config", "data/queue", "data/journal", "data/store", "log", "run"):
+            (folder / name).mkdir(mode=0o755 if name == "config" else 0o700, parents=True, exist_ok=True)
+        for name in plan.files:
+            text = (templates / name).read_text(encoding="utf-8")
+            for word, value in words.items():
+                text = text.replace("{{" + word + "}}", value)
+            (folder / "config" / name).write_text(text, encoding="utf-8")
+        if plan.hosts:
+            (folder / "config" / "hosts").write_text(plan.hosts, encoding="utf-8")
+        if plan.user is not None and os.geteuid() == 0:
+            for path in (folder / "data", folder / "log", folder / "run", *(folder / "data").iterdir()):
+                shutil.chown(path, plan.user)
+            (folder / "data").chmod(0o700)
+    except OSError as error:
+        raise _refuse(f"{error.filename}: {error.strerror}", _CANNOT_CREATE) from None
