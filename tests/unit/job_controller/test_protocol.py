@@ -1,5 +1,6 @@
 import pytest
 
+from posthouse.journal.segment import RecordRef
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.protocol import (
     Downward,
@@ -15,7 +16,8 @@ from posthouse.relay.job_controller.protocol import (
     read_upward,
 )
 
-LEASE = Lease(7, Job.DELIVER, "tcp_lmtpcs", "store1.example.com.lmtp", 2, "smtp-1.seg", 73728, "", (0, 2), 0, instant=True)
+RECORD = RecordRef("smtp-1.seg", 73728, 1, 0, 1, 0, 3, 300, 4096, 1, 2, 73728, 1795428000000)
+LEASE = Lease(7, Job.DELIVER, "tcp_lmtpcs", "store1.example.com.lmtp", 2, RECORD, "", (0, 2), 0, instant=True)
 RESULT = Result(7, Verdict.PARTLY, ((0, "D"),), 422, "4.2.2", "<bob> Quota Exceeded")
 
 

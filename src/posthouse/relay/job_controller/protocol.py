@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from posthouse.journal.segment import RecordRef
 from posthouse.relay.job_controller.backoff import Verdict
 
 MAX_FRAME = 16 * 1024 * 1024
@@ -38,10 +39,8 @@ class Lease(msgspec.Struct, array_like=True, tag="l", gc=False):
     host: str
     copy: int
     """copy number in the message"""
-    segment: str
-    """name of the segment, empty for a queue file"""
-    offset: int
-    """place of the record in the segment"""
+    record: RecordRef | None
+    """the journal record, None for a queue file"""
     file: str
     """path of the queue file under the queue folder, empty for a journal record"""
     open: tuple[int, ...]

@@ -5,8 +5,8 @@ a host that has not answered has one copy and one session out at most; when it f
 one of them probes; nothing is leased before its time; a host that is slow takes neither the sessions nor the turn of
 another (see places.py). Within a host: released, urgent, normal, non-urgent, and the oldest first.
 
-A host gets ceil(waiting / threaddepth) sessions, and one more for each second without any news from it while copies wait
-behind others, provided the last one it was given was answered: one locked mailbox does not hold its neighbours.
+A host gets ceil(waiting / threaddepth) sessions, and one more for each second without news from it while copies wait behind
+others, if the last one it was given was answered: one locked mailbox does not hold its neighbours.
 """
 
 import heapq
@@ -190,7 +190,7 @@ class Schedule:
     # -- leases for delivery
 
     def lease(self, now: float) -> list[Entry]:
-        """Every copy that may go now, each of them leased. Call `grants` afterwards."""
+        """Every copy that may go now, leased. Call `grants` afterwards."""
         self._fall_due(now)
         out: list[Entry] = []
         for pool in self._pools.values():
