@@ -1,4 +1,4 @@
-"""The samples and what is expected of them: samples.toml beside the messages (its comment is the format)."""
+"""The samples and what is expected of them: samples.toml and the folder messages (its comment is the format)."""
 
 import tomllib
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def people() -> str:
 
 def _sample(described: dict[str, Any]) -> Sample:
     name = described["file"]
-    body = (_HERE / "samples" / f"{name}.eml").read_bytes().replace(b"\n", b"\r\n")
+    body = (_HERE / "messages" / f"{name}.eml").read_bytes().replace(b"\n", b"\r\n")
     missing = described.get("pad_to", 0) - len(body)
     if missing > 0:
         line = b"Filling, so that the message is large enough to be streamed to the disk.\r\n"

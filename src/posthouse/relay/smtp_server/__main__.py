@@ -1,0 +1,9 @@
+"""`tcp_smtp_server`: the worker program the Dispatcher starts for the relay's SMTP services."""
+
+import sys
+
+from posthouse.dispatcher.worker import run_worker
+from posthouse.relay.smtp_server.program import SmtpProgram
+
+if __name__ == "__main__":
+    sys.exit(run_worker(SmtpProgram))

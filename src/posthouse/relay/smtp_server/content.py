@@ -1,0 +1,55 @@
+"""What the header says that delivery needs, and what a store would refuse (lmtp.md 5).
+
+A message the store would answer with 560 is refused here, so that it never becomes a bounce. Two faults are mended
+instead: a missing blank line after the header and a missing last line end.
+"""
+
+import re
+from collections.abc import Collection
+
+from posthouse.dialogue.event import Fault
+from posthouse.mail.envelope import Priority
+from posthouse.mail.status import Status
+
+_FIELDS = re.compile(rb"(?im)^(message-id|priority)[ \t]*:[ \t]*((?:\r\n[ \t]+)?[^\r\n]*)")
+_PRIORITIES = {b"urgent": Priority.URGENT, b"non-urgent": Priority.NON_URGENT}
+_REFUSALS = (
+    (Fault.BARE_LF, Status(550, "5.6.11", "bare CR or LF in message data")),
+    (Fault.BARE_CR, Status(550, "5.6.11", "bare CR or LF in message data")),
+    (Fault.NUL, Status(554, "5.6.0", "message contains null")),
+    (Fault.BAD_HEADER, Status(554, "5.6.0", "message has bad header")),
+)
+
+
+def refusal(faults: Collection[Fault]) -> Status | None:
+    """The reply to a message with these faults, or None when it can be accepted."""
+    for fault, status in _REFUSALS:
+        if fault in faults:
+            return status
+    return None
+
+
+def mending(faults: Collection[Fault], size: int, ending: bytes) -> bytes:
+    """The octets to add at the end so that every store takes the message.
+
+    Args:
+        faults: what the scan found.
+        size: octets received.
+        ending: the last two octets received.
+    """
+    missing = b"" if ending == b"\r\n" or not size else b"\r\n"
+    if not size or Fault.NO_BLANK_LINE in faults:
+        missing += b"\r\n"
+    return missing
+
+
+def message_id_and_priority(header: bytes) -> tuple[str, Priority]:
+    """The Message-ID with its angle brackets (or "") and the priority (job-controller-cnf 4)."""
+    message_id, priority = "", Priority.NORMAL
+    for match in _FIELDS.finditer(header):
+        value = match[2].strip()
+        if match[1][0] in b"mM":
+            message_id = message_id or value.decode("utf-8", "replace")[:255]
+        else:
+            priority = _PRIORITIES.get(value.lower(), Priority.NORMAL)
+    return message_id, priority

@@ -1,0 +1,105 @@
+"""The final dot: from a transaction and a body to an envelope in the journal (smtp-relay.md 4 and 5).
+
+The body is kept octet for octet; in front of it one `Received:` field is put, and at its end at most the line ends a store
+would miss. A message that has come through too many hops is taken and held, never bounced: a bounce could loop too.
+"""
+
+import errno
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+from posthouse.dialogue.event import Message, MessageEnd
+from posthouse.mail.envelope import Envelope
+from posthouse.mail.status import Status
+from posthouse.relay.routing.copies import assign_copies
+from posthouse.relay.smtp_server.content import mending, message_id_and_priority, refusal
+from posthouse.relay.smtp_server.received import Hop, looping, received_line
+from posthouse.relay.smtp_server.transaction import Transaction
+
+if TYPE_CHECKING:
+    from posthouse.relay.smtp_server.relay import Relay
+    from posthouse.relay.smtp_server.session import SmtpSession
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE}
+_NO_SPACE = Status(452, "4.3.1", "insufficient system storage; try again later")
+_DISK_FAULT = Status(451, "4.3.0", "message could not be made safe; try again later")
+
+
+def received(relay: "Relay", session: "SmtpSession", transaction: Transaction) -> bytes:
+    """The trace field for this message."""
+    client = session.client
+    protocol = ("UTF8SMTP" if transaction.utf8 else "ESMTP") if client.esmtp else "SMTP"
+    only = transaction.recipients[0].original if len(transaction.recipients) == 1 else ""
+    hop = Hop(client.helo, session.connection.peer[0], relay.host, protocol, relay.product)
+    return received_line(hop, transaction.message_id, only, format_datetime(relay.local_time()))
+
+
+def accept(
+    relay: "Relay", session: "SmtpSession", transaction: Transaction, whole: bytes | None, event: Message | MessageEnd
+) -> tuple[Envelope, list[bytes]] | Status:
+    """The envelope and the pieces to journal, or the reply that refuses the message.
+
+    Args:
+        relay: what the worker's sessions share.
+        session: where it came.
+        transaction: what MAIL and RCPT said.
+        whole: the body, or None when it was streamed to the transaction's body file.
+        event: what the dialogue found out about the body.
+    """
+    refused = refusal(event.faults)
+    if refused is not None:
+        return refused
+    if transaction.failed is not None:
+        return disk_reply(transaction.failed)
+    if whole is None:
+        size, start, line = _streamed(event), transaction.start, transaction.received
+        tail = mending(event.faults, size, transaction.rest)
+        parts = [tail] if tail else []
+    else:
+        size, start = len(whole), whole
+        line = received(relay, session, transaction)
+        tail = mending(event.faults, size, whole[-2:])
+        parts = [line, whole, tail] if tail else [line, whole]
+    header = start[: event.header_end]
+    message_id, priority = message_id_and_priority(header)
+    loop = looping(header, relay.host, relay.limits.loops)
+    if loop:
+        relay.report(f"message {transaction.message_id} is held: {loop}")
+    held = bool(loop) or any(recipient.hold for recipient in transaction.recipients)
+    client = session.client
+    return (
+        Envelope(
+            id=transaction.message_id,
+            sender=transaction.sender,
+            source_channel=client.channel,
+            source=f"{client.helo} [{session.connection.peer[0]}]",
+            enqueued=int(relay.now() * 1000),
+            size=len(line) + size + len(tail),
+            recipients=assign_copies(
+                relay.rules, [(r.original, target) for r in transaction.recipients for target in r.targets], held=held
+            ),
+            message_id=message_id,
+            priority=priority,
+            eight_bit=transaction.eight_bit or (whole is not None and not whole.isascii()),
+            utf8=transaction.utf8,
+            wire_growth=event.growth,
+        ),
+        parts,
+    )
+
+
+def _streamed(event: Message | MessageEnd) -> int:
+    assert isinstance(event, MessageEnd)
+    return event.size
+
+
+def disk_reply(error: OSError) -> Status:
+    """452 when there is no room, 451 for every other failure of the disk (DESIGN 6)."""
+    return _NO_SPACE if error.errno in _FULL else _DISK_FAULT
+
+
+def reply(envelope: Envelope, error: OSError | None) -> Status:
+    """The answer to the final dot."""
+    if error is not None:
+        return disk_reply(error)
+    return Status(250, "2.5.0", f"Ok, envelope id {envelope.id}")

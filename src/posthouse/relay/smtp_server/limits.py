@@ -1,0 +1,52 @@
+"""The session's limits: options of the service's channel option file and of option.dat (job-controller-cnf.md 7).
+
+Times in the files are minutes, here seconds; sizes are octets.
+"""
+
+from dataclasses import dataclass
+
+from posthouse.config.channel import Channel
+from posthouse.config.option_file import OptionFile
+from posthouse.relay.smtp_server.received import LoopLimits
+
+_DEFAULT_SIZE = 52_428_800
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may do."""
+
+    recipients: int
+    rejections: int
+    """refused recipients after which all others are deferred; 0 = no limit"""
+    transactions: int
+    """messages accepted in one connection; 0 = no limit"""
+    command_seconds: float
+    data_seconds: float
+    bad_command_records: int
+    rejection_records: int
+    message_size: int
+    loops: LoopLimits
+
+    @classmethod
+    def read(cls, channel_options: OptionFile, options: OptionFile, channel: Channel | None) -> "Limits":
+        """Gather them for one service's channel."""
+        block = options.integer("BLOCK_SIZE", 1024)
+        blocks = [options.integer("BLOCK_LIMIT", 0)]
+        if channel is not None:
+            blocks.append(int(channel.value("sourceblocklimit", "0") or 0))
+        return cls(
+            recipients=channel_options.integer("ALLOW_RECIPIENTS_PER_TRANSACTION", 128),
+            rejections=channel_options.integer("ALLOW_REJECTIONS_BEFORE_DEFERRAL", 0),
+            transactions=channel_options.integer("ALLOW_TRANSACTIONS_PER_SESSION", 0),
+            command_seconds=60 * channel_options.number("COMMAND_RECEIVE_TIME", 10),
+            data_seconds=60 * channel_options.number("DATA_RECEIVE_TIME", 5),
+            bad_command_records=channel_options.integer("MAX_B_ENTRIES", 10),
+            rejection_records=channel_options.integer("MAX_J_ENTRIES", 10),
+            message_size=min((block * n for n in blocks if n > 0), default=_DEFAULT_SIZE),
+            loops=LoopLimits(
+                options.integer("MAX_RECEIVED_LINES", 50),
+                options.integer("MAX_LOCAL_RECEIVED_LINES", 10),
+                options.integer("MAX_TOTAL_RECEIVED_LINES", 100),
+            ),
+        )

@@ -1,0 +1,124 @@
+"""What the SMTP server writes to the transaction log (logging.md 4): E, J, B, V, O and C records."""
+
+from typing import TYPE_CHECKING
+
+from posthouse.mail.envelope import Envelope
+from posthouse.mail.status import Status
+from posthouse.relay.queue.names import log_path
+from posthouse.relay.smtp_server.transaction import Transaction
+from posthouse.trace.record import Action, Record
+
+if TYPE_CHECKING:
+    from posthouse.relay.smtp_server.session import SmtpSession
+
+_BLOCK = 1024
+
+
+def _modifiers(session: "SmtpSession") -> str:
+    return "E" if session.client.esmtp else ""
+
+
+def _transport(session: "SmtpSession") -> str:
+    local, peer = session.connection.local, session.connection.peer
+    return f"TCP|{local[0]}|{local[1]}|{peer[0]}|{peer[1]}"
+
+
+def blocks(octets: int) -> int:
+    """Size in blocks, rounded up."""
+    return -(-octets // _BLOCK)
+
+
+def enqueued(session: "SmtpSession", envelope: Envelope) -> list[Record]:
+    """One E record for each recipient: the message is durable."""
+    relay, transport, mode = session.relay, _transport(session), _modifiers(session)
+    ts, process, size = relay.stamp(), relay.log.process, blocks(envelope.size)
+    return [
+        Record(
+            ts=ts,
+            ac=Action.ENQUEUED,
+            mo=mode,
+            sc=envelope.source_channel,
+            dc=recipient.channel,
+            sz=size,
+            so=envelope.sender,
+            od=f"rfc822;{recipient.original}",
+            de=recipient.address,
+            fi=log_path(relay.queue_folder, recipient.channel, relay.subdirs(recipient.channel), envelope.id, recipient.copy, 0),
+            ei=envelope.id,
+            ri=recipient.id,
+            mi=envelope.message_id,
+            ss=envelope.source,
+            pi=process,
+            tr=transport,
+            ap="SMTP",
+            ho=recipient.host,
+            ia=recipient.intermediate,
+        )
+        for recipient in envelope.recipients
+    ]
+
+
+def rejected(session: "SmtpSession", transaction: Transaction | None, recipient: str, status: Status, reason: str) -> Record:
+    """J: an attempt to enqueue was refused."""
+    return Record(
+        ts=session.relay.stamp(),
+        ac=Action.REFUSED,
+        mo=_modifiers(session),
+        sc=session.client.channel,
+        so=transaction.sender if transaction is not None else "",
+        od=f"rfc822;{recipient}",
+        de=recipient,
+        pi=session.relay.log.process,
+        ss=f"{session.client.helo} [{session.connection.peer[0]}]",
+        re=reason,
+        di=f"smtp;{status}",
+        co=status.code,
+        en=status.enhanced,
+        tx=status.text,
+    )
+
+
+def aborted(session: "SmtpSession", transaction: Transaction) -> list[Record]:
+    """V: recipients had been accepted, the message never was."""
+    return [
+        Record(
+            ts=session.relay.stamp(),
+            ac=Action.ABORTED,
+            mo=_modifiers(session),
+            sc=session.client.channel,
+            so=transaction.sender,
+            od=f"rfc822;{recipient.original}",
+            ei=transaction.message_id,
+            pi=session.relay.log.process,
+        )
+        for recipient in transaction.recipients
+    ]
+
+
+def bad_command(session: "SmtpSession", line: bytes, reply: Status) -> Record:
+    """B: the To field is the command, the diagnostic the reply."""
+    return Record(
+        ts=session.relay.stamp(),
+        ac=Action.BAD_COMMAND,
+        mo=_modifiers(session),
+        sc=session.client.channel,
+        de=line[:256].decode("utf-8", "replace"),
+        pi=session.relay.log.process,
+        di=f"smtp;{reply}",
+        co=reply.code,
+        en=reply.enhanced,
+        tx=reply.text,
+    )
+
+
+def connection(session: "SmtpSession", action: Action) -> Record:
+    """O and C."""
+    return Record(
+        ts=session.relay.stamp(),
+        ac=action,
+        sc=session.client.channel,
+        dc="+",
+        pi=session.relay.log.process,
+        tr=_transport(session),
+        ap="SMTP",
+    )

@@ -1,0 +1,74 @@
+"""The trace header and loop control (smtp-relay.md 4, RFC 5321 4.4).
+
+    Received: from client.name ([192.0.2.9])
+     by relay1.example.com (Posthouse 0.1.0) with ESMTP id <0T8K00A01BCDEF@relay1.example.com>
+     for bob@example.com; Mon, 23 Nov 2026 10:00:00 +0100
+
+What the client called itself is shown only as far as it is printable and cannot end a comment; `for` only with exactly one
+recipient, so that nobody sees who else got the mail.
+"""
+
+import re
+from dataclasses import dataclass
+
+_PRINTABLE = re.compile(r"[A-Za-z0-9._:\[\]\-]{1,255}")
+_RECEIVED = re.compile(rb"(?im)^received[ \t]*:")
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """What is known of the client and of us when a message arrives."""
+
+    helo: str
+    address: str
+    host: str
+    protocol: str
+    """SMTP, ESMTP or UTF8SMTP (RFC 3848, RFC 6531 4.3)"""
+    product: str
+
+
+def received_line(hop: Hop, message_id: str, recipient: str, date: str) -> bytes:
+    """The header field with its line end.
+
+    Args:
+        hop: where it came from.
+        message_id: our id.
+        recipient: the only recipient as given, or "" when there are several.
+        date: RFC 5322 date.
+    """
+    helo = hop.helo if _PRINTABLE.fullmatch(hop.helo) else "unknown"
+    literal = f"IPv6:{hop.address}" if ":" in hop.address else hop.address
+    shown = f"\r\n for {recipient}" if recipient and recipient.isprintable() and len(recipient) < 256 else ""
+    return (
+        f"Received: from {helo} ([{literal}])\r\n by {hop.host} ({hop.product}) with {hop.protocol}"
+        f" id <{message_id}@{hop.host}>{shown}; {date}\r\n"
+    ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLimits:
+    """MAX_RECEIVED_LINES, MAX_LOCAL_RECEIVED_LINES and MAX_TOTAL_RECEIVED_LINES of option.dat."""
+
+    received: int = 50
+    local: int = 10
+    total: int = 100
+
+
+def looping(header: bytes, host: str, limits: LoopLimits) -> str:
+    """Why the message is held as looping, or "" (smtp-relay.md 4: held, not bounced, for a bounce could loop too).
+
+    Args:
+        header: the header section, without the line we add.
+        host: our own name.
+        limits: how many hops are too many.
+    """
+    count = len(_RECEIVED.findall(header))
+    if count > limits.total or count > limits.received:
+        return f"{count} Received lines"
+    if count > limits.local:
+        local = len(
+            re.findall(rb"(?im)^received[ \t]*:(?:[^\r\n]|\r\n[ \t])*?\bby[ \t]+" + re.escape(host.encode()) + rb"\b", header)
+        )
+        if local > limits.local:
+            return f"{local} Received lines of this host"
+    return ""
