@@ -45,21 +45,25 @@ def render_lines(code: int, enhanced: str, lines: list[str]) -> bytes:
 
 
 class ReplyReader:
-    """Cuts a stream of octets into replies; each is the list of its texts with one code."""
+    """Cuts a stream of octets into replies; each is one code and the list of its texts."""
+
+    __slots__ = ("_code", "_lines", "_position", "_rest")
 
     def __init__(self) -> None:
         self._rest = b""
+        self._position = 0
         self._lines: list[bytes] = []
         self._code = b""
 
     @property
-    def in_reply(self) -> bool:
-        """Whether the octets so far end inside a reply."""
-        return bool(self._rest or self._lines)
+    def pending(self) -> bool:
+        """Whether octets are left over, or a reply has begun."""
+        return self._position < len(self._rest) or bool(self._lines)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take more octets."""
-        self._rest = self._rest + data if self._rest else data
+        self._rest = self._rest[self._position :] + data
+        self._position = 0
 
     def next_reply(self) -> tuple[int, list[bytes]] | None:
         """The next whole reply as code and texts, or None.
@@ -67,20 +71,14 @@ class ReplyReader:
         Raises:
             MalformedReplyError: the octets are no reply.
         """
-        position = 0
         rest = self._rest
-        while (end := rest.find(b"\n", position)) >= 0:
-            line = rest[position:end]
-            position = end + 1
-            if line.endswith(b"\r"):
-                line = line[:-1]
+        while (end := rest.find(b"\n", self._position)) >= 0:
+            line = rest[self._position : end - 1 if rest[end - 1 : end] == b"\r" and end > self._position else end]
+            self._position = end + 1
             if self._take(line):
-                self._rest = rest[position:]
                 lines, self._lines = self._lines, []
                 return int(self._code), lines
-        if position:
-            self._rest = rest[position:]
-        if len(self._rest) > MAX_LINE:
+        if len(rest) - self._position > MAX_LINE:
             raise MalformedReplyError("reply line is too long")
         return None
 
