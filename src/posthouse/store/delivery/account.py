@@ -1,0 +1,197 @@
+"""One owner while mail is delivered: the open mailbox, its lock, its usage and what is remembered about its quota.
+
+Deliveries of this process to one owner share the lock (`holders`): each counts what the others have reserved. After
+`SHARED_FOR` seconds nobody joins any more, so that other processes get their turn. Under the lock the usage is believed as
+long as `maildirsize` has not changed (one fstat).
+"""
+
+from collections.abc import Callable
+from enum import Enum
+
+from posthouse.journal.disk import Disk
+from posthouse.store.mailbox.errors import MailboxError, PersistentQuotaExceeded, QuotaExceeded
+from posthouse.store.mailbox.maildir import Maildir
+from posthouse.store.mailbox.maildirsize import SizeFile, Sizes, limits_line
+from posthouse.store.quota.decision import QuotaPolicy, Usage, Verdict, decide
+from posthouse.store.quota.limits import Limits
+from posthouse.store.quota.saved import LENGTH, NOTHING_SAVED, SavedQuota, decode_saved
+
+SHARED_FOR = 1.0
+COUNT_AGAIN = 900.0
+"""seconds after which a mailbox over quota is counted again before mail is refused"""
+
+
+class Entry(Enum):
+    """What came of asking for the lock."""
+
+    HELD = "held"
+    BUSY = "busy"
+    """somebody else has it"""
+    UNCOUNTED = "uncounted"
+    """held, but the usage must be counted before anything else"""
+
+
+class Account:
+    """An owner's open mailbox with its lock and quota. Used in one thread; `counting` says another one reads the folders."""
+
+    __slots__ = (
+        "_held_since", "_lock", "counting", "disk", "dropped", "holders", "maildir",
+        "pending_bytes", "pending_messages", "pins", "rooted",
+        "saved", "saved_octets", "sizes", "usage", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, disk: Disk, maildir: Maildir) -> None:
+        self.disk = disk
+        self.maildir = maildir
+        self.sizes = SizeFile(disk, maildir.root, maildir.tmp)
+        self.saved = NOTHING_SAVED
+        self.saved_octets = b""
+        self.usage = Sizes(0, 0)
+        self.pending_bytes = self.pending_messages = 0
+        self.holders = 0
+        self.waiting = 0
+        """addressees that wait for this lock"""
+        self.pins = 0
+        """uses of its folders without the lock"""
+        self.rooted = False
+        """the names of its folders are known to be durable"""
+        self.counting = False
+        self.dropped = False
+        """the mailbox is another one now: close this when nobody uses it"""
+        self._held_since = 0.0
+        self._lock = -1
+
+    @property
+    def in_use(self) -> bool:
+        """Whether its descriptors are needed."""
+        return bool(self.holders or self.waiting or self.pins)
+
+    def enter(self, now: float) -> Entry:
+        """Ask for the lock without waiting. HELD and UNCOUNTED are to be given back by `leave`.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        if self.holders:
+            if self.counting or now - self._held_since > SHARED_FOR:
+                return Entry.BUSY
+            self.holders += 1
+            return Entry.HELD
+        lock = self.maildir.open_lock()
+        try:
+            if not self.disk.flock(lock):
+                self.disk.close(lock)
+                return Entry.BUSY
+        except OSError:
+            self.disk.close(lock)
+            raise
+        self._lock, self._held_since, self.holders = lock, now, 1
+        try:
+            octets = self.disk.pread(lock, LENGTH, 0)
+            if octets != self.saved_octets:
+                self.saved_octets, self.saved = octets, decode_saved(octets)
+            usage = self.sizes.load(now)
+        except BaseException:
+            self.leave()
+            raise
+        if usage is None:
+            return Entry.UNCOUNTED
+        self.usage = usage
+        return Entry.HELD
+
+    def leave(self) -> bool:
+        """Give one hold back; True when that freed the lock."""
+        self.holders -= 1
+        if self.holders:
+            return False
+        self.disk.close(self._lock)
+        self._lock = -1
+        return True
+
+    def counted(self, sizes: Sizes, *, steady: bool, name: str, defaults: Limits, now: float) -> None:
+        """Take over the result of a recount and write it down, unless the folders changed meanwhile.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        self.usage = sizes
+        self._save(self.saved._replace(counted=now))
+        limits = self.saved.limits.resolved(defaults)
+        self.sizes.write(limits_line(*limits), sizes, name, now, keep_late=False)
+        if not steady:
+            self.sizes.forget()
+
+    def admit(
+        self, size: int, given: Limits, defaults: Limits, policy: QuotaPolicy, *, bypass: bool, now: float
+    ) -> bool:
+        """Decide on one message; when it may come in, its size is reserved until `charge` or `release`.
+
+        Returns:
+            False: it is refused, but the mailbox should be counted again first.
+
+        Raises:
+            MailboxError: it is refused.
+            OSError: the disk failed.
+        """
+        saved = self.saved
+        if given != saved.limits:
+            before, after = saved.limits.resolved(defaults), given.resolved(defaults)
+            since = None if _raised(before, after) else saved.over_since
+            saved = SavedQuota(given, since, saved.counted)
+        limits = given.resolved(defaults)
+        usage = Usage(self.usage.bytes + self.pending_bytes, self.usage.messages + self.pending_messages)
+        decision = decide(usage, size, limits, saved.over_since, policy, bypass=bypass, now=now)
+        if decision.verdict is not Verdict.DELIVER and now - saved.counted >= COUNT_AGAIN and self.holders == 1:
+            self._save(saved)
+            return False
+        if decision.over_since != saved.over_since:
+            saved = saved._replace(over_since=decision.over_since)
+        if saved is not self.saved:
+            self._save(saved)
+        if decision.verdict is not Verdict.DELIVER:
+            raise _REFUSALS[decision.verdict](f"{self.maildir.owner}: {usage} of {limits}, message {size}")
+        self.pending_bytes += size
+        self.pending_messages += 1
+        return True
+
+    def keep_sizes(self, name: Callable[[], str], defaults: Limits, now: float) -> None:
+        """Bring line 1 of maildirsize in step with the limits, and sum a file that has grown long.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        line = limits_line(*self.saved.limits.resolved(defaults))
+        if self.sizes.present and (line != self.sizes.limits or self.sizes.wants_rewrite):
+            self.sizes.write(line, self.usage, name(), now)
+
+    def charge(self, size: int) -> None:
+        """A reserved message was placed."""
+        self.release(size)
+        self.sizes.add(size, 1)
+        self.usage = Sizes(self.usage.bytes + size, self.usage.messages + 1)
+
+    def release(self, size: int) -> None:
+        """A reserved message will not come."""
+        self.pending_bytes -= size
+        self.pending_messages -= 1
+
+    def _save(self, saved: SavedQuota) -> None:
+        octets = saved.encode()
+        self.disk.pwrite(self._lock, octets, 0)
+        self.saved, self.saved_octets = saved, octets
+
+    def close(self) -> None:
+        """Close everything."""
+        self.sizes.close()
+        self.maildir.close()
+
+
+_REFUSALS: dict[Verdict, type[MailboxError]] = {
+    Verdict.EXCEEDED: QuotaExceeded,
+    Verdict.PERSISTENT: PersistentQuotaExceeded,
+}
+
+
+def _raised(before: Limits, after: Limits) -> bool:
+    """Whether either limit now allows more than it did."""
+    return any(old >= 0 and (new < 0 or new > old) for old, new in zip(before, after, strict=True))

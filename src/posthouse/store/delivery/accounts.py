@@ -1,0 +1,78 @@
+"""The open mailboxes of this process: as many as there are descriptors for, the longest unused closed first.
+
+A mailbox that is in use is never closed. Each time it is asked for, its name is looked at once: a mailbox that was removed,
+renamed or replaced is opened anew.
+"""
+
+from collections import OrderedDict
+
+from posthouse.journal.disk import Disk
+from posthouse.store.delivery.account import Account
+from posthouse.store.mailbox.faults import fault_of
+from posthouse.store.mailbox.maildir import open_maildir
+
+FILES_EACH = 6
+"""descriptors one open mailbox takes, at most and seldom exceeded"""
+
+
+class Accounts:
+    """Open accounts of one partition.
+
+    Args:
+        disk: where it is.
+        partition: descriptor of its folder.
+        create: mailboxes are made on first delivery (`store.autocreate`).
+        keep: how many stay open.
+    """
+
+    def __init__(self, disk: Disk, partition: int, *, create: bool, keep: int) -> None:
+        self._disk = disk
+        self._partition = partition
+        self._keep = keep
+        self.create = create
+        self._open: OrderedDict[str, Account] = OrderedDict()
+
+    def get(self, owner: str, now: float) -> Account:
+        """The owner's account.
+
+        Raises:
+            MailboxError: it cannot be had.
+        """
+        account = self._open.get(owner)
+        if account is not None:
+            try:
+                if account.maildir.still_there(now):
+                    self._open.move_to_end(owner)
+                    return account
+            except OSError as error:
+                raise fault_of(error, owner) from error
+            self._drop(account)
+        return self._add(owner)
+
+    def _add(self, owner: str) -> Account:
+        while len(self._open) >= self._keep:
+            idle = next((account for account in self._open.values() if not account.in_use), None)
+            if idle is None:
+                break
+            self._drop(idle)
+        account = Account(self._disk, open_maildir(self._disk, self._partition, owner, create=self.create))
+        self._open[owner] = account
+        return account
+
+    def _drop(self, account: Account) -> None:
+        """Forget it; close it now, or when its last delivery leaves (`left`)."""
+        self._open.pop(account.maildir.owner, None)
+        account.dropped = True
+        self.left(account)
+
+    def left(self, account: Account) -> None:
+        """Somebody has left the account: close it when it was dropped meanwhile."""
+        if account.dropped and not account.in_use:
+            account.close()
+
+    def close(self) -> None:
+        """Close all that is not in use."""
+        for account in list(self._open.values()):
+            self._drop(account)
+
+

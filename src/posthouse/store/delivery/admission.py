@@ -1,0 +1,212 @@
+"""Who of a transaction may have the message now: lock, usage, quota, folder (DURABILITY 3.6 a, message-store 5).
+
+    admit -> READY            lock held, size reserved, place chosen
+          -> LATER            waits for the lock or for a recount; `ready` is called when it has become READY
+          -> MailboxError     refused; nothing is held
+
+A lock is waited for at most `LOCK_WAIT` seconds, by at most `MOST_WAITING` addressees of one owner; nothing is held
+meanwhile and other owners are not touched.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, cast
+
+from posthouse.journal.disk import Disk
+from posthouse.store.delivery.account import Account, Entry
+from posthouse.store.delivery.accounts import Accounts
+from posthouse.store.delivery.record import Place
+from posthouse.store.delivery.transaction import FOLDER_OF_RELAY, OVER_QUOTA, Addressee, Message, Transaction
+from posthouse.store.mailbox.base_name import BaseNames
+from posthouse.store.mailbox.errors import MailboxError, MailboxIOError, MailboxLocked
+from posthouse.store.mailbox.faults import fault_of
+from posthouse.store.mailbox.folder import open_folder
+from posthouse.store.mailbox.maildirsize import Sizes
+from posthouse.store.mailbox.recount import recount
+from posthouse.store.quota.decision import QuotaPolicy
+from posthouse.store.quota.limits import Limits
+
+LOCK_WAIT = 5.0
+MOST_WAITING = 16
+_POLL = 0.02
+
+
+class Surroundings(Protocol):
+    """Clock, timer and threads, passed in."""
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        ...
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call back after some time."""
+        ...
+
+    def in_thread(self, job: Callable[[], object], then: Callable[[object], None]) -> None:
+        """Run a job that blocks; `then` gets its result, or the exception it raised."""
+        ...
+
+
+class Settings(NamedTuple):
+    """What store.conf says about deliveries."""
+
+    policy: QuotaPolicy
+    defaults: Limits
+    flag_transfer: bool
+    """xdflg value 1 counts (the channel has `flagtransfer`)"""
+
+
+class _Waiting(NamedTuple):
+    transaction: Transaction
+    addressee: Addressee
+    message: Message
+    account: Account
+
+
+class Admission:
+    """Admits addressees. Its owner calls `leave` for every one it has admitted.
+
+    Args:
+        ready: told of an addressee that was LATER and is READY, or refused with the given fault.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        accounts: Accounts,
+        names: BaseNames,
+        settings: Settings,
+        around: Surroundings,
+        ready: Callable[[Transaction, Addressee, MailboxError | None], None],
+    ) -> None:
+        self.settings = settings
+        self._disk = disk
+        self._accounts = accounts
+        self._names = names
+        self._around = around
+        self._ready = ready
+        self._waiting: list[_Waiting] = []
+        self._polling = False
+
+    def admit(self, transaction: Transaction, addressee: Addressee, message: Message) -> bool:
+        """Try to admit; False: later.
+
+        Raises:
+            MailboxError: refused.
+        """
+        target = addressee.target
+        if isinstance(target, MailboxError):
+            raise target
+        now = self._around.now()
+        account = self._accounts.get(target.owner, now)
+        try:
+            entry = account.enter(now)
+            if entry is Entry.BUSY:
+                self._wait(_Waiting(transaction, addressee, message, account), now)
+                return False
+            addressee.account = account
+            if entry is Entry.UNCOUNTED:
+                if not account.maildir.fresh:
+                    self._count(transaction, addressee, message)
+                    return False
+                account.maildir.fresh = False
+                account.counted(Sizes(0, 0), steady=True, name=self._names.unsized(), defaults=self.settings.defaults, now=now)
+            return self._decide(transaction, addressee, message)
+        except OSError as error:
+            self.leave(addressee, message, placed=False)
+            raise fault_of(error, target.owner) from error
+        except MailboxError:
+            self.leave(addressee, message, placed=False)
+            raise
+
+    def _decide(self, transaction: Transaction, addressee: Addressee, message: Message) -> bool:
+        account, target, settings, now = addressee.account, addressee.target, self.settings, self._around.now()
+        assert account is not None
+        assert not isinstance(target, MailboxError)
+        given = account.saved.limits if addressee.given is None else addressee.given.over(account.saved.limits)
+        bypass = bool(addressee.flags & OVER_QUOTA)
+        if not account.admit(message.size, given, settings.defaults, settings.policy, bypass=bypass, now=now):
+            self._count(transaction, addressee, message)
+            return False
+        addressee.reserved = True
+        account.keep_sizes(self._names.unsized, settings.defaults, now)
+        directory = ""
+        if target.folder:
+            make = bool(addressee.flags & FOLDER_OF_RELAY) and settings.flag_transfer
+            folder = addressee.folder = open_folder(account.maildir, target.folder, make=make)
+            directory = folder.directory if folder is not None else ""
+        addressee.place = Place(target.owner, directory, self._names.next(message.size, message.wire_size))
+        return True
+
+    def leave(self, addressee: Addressee, message: Message, *, placed: bool) -> None:
+        """The addressee is settled: quota line, lock and folder are given back."""
+        account = addressee.account
+        if addressee.folder is not None:
+            addressee.folder.close()
+            addressee.folder = None
+        if account is None:
+            return
+        addressee.account = None
+        if addressee.reserved:
+            addressee.reserved = False
+            (account.charge if placed else account.release)(message.size)
+        account.leave()
+        self._accounts.left(account)
+
+    def _wait(self, waiting: _Waiting, now: float) -> None:
+        addressee, account = waiting.addressee, waiting.account
+        if not addressee.deadline:
+            addressee.deadline = now + LOCK_WAIT
+        if now >= addressee.deadline or account.waiting >= MOST_WAITING:
+            raise MailboxLocked(f"{account.maildir.owner}: the lock was not had")
+        account.waiting += 1
+        self._waiting.append(waiting)
+        if not self._polling:
+            self._polling = True
+            self._around.later(_POLL, self.poll)
+
+    def poll(self) -> None:
+        """Try all that wait for a lock again."""
+        waiting, self._waiting = self._waiting, []
+        self._polling = False
+        for item in waiting:
+            item.account.waiting -= 1
+            self._accounts.left(item.account)
+            self._try(item.transaction, item.addressee, lambda item=item: self.admit(*item[:3]))  # type: ignore[misc]
+
+    def _try(self, transaction: Transaction, addressee: Addressee, step: Callable[[], bool]) -> None:
+        try:
+            if step():
+                self._ready(transaction, addressee, None)
+        except MailboxError as fault:
+            self._ready(transaction, addressee, fault)
+
+    def _count(self, transaction: Transaction, addressee: Addressee, message: Message) -> None:
+        """Count the mailbox in a thread, its lock held, then decide."""
+        account = addressee.account
+        assert account is not None
+        account.counting = True
+
+        def decide(result: object) -> bool:
+            account.counting = False
+            try:
+                if isinstance(result, OSError):
+                    raise result
+                if isinstance(result, BaseException):
+                    raise MailboxIOError(str(result)) from result
+                sizes, steady = cast("tuple[Sizes, bool]", result)
+                now = self._around.now()
+                account.counted(
+                    sizes, steady=steady, name=self._names.unsized(), defaults=self.settings.defaults, now=now
+                )
+                return self._decide(transaction, addressee, message)
+            except OSError as error:
+                self.leave(addressee, message, placed=False)
+                raise fault_of(error, account.maildir.owner) from error
+            except MailboxError:
+                self.leave(addressee, message, placed=False)
+                raise
+
+        self._around.in_thread(
+            lambda: recount(self._disk, account.maildir.root),
+            lambda result: self._try(transaction, addressee, lambda: decide(result)),
+        )

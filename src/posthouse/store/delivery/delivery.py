@@ -1,0 +1,273 @@
+"""Protocol 6 of DURABILITY 3: one transaction in, one result for each addressee out, in this order for every message.
+
+    a  locks and quota            (`admission`); who is refused is not in the record
+    b  the file in `tmp/`         (`placement.write_tmp`)
+    c  the record, durable        (`journal.Writer`, another thread; everything that waits shares one sync)
+    d  links and rename to `new/` (`placement.place`); who cannot be placed gets mark V and a temporary fault
+    e  quota lines
+    f  `finished`, once for all transactions a batch has finished
+
+Without a record (larger than `RECORD_LIMIT`, no trusted syncfs, or too much unchecked): the file and every folder are
+synced in a thread instead of c, and the rest is the same. Runs in one thread, never blocks in it; nothing here is lost
+by a crash that was answered.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from posthouse.journal.commit import Completion
+from posthouse.journal.disk import Disk, Octets
+from posthouse.journal.segment import JournalError, Mark, RecordRef, Segment
+from posthouse.store.delivery.accounts import Accounts
+from posthouse.store.delivery.admission import Admission, Settings, Surroundings
+from posthouse.store.delivery.placement import place, place_synced, remove, write_tmp
+from posthouse.store.delivery.record import Placement, encode_placement
+from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Message, Part, Transaction
+from posthouse.store.mailbox.base_name import BaseNames
+from posthouse.store.mailbox.errors import MailboxError, MailboxIOError
+from posthouse.store.mailbox.faults import fault_of
+
+RECORD_LIMIT = 262_144
+"""octets of a message that is journalled; a larger one is synced by itself"""
+_log = logging.getLogger("posthouse.store")
+
+
+class Journal(Protocol):
+    """Where records are appended (`journal.Writer`)."""
+
+    def append(self, token: object, envelope: bytes, body: Sequence[Octets], slots: int) -> bool:
+        """Take a record; False: too much waits."""
+        ...
+
+
+class Partition(NamedTuple):
+    """The folder the mailboxes are in, and the journal's."""
+
+    name: str
+    fd: int
+    journal: int
+
+
+class Delivery:
+    """Delivers transactions into one partition.
+
+    Args:
+        disk: the disk.
+        partition: where.
+        names: makes base names.
+        settings: of store.conf.
+        around: clock, timer, threads.
+        accounts: the open mailboxes.
+        journal: None where no barrier can be trusted: every message is synced by itself.
+        finished: told of transactions whose addressees are all settled, once for each batch.
+        placed: told the end of the last record of a batch that was placed, and the octets.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        partition: Partition,
+        names: BaseNames,
+        settings: Settings,
+        around: Surroundings,
+        accounts: Accounts,
+        journal: Journal | None,
+        finished: Callable[[list[Transaction]], None],
+        placed: Callable[[RecordRef], None],
+    ) -> None:
+        self._disk = disk
+        self._partition = partition
+        self._names = names
+        self._around = around
+        self._accounts = accounts
+        self._journal = journal
+        self._finished = finished
+        self._placed = placed
+        self._admission = Admission(disk, accounts, names, settings, around, self._late)
+        self._done: list[Transaction] = []
+        self._blocked: list[Part] = []
+        self.without_record = False
+        """too many segments are unchecked: no records until the checkpoint returns (DURABILITY 3.7)"""
+        self.closed: MailboxError | None = None
+        """why nothing is delivered at all just now (DURABILITY 3.X)"""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of store.conf; may be replaced at a reload."""
+        return self._admission.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._admission.settings = settings
+
+    def deliver(self, transaction: Transaction, message: Message, fault: MailboxError | None = None) -> None:
+        """Deliver; `finished` is told, perhaps before this returns.
+
+        Args:
+            transaction: with at least one addressee.
+            message: what to deliver.
+            fault: what is wrong with the message itself: all addressees get it.
+        """
+        transaction.message = message
+        fault = fault or self.closed
+        ready = [addressee for addressee in transaction.addressees if self._admit(transaction, addressee, message, fault)]
+        shared = [addressee for addressee in ready if not addressee.flags & OWN_COPY]
+        if shared:
+            self._start(Part(transaction, shared, message))
+        for addressee in ready:
+            if addressee.flags & OWN_COPY:
+                self._start(Part(transaction, [addressee], message))
+        self.flush()
+
+    def _admit(self, transaction: Transaction, addressee: Addressee, message: Message, fault: MailboxError | None) -> bool:
+        try:
+            if fault is not None and not (isinstance(fault, MailboxIOError) and isinstance(addressee.target, MailboxError)):
+                raise fault
+            return self._admission.admit(transaction, addressee, message)
+        except MailboxError as refused:
+            self._settle(transaction, addressee, refused)
+            return False
+
+    def _late(self, transaction: Transaction, addressee: Addressee, fault: MailboxError | None) -> None:
+        assert transaction.message is not None
+        if fault is None:
+            self._start(Part(transaction, [addressee], transaction.message))
+        else:
+            self._settle(transaction, addressee, fault)
+        self.flush()
+
+    def _settle(self, transaction: Transaction, addressee: Addressee, fault: MailboxError | None) -> None:
+        """The addressee's one result."""
+        assert addressee.open
+        assert transaction.message is not None
+        addressee.open = False
+        addressee.fault = fault
+        self._admission.leave(addressee, transaction.message, placed=fault is None)
+        transaction.open -= 1
+        if not transaction.open:
+            self._drop_file(transaction.message)
+            self._done.append(transaction)
+
+    def flush(self) -> None:
+        """Tell `finished` of what has become finished."""
+        if self._done:
+            done, self._done = self._done, []
+            self._finished(done)
+
+    def _start(self, part: Part) -> None:
+        """Steps b and c."""
+        message = part.message
+        if message.fd >= 0:
+            assert message.holder is not None
+            part.tmp, part.fd, part.name = message.holder.maildir.tmp, message.fd, message.name
+            self._sync_alone(part)
+            return
+        if not self._write(part):
+            return
+        if self._journal is None or self.without_record or message.size > RECORD_LIMIT:
+            self._sync_alone(part)
+        else:
+            self._disk.close(part.fd)
+            part.fd = -1
+            self._append(part)
+
+    def _write(self, part: Part) -> bool:
+        """The file in the `tmp/` of the first addressee who has room for it."""
+        while part.addressees:
+            first = part.addressees[0]
+            assert first.place is not None
+            assert first.account is not None
+            tmp, name = first.account.maildir.tmp, first.place.base
+            try:
+                part.fd = write_tmp(self._disk, name, tmp, part.message.stored)
+            except OSError as error:
+                del part.addressees[0]
+                self._settle(part.transaction, first, fault_of(error, first.place.owner))
+                continue
+            part.tmp, part.name = tmp, name
+            return True
+        return False
+
+    def _append(self, part: Part) -> None:
+        assert self._journal is not None
+        envelope = encode_placement(
+            Placement(self._partition.name, tuple([a.place for a in part.addressees if a.place is not None]))
+        )
+        if not self._journal.append(part, envelope, (part.message.stored,), len(part.addressees)):
+            self._blocked.append(part)
+
+    def journalled(self, completions: Sequence[Completion]) -> None:
+        """Steps d to f for a batch: what has a record is durable, what has an error is not."""
+        last: RecordRef | None = None
+        for completion in completions:
+            part = completion.token
+            assert isinstance(part, Part)
+            if completion.record is None:
+                self._fail(part, completion.error or OSError("not written"))
+                continue
+            last = completion.record
+            self._settle_part(part, self.place(part), last)
+        if last is not None:
+            self._placed(last)
+        blocked, self._blocked = self._blocked, []
+        for part in blocked:
+            self._append(part)
+        self.flush()
+
+    def place(self, part: Part) -> list[OSError | None]:
+        """Step d."""
+        return place(self._disk, part)
+
+    def _fail(self, part: Part, error: OSError) -> None:
+        _log.error("journal: %s", error)
+        remove(self._disk, part.name, part.tmp)
+        for addressee in part.addressees:
+            self._settle(part.transaction, addressee, MailboxIOError(f"journal: {error}"))
+
+    def _settle_part(self, part: Part, results: Sequence[OSError | None], record: RecordRef | None) -> None:
+        for slot, (addressee, error) in enumerate(zip(part.addressees, results, strict=True)):
+            if error is None:
+                self._settle(part.transaction, addressee, None)
+                continue
+            if record is not None:
+                self._void(record, slot)
+            # Whatever went wrong after the record is temporary: the relay must try again (DURABILITY 3.6 d).
+            self._settle(part.transaction, addressee, MailboxIOError(f"cannot be placed: {error}"))
+
+    def _void(self, record: RecordRef, slot: int) -> None:
+        try:
+            segment = Segment.open(self._disk, self._partition.journal, record.segment, write=True)
+        except (OSError, JournalError) as error:
+            _log.error("mark: %s", error)
+            return
+        try:
+            segment.mark(record.first_slot + slot, Mark.VOID)
+        finally:
+            segment.close()
+
+    def _sync_alone(self, part: Part) -> None:
+        """Steps c and d without a record, in a thread."""
+
+        def then(result: object) -> None:
+            if part.message.fd < 0:
+                self._disk.close(part.fd)
+                remove(self._disk, part.name, part.tmp)
+            if isinstance(result, list):
+                self._settle_part(part, result, None)
+            else:
+                self._settle_part(part, [OSError(str(result))] * len(part.addressees), None)
+            self.flush()
+
+        self._around.in_thread(lambda: place_synced(self._disk, part, self._partition.fd), then)
+
+    def _drop_file(self, message: Message) -> None:
+        """The file of a large message has all its names: take the one in `tmp/` away."""
+        holder = message.holder
+        if holder is None:
+            return
+        remove(self._disk, message.name, holder.maildir.tmp)
+        self._disk.close(message.fd)
+        message.fd, message.holder = -1, None
+        holder.pins -= 1
+        self._accounts.left(holder)

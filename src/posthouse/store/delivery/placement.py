@@ -1,0 +1,148 @@
+"""One file, its names: written to `tmp/`, and only after the sync that covers it linked and renamed into `new/`.
+
+`write_tmp` comes before the record (DURABILITY 3.6 b), `place` behind its sync (3.6 d). `place_synced` is the way without
+a record: fsync of the file, names, fsync of every folder that got one. A name that cannot be a hard link (too many links,
+another file system) gets a copy of its own.
+"""
+
+import errno
+
+from posthouse.journal.disk import Disk
+from posthouse.store.delivery.transaction import Addressee, Part
+
+_PIECE = 1 << 20
+
+
+def write_all(disk: Disk, fd: int, data: bytes, offset: int = 0) -> None:
+    """Write all of it.
+
+    Raises:
+        OSError: not all could be written.
+    """
+    written = disk.pwrite(fd, data, offset)
+    while written < len(data):
+        more = disk.pwrite(fd, memoryview(data)[written:], offset + written)
+        if not more:
+            raise OSError(errno.ENOSPC, "not all could be written")
+        written += more
+
+
+def write_tmp(disk: Disk, name: str, tmp: int, data: bytes) -> int:
+    """Make the file in `tmp/`; its descriptor.
+
+    Raises:
+        OSError: it cannot be made; nothing is left of it.
+    """
+    fd = disk.create_excl(name, tmp)
+    try:
+        write_all(disk, fd, data)
+    except BaseException:
+        disk.close(fd)
+        remove(disk, name, tmp)
+        raise
+    return fd
+
+
+def remove(disk: Disk, name: str, folder: int) -> None:
+    """Take a name away if it is there; a stray file in `tmp/` is removed after 36 hours anyway."""
+    try:
+        disk.unlink(name, folder)
+    except OSError:
+        return
+
+
+def new_of(addressee: Addressee) -> int:
+    """The `new/` of the addressee's folder."""
+    if addressee.folder is not None:
+        return addressee.folder.new
+    assert addressee.account is not None
+    return addressee.account.maildir.new
+
+
+def place(disk: Disk, part: Part) -> list[OSError | None]:
+    """Give the part's file all its names in `new/`; its name in `tmp/` becomes the last of them.
+
+    Returns:
+        For each addressee what kept it from getting its name.
+    """
+    results = [_link(disk, part, addressee, sync=False) for addressee in part.addressees[1:]]
+    first = part.addressees[0]
+    assert first.place is not None
+    try:
+        disk.rename(part.name, first.place.base, part.tmp, new_of(first))
+    except OSError as error:
+        remove(disk, part.name, part.tmp)
+        return [error, *results]
+    return [None, *results]
+
+
+def place_synced(disk: Disk, part: Part, partition: int) -> list[OSError | None]:
+    """The way without a record: everything is durable when this returns None for an addressee. Blocks."""
+    try:
+        disk.fsync(part.fd)
+    except OSError as error:
+        return [error] * len(part.addressees)
+    return [_place_one_synced(disk, part, addressee, partition) for addressee in part.addressees]
+
+
+def _place_one_synced(disk: Disk, part: Part, addressee: Addressee, partition: int) -> OSError | None:
+    error = _link(disk, part, addressee, sync=True)
+    account, folder = addressee.account, addressee.folder
+    assert account is not None
+    if error is not None:
+        return error
+    try:
+        disk.fsync_dir(new_of(addressee))
+        if folder is not None:
+            disk.fsync_dir(folder.fd)
+        if folder is not None or not account.rooted:
+            disk.fsync_dir(account.maildir.root)
+            disk.fsync_dir(partition)
+            account.rooted = True
+    except OSError as failed:
+        return failed
+    return None
+
+
+def _link(disk: Disk, part: Part, addressee: Addressee, *, sync: bool) -> OSError | None:
+    assert addressee.place is not None
+    assert addressee.account is not None
+    base = addressee.place.base
+    try:
+        try:
+            disk.link(part.name, base, part.tmp, new_of(addressee))
+        except OSError as error:
+            if error.errno not in {errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP}:
+                raise
+            copy_file(disk, part, base, addressee, sync=sync)
+    except OSError as error:
+        return error
+    return None
+
+
+def copy_file(disk: Disk, part: Part, base: str, addressee: Addressee, *, sync: bool) -> None:
+    """A file of its own for the addressee.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    assert addressee.account is not None
+    tmp = addressee.account.maildir.tmp
+    source = disk.open_file(part.name, part.tmp)
+    try:
+        fd = disk.create_excl(base, tmp)
+        try:
+            offset = 0
+            while piece := disk.pread(source, _PIECE, offset):
+                write_all(disk, fd, piece, offset)
+                offset += len(piece)
+            if sync:
+                disk.fsync(fd)
+            disk.rename(base, base, tmp, new_of(addressee))
+        except BaseException:
+            remove(disk, base, tmp)
+            raise
+        finally:
+            disk.close(fd)
+    finally:
+        disk.close(source)

@@ -1,0 +1,35 @@
+r"""A message as it lies in a mailbox: one `Return-Path:` in front, every CRLF an LF, nothing else touched (message-store 6).
+
+A CR that no LF follows stays as it is, wherever a stream is cut.
+"""
+
+
+def return_path(sender: bytes) -> bytes:
+    """The line that is put in front (RFC 5321 4.4); the null sender is `<>`."""
+    return b"Return-Path: <%b>\n" % sender
+
+
+class LineEnds:
+    r"""Turns a stream with CRLF into one with LF. `taken` counts the octets it has left out."""
+
+    __slots__ = ("_held", "taken")
+
+    def __init__(self) -> None:
+        self._held = False
+        self.taken = 0
+
+    def convert(self, data: bytes) -> bytes:
+        """The stored octets of the next part; a CR at its end waits for what follows."""
+        if self._held:
+            data = b"\r" + data
+        self._held = data.endswith(b"\r")
+        if self._held:
+            data = data[:-1]
+        stored = data.replace(b"\r\n", b"\n")
+        self.taken += len(data) - len(stored)
+        return stored
+
+    def end(self) -> bytes:
+        """What was held back."""
+        held, self._held = self._held, False
+        return b"\r" if held else b""

@@ -1,0 +1,37 @@
+"""Errors of the disk as faults of a mailbox.
+
+A symbolic link met on the way is `MailboxNotSupported`, something of the wrong kind `MailboxBadFormat`, everything else
+`MailboxIOError` (disk full, no permission, the disk itself).
+"""
+
+import errno
+
+from posthouse.journal.disk import FileStat
+from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxError, MailboxIOError, MailboxNotSupported
+
+_WRITABLE = 0o300
+_KINDS: dict[int | None, type[MailboxError]] = {
+    errno.ELOOP: MailboxNotSupported,
+    errno.ENOTDIR: MailboxBadFormat,
+    errno.EISDIR: MailboxBadFormat,
+}
+
+
+def fault_of(error: OSError, what: str) -> MailboxError:
+    """The fault that an error of the disk is, when it happened to `what`."""
+    return _KINDS.get(error.errno, MailboxIOError)(f"{what}: {error.strerror or error}")
+
+
+def need_folder(found: FileStat, what: str) -> None:
+    """Accept only a folder that can be written to.
+
+    Raises:
+        MailboxBadFormat: it is a file.
+        MailboxNotSupported: it is a link or a special file, or read-only.
+    """
+    if found.is_file:
+        raise MailboxBadFormat(f"{what}: a file stands where a folder belongs")
+    if not found.is_folder:
+        raise MailboxNotSupported(f"{what}: a link or special file stands where a folder belongs")
+    if found.mode & _WRITABLE != _WRITABLE:
+        raise MailboxNotSupported(f"{what}: read-only")

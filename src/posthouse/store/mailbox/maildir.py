@@ -1,0 +1,145 @@
+"""One owner's Maildir++ root, open: `cur new tmp` of the INBOX and the lock file (message-store 6).
+
+    <partition>/<owner>/{cur,new,tmp}     made on the first delivery, 0700
+    <partition>/<owner>/.lmtp-lock        flock: one deliverer at a time (message-store 5)
+    <partition>/<owner>/.admin-lock       stands there: an administrator works on the mailbox, nothing is delivered
+
+Everything is opened step by step from the partition's descriptor and no link is followed, so nothing outside the owner's
+folder can be reached. Descriptors are kept: `still_there` tells whether the names still mean them. What is missing of
+`cur new tmp` is made; a folder that holds other things but none of the three is no maildir (`MailboxBadFormat`).
+"""
+
+from posthouse.journal.disk import Disk, FileStat
+from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxLocked, MailboxNonexistent
+from posthouse.store.mailbox.faults import fault_of, need_folder
+
+LOCK = ".lmtp-lock"
+ADMIN_LOCK = ".admin-lock"
+PARTS = ("tmp", "new", "cur")
+_OURS = frozenset({LOCK, ADMIN_LOCK, "maildirsize"})
+_SETTLED_NS = 50_000_000
+"""a folder changed more recently than this may change again within the same tick of its time stamp"""
+
+
+class Maildir:
+    """An open root. Made by `open_maildir`; `close` it when no delivery uses it."""
+
+    def __init__(self, disk: Disk, partition: int, owner: str, root: int, found: FileStat) -> None:
+        self.disk = disk
+        self.partition = partition
+        self.owner = owner
+        self.root = root
+        self.tmp = self.new = -1
+        self.fresh = False
+        """it was made just now: nothing is in it"""
+        self._device, self._inode = found.device, found.inode
+        self._seen = -1
+        self._parts: tuple[int, ...] = ()
+
+    def complete(self) -> None:
+        """Make what is missing, look at what is there, open it."""
+        disk, root = self.disk, self.root
+        found = {part: disk.stat(part, root) for part in PARTS}
+        if not any(found.values()) and any(name not in _OURS for name in disk.listdir(root)):
+            raise MailboxBadFormat(f"{self.owner}: no maildir")
+        for part in PARTS:
+            if found[part] is None:
+                make_folder(disk, part, root)
+        self.tmp, self.new = disk.open_dir("tmp", root), disk.open_dir("new", root)
+        self._look()
+
+    def _look(self) -> None:
+        """See that the parts are what they must be and nobody works on the mailbox."""
+        inodes = []
+        for part in PARTS:
+            found = self.disk.stat(part, self.root)
+            if found is None:
+                raise MailboxBadFormat(f"{self.owner}: no folder {part}")
+            need_folder(found, f"{self.owner}/{part}")
+            inodes.append(found.inode)
+        if self._parts and self._parts != tuple(inodes):
+            raise FileNotFoundError
+        self._parts = tuple(inodes)
+        if self.disk.stat(ADMIN_LOCK, self.root) is not None:
+            raise MailboxLocked(f"{self.owner}: {ADMIN_LOCK}")
+
+    def still_there(self, now: float) -> bool:
+        """Whether the owner's name still means this folder, with the same parts in it.
+
+        Raises:
+            MailboxError: it does, but it cannot take mail now.
+        """
+        found = self.disk.stat(self.owner, self.partition)
+        if found is None or found.inode != self._inode or found.device != self._device:
+            return False
+        if found.mtime_ns == self._seen:
+            return True
+        need_folder(found, self.owner)
+        try:
+            self._look()
+        except FileNotFoundError:
+            return False
+        self._seen = found.mtime_ns if found.mtime_ns + _SETTLED_NS < now * 1e9 else -1
+        return True
+
+    def open_lock(self) -> int:
+        """A new descriptor of the lock file; closing it gives up a lock taken on it."""
+        while True:
+            try:
+                return self.disk.open_file(LOCK, self.root, write=True)
+            except FileNotFoundError:
+                try:
+                    return self.disk.create_excl(LOCK, self.root)
+                except FileExistsError:
+                    continue
+
+    def close(self) -> None:
+        """Close everything."""
+        for fd in (self.new, self.tmp, self.root):
+            if fd >= 0:
+                self.disk.close(fd)
+        self.new = self.tmp = self.root = -1
+
+
+def make_folder(disk: Disk, name: str, parent: int) -> None:
+    """Make a folder, 0700; somebody else may have made it meanwhile."""
+    try:
+        disk.mkdir(name, parent)
+    except FileExistsError:
+        return
+
+
+def open_maildir(disk: Disk, partition: int, owner: str, *, create: bool) -> Maildir:
+    """Open the owner's mailbox.
+
+    Args:
+        disk: where it is.
+        partition: descriptor of the partition's folder.
+        owner: as `owner.check_owner` allows it.
+        create: make it when there is none.
+
+    Raises:
+        MailboxNonexistent: there is none, and it was not to be made.
+        MailboxError: it cannot take mail.
+    """
+    try:
+        found = disk.stat(owner, partition)
+        fresh = found is None
+        if found is None:
+            if not create:
+                raise MailboxNonexistent(f"{owner}: no mailbox")
+            make_folder(disk, owner, partition)
+            found = disk.stat(owner, partition)
+        if found is None:
+            raise FileNotFoundError(2, "removed while it was made")
+        need_folder(found, owner)
+        maildir = Maildir(disk, partition, owner, disk.open_dir(owner, partition), found)
+        try:
+            maildir.complete()
+            maildir.fresh = fresh
+        except BaseException:
+            maildir.close()
+            raise
+    except OSError as error:
+        raise fault_of(error, owner) from error
+    return maildir

@@ -1,0 +1,59 @@
+"""What a mailbox really holds: the messages of `new` and `cur` of the INBOX and of every folder (message-store 6).
+
+The size is the `,S=` of the name, else the file's length. All messages count, those in Trash and those marked deleted too.
+"""
+
+from collections.abc import Iterator
+
+from posthouse.journal.disk import Disk
+from posthouse.store.mailbox.base_name import size_of
+from posthouse.store.mailbox.maildirsize import Sizes
+
+_SHELVES = ("new", "cur")
+
+
+def folders_of(disk: Disk, root: int) -> list[str]:
+    """Directory names of the folders below a root, and "" for the INBOX, which comes first."""
+    return ["", *sorted(name for name in disk.listdir(root) if name[0] == "." and _is_folder(disk, name, root))]
+
+
+def _is_folder(disk: Disk, name: str, parent: int) -> bool:
+    found = disk.stat(name, parent)
+    return found is not None and found.is_folder
+
+
+def recount(disk: Disk, root: int) -> tuple[Sizes, bool]:
+    """The usage, and whether no folder changed while it was counted (only then it may be written down)."""
+    octets = messages = 0
+    before: dict[tuple[str, str], int] = {}
+    for shelf, folder, fd in _shelves(disk, root):
+        before[folder, shelf] = disk.fstat(fd).mtime_ns
+        for name in disk.listdir(fd):
+            size = size_of(name)
+            if size is None:
+                found = disk.stat(name, fd)
+                if found is None or not found.is_file:
+                    continue
+                size = found.size
+            octets += size
+            messages += 1
+    after = {(folder, shelf): disk.fstat(fd).mtime_ns for shelf, folder, fd in _shelves(disk, root)}
+    return Sizes(octets, messages), before == after
+
+
+def _shelves(disk: Disk, root: int) -> Iterator[tuple[str, str, int]]:
+    """Every `new` and `cur` with its folder's directory name and a descriptor that lives until the next one."""
+    for folder in folders_of(disk, root):
+        parent = disk.open_dir(folder, root) if folder else root
+        try:
+            for shelf in _SHELVES:
+                if not _is_folder(disk, shelf, parent):
+                    continue
+                fd = disk.open_dir(shelf, parent)
+                try:
+                    yield shelf, folder, fd
+                finally:
+                    disk.close(fd)
+        finally:
+            if parent != root:
+                disk.close(parent)

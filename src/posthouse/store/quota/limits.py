@@ -1,0 +1,61 @@
+"""Limits of an owner: what XQUOTA says, what is saved, and what that means (lmtp 2, message-store 4).
+
+    xquota = [ bytes ] "," [ messages ] | bytes
+    bytes  = number [ K | M | G ]      number = -2 | -1 | 0 | 1 ...
+
+`-1` unlimited, `-2` the store's default, `0` nothing at all; an empty half leaves what is saved as it is.
+At most 18 digits. Anything else is refused.
+"""
+
+import re
+from typing import NamedTuple
+
+UNLIMITED = -1
+DEFAULT = -2
+_BYTES = re.compile(r"(-[12]|\d{1,18})([kKmMgG]?)")
+_MESSAGES = re.compile(r"-[12]|\d{1,18}")
+_UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class Limits(NamedTuple):
+    """Bytes and number of messages; negative is unlimited (or, while saved, -2 the default)."""
+
+    bytes: int
+    messages: int
+
+    def resolved(self, defaults: "Limits") -> "Limits":
+        """With -2 replaced by the store's defaults."""
+        return Limits(
+            defaults.bytes if self.bytes == DEFAULT else self.bytes,
+            defaults.messages if self.messages == DEFAULT else self.messages,
+        )
+
+
+class GivenLimits(NamedTuple):
+    """What one XQUOTA parameter says; None leaves that half as it is."""
+
+    bytes: int | None
+    messages: int | None
+
+    def over(self, saved: Limits) -> Limits:
+        """The saved limits with these put over them."""
+        return Limits(
+            saved.bytes if self.bytes is None else self.bytes, saved.messages if self.messages is None else self.messages
+        )
+
+
+def parse_limits(text: str) -> GivenLimits:
+    """The limits in the value of an XQUOTA parameter.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    first, _, second = text.partition(",")
+    octets = _BYTES.fullmatch(first) if first else None
+    messages = _MESSAGES.fullmatch(second) if second else None
+    if (first and not octets) or (second and not messages):
+        raise ValueError(f"not a quota: {text[:60]!r}")
+    return GivenLimits(
+        int(octets[1]) * (_UNIT[octets[2].upper()] if octets[1][0] != "-" else 1) if octets else None,
+        int(messages[0]) if messages else None,
+    )
