@@ -5,22 +5,6 @@ from typing import Protocol
 from posthouse.relay.directory.question import Answer, Question
 
 
-class ConfigurationFault(Exception):
-    """The directory cannot be opened as configured: a file is missing or malformed, an option makes no sense.
-
-    Args:
-        file: the file to look at, "" when unknown.
-        line: its line, 0 when the whole file is meant.
-        reason: what is wrong.
-    """
-
-    def __init__(self, file: str, line: int, reason: str) -> None:
-        super().__init__(f"{file}:{line}: {reason}")
-        self.file = file
-        self.line = line
-        self.reason = reason
-
-
 class Directory(Protocol):
     """Answers questions about domains and addresses."""
 
@@ -34,7 +18,7 @@ class Directory(Protocol):
         """Get ready to answer. A server that is down is not an error, a missing or bad LDIF file is.
 
         Raises:
-            ConfigurationFault: the directory cannot work as configured.
+            ConfigurationError: the directory cannot work as configured.
         """
 
     async def close(self) -> None:

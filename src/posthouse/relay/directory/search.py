@@ -1,0 +1,243 @@
+"""From a question to searches and from the entries found to the answer: no I/O, the same for LDAP and LDIF.
+
+`plan` is a generator: it yields a Search and is sent what was found, a tuple of entries, or BASE_MISSING when the
+search's base does not exist. It returns the answer (directory.md 1-3). A question about an entry of a known domain costs
+one search, a second only with vanity domains. Whatever can only be a fault of the directory's content is Unknown.
+Values that come from addresses are escaped here, once, where they enter a filter or a name.
+"""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from posthouse.mail.address import quote, unquote
+from posthouse.relay.directory.dn import domain_of, escape_value
+from posthouse.relay.directory.filter import escape
+from posthouse.relay.directory.layout import Layout, Renames, UrlTemplate, split_url
+from posthouse.relay.directory.ldif import RawEntry
+from posthouse.relay.directory.question import (
+    Absent,
+    Ambiguous,
+    Answer,
+    Domain,
+    DomainAnswer,
+    Entry,
+    EntryAnswer,
+    Found,
+    Kind,
+    NeedDomain,
+    NeedEntry,
+    NeedUrl,
+    Question,
+    Unknown,
+    UrlAnswer,
+)
+
+MAX_DOMAIN = 255
+
+
+class Scope(StrEnum):
+    """How deep a search goes."""
+
+    BASE = "base"
+    ONE = "one"
+    SUB = "sub"
+
+
+class Missing(StrEnum):
+    """What may be sent to a plan instead of entries."""
+
+    BASE_MISSING = "base missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search to make."""
+
+    base: str
+    scope: Scope
+    filter: str
+    attributes: tuple[str, ...] = ()
+    """names in the directory; none means all"""
+
+
+Entries: TypeAlias = tuple[RawEntry, ...]
+Result: TypeAlias = Entries | Missing
+Steps: TypeAlias = Generator[Search, Result, Answer]
+BASE_MISSING: Final = Missing.BASE_MISSING
+
+
+def plan(layout: Layout, question: Question) -> Steps:
+    """The searches that answer the question, and the answer."""
+    match question:
+        case NeedDomain(domain):
+            return (yield from _domain(layout, domain))
+        case NeedEntry():
+            return (yield from _entry(layout, question))
+        case NeedUrl(url):
+            return (yield from _url(url))
+
+
+def _domain(layout: Layout, asked: str) -> Generator[Search, Result, DomainAnswer]:
+    whole = name = asked.lower().rstrip(".")
+    if not name or name.startswith("[") or len(name) > MAX_DOMAIN:
+        return Absent()
+    find = _domain_schema1 if layout.schema == 1 else _domain_schema2
+    while name:
+        answer = yield from find(layout, name)
+        if not isinstance(answer, Absent):
+            return answer
+        name = name.partition(".")[2] if layout.uplevel_retry else ""
+    if layout.domain_match is not None:
+        search = _fill(layout, layout.domain_match, "", (whole,), "")
+        if search is not None and _entries((yield search)):
+            return Found(Domain(whole, whole, ""))
+    return Absent()
+
+
+def _domain_schema1(layout: Layout, name: str) -> Generator[Search, Result, DomainAnswer]:
+    """The DC tree: one entry for each domain, perhaps an alias of another."""
+    wanted = layout.domain_attributes
+    base = ",".join([*(f"dc={escape_value(label)}" for label in name.split(".")), layout.domain_root])
+    condition = layout.domain_filter.replace("$D", escape(name))
+    result = yield Search(base, Scope.BASE, condition, wanted)
+    if result is BASE_MISSING:
+        root = yield Search(layout.domain_root, Scope.BASE, "(objectClass=*)", ("objectClass",))
+        return Absent() if _entries(root) else Unknown(f"the domain tree {layout.domain_root} is missing")
+    for hop in ("name", "alias"):
+        entries = _entries(result)
+        if not entries:
+            return Absent()
+        found = _renamed(entries[0], layout.domain_renames)
+        user_base = found.get("inetdomainbasedn")
+        if user_base:
+            canonical = found.get("inetcanonicaldomainname", (domain_of(entries[0].dn) or name,))[0]
+            return Found(Domain(name, canonical.lower(), user_base[0], entries[0].dn, found))
+        target = found.get("aliasedobjectname")
+        if not target:
+            return Absent()
+        if hop == "alias":
+            return Unknown(f"{entries[0].dn} is an alias of an alias")
+        result = yield Search(target[0], Scope.BASE, condition, wanted)
+    return Absent()
+
+
+def _domain_schema2(layout: Layout, name: str) -> Generator[Search, Result, DomainAnswer]:
+    """Native: domains are organizations anywhere below the root."""
+    condition = layout.domain_filter.replace("$D", escape(name))
+    result = yield Search(layout.domain_root, Scope.SUB, condition, layout.domain_attributes)
+    if result is BASE_MISSING:
+        return Unknown(f"the domain tree {layout.domain_root} is missing")
+    candidates = [(entry, _renamed(entry, layout.domain_renames)) for entry in _entries(result)]
+    if len(candidates) > 1:
+        preferred = [one for one in candidates if name in _lower(one[1].get("sunpreferreddomain", ()))]
+        candidates = preferred or candidates
+    if len(candidates) > 1:
+        main = [one for one in candidates if "inetcanonicaldomainname" not in one[1]]
+        candidates = main or candidates
+    if len(candidates) > 1:
+        return Unknown(f"several entries for the domain {name}: " + "; ".join(sorted(entry.dn for entry, _ in candidates)))
+    for entry, found in candidates:
+        canonical = (found.get("inetcanonicaldomainname") or found.get("sunpreferreddomain") or (name,))[0]
+        user_base = (found.get("inetdomainbasedn") or (entry.dn,))[0]
+        return Found(Domain(name, canonical.lower(), user_base, entry.dn, found))
+    return Absent()
+
+
+def _entry(layout: Layout, question: NeedEntry) -> Generator[Search, Result, EntryAnswer]:
+    domain = question.domain
+    spellings = _spellings(layout, domain, question.given_domain.lower().rstrip("."))
+    local = unquote(question.local)
+    if "\x00" in local:
+        return Absent()
+    urls = layout.alias_urls if local else (layout.catchall_url,)
+    for url in urls:
+        search = _fill(layout, url, domain.base_dn, spellings, quote(local) if local else "")
+        if search is None:
+            continue
+        result = yield search
+        if result is BASE_MISSING:
+            return Unknown(f"{search.base}, the users of {domain.name}, is missing")
+        found = list(_eligible(layout, domain, _entries(result)))
+        if len(found) > 1:
+            return Ambiguous(tuple(sorted(entry.dn for entry in found)))
+        if found:
+            return Found(found[0])
+    return Absent()
+
+
+def _url(url: str) -> Generator[Search, Result, UrlAnswer]:
+    try:
+        base, names, scope, condition = split_url(url)
+    except ValueError as problem:
+        return Unknown(str(problem))
+    for entry in _entries((yield Search(base, Scope(scope), condition, names))):
+        for name in names or entry.attributes:
+            values = entry.attributes.get(name.lower())
+            if values:
+                return Found(values[0])
+    return Absent()
+
+
+def _spellings(layout: Layout, domain: Domain, given: str) -> tuple[str, ...]:
+    """The domains an address may be listed under: as given, canonical when given is an alias, as found with uplevel bit 1."""
+    names = [given]
+    if domain.name == given or layout.uplevel_address:
+        names += [domain.name, domain.canonical]
+    return tuple(dict.fromkeys(names))
+
+
+def _fill(layout: Layout, url: UrlTemplate, user_base: str, domains: tuple[str, ...], local: str) -> Search | None:
+    """The search a template means for `local@domains[0]`; None where a code has no value."""
+    addresses = [escape(f"{local}@{domain}") for domain in domains]
+    alternatives = [f"({name}={address})" for name in layout.mail_attributes for address in addresses]
+    roots = {"B": layout.user_root, "C": layout.domain_root, "$": "$"}
+    if user_base:
+        roots |= {"V": user_base, "1V": user_base}
+    filters: dict[str, None] = {}
+    for domain in domains:
+        base_codes = {**roots, "D": escape_value(domain), "A": escape_value(f"{local}@{domain}")}
+        filter_codes = {**roots, "D": escape(domain), "A": escape(f"{local}@{domain}")}
+        filter_codes |= {"R": f"(|{''.join(alternatives)})", "K": layout.class_filter}
+        filled = url.fill(base_codes, filter_codes)
+        if filled is None:
+            return None
+        base = filled[0]
+        filters[filled[1]] = None
+    condition = next(iter(filters)) if len(filters) == 1 else f"(|{''.join(filters)})"
+    return Search(base, Scope(url.scope), condition, layout.user_attributes)
+
+
+def _eligible(layout: Layout, domain: Domain, entries: Entries) -> Iterator[Entry]:
+    """The users and groups among the entries; a user without uid is none."""
+    separator = domain.first("domainuidseparator")
+    for raw in entries:
+        classes = frozenset(_lower(raw.attributes.get("objectclass", ())))
+        found = _renamed(raw, layout.user_renames)
+        uid = found.get("uid", ("",))[0]
+        if separator and separator in uid:
+            uid = uid.rpartition(separator)[0]
+        if any(one <= classes for one in layout.user_classes):
+            if uid:
+                yield Entry(raw.dn, Kind.USER, uid, found)
+        elif any(one <= classes for one in layout.group_classes):
+            yield Entry(raw.dn, Kind.GROUP, uid, found)
+
+
+def _renamed(entry: RawEntry, names: Renames) -> dict[str, tuple[str, ...]]:
+    """The attributes we know, under their default names, with language tags (`mailautoreplytext;lang-de`) kept."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, values in entry.attributes.items():
+        kind, tagged, tag = name.partition(";")
+        for default in names.get(kind, ()):
+            found[f"{default};{tag}" if tagged else default] = values
+    return found
+
+
+def _entries(result: Result) -> Entries:
+    return () if isinstance(result, Missing) else result
+
+
+def _lower(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value.lower() for value in values)

@@ -1,0 +1,1 @@
+"""Fakes and fixtures for those who test against Posthouse, shipped with it."""
