@@ -28,7 +28,7 @@ _NEEDS_HIDING = re.compile(r'[@:,"<>()\[\]\\; ]')
 _CASES = "\\^_"
 
 
-class ClauseFault(ValueError):
+class ClauseError(ValueError):
     """The clause cannot be understood; the message says why."""
 
 
@@ -86,7 +86,7 @@ def parse_clause_template(text: str) -> ClauseTemplate:
     """Parse the template of one clause.
 
     Raises:
-        ClauseFault: it is none.
+        ClauseError: it is none.
     """
     if text in {"*", "**"}:
         return ClauseTemplate(Whole(text))
@@ -101,11 +101,11 @@ def parse_clause_template(text: str) -> ClauseTemplate:
             continue
         found = re.compile(r"\$(\d*)(.)", re.DOTALL).match(text, at)
         if not found:
-            raise ClauseFault("$ at the end of the template")
+            raise ClauseError("$ at the end of the template")
         codes.append(_code(found[1], found[2].upper()))
         at = found.end()
     if not codes:
-        raise ClauseFault("the template is empty")
+        raise ClauseError("the template is empty")
     uses = frozenset(code.letter for code in codes if code.letter)
     return ClauseTemplate(Whole.TEXT, tuple(codes), uses, bool(re.match(r"@[^:]*\.lmtpn?:", text, re.IGNORECASE)))
 
@@ -117,9 +117,9 @@ def _code(digits: str, letter: str) -> Code:
     if letter in _CASES and number is None:
         return Code(letter, None)
     if letter not in _LETTERS or (number is not None and letter not in _NUMBERED):
-        raise ClauseFault(f"unknown code ${digits}{letter}")
+        raise ClauseError(f"unknown code ${digits}{letter}")
     if letter in _OPTIONAL and number is not None and number > 4:
-        raise ClauseFault(f"${digits}{letter}: the digit is 0 to 4")
+        raise ClauseError(f"${digits}{letter}: the digit is 0 to 4")
     return Code(letter, number)
 
 

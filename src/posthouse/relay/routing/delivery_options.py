@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from posthouse.config.fault import Fault
 from posthouse.relay.directory.question import Entry, Kind
-from posthouse.relay.routing.clause_template import ClauseFault, ClauseTemplate, parse_clause_template
+from posthouse.relay.routing.clause_template import ClauseError, ClauseTemplate, parse_clause_template
 
 MAX_CLAUSES = 20
 BUILT = frozenset({"mailbox"})
@@ -63,7 +63,7 @@ def parse_delivery_options(text: str, file: str, line: int) -> tuple[tuple[Claus
     for place, clause in enumerate(written, 1):
         try:
             clauses.append(_clause(clause, file, line))
-        except ClauseFault as fault:
+        except ClauseError as fault:
             faults.append(Fault(file, line, f"DELIVERY_OPTIONS clause {place} {clause[:60]!r}: {fault}"))
     names = [clause.name for clause in clauses]
     repeated = {name for name in names if names.count(name) > 1}
@@ -74,7 +74,7 @@ def parse_delivery_options(text: str, file: str, line: int) -> tuple[tuple[Claus
 def _clause(text: str, file: str, line: int) -> Clause:
     found = _CLAUSE.fullmatch(text)
     if not found:
-        raise ClauseFault("expected prefixes, a name, = and a template")
+        raise ClauseError("expected prefixes, a name, = and a template")
     prefixes, name, template = found.groups()
     both = "*" not in prefixes and "&" not in prefixes
     return Clause(

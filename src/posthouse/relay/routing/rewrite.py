@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from posthouse.config.imta_cnf import Channel
+from posthouse.config.channel import Channel
 from posthouse.mail.address import AddressError, parse_address, unquote
 from posthouse.mail.status import Status
 from posthouse.mapping.table import Tables
@@ -82,6 +82,10 @@ class Job:
     keep_route: bool = False
     """the address was made by the mailHost step: `routelocal` does not shorten it"""
     steps: list[Step] | None = None
+    bare_host: str = ""
+    """the host of an address that names none, if not the rewriter's own"""
+    given: str = ""
+    """the address named in refusals, if not the one being rewritten"""
     probe_tag: str = ""
     error: tuple[str, str] | None = None
 
@@ -116,9 +120,9 @@ class Rewriter:
             try:
                 part = first_host(parse_address(address))
             except AddressError as error:
-                return Unroutable(self.refusals.status(Refusal.SYNTAX, address), str(error))
+                return Unroutable(self.refusals.status(Refusal.SYNTAX, job.given or address), str(error))
             if part.place is Place.NONE:
-                part = HostPart(self.bare_host, part.rest, Place.AT)
+                part = HostPart(job.bare_host or self.bare_host, part.rest, Place.AT)
             made = yield from self._one(part, job)
             if isinstance(made, str):
                 address = made
@@ -142,7 +146,7 @@ class Rewriter:
             result = join(user, ready.host, ready.route)
             self._note(job, result, channel, rule, "")
             return Rewritten(result, channel, ready.host, ready.route)
-        return Unroutable(self.refusals.status(Refusal.REWRITE_LOOP, address), f"more than {MAX_RESTARTS} rewrites")
+        return Unroutable(self.refusals.status(Refusal.REWRITE_LOOP, job.given or address), f"more than {MAX_RESTARTS} rewrites")
 
     def _one(self, part: HostPart, job: Job) -> "Asking[tuple[Rule | None, Ready, str] | str | None]":
         """The first rule that applies; a text is a whole new address, None means that nothing applies."""
@@ -255,12 +259,13 @@ class Rewriter:
         return result.text if result is not None and "Y" in result.flags else None
 
     def _failed(self, address: str, job: Job) -> Unroutable:
+        given = job.given or address
         if job.error is None:
-            status = self.refusals.status(Refusal.UNKNOWN_HOST, address)
+            status = self.refusals.status(Refusal.UNKNOWN_HOST, given)
         else:
             enhanced, text = job.error
             code = 450 if enhanced.startswith("4") else 550
-            status = Status(code, enhanced, f"{text or self.refusals.text(Refusal.UNKNOWN_HOST)}: {address}")
+            status = Status(code, enhanced, f"{text or self.refusals.text(Refusal.UNKNOWN_HOST)}: {given}")
         if job.steps is not None:
             job.steps.append(Step(2, address, text=f"no channel: {status}"))
         return Unroutable(status, "no rule leads to a channel")

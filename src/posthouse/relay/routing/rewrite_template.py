@@ -7,7 +7,7 @@ r"""The right side of a rewrite rule, parsed: parts, substitutions, conditions (
 Substitutions: $U $0U $1U $D $nD $H $nH $L $W $$ $% $@ $\ $^ $_ $&n $!n $*n $#n $(key) ${map,text} $]url[ $[routine].
 Conditions: $E $B $F $R $A $P $S $X, $M $N $Q $C $V $Z $T with an argument, $?text and $nnnnnnn?text. An argument runs up
 to an unescaped `@` or `%` or the next of these. Letters are case-blind.
-Refused, with a TemplateFault: unknown codes, unfinished brackets, a number of parts not listed above.
+Refused, with a TemplateError: unknown codes, unfinished brackets, a number of parts not listed above.
 """
 
 import re
@@ -22,7 +22,7 @@ _WITH_ARGUMENT = "MNQCVZT"
 _ENHANCED_DIGITS = 7
 
 
-class TemplateFault(ValueError):
+class TemplateError(ValueError):
     """The template cannot be understood; the message says where."""
 
 
@@ -104,7 +104,7 @@ def parse_template(text: str) -> Template | LookupTemplate:
     """Parse a rule's template.
 
     Raises:
-        TemplateFault: it is not a template.
+        TemplateError: it is not a template.
     """
     if "$(" not in text:
         return _Parser(text).parse()
@@ -118,7 +118,7 @@ def parse_template(text: str) -> Template | LookupTemplate:
         plain = ""
     if not parts:
         if text.count("$(") != text.count("$$("):
-            raise TemplateFault("$( is not finished by )")
+            raise TemplateError("$( is not finished by )")
         return _Parser(text).parse()
     return LookupTemplate((*parts, plain))
 
@@ -127,7 +127,7 @@ def parse_found(text: str) -> Template:
     """Parse what a template became after its general database look-ups; another `$(` is an error there.
 
     Raises:
-        TemplateFault: it is not a template.
+        TemplateError: it is not a template.
     """
     return _Parser(text).parse()
 
@@ -136,7 +136,7 @@ def parse_pieces(text: str) -> Pieces:
     """Parse text with simple substitutions only, as in the argument of a look-up.
 
     Raises:
-        TemplateFault: unknown code, or a condition where none may stand.
+        TemplateError: unknown code, or a condition where none may stand.
     """
     parser = _Parser(text)
     parser.scan(plain=True)
@@ -169,7 +169,7 @@ class _Parser:
         if len(parts) == 1 and not parts[0] and any(condition.letter == "?" for condition in conditions):
             return Template((), (), (), (), restart=False, conditions=conditions, error_only=True)
         if not all(parts):
-            raise TemplateFault("a part of the template is empty")
+            raise TemplateError("a part of the template is empty")
         user, host, *more = [*parts, (), ()][:4] if len(parts) < 4 else parts
         match self.signs:
             case "%":
@@ -183,7 +183,7 @@ class _Parser:
             case "@@@" | "%@@":
                 return Template(user, host, more[0], more[1], restart=False, conditions=conditions)
             case _:
-                raise TemplateFault("expected A%B, A@B, A%B@C, A@B@C or A@B@C@D")
+                raise TemplateError("expected A%B, A@B, A%B@C, A@B@C or A@B@C@D")
 
     def scan(self, *, plain: bool) -> None:
         text = self.text
@@ -208,7 +208,7 @@ class _Parser:
     def _code(self, *, plain: bool) -> None:
         digits = self._number()
         if self.at >= len(self.text):
-            raise TemplateFault("$ at the end")
+            raise TemplateError("$ at the end")
         char = self.text[self.at].upper()
         self.at += 1
         if char in _SIMPLE + _WITH_ARGUMENT + "?" and not (plain or (digits and char != "?")):
@@ -224,7 +224,7 @@ class _Parser:
         enhanced = ""
         if letter == "?" and digits:
             if len(digits) != _ENHANCED_DIGITS or digits[0] not in "45":
-                raise TemplateFault(f"${digits}?: the number must be 4yyyzzz or 5yyyzzz")
+                raise TemplateError(f"${digits}?: the number must be 4yyyzzz or 5yyyzzz")
             enhanced = f"{digits[0]}.{int(digits[1:4])}.{int(digits[4:])}"
         argument: list[Piece] = []
         self.conditions.append((letter, argument, enhanced))
@@ -256,18 +256,18 @@ class _Parser:
             case "{" | "]" | "[" if not digits:
                 return self._look_up(char)
             case _:
-                raise TemplateFault(f"unknown code ${digits}{char}")
+                raise TemplateError(f"unknown code ${digits}{char}")
 
     def _look_up(self, opening: str) -> Piece:
         closing = {"{": "}", "]": "[", "[": "]"}[opening]
         end = self.text.find(closing, self.at)
         if end < 0:
-            raise TemplateFault(f"${opening} is not finished by {closing}")
+            raise TemplateError(f"${opening} is not finished by {closing}")
         body, self.at = self.text[self.at : end], end + 1
         if opening == "{":
             name, comma, argument = body.partition(",")
             if not comma or not name:
-                raise TemplateFault("${ needs a table name, a comma and a text")
+                raise TemplateError("${ needs a table name, a comma and a text")
             return Piece(Code.MAPPING, text=name, inner=parse_pieces(argument))
         if opening == "]":
             return Piece(Code.URL, inner=parse_pieces(body))

@@ -18,7 +18,7 @@ from posthouse.relay.routing.rewrite_template import (
     LookupTemplate,
     Pieces,
     Template,
-    TemplateFault,
+    TemplateError,
     parse_found,
     parse_template,
     render,
@@ -26,7 +26,8 @@ from posthouse.relay.routing.rewrite_template import (
 
 REMEMBERED_HOSTS = 4096
 REMEMBERED_TEMPLATES = 1024
-_ADDRESS_CODES = frozenset({Code.USER, Code.UNIQUE, Code.MAPPING, Code.URL, Code.ROUTINE, Code.CASE})
+_ASKING_CODES = frozenset({Code.MAPPING, Code.URL, Code.ROUTINE, Code.CASE})
+_ADDRESS_CODES = _ASKING_CODES | {Code.USER, Code.UNIQUE}
 
 
 class RuleText(Protocol):
@@ -152,7 +153,7 @@ class RuleTable:
                 self._found.clear()
             try:
                 self._found[text] = parse_found(text)
-            except TemplateFault:
+            except TemplateError:
                 self._found[text] = None
         return self._found[text]
 
@@ -161,13 +162,13 @@ def compile_rule(text: RuleText) -> Rule:
     """One rule, compiled.
 
     Raises:
-        TemplateFault: its template is none, or its pattern has blanks or nothing in it.
+        TemplateError: its template is none, or its pattern has blanks or nothing in it.
     """
     if not text.pattern or any(char.isspace() for char in text.pattern):
-        raise TemplateFault(f"illegal pattern {text.pattern!r}")
+        raise TemplateError(f"illegal pattern {text.pattern!r}")
     before_error_text = text.template.partition("$?")[0]
     if any(char.isspace() for char in before_error_text) and "?" not in before_error_text:
-        raise TemplateFault("blank in the template")
+        raise TemplateError("blank in the template")
     return Rule(text.pattern, parse_template(text.template), text.file, text.line)
 
 
@@ -194,7 +195,7 @@ def simple_conditions_hold(conditions: tuple[Condition, ...], place: Place, purp
 
 def needs_address(template: Template) -> bool:
     """Whether conditions, host, route or tag of the template depend on more than the host."""
-    if any(piece.code is Code.CASE for piece in template.user):
+    if any(piece.code in _ASKING_CODES for piece in template.user):
         return True
     parts = [template.host, template.route, template.tag, *(condition.argument for condition in template.conditions)]
     return any(piece.code in _ADDRESS_CODES for part in parts for piece in part)

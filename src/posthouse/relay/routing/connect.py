@@ -1,0 +1,86 @@
+"""Dequeuing: which host a queued recipient is handed to, and the address as it goes over the wire (source-routes 4).
+
+    connect_host   daemon host, else without multigate the channel's official host, else the recipient's first host;
+                   with connectcanonical an alias of the channel becomes its proper name, any other host is rewritten
+                   once more as a forward header address
+    wire_address   dequeue_removeroute drops the route; on an LMTP channel a channel's own tag is dropped and
+                   uid%domain+folder becomes uid+folder@domain, quoted where needed
+
+Without connectcanonical `store1.example.com.lmtp` stays as it is, does not resolve, and the mail stays queued. The same
+holds where the rules would have to ask the directory: here nobody can be asked.
+"""
+
+from posthouse.config.channel import Channel
+from posthouse.mail.address import Address, AddressError, parse_address, quote, unquote
+from posthouse.relay.directory.question import Unknown
+from posthouse.relay.routing.host_part import first_host
+from posthouse.relay.routing.inquiry import Asking, Inquiry, NoAnswer
+from posthouse.relay.routing.rewrite import Job, RewriteResult, Rewritten
+from posthouse.relay.routing.rule_table import Purpose
+from posthouse.relay.routing.rules import Rules
+
+REMEMBERED_HOSTS = 4096
+
+
+def destination_host(address: str) -> str:
+    """The first host of an active address, lower case: what copies are grouped by."""
+    try:
+        return first_host(parse_address(address)).host.lower()
+    except AddressError:
+        return ""
+
+
+def connect_host(rules: Rules, channel: Channel, address: str) -> str:
+    """The host to connect to for this queued recipient; whether it resolves is the caller's to find out."""
+    daemon = channel.value("daemon")
+    if daemon:
+        return daemon
+    if not channel.has("multigate"):
+        return channel.official_host
+    host = destination_host(address) or channel.official_host
+    if not channel.has("connectcanonical"):
+        return host
+    key = (channel.name, host)
+    found = rules.connect_hosts.get(key)
+    if found is None:
+        if len(rules.connect_hosts) >= REMEMBERED_HOSTS:
+            rules.connect_hosts.clear()
+        found = rules.connect_hosts[key] = channel.proper_name(host) or _canonical(rules, channel, host)
+    return found
+
+
+def _canonical(rules: Rules, channel: Channel, host: str) -> str:
+    name = "" if channel.has("norules") else channel.name
+    job = Job(Inquiry(), Purpose(header=True, backward=False, source=name, destination=name))
+    result = _unasked(rules.rewriter.rewrite(f"postmaster@{host}", job))
+    if not isinstance(result, Rewritten) or result.channel.name != channel.name:
+        return host
+    return result.route or result.host
+
+
+def _unasked(rewriting: Asking[RewriteResult]) -> RewriteResult | None:
+    try:
+        next(rewriting)
+        while True:
+            rewriting.send(Unknown("nobody to ask"))
+    except StopIteration as end:
+        result: RewriteResult = end.value
+        return result
+    except NoAnswer:
+        return None
+
+
+def wire_address(rules: Rules, channel: Channel, address: str) -> str:
+    """The path of RCPT TO, without brackets. An address that cannot be parsed is returned as it is."""
+    try:
+        parsed = parse_address(address)
+    except AddressError:
+        return address
+    route = () if channel.has("dequeue_removeroute") else parsed.route
+    if not channel.is_lmtp or rules.imta.by_tag(parsed.domain) is None:
+        return str(Address(route, parsed.local, parsed.domain))
+    left, sign, folder = unquote(parsed.local).partition(rules.subaddress_char)
+    uid, percent, domain = left.rpartition("%")
+    if not percent:
+        uid, domain = left, ""
+    return str(Address(route, quote(uid + sign + folder), domain))

@@ -1,0 +1,44 @@
+"""Which recipients of one message share a copy (queue.md 3).
+
+    single          one copy for each recipient
+    single_sys      one for each destination host; the default of SMTP and LMTP channels without `daemon`
+    multiple        one for all recipients of the channel; the default of every other channel
+    addrsperfile n  at most n recipients in a copy
+
+Held recipients never share a copy with others. Copies are numbered from 0 in the order of their first recipients.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from posthouse.config.channel import Channel
+from posthouse.relay.routing.result import Target
+
+
+def assign_copies(channels: Mapping[str, Channel], targets: Sequence[Target]) -> tuple[int, ...]:
+    """The copy number of each target, in their order.
+
+    Args:
+        channels: by name, every channel the targets name.
+        targets: of one message, in the order of its recipients.
+    """
+    if len(targets) == 1:
+        return (0,)
+    numbers: dict[tuple[str, bool, str, int], int] = {}
+    counts: dict[tuple[str, bool, str], int] = {}
+    assigned: list[int] = []
+    for target in targets:
+        channel = channels[target.channel]
+        group = (target.channel, target.held, target.host if by_host(channel) else "")
+        place = counts.get(group, 0)
+        counts[group] = place + 1
+        limit = 1 if channel.single else channel.addrsperfile
+        key = (*group, place // limit if limit else 0)
+        assigned.append(numbers.setdefault(key, len(numbers)))
+    return tuple(assigned)
+
+
+def by_host(channel: Channel) -> bool:
+    """Whether each destination host gets a copy of its own."""
+    if channel.single_sys:
+        return True
+    return (channel.is_smtp or channel.is_lmtp) and not channel.has("multiple") and not channel.value("daemon")

@@ -1,0 +1,226 @@
+"""Everything routing needs of a configuration, compiled once; and what is wrong with it, found before mail comes.
+
+`compile` refuses a configuration whose rewrite templates or DELIVERY_OPTIONS cannot be understood, with all their faults.
+`check` finds what can be understood but is wrong or risky.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from posthouse.config.aliases import Alias
+from posthouse.config.channel import Channel
+from posthouse.config.configuration import Configuration
+from posthouse.config.fault import ConfigurationError, Fault, Severity
+from posthouse.config.imta_cnf import ImtaCnf
+from posthouse.config.option_file import OptionFile
+from posthouse.mapping.table import Tables
+from posthouse.relay.routing.delivery_options import DEFAULT, Clause, parse_delivery_options
+from posthouse.relay.routing.refusal import Refusals
+from posthouse.relay.routing.rewrite import LocalHosts, Rewriter
+from posthouse.relay.routing.rewrite_template import TemplateError
+from posthouse.relay.routing.rule_table import Rule, RuleTable, compile_rule
+
+_LMTP_MARK = "lmtp|"
+_DEFAULT_CLASSES = {
+    "LDAP_USER_OBJECT_CLASSES": "inetLocalMailRecipient+inetMailUser",
+    "LDAP_GROUP_OBJECT_CLASSES": "inetLocalMailRecipient+inetMailGroup",
+}
+_SIEVE_KEYWORDS = ("filter", "sourcefilter", "destinationfilter")
+
+
+class Subaddress(StrEnum):
+    """How far a subaddress is ignored in a look-up: the channel keywords."""
+
+    EXACT = "subaddressexact"
+    WILD = "subaddresswild"
+    RELAXED = "subaddressrelaxed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A compiled configuration."""
+
+    imta: ImtaCnf
+    rewriter: Rewriter
+    clauses: tuple[Clause, ...]
+    tables: Tables
+    aliases: Mapping[str, Alias]
+    refusals: Refusals
+    default_domain: str
+    """lower case, or empty"""
+    this_host: frozenset[str]
+    """LDAP_LOCAL_HOST and LDAP_HOST_ALIAS_LIST, else the names of channel l; lower case"""
+    local_names: frozenset[str]
+    """this_host and every name of channel l"""
+    local_host: str
+    """official host of channel l, or empty"""
+    subaddress_char: str
+    subaddress: Subaddress
+    class_filter: str
+    lmtp_stores: frozenset[str] | None
+    """mailHosts that speak LMTP by the general database; None: all of them"""
+    max_levels: int
+    access_errors: bool
+    access_orcpt: bool
+    block_size: int
+    block_limit: int
+    """BLOCK_LIMIT in octets, 0 for none"""
+    connect_hosts: dict[tuple[str, str], str] = field(default_factory=dict)
+    """answers of connect_host so far"""
+
+
+def compile(  # noqa: A001 - rules.compile(...) is how it is called
+    configuration: Configuration, *, chance: Callable[[], float], clock: Callable[[], float]
+) -> Rules:
+    """Compile the configuration.
+
+    Args:
+        configuration: of the relay.
+        chance: a number from 0 up to 1, for mapping entries with `$?x?`.
+        clock: Unix time in seconds, for conn_throttle.
+
+    Raises:
+        ConfigurationError: with every fault of every template and clause.
+    """
+    imta, options = configuration.imta, configuration.options
+    compiled, faults = _rewrite_rules(imta)
+    clauses, clause_faults = delivery_clauses(options)
+    faults += clause_faults
+    sign = options.text("SUBADDRESS_CHAR", "+")
+    if len(sign) != 1:
+        faults.append(_fault_of(options, "SUBADDRESS_CHAR", "SUBADDRESS_CHAR must be one character"))
+    if faults:
+        raise ConfigurationError(faults)
+    tables = Tables.compile(
+        [(table.name, [(entry.pattern, entry.template) for entry in table.entries]) for table in configuration.mappings],
+        general=lambda key: configuration.general.get(key.lower()),
+        chance=chance,
+        clock=clock,
+    )
+    local = imta.local
+    channel_names = frozenset(host.lower() for host in local.hosts) if local else frozenset()
+    this_host = _this_host(options) or channel_names
+    default_domain = options.text("LDAP_DEFAULT_DOMAIN").lower()
+    refusals = Refusals(lambda name: options.text(name) or None)
+    local_host = local.official_host if local else ""
+    rewriter = Rewriter(
+        table=RuleTable(compiled, lambda host: imta.by_tag(host) is not None),
+        by_tag=imta.by_tag,
+        tables=tables,
+        general=configuration.general,
+        refusals=refusals,
+        local_hosts=LocalHosts(this_host, to_routing_host=options.integer("ROUTE_TO_ROUTING_HOST", 0) == 1),
+        bare_host=default_domain or local_host,
+        subaddress_char=sign,
+    )
+    stores = frozenset(key.removeprefix(_LMTP_MARK) for key in configuration.general if key.startswith(_LMTP_MARK))
+    block_size = options.integer("BLOCK_SIZE", 1024)
+    return Rules(
+        imta=imta,
+        rewriter=rewriter,
+        clauses=clauses,
+        tables=tables,
+        aliases=configuration.aliases,
+        refusals=refusals,
+        default_domain=default_domain,
+        this_host=this_host,
+        local_names=this_host | channel_names,
+        local_host=local_host,
+        subaddress_char=sign,
+        subaddress=_subaddress(local),
+        class_filter=_class_filter(options),
+        lmtp_stores=stores or None,
+        max_levels=options.integer("MAX_ALIAS_LEVELS", 10),
+        access_errors=options.integer("ACCESS_ERRORS", 0) == 1,
+        access_orcpt=options.integer("ACCESS_ORCPT", 0) == 1,
+        block_size=block_size,
+        block_limit=options.integer("BLOCK_LIMIT", 0) * block_size,
+    )
+
+
+def delivery_clauses(options: OptionFile) -> tuple[tuple[Clause, ...], list[Fault]]:
+    """The clauses of DELIVERY_OPTIONS, or of its default, with every fault."""
+    value = options.get("DELIVERY_OPTIONS")
+    if value is None:
+        return parse_delivery_options(DEFAULT, "", 0)
+    return parse_delivery_options(value.text, value.file, value.line)
+
+
+def check(configuration: Configuration) -> list[Fault]:
+    """What is wrong or risky in the rules and delivery options; errors and warnings, none twice."""
+    imta, options = configuration.imta, configuration.options
+    _, faults = _rewrite_rules(imta)
+    clauses, clause_faults = delivery_clauses(options)
+    faults += clause_faults
+    faults += _single_system(clauses, _here(imta, options))
+    for channel in imta.channels.values():
+        faults += _channel_warnings(channel)
+    return faults
+
+
+def _rewrite_rules(imta: ImtaCnf) -> tuple[list[Rule], list[Fault]]:
+    compiled: list[Rule] = []
+    faults: list[Fault] = []
+    for rule in imta.rewrite_rules:
+        try:
+            compiled.append(compile_rule(rule))
+        except TemplateError as fault:
+            faults.append(Fault(rule.file, rule.line, f"rewrite rule {rule.pattern} {rule.template[:60]}: {fault}"))
+    return compiled, faults
+
+
+def _here(imta: ImtaCnf, options: OptionFile) -> frozenset[str]:
+    names = frozenset(host.lower() for host in imta.local.hosts) if imta.local else frozenset()
+    return _this_host(options) | names
+
+
+def _single_system(clauses: tuple[Clause, ...], here: frozenset[str]) -> list[Fault]:
+    faults = []
+    for clause in clauses:
+        template = clause.template
+        if not template.through_lmtp or "X" in template.uses:
+            continue
+        host = clause.text.partition("=")[2].strip().removeprefix("@").partition(":")[0].lower()
+        host = host.removesuffix(".lmtp").removesuffix(".lmtpn")
+        if host in here:
+            reason = f"delivery option {clause.name} sends users by LMTP to this very host {host}"
+            faults.append(Fault(clause.file, clause.line, f"{reason}: not possible in single-system deployments"))
+    return faults
+
+
+def _channel_warnings(channel: Channel) -> list[Fault]:
+    found = []
+    if channel.has("routelocal"):
+        found.append("routelocal: an address sent to another host by its mailHost would lose its route and expand for ever")
+    filters = [keyword for keyword in _SIEVE_KEYWORDS if channel.has(keyword)]
+    found += [f"{keyword}: Sieve filters are not run yet, mail goes to INBOX" for keyword in filters]
+    return [Fault(channel.file, channel.line, f"channel {channel.name}: {text}", Severity.WARNING) for text in found]
+
+
+def _this_host(options: OptionFile) -> frozenset[str]:
+    names = [options.text("LDAP_LOCAL_HOST"), *options.text("LDAP_HOST_ALIAS_LIST").split(",")]
+    return frozenset(name.strip().lower() for name in names if name.strip())
+
+
+def _fault_of(options: OptionFile, name: str, reason: str) -> Fault:
+    value = options.get(name)
+    return Fault(value.file if value else "", value.line if value else 0, reason)
+
+
+def _subaddress(local: Channel | None) -> Subaddress:
+    if local:
+        for mode in Subaddress:
+            if local.has(mode):
+                return mode
+    return Subaddress.RELAXED
+
+
+def _class_filter(options: OptionFile) -> str:
+    """`$K`: any of the sets of object classes of users and groups."""
+    sets = []
+    for name, default in _DEFAULT_CLASSES.items():
+        for classes in (options.text(name) or default).split(","):
+            terms = "".join(f"(objectClass={one.strip()})" for one in classes.split("+") if one.strip())
+            sets.append(f"(&{terms})")
+    return f"(|{''.join(sets)})"
