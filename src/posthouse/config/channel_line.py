@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from posthouse.config.fault import Faults
 from posthouse.config.keywords import GROUP_OF, LEAST, MOST, TAKES, Takes
@@ -127,7 +128,7 @@ def _ages(keyword: str, at: Word, waiting: list[Word], faults: Faults) -> tuple[
     if not found:
         return _missing(keyword, at, faults)
     ages = [int(text) for text in found]
-    if len(ages) > 5 or ages[0] <= 0 or any(second <= first for first, second in zip(ages, ages[1:], strict=False)):
+    if len(ages) > 5 or ages[0] <= 0 or any(second <= first for first, second in pairwise(ages)):
         faults.error(at.file, at.line, f"keyword {keyword} takes one to five increasing positive numbers, not {' '.join(found)}")
         return None
     return found
