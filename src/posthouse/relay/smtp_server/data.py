@@ -9,14 +9,17 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from posthouse.dialogue.event import Message, MessageEnd
-from posthouse.mail.envelope import Envelope
+from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.routing.copies import assign_copies
+from posthouse.relay.routing.route import block_over
+from posthouse.relay.routing.rules import Rules
 from posthouse.relay.smtp_server.content import mending, message_id_and_priority, refusal
 from posthouse.relay.smtp_server.received import Hop, looping, received_line
 from posthouse.relay.smtp_server.transaction import Transaction
 
 if TYPE_CHECKING:
+    from posthouse.relay.routing.result import Target
     from posthouse.relay.smtp_server.relay import Relay
     from posthouse.relay.smtp_server.session import SmtpSession
 
@@ -51,6 +54,9 @@ def accept(
         return refused
     if transaction.failed is not None:
         return disk_reply(transaction.failed)
+    over = _too_large(relay.rules, transaction, event.size if isinstance(event, MessageEnd) else len(event.data))
+    if over is not None:
+        return over
     if whole is None:
         size, start, line = _streamed(event), transaction.start, transaction.received
         tail = mending(event.faults, size, transaction.rest)
@@ -65,7 +71,7 @@ def accept(
     loop = looping(header, relay.host, relay.limits.loops)
     if loop:
         relay.report(f"message {transaction.message_id} is held: {loop}")
-    held = bool(loop) or any(recipient.hold for recipient in transaction.recipients)
+    held = bool(loop) or transaction.hold or any(recipient.hold for recipient in transaction.recipients)
     client = session.client
     return (
         Envelope(
@@ -75,9 +81,7 @@ def accept(
             source=f"{client.helo} [{session.connection.peer[0]}]",
             enqueued=int(relay.now() * 1000),
             size=len(line) + size + len(tail),
-            recipients=assign_copies(
-                relay.rules, [(r.original, target) for r in transaction.recipients for target in r.targets], held=held
-            ),
+            recipients=_recipients(relay.rules, transaction, held=held),
             message_id=message_id,
             priority=priority,
             eight_bit=transaction.eight_bit or (whole is not None and not whole.isascii()),
@@ -85,6 +89,40 @@ def accept(
             wire_growth=event.growth,
         ),
         parts,
+    )
+
+
+def _too_large(rules: Rules, transaction: Transaction, size: int) -> Status | None:
+    """The refusal when the message is larger than a recipient may get, whatever SIZE= had said."""
+    for taken in transaction.recipients:
+        for target in taken.targets:
+            if target.blocklimit and size > target.blocklimit:
+                return block_over(rules, target, taken.original)
+    return None
+
+
+def _recipients(rules: Rules, transaction: Transaction, *, held: bool) -> tuple[Recipient, ...]:
+    """Everybody who gets the message, each final address on a channel once, in the order of RCPT."""
+    chosen: dict[tuple[str, str], tuple[str, Target]] = {}
+    for taken in transaction.recipients:
+        for target in taken.targets:
+            chosen.setdefault((target.channel, target.address), (taken.original, target))
+    ordered = list(chosen.values())
+    copies = assign_copies(rules.imta.channels, [target for _, target in ordered])
+    return tuple(
+        Recipient(
+            id=number,
+            copy=copies[number],
+            channel=target.channel,
+            address=target.address,
+            original=original,
+            host=target.host,
+            quota=target.quota,
+            flags=target.flags,
+            intermediate=target.intermediate,
+            held=held or target.held,
+        )
+        for number, (original, target) in enumerate(ordered)
     )
 
 

@@ -56,10 +56,5 @@ def verdict(routed: Routed, recipient: str, transaction: Transaction) -> Status:
     """The reply; an accepted recipient is added to the transaction."""
     if not isinstance(routed, Accepted):
         return routed.status
-    if transaction.size is not None:
-        for target in routed.recipients:
-            if target.blocklimit and transaction.size > target.blocklimit:
-                limit = target.blocklimit // 1024
-                return Status(550, "5.2.3", f"channel limit of {limit} kilobytes on message size exceeded: {recipient}")
     transaction.recipients.append(TakenRecipient(recipient, routed.recipients, routed.hold))
     return Status(250, "2.1.5", f"{recipient} OK.")

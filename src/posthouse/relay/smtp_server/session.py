@@ -6,7 +6,7 @@ nothing more is read than one buffer; a client that is silent or too slow is clo
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from posthouse.dialogue.event import (
     BadCommand,
@@ -28,6 +28,7 @@ from posthouse.mail.envelope import Envelope
 from posthouse.mail.status import Status
 from posthouse.relay.directory.drive import Finished, advance
 from posthouse.relay.directory.question import Answer, Question
+from posthouse.relay.routing.access import Verdict
 from posthouse.relay.routing.result import Rejected, Routed
 from posthouse.relay.smtp_server import data, log, mail, rcpt
 from posthouse.relay.smtp_server.relay import Relay
@@ -36,6 +37,7 @@ from posthouse.trace.record import Action
 if TYPE_CHECKING:
     from posthouse.relay.smtp_server.transaction import Transaction
 
+R = TypeVar("R")
 _READ_AHEAD = 65536
 _BUFFER = bytearray(65536)
 _VIEW = memoryview(_BUFFER)
@@ -50,17 +52,18 @@ class SmtpSession(asyncio.BufferedProtocol):
     Args:
         relay: what all sessions of this worker share.
         connection: the hand-off's facts.
+        channel: the source channel of what comes in here.
         closed: to be called once the connection is gone.
     """
 
-    def __init__(self, relay: Relay, connection: Connection, closed: Callable[[], None]) -> None:
+    def __init__(self, relay: Relay, connection: Connection, channel: str, closed: Callable[[], None]) -> None:
         self.relay = relay
         self.connection = connection
         self._closed = closed
         self._server = Server(relay.policy)
         self._transport: asyncio.Transport | None = None
         self._transaction: Transaction | None = None
-        self._client = mail.Client(connection.channel, connection.port_probe, "", esmtp=False)
+        self._client = mail.Client(channel, connection.port_probe, "", esmtp=False)
         self._asking: asyncio.Task[None] | None = None
         self._paused = False
         self._ahead = 0
@@ -190,10 +193,14 @@ class SmtpSession(asyncio.BufferedProtocol):
         if isinstance(begun, Status):
             self._server.answer(begun)
             return
-        refused = self.relay.check_sender(self._client, begun)
-        if refused is not None:
-            self._server.answer(refused)
+        relay = self.relay
+        self._ask(mail.asking(relay.rules, self._client, begun, relay.now()), lambda verdict: self._begin(begun, verdict))
+
+    def _begin(self, begun: Transaction, verdict: Verdict | None) -> None:
+        if verdict is None or verdict.rejected is not None:
+            self._server.answer(_FAULT if verdict is None or verdict.rejected is None else verdict.rejected)
             return
+        begun.hold = verdict.hold
         self._transaction = begun
         self._server.accept()
 
@@ -206,31 +213,36 @@ class SmtpSession(asyncio.BufferedProtocol):
             return
         recipient = event.recipient.decode()
         relay = self.relay
+        questions = rcpt.asking(relay.rules, self._client, transaction, recipient, relay.now(), relay.ids.next())
+        self._ask(questions, lambda routed: self._decide(recipient, routed or Rejected(_FAULT, "routing failed")))
+
+    def _ask(self, questions: Generator[Question, Answer, R], then: Callable[[R | None], None]) -> None:
+        """Run a decision: at once when the cache has every answer, else in a task. None: it failed."""
         try:
-            questions = rcpt.asking(relay.rules, self._client, transaction, recipient, relay.now(), relay.ids.next)
-            step = advance(questions, relay.directory)
+            step = advance(questions, self.relay.directory)
         except Exception:
-            relay.report("routing failed")
-            self._refuse(recipient, _FAULT, "routing failed")
+            self.relay.report("a decision failed")
+            then(None)
             return
         if isinstance(step, Finished):
-            self._decide(recipient, step.value)
+            then(step.value)
         else:
-            self._asking = relay.loop.create_task(self._ask(questions, step, recipient))
+            self._asking = self.relay.loop.create_task(self._ask_slowly(questions, step, then))
 
-    async def _ask(self, questions: Generator[Question, Answer, Routed], question: Question, recipient: str) -> None:
-        """The slow way: the cache has no answer."""
-        routed: Routed
+    async def _ask_slowly(
+        self, questions: Generator[Question, Answer, R], step: Finished[R] | Question, then: Callable[[R | None], None]
+    ) -> None:
+        """The cache has no answer."""
+        directory = self.relay.directory
+        value: R | None = None
         try:
-            step: Finished[Routed] | Question = question
             while not isinstance(step, Finished):
-                step = advance(questions, self.relay.directory, await self.relay.directory.answer(step))
-            routed = step.value
+                step = advance(questions, directory, await directory.answer(step))
+            value = step.value
         except Exception:
-            self.relay.report("routing failed")
-            routed = Rejected(_FAULT, "routing failed")
+            self.relay.report("a decision failed")
         self._asking = None
-        self._decide(recipient, routed)
+        then(value)
         self._pump()
 
     def _decide(self, recipient: str, routed: Routed) -> None:
@@ -255,7 +267,7 @@ class SmtpSession(asyncio.BufferedProtocol):
             if transaction.body_file is None:
                 transaction.start = octets
                 transaction.received = data.received(self.relay, self, transaction)
-                transaction.body_file = self.relay.new_body_file()
+                transaction.body_file = self.relay.new_body_file(transaction.message_id)
                 transaction.body_file.write(transaction.received)
             transaction.body_file.write(octets)
             transaction.rest = (transaction.rest + octets[-2:])[-2:]

@@ -24,6 +24,8 @@ class Transaction:
     """octets announced by SIZE="""
     eight_bit: bool
     utf8: bool
+    hold: bool = False
+    """FROM_ACCESS wants the message held"""
     recipients: list[TakenRecipient] = field(default_factory=list)
     message_id: str = ""
     """our id, given when the body begins"""

@@ -1,0 +1,83 @@
+"""`posthouse check`: every fault of the configuration, one a line, and warnings on stderr.
+
+Silent and 0 when good; 78 when something is wrong; with --strict a warning counts as well.
+"""
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Iterable
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.loading import BAD_CONFIGURATION
+from posthouse.config.configuration import Configuration, load
+from posthouse.config.fault import ConfigurationError, Fault, Severity
+from posthouse.mapping.table import MappingError, Tables
+from posthouse.relay.directory.open import open_directory
+from posthouse.relay.routing import rules
+
+app = App(name="check", help="Find every fault of the configuration.")
+
+
+@app.default
+def check(*, instance: InstanceOption = None, strict: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Print them.
+
+    Args:
+        instance: the instance's folder.
+        strict: end with 78 for a warning too.
+    """
+    found: Iterable[Fault]
+    try:
+        found = load(here(instance), *CHECKS).warnings
+    except ConfigurationError as error:
+        found = error.faults
+    worst = 0
+    for fault in found:
+        warning = fault.severity is Severity.WARNING
+        (sys.stderr if warning else sys.stdout).write(f"{fault}\n")
+        if strict or not warning:
+            worst = BAD_CONFIGURATION
+    raise SystemExit(worst)
+
+
+def check_mappings(configuration: Configuration) -> list[Fault]:
+    """Tables that cannot be compiled."""
+    faults = []
+    for table in configuration.mappings:
+        for entry in table.entries:
+            try:
+                Tables.compile([(table.name, [(entry.pattern, entry.template)])], chance=random.random, clock=time.time)
+            except MappingError as error:
+                faults.append(Fault(entry.file, entry.line, f"mapping table {table.name}: {error}"))
+    return faults
+
+
+def check_relay(configuration: Configuration) -> list[Fault]:
+    """Rewrite rules, delivery options and directory, on an instance that relays: one with a channel l."""
+    if configuration.imta.local is None:
+        return []
+    return [*rules.check(configuration), *_directory_faults(configuration)]
+
+
+def _directory_faults(configuration: Configuration) -> tuple[Fault, ...]:
+    """What is wrong with the directory's options and, where it is a file, with the file. No server is asked."""
+
+    async def look() -> None:
+        directory = open_directory(configuration)
+        if configuration.ldif_file is not None:
+            await directory.start()
+        await directory.close()
+
+    try:
+        asyncio.run(look())
+    except ConfigurationError as error:
+        return error.faults
+    return ()
+
+
+CHECKS = (check_mappings, check_relay)

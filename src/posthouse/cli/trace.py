@@ -1,0 +1,83 @@
+"""`posthouse trace ID-OR-ADDRESS`: one message's time line from the instance's transaction log (logging.md 5).
+
+Found by our id (the one in the 250), a queue file's name, the Message-ID, or any address. Exit 1 when nothing is known of it.
+"""
+
+import json
+import sys
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.trace.reader import time_line
+from posthouse.trace.record import Action, Record
+
+app = App(name="trace", help="Show one message's time line.")
+_WORDS = {
+    Action.ENQUEUED: "enqueued",
+    Action.DEQUEUED: "delivered",
+    Action.DEFERRED: "deferred",
+    Action.PARTLY: "deferred, others went",
+    Action.RETURNED: "returned to the sender",
+    Action.DROPPED: "dropped without a notice",
+    Action.REFUSED: "refused",
+    Action.WARNED: "sender warned of the delay",
+    Action.ABORTED: "aborted by the client",
+    Action.BAD_COMMAND: "bad command",
+    Action.OPENED: "connection opened",
+    Action.CLOSED: "connection closed",
+    Action.REJECTED: "connection refused",
+    Action.UNREACHED: "host not reached",
+    Action.HELD: "held",
+}
+
+
+@app.default
+def trace(
+    wanted: str, /, *, instance: InstanceOption = None, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False
+) -> None:
+    """Print it.
+
+    Args:
+        wanted: message id, queue file name, Message-ID, or an address.
+        instance: the instance's folder.
+        as_json: print a JSON list instead of a table.
+    """
+    records = time_line(here(instance).log, wanted)
+    if as_json:
+        sys.stdout.write(json.dumps([_fields(record) for record in records], ensure_ascii=False) + "\n")
+    elif records:
+        _table(records)
+    if not records:
+        sys.stderr.write(f"posthouse trace: nothing is known of {wanted}\n")
+        raise SystemExit(1)
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    reply = {"code": record.co, "enhanced": record.en, "text": record.tx} if record.co else None
+    return {
+        "time": record.ts,
+        "action": str(record.ac),
+        "message": record.ei,
+        "recipient": record.ri if record.ri >= 0 else None,
+        "address": record.de,
+        "original": record.od.partition(";")[2],
+        "channel": record.dc or record.sc,
+        "host": record.ho,
+        "reply": reply,
+    }
+
+
+def _table(records: list[Record]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for column in ("time", "what", "message", "recipient", "channel", "host", "reply"):
+        table.add_column(column, overflow="fold")
+    for record in records:
+        reply = f"{record.co} {record.en} {record.tx}".strip() if record.co else record.re
+        recipient = record.od.partition(";")[2] or record.so
+        table.add_row(record.ts, _WORDS[record.ac], record.ei, recipient, record.dc or record.sc, record.ho, reply)
+    Console().print(table)

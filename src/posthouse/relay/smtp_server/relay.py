@@ -1,0 +1,159 @@
+"""What all SMTP sessions of one worker share: rules, directory, journal, log, clock.
+
+Promise: `enqueue` calls back exactly once, with None only when the message is durable (DURABILITY 4.1); what the journal
+has no memory for waits its turn while its client waits for the reply (DURABILITY 4.12).
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+import posthouse
+from posthouse.dialogue.policy import Policy
+from posthouse.journal.body_file import BodyFile, BodyReference
+from posthouse.journal.disk import Disk
+from posthouse.mail.envelope import Envelope
+from posthouse.mail.message_id import MessageIds
+from posthouse.relay.directory.directory import Directory
+from posthouse.relay.queue.enqueue import Enqueuer
+from posthouse.relay.routing.rules import Rules
+from posthouse.relay.smtp_server.limits import Limits
+from posthouse.trace.record import Record
+from posthouse.trace.writer import TransactionLog, stamp
+
+if TYPE_CHECKING:
+    from posthouse.relay.smtp_server.session import SmtpSession
+
+Done: TypeAlias = Callable[[OSError | None], None]
+_Waiting: TypeAlias = tuple[Envelope, Sequence[bytes] | BodyReference, Done]
+
+
+@dataclass(slots=True)
+class Relay:
+    """The worker's shared state; a reload replaces rules, limits, policy and directory for what comes next."""
+
+    loop: asyncio.AbstractEventLoop
+    process_log: logging.Logger
+    host: str
+    """our own name, for Received and the greeting"""
+    queue_folder: str
+    rules: Rules
+    limits: Limits
+    policy: Policy
+    directory: Directory
+    log: TransactionLog
+    ids: MessageIds
+    disk: Disk
+    body_folder: int
+    """descriptor of data/journal/body"""
+    enqueuer: Enqueuer
+    sessions: "set[SmtpSession]" = field(default_factory=set)
+    product: str = f"Posthouse {posthouse.__version__}"
+    _records: list[Record] = field(default_factory=list)
+    _waiting: deque[_Waiting] = field(default_factory=deque)
+
+    @staticmethod
+    def now() -> float:
+        """Unix time in seconds."""
+        return time.time()
+
+    @staticmethod
+    def local_time() -> datetime:
+        """The time with its zone, for header fields."""
+        return datetime.now().astimezone()
+
+    def stamp(self) -> str:
+        """Now, as records carry it."""
+        return stamp(self.now())
+
+    def subdirs(self, channel: str) -> int:
+        """How many subfolders the channel's queue has."""
+        found = self.rules.imta.channels.get(channel)
+        return found.subdirs if found is not None else 0
+
+    def report(self, text: str) -> None:
+        """A line in the process log, with the traceback when an exception is being handled."""
+        self.process_log.warning(text, exc_info=True)
+
+    def note(self, *records: Record) -> None:
+        """Write to the transaction log, together with everything else of this turn of the loop."""
+        if not self._records:
+            self.loop.call_soon(self.flush)
+        self._records += records
+
+    def flush(self) -> None:
+        """Write the records noted so far."""
+        if self._records:
+            self.log.write(self._records)
+            self._records.clear()
+
+    def new_body_file(self, name: str) -> BodyFile:
+        """A file for a streamed body.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        return BodyFile(self.disk, self.body_folder, name)
+
+    def enqueue(self, envelope: Envelope, parts: Sequence[bytes], body: BodyFile | None, done: Done) -> None:
+        """Make the message durable, then call `done`.
+
+        Args:
+            envelope: of the message.
+            parts: the whole body, or what is still missing of a streamed one.
+            body: the streamed body's file.
+            done: told None, or why the message was not accepted.
+        """
+        if body is None:
+            self._submit(envelope, parts, done)
+            return
+
+        def finished(task: asyncio.Future[BodyReference]) -> None:
+            error = task.exception()
+            if error is None:
+                self._submit(envelope, task.result(), done)
+            else:
+                body.abandon()
+                done(error if isinstance(error, OSError) else OSError(str(error)))
+
+        def finish() -> BodyReference:
+            for part in parts:
+                body.write(part)
+            return body.finish()
+
+        self.loop.run_in_executor(None, finish).add_done_callback(finished)
+
+    def _submit(self, envelope: Envelope, body: Sequence[bytes] | BodyReference, done: Done) -> None:
+        if self._waiting or not self.enqueuer.submit(envelope, body, self._then_next(done)):
+            self._waiting.append((envelope, body, done))
+
+    def _then_next(self, done: Done) -> Done:
+        """The callback, after which what waits for memory is tried again."""
+        if not self._waiting:
+            return done
+
+        def both(error: OSError | None) -> None:
+            done(error)
+            self._retry_waiting()
+
+        return both
+
+    def _retry_waiting(self) -> None:
+        while self._waiting:
+            envelope, body, done = self._waiting[0]
+            if not self.enqueuer.submit(envelope, body, self._then_next(done)):
+                return
+            self._waiting.popleft()
+
+    def tick(self) -> None:
+        """Once a second: close what is past its deadline, try again what waits for memory, write records."""
+        now = self.loop.time()
+        for session in [one for one in self.sessions if one.deadline < now]:
+            session.expire()
+        self._retry_waiting()
+        self.flush()
