@@ -1,0 +1,131 @@
+"""One connection to one LDAP server, used by one thread; the only module that imports python-ldap.
+
+Every call returns in bounded time. What goes wrong is told apart in two ways: ServerTroubleError, the server is of no use now
+and another may be asked; SearchTroubleError, the server has answered that it will not do this search.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ldap
+
+from posthouse.relay.directory.ldap_options import LdapOptions
+from posthouse.relay.directory.ldif import RawEntry
+from posthouse.relay.directory.search import BASE_MISSING, Result, Scope, Search
+
+_SCOPES = {Scope.BASE: ldap.SCOPE_BASE, Scope.ONE: ldap.SCOPE_ONELEVEL, Scope.SUB: ldap.SCOPE_SUBTREE}
+_SEARCH_REFUSED = (
+    ldap.FILTER_ERROR,
+    ldap.INVALID_DN_SYNTAX,
+    ldap.INVALID_SYNTAX,
+    ldap.INSUFFICIENT_ACCESS,
+    ldap.INAPPROPRIATE_MATCHING,
+    ldap.NO_SUCH_ATTRIBUTE,
+    ldap.UNDEFINED_TYPE,
+    ldap.SIZELIMIT_EXCEEDED,
+    ldap.TIMELIMIT_EXCEEDED,
+    ldap.ADMINLIMIT_EXCEEDED,
+    ldap.REFERRAL,
+    ldap.PROTOCOL_ERROR,
+)
+
+
+class ServerTroubleError(Exception):
+    """The server cannot be reached, does not answer in time, or is busy. The connection is closed."""
+
+
+class SearchTroubleError(Exception):
+    """The server has refused this search; the connection is still good."""
+
+
+@dataclass(slots=True)
+class LdapConnection:
+    """Connected, encrypted where asked for, bound."""
+
+    uri: str
+    handle: Any
+    searches: int = 0
+    """how many have been answered"""
+
+    @classmethod
+    def open(cls, uri: str, options: LdapOptions, seconds: float) -> "LdapConnection":
+        """Connect within so many seconds.
+
+        Raises:
+            ServerTroubleError: it did not work.
+        """
+        ends = time.monotonic() + seconds
+        handle = None
+        try:
+            handle = ldap.initialize(uri)
+            _configure(handle, uri, options, seconds)
+            if options.starttls and uri.lower().startswith("ldap:"):
+                handle.start_tls_s()
+            number = handle.simple_bind(options.bind_dn, options.secret() if options.bind_dn else "")
+            handle.result(number, ldap.MSG_ALL, max(ends - time.monotonic(), 0.01))
+        except (ldap.LDAPError, OSError) as problem:
+            _close(handle)
+            raise ServerTroubleError(reason_of(problem)) from None
+        return cls(uri, handle)
+
+    def search(self, search: Search, seconds: float) -> Result:
+        """What the server finds within so many seconds.
+
+        Raises:
+            ServerTroubleError: it gave no answer; the connection is closed.
+            SearchTroubleError: it refused.
+        """
+        try:
+            number = self.handle.search_ext(search.base, _SCOPES[search.scope], search.filter, list(search.attributes) or None)
+            _, found = self.handle.result(number, ldap.MSG_ALL, max(seconds, 0.01))
+        except ldap.NO_SUCH_OBJECT:
+            self.searches += 1
+            return BASE_MISSING
+        except _SEARCH_REFUSED as problem:
+            raise SearchTroubleError(reason_of(problem)) from None
+        except ldap.LDAPError as problem:
+            self.close()
+            raise ServerTroubleError(reason_of(problem)) from None
+        self.searches += 1
+        return tuple(RawEntry(dn, {name.lower(): _texts(values) for name, values in given.items()}) for dn, given in found if dn)
+
+    def close(self) -> None:
+        """Say good-bye."""
+        _close(self.handle)
+
+
+def _texts(values: list[bytes]) -> tuple[str, ...]:
+    return tuple(value.decode("utf-8", "surrogateescape") for value in values)
+
+
+def _configure(handle: Any, uri: str, options: LdapOptions, seconds: float) -> None:
+    handle.protocol_version = ldap.VERSION3
+    handle.set_option(ldap.OPT_REFERRALS, ldap.OPT_OFF)
+    handle.set_option(ldap.OPT_NETWORK_TIMEOUT, seconds)
+    handle.set_option(ldap.OPT_TIMEOUT, seconds)
+    handle.set_option(ldap.OPT_X_KEEPALIVE_IDLE, 60)
+    handle.set_option(ldap.OPT_X_KEEPALIVE_INTERVAL, 10)
+    handle.set_option(ldap.OPT_X_KEEPALIVE_PROBES, 3)
+    if options.starttls or uri.lower().startswith("ldaps:"):
+        handle.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
+        if options.ca_file is not None:
+            handle.set_option(ldap.OPT_X_TLS_CACERTFILE, str(options.ca_file))
+        handle.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
+
+
+def _close(handle: Any) -> None:
+    if handle is None:
+        return
+    try:
+        handle.unbind_ext()
+    except ldap.LDAPError:
+        return
+
+
+def reason_of(problem: Exception) -> str:
+    """What libldap says, on one line."""
+    told = problem.args[0] if problem.args else None
+    if isinstance(told, dict):
+        return " ".join(f"{told.get('desc', '')} {told.get('info', '')}".split())
+    return " ".join(str(problem).split()) or type(problem).__name__

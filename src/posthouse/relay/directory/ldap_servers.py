@@ -1,0 +1,90 @@
+"""Which LDAP server to ask next: in the order configured, a server that failed rests, longer each time.
+
+A server rests 1, 2, 4, 8 and then 15 seconds after each failure in a row; one answer and it is well. While all rest,
+`order` is empty and a question fails at once instead of waiting for a server known to be down. After the rest
+one asker gets it to try; the others go on without it until that try has ended. Safe for several threads.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+FIRST_REST = 1.0
+LONGEST_REST = 15.0
+_log = logging.getLogger("posthouse.directory")
+
+
+@dataclass(slots=True)
+class _Server:
+    uri: str
+    failures: int = 0
+    rests_until: float = 0.0
+    reason: str = ""
+
+
+class LdapServers:
+    """Health of the servers.
+
+    Args:
+        uris: in order of preference.
+        clock: seconds, never going back.
+        longest_try: seconds after which a try of a failed server counts as ended, should its end never be told.
+    """
+
+    def __init__(self, uris: tuple[str, ...], clock: Callable[[], float], longest_try: float) -> None:
+        self._servers = {uri: _Server(uri) for uri in uris}
+        self._clock = clock
+        self._longest_try = longest_try
+        self._lock = threading.Lock()
+
+    def next(self, tried: set[str]) -> str | None:
+        """The server to ask now, one not yet tried for this question; None when there is none that may be asked."""
+        now = self._clock()
+        with self._lock:
+            well = (one for one in self._servers.values() if not one.failures and one.uri not in tried)
+            rested = (one for one in self._servers.values() if one.failures and now >= one.rests_until and one.uri not in tried)
+            probe = next(rested, None)
+            # a rested server of higher rank is tried first: else it would never be used again while a lower one is well
+            chosen = next(well, None)
+            if probe is not None and (chosen is None or self._rank(probe) < self._rank(chosen)):
+                probe.rests_until = now + self._longest_try
+                return probe.uri
+            return chosen.uri if chosen is not None else None
+
+    def worked(self, uri: str) -> None:
+        """The server has answered."""
+        server = self._servers[uri]
+        if not server.failures:
+            return
+        with self._lock:
+            server.failures, server.reason = 0, ""
+        _log.warning("directory: %s answers again", uri)
+
+    def failed(self, uri: str, reason: str) -> None:
+        """The server has not answered, or has answered that it cannot."""
+        server = self._servers[uri]
+        with self._lock:
+            first = not server.failures
+            server.failures += 1
+            server.rests_until = self._clock() + min(FIRST_REST * 2 ** min(server.failures - 1, 10), LONGEST_REST)
+            server.reason = reason
+        if first:
+            _log.error("directory: %s does not answer: %s", uri, reason)
+
+    def trouble(self) -> str:
+        """What is wrong with servers that failed, or ""."""
+        with self._lock:
+            return "; ".join(f"{one.uri}: {one.reason}" for one in self._servers.values() if one.failures)
+
+    def health(self) -> str:
+        """`ok` with the servers, `degraded` with some or `down` with all failing."""
+        trouble = self.trouble()
+        if not trouble:
+            return "ok: " + " ".join(self._servers)
+        with self._lock:
+            down = all(one.failures for one in self._servers.values())
+        return f"{'down' if down else 'degraded'}: {trouble}"
+
+    def _rank(self, server: _Server) -> int:
+        return list(self._servers).index(server.uri)
