@@ -58,7 +58,6 @@ OPTIONS = r"""
 LDAP_LOCAL_HOST=relay1.example.com
 LDAP_DEFAULT_DOMAIN=example.com
 LDAP_USER_ROOT=o=usergroup
-LDAP_LDIF_FILE=people.ldif
 ! Modified DELIVERY_OPTIONS to activate LMTP
 DELIVERY_OPTIONS=\
     #*mailbox=@$X.LMTP:$M%$\$2I$_+$2S@lmtpcs-daemon,\

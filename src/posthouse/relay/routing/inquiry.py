@@ -7,7 +7,8 @@ turns into the temporary refusal; nothing here ever makes "not there" of "no ans
 from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
-from posthouse.mapping.table import DomainAttribute, LdapUrl, Result, Tables
+from posthouse.mapping.question import DomainAttribute, LdapUrl
+from posthouse.mapping.table import Result, Tables
 from posthouse.relay.directory.question import (
     Answer,
     Domain,

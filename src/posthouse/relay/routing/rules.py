@@ -13,7 +13,9 @@ from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError, Fault, Severity
 from posthouse.config.imta_cnf import ImtaCnf
+from posthouse.config.mappings import MappingEntry
 from posthouse.config.option_file import OptionFile
+from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
 from posthouse.relay.routing.delivery_options import DEFAULT, Clause, parse_delivery_options
 from posthouse.relay.routing.refusal import Refusals
@@ -71,14 +73,14 @@ class Rules:
 
 
 def compile(  # noqa: A001 - rules.compile(...) is how it is called
-    configuration: Configuration, *, chance: Callable[[], float], clock: Callable[[], float]
+    configuration: Configuration, *, chance: Callable[[], float] | None = None, clock: Callable[[], float] | None = None
 ) -> Rules:
     """Compile the configuration.
 
     Args:
         configuration: of the relay.
-        chance: a number from 0 up to 1, for mapping entries with `$?x?`.
-        clock: Unix time in seconds, for conn_throttle.
+        chance: a number from 0 up to 1, for mapping entries with `$?x?`; without it such entries fail.
+        clock: seconds for conn_throttle; without it such entries fail.
 
     Raises:
         ConfigurationError: with every fault of every template and clause.
@@ -90,14 +92,18 @@ def compile(  # noqa: A001 - rules.compile(...) is how it is called
     sign = options.text("SUBADDRESS_CHAR", "+")
     if len(sign) != 1:
         faults.append(_fault_of(options, "SUBADDRESS_CHAR", "SUBADDRESS_CHAR must be one character"))
+    try:
+        tables = Tables.compile(
+            [(table.name, [(entry.pattern, entry.template) for entry in table.entries]) for table in configuration.mappings],
+            general=configuration.general.get,
+            chance=chance,
+            clock=clock,
+        )
+    except MappingError as error:
+        faults += [_mapping_fault(configuration.mappings[table].entries[entry], reason) for table, entry, reason in error.faults]
+        tables = Tables.compile([])
     if faults:
         raise ConfigurationError(faults)
-    tables = Tables.compile(
-        [(table.name, [(entry.pattern, entry.template) for entry in table.entries]) for table in configuration.mappings],
-        general=lambda key: configuration.general.get(key.lower()),
-        chance=chance,
-        clock=clock,
-    )
     local = imta.local
     channel_names = frozenset(host.lower() for host in local.hosts) if local else frozenset()
     this_host = _this_host(options) or channel_names
@@ -201,6 +207,10 @@ def _channel_warnings(channel: Channel) -> list[Fault]:
 def _this_host(options: OptionFile) -> frozenset[str]:
     names = [options.text("LDAP_LOCAL_HOST"), *options.text("LDAP_HOST_ALIAS_LIST").split(",")]
     return frozenset(name.strip().lower() for name in names if name.strip())
+
+
+def _mapping_fault(entry: MappingEntry, reason: str) -> Fault:
+    return Fault(entry.file, entry.line, reason)
 
 
 def _fault_of(options: OptionFile, name: str, reason: str) -> Fault:
