@@ -1,12 +1,12 @@
-"""Segments whose writer is gone: taking them over, setting damage aside, freeing them (DURABILITY 1, 3 Start, 3.5).
+"""Segments whose writer is gone: taking them over and setting damage aside (DURABILITY 1, 3 Start).
 
 A segment's lock is held by its one writer; who gets it knows that nobody appends any more. Damage is copied to `aside/`
 before anything else is done with the segment and is never deleted by us. Doing any of this twice changes nothing.
 """
 
 from posthouse.journal.disk import Disk
-from posthouse.journal.scan import Damage
-from posthouse.journal.segment import SUFFIX, RecordRef, Segment
+from posthouse.journal.scan import Damage, next_header
+from posthouse.journal.segment import SUFFIX, CorruptRecord, Segment
 
 ASIDE = "aside"
 BODY = "body"
@@ -93,19 +93,13 @@ def keep_damage(disk: Disk, folder: int, segment: Segment, damage: Damage) -> st
     return name
 
 
-def set_record_aside(disk: Disk, folder: int, segment: Segment, ref: RecordRef) -> str:
-    """Copy one record whose octets are not what was accepted to `aside/`; the name. Its slots are the caller's to mark V."""
-    return keep_damage(disk, folder, segment, Damage(ref.offset, ref.end - ref.offset, acknowledged=True))
+def set_record_aside(disk: Disk, folder: int, segment: Segment, offset: int) -> str:
+    """Copy a record whose octets are not what was accepted to `aside/`; the name. Its slots are the caller's to mark V.
 
-
-def free_segment(disk: Disk, folder: int, segment: Segment) -> None:
-    """Make the last marks durable, then take the segment's name away and close it (DURABILITY 3.5).
-
-    Its body files go after this; see `posthouse.relay.queue.recovery.remove_bodies`.
-
-    Raises:
-        OSError: the marks may not be durable; the segment stays. Call `rewrite_marks` before the next try.
+    Where its header is damaged, all up to the next header of this segment is kept.
     """
-    segment.sync_marks()
-    disk.unlink(segment.name, folder)
-    segment.close()
+    try:
+        end = segment.header(offset).end
+    except CorruptRecord:
+        end = next_header(segment, offset + 8, disk.fstat(segment.fd).size)
+    return keep_damage(disk, folder, segment, Damage(offset, end - offset, acknowledged=True))

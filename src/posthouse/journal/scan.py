@@ -68,7 +68,7 @@ def scan(segment: Segment, upto: int | None = None, start: int = RECORDS_AT, *, 
                 offset = following
         if ref is None:
             gap = offset if gap < 0 else gap
-            offset = _find(segment, offset + 8, limit)
+            offset = next_header(segment, offset + 8, limit)
             continue
         seq = ref.seq
         if not _good_payload(segment, ref, bodies=bodies):
@@ -105,7 +105,7 @@ def _good_payload(segment: Segment, ref: RecordRef, *, bodies: bool) -> bool:
     return True
 
 
-def _find(segment: Segment, offset: int, limit: int) -> int:
+def next_header(segment: Segment, offset: int, limit: int) -> int:
     """The first place at or behind the offset where a header of this segment stands, or the limit."""
     while offset < limit:
         octets = segment.disk.pread(segment.fd, min(_STEP, limit - offset) + HEADER_LENGTH, offset)

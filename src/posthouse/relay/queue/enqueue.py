@@ -1,0 +1,117 @@
+"""Accepting a message: one record for all its copies, then the answer, then the announcement (DURABILITY 3.1).
+
+    submit(envelope, body, done) -> False: too much waits, stop reading
+                                  -> done(None): durable, answer 250;  done(OSError): answer 451/452, nothing was accepted
+
+`announce(segment, offset)` is called after the answers of a batch, with everything below the offset durable. It is
+cumulative: losing a call does not matter. A body over 256 KiB is a finished body file and is given by its reference.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+
+from posthouse.journal.body_file import INLINE_LIMIT, BodyReference
+from posthouse.journal.commit import Completion
+from posthouse.journal.disk import Disk, Octets
+from posthouse.journal.segment import SEGMENT_SIZE, Flag, Tier
+from posthouse.journal.writer import MAX_SEGMENTS, Writer
+from posthouse.mail.envelope import Envelope, encode_envelope
+
+Done = Callable[[OSError | None], None]
+CallSoon = Callable[[Callable[[list[Completion]], None], list[Completion]], object]
+
+
+def at_once(function: Callable[[list[Completion]], None], done: list[Completion]) -> None:
+    """A `call_soon` for owners without an event loop: answers come in the committer's thread."""
+    function(done)
+
+
+class Enqueuer:
+    """Accepts messages for one process.
+
+    Args:
+        disk: the disk.
+        journal: descriptor of data/journal.
+        role: first part of the segments' names.
+        call_soon: brings completions to the owner's thread: `loop.call_soon_threadsafe`, or `at_once`.
+        announce: told segment and synced offset.
+        segment_size: octets of a segment.
+        max_segments: sealed segments of ours that may stand before accepting stops.
+        max_waiting: octets that may wait for their sync.
+        now: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        journal: int,
+        role: str,
+        *,
+        call_soon: CallSoon,
+        announce: Callable[[str, int], None],
+        segment_size: int = SEGMENT_SIZE,
+        max_segments: int = MAX_SEGMENTS,
+        max_waiting: int = 64 << 20,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._call_soon = call_soon
+        self._announce = announce
+        self._announced: tuple[str, int] = ("", 0)
+        self.writer = Writer(
+            disk, journal, Tier.RELAY, role, completed=self._completed, segment_size=segment_size,
+            max_segments=max_segments, max_waiting=max_waiting, now=now,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start the journal's threads."""
+        self.writer.start()
+
+    def stop(self) -> None:
+        """Make durable and answer what waits, end the threads. Blocks."""
+        self.writer.stop()
+
+    def submit(self, envelope: Envelope, body: Sequence[Octets] | BodyReference, done: Done) -> bool:
+        """Accept a message.
+
+        Args:
+            envelope: recipient ids are 0, 1, ... in order; `size` is the body's.
+            body: its parts, unchanged until `done`, or the reference of a finished body file.
+            done: called once, through `call_soon`.
+
+        Returns:
+            False: too much waits; nothing was taken and `done` is not called.
+
+        Raises:
+            ValueError: the envelope is too large, the ids are not in order, or the body should be a body file.
+        """
+        if any(each.id != number for number, each in enumerate(envelope.recipients)):
+            raise ValueError("recipient ids are not their places")
+        if isinstance(body, BodyReference):
+            return self.writer.append(
+                done, encode_envelope(envelope), (body.encode(),), len(envelope.recipients), flags=Flag.BODY_FILE.value
+            )
+        if envelope.size > INLINE_LIMIT:
+            raise ValueError("a body over 256 KiB goes into a body file")
+        return self.writer.append(done, encode_envelope(envelope), body, len(envelope.recipients))
+
+    @property
+    def announcements(self) -> list[tuple[str, int]]:
+        """All segments of ours that may hold unsettled mail with their synced offsets: what a new controller is told."""
+        writer = self.writer
+        current = writer.synced
+        return [*writer.sealed, *([current] if current[0] and current not in writer.sealed else [])]
+
+    def _completed(self, done: list[Completion]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be answered
+            self._call_soon(self._answer, done)
+
+    def _answer(self, done: list[Completion]) -> None:
+        ends: dict[str, int] = {}
+        for each in done:
+            if each.record is not None:
+                ends[each.record.segment] = each.record.end
+            answer: Done = each.token  # type: ignore[assignment] # tokens are what submit gave
+            answer(each.error)
+        for segment, end in ends.items():
+            self._announce(segment, end)

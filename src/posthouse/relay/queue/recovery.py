@@ -1,0 +1,204 @@
+"""What waits: read at the relay's start, after a worker's death, and while workers announce (DURABILITY 3 Start, 3.2).
+
+* `read_segment` reads envelopes only, below an offset known to be durable: cheap, for each announcement.
+* `recover` reads everything once: names of the queue tree, then segments. An open slot whose message id and copy number have
+  a queue file anywhere gets M: the file beats the record. Segments whose writer lives are listed in `live` and left alone:
+  the writer will announce them. Segments without an open slot are freed, damage goes to `aside/`.
+* `adopt_segment` is the same for one segment of a writer that died.
+* Killed anywhere and run again, the result is the same.
+"""
+
+import msgspec
+
+from posthouse.journal.adopt import (
+    adopt,
+    keep_damage,
+    remove_unfinished,
+    segment_names,
+    set_record_aside,
+    set_segment_aside,
+)
+from posthouse.journal.scan import scan
+from posthouse.journal.segment import RECORDS_AT, CorruptRecord, Mark, RecordRef, Segment, UnreadableSegment, next_block
+from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.relay.queue.copy_ref import JournalCopy
+from posthouse.relay.queue.free import body_names, free_segment, remove_bodies
+from posthouse.relay.queue.places import Places
+from posthouse.relay.queue.record import envelope_of
+from posthouse.relay.queue.tree import QueueEntry
+
+ARRIVING_SECONDS = 3600.0
+
+
+class WaitingCopy(msgspec.Struct, frozen=True):
+    """A copy that stands in the journal with a recipient to do."""
+
+    ref: JournalCopy
+    record: RecordRef
+    envelope: Envelope
+    recipients: tuple[Recipient, ...]
+    """those to do"""
+
+
+class Recovered(msgspec.Struct):
+    """What was found."""
+
+    files: list[QueueEntry] = []
+    """queue files by name; read them when they are due (`read_queue_file`)"""
+    copies: list[WaitingCopy] = []
+    """copies in the journal"""
+    segments: dict[str, list[RecordRef]] = {}
+    """sealed segments that stay, with their good records: free them when all slots are settled"""
+    live: list[str] = []
+    """segments whose writer lives"""
+    alarms: list[str] = []
+    """what a person should look at, in words"""
+    unreadable: bool = False
+    """a segment was set aside whole: body files may belong to it"""
+
+
+def copies_of(ref: RecordRef, envelope: Envelope, marks: bytes = b"") -> list[WaitingCopy]:
+    """The record's copies with a recipient to do; without marks all are."""
+    by_copy: dict[int, list[Recipient]] = {}
+    for each in envelope.recipients:
+        if not marks or not marks[each.id]:
+            by_copy.setdefault(each.copy, []).append(each)
+    return [
+        WaitingCopy(JournalCopy(ref.segment, ref.offset, copy), ref, envelope, tuple(recipients))
+        for copy, recipients in by_copy.items()
+    ]
+
+
+def read_segment(segment: Segment, start: int, upto: int) -> tuple[list[tuple[RecordRef, Envelope]], int]:
+    """Records between two offsets that were announced; bodies are not read.
+
+    Args:
+        segment: the segment.
+        start: 0 for the first time, then what the last call returned.
+        upto: the announced offset.
+
+    Returns:
+        The records with their envelopes, and where to go on.
+
+    Raises:
+        CorruptRecord: something durable is damaged: recover the segment when its writer is gone.
+    """
+    offset = next_block(max(start, RECORDS_AT))
+    found: list[tuple[RecordRef, Envelope]] = []
+    while offset < upto:
+        ref = segment.header(offset)
+        found.append((ref, envelope_of(ref, segment.read_envelope(ref))))
+        offset = next_block(ref.end) if ref.flags & 1 else ref.end
+    return found, offset
+
+
+def recover(places: Places, now: float) -> Recovered:
+    """Read everything. Only under `jobs.lock`.
+
+    Args:
+        places: the folders.
+        now: Unix time in seconds; body files younger than an hour may be still arriving and stay.
+
+    Raises:
+        UnknownVersion: a segment of a newer version: refuse to start.
+        OSError: the journal or the tree cannot be read.
+    """
+    found = Recovered()
+    bodies = _old_bodies(places, now)
+    remove_unfinished(places.disk, places.journal)
+    places.tree.remove_unfinished()
+    found.files = list(places.tree.entries())
+    filed = {(entry.name.message, entry.name.copy) for entry in found.files}
+    for name in segment_names(places.disk, places.journal):
+        adopt_segment(places, name, filed, found)
+    if not found.live and not found.unreadable:
+        named = {each for name, records in found.segments.items() for each in body_names(places.segment(name), records)}
+        remove_bodies(places, bodies - named)
+    return found
+
+
+def adopt_segment(places: Places, name: str, filed: set[tuple[str, int]], found: Recovered, seen: int = 0) -> bool:
+    """Take over one segment if its writer is gone, and add what it holds to `found`.
+
+    Args:
+        places: the folders.
+        name: the segment.
+        filed: message ids and copy numbers that have a queue file.
+        found: added to.
+        seen: records below this offset are known already and not added to `found.copies`.
+
+    Returns:
+        False: its writer lives.
+    """
+    disk, folder = places.disk, places.journal
+    places.forget(name)
+    try:
+        segment = adopt(disk, folder, name)
+    except UnreadableSegment as error:
+        set_segment_aside(disk, folder, name)
+        found.alarms.append(f"{error}; the file is in aside/")
+        found.unreadable = True
+        return True
+    except FileNotFoundError:
+        return True
+    if segment is None:
+        found.live.append(name)
+        return False
+    places.keep(segment)
+    result = scan(segment)
+    for damage in result.damage:
+        kept = keep_damage(disk, folder, segment, damage)
+        what = "acknowledged mail is damaged" if damage.acknowledged else "a torn tail was kept"
+        found.alarms.append(f"{name}: {what}: {damage.length} octets at {damage.offset}, copied to aside/{kept}")
+        found.unreadable |= damage.acknowledged
+    waiting = 0
+    for ref in result.records:
+        waiting += _add_record(places, segment, ref, filed, found, seen)
+    if waiting or not _free(places, segment, result.records, found):
+        found.segments[name] = list(result.records)
+    return True
+
+
+def _add_record(
+    places: Places, segment: Segment, ref: RecordRef, filed: set[tuple[str, int]], found: Recovered, seen: int
+) -> int:
+    """Add a good record's copies; the number of its slots that stay open."""
+    marks = segment.marks(ref.first_slot, ref.slots)
+    if 0 not in marks:
+        return 0
+    try:
+        envelope = envelope_of(ref, segment.read_envelope(ref))
+    except CorruptRecord as error:
+        kept = set_record_aside(places.disk, places.journal, segment, ref.offset)
+        found.alarms.append(f"{error}; copied to aside/{kept}")
+        found.unreadable = True
+        return ref.slots
+    waiting = 0
+    for copy in copies_of(ref, envelope, marks):
+        if (envelope.id, copy.ref.copy) in filed:
+            for each in copy.recipients:
+                segment.mark(ref.first_slot + each.id, Mark.MOVED)
+            continue
+        waiting += len(copy.recipients)
+        if ref.offset >= seen:
+            found.copies.append(copy)
+    return waiting
+
+
+def _free(places: Places, segment: Segment, records: tuple[RecordRef, ...], found: Recovered) -> bool:
+    try:
+        free_segment(places, segment.name, records)
+    except OSError as error:
+        found.alarms.append(f"{segment.name}: cannot be freed: {error}")
+        return False
+    return True
+
+
+def _old_bodies(places: Places, now: float) -> set[str]:
+    """Body files that existed an hour ago; asked before the segments are read, so that a record that names one is seen."""
+    found = set()
+    for name in places.disk.listdir(places.body):
+        there = places.disk.stat(name, places.body)
+        if there is not None and there.is_file and there.mtime_ns / 1e9 < now - ARRIVING_SECONDS:
+            found.add(name)
+    return found

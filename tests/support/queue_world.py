@@ -1,0 +1,80 @@
+"""A relay's queue folders on any disk, and messages to put there."""
+
+from collections.abc import Sequence
+
+from posthouse.journal.adopt import open_folder
+from posthouse.journal.body_file import BodyReference
+from posthouse.journal.commit import Committer, Item, NewSegment, SegmentMaker
+from posthouse.journal.disk import Disk
+from posthouse.journal.segment import BLOCK, RECORDS_AT, Flag, RecordRef, Tier
+from posthouse.mail.envelope import Envelope, Recipient, encode_envelope
+from posthouse.mail.message_id import base36
+from posthouse.relay.queue.places import Places
+
+KERNEL = (6, 1)
+SEGMENT = RECORDS_AT + 64 * BLOCK
+
+
+def message_id(number: int) -> str:
+    """A valid message id."""
+    return "0TEST0" + base36(number, 12)
+
+
+def message(number: int, copies: Sequence[int] = (0,), size: int = 0, channel: str = "tcp_lmtpcs") -> Envelope:
+    """An envelope with one recipient for each number of a copy."""
+    recipients = tuple(
+        Recipient(at, copy, channel, f"@store{copy}.example.com:user{at}@lmtpcs-daemon", f"user{at}@example.com", f"store{copy}")
+        for at, copy in enumerate(copies)
+    )
+    source = "client [192.0.2.1]"
+    return Envelope(message_id(number), "sender@example.com", "tcp_local", source, 1_700_000_000_000, size, recipients)
+
+
+def make_folders(disk: Disk, root: int) -> None:
+    """`journal` and `queue` below an open folder, durable."""
+    for name in ("journal", "queue"):
+        disk.close(open_folder(disk, name, root))
+    disk.fsync_dir(root)
+
+
+def body_of(number: int, size: int) -> bytes:
+    """A body that is recognised by its octets."""
+    line = b"message %08d of the test, and nothing else\r\n" % number
+    return (line * (size // len(line) + 1))[: size - 2] + b"\r\n"
+
+
+class Accepting:
+    """A journal writer without threads: what it returns is durable."""
+
+    def __init__(self, disk: Disk, journal: int, size: int = SEGMENT, maker: type[SegmentMaker] = SegmentMaker) -> None:
+        self._disk = disk
+        self.maker = maker(disk, journal, Tier.RELAY, "test", size)
+        self.sealed: list[NewSegment] = []
+        self.committer = Committer(disk, self.maker.make, self._seal, lambda: 1_700_000_000.0)
+
+    def _seal(self, segment: NewSegment) -> None:
+        self._disk.close(segment.fd)
+        self.sealed.append(segment)
+
+    def accept(self, messages: Sequence[tuple[Envelope, bytes | BodyReference]]) -> list[RecordRef]:
+        """One batch; raises what its sync raised."""
+        items = []
+        for envelope, body in messages:
+            octets = encode_envelope(envelope)
+            raw = body.encode() if isinstance(body, BodyReference) else body
+            flags = Flag.BODY_FILE.value if isinstance(body, BodyReference) else 0
+            items.append(Item(None, octets, (raw,), len(envelope.recipients), len(octets) + len(raw), 0, flags))
+        done = self.committer.commit(items)
+        for each in done:
+            if each.error is not None:
+                raise each.error
+        return [each.record for each in done if each.record is not None]
+
+    def end(self) -> None:
+        """As a clean end of the process."""
+        self.committer.seal()
+
+
+def open_places(disk: Disk, root: str) -> Places:
+    """The folders opened as a process does."""
+    return Places(disk, root + "/journal", root + "/queue", kernel=KERNEL)

@@ -1,0 +1,300 @@
+"""The queue's functions on a real disk: accept, recover, move out, attempt, hold, free."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from posthouse.journal.body_file import BodyFile
+from posthouse.journal.disk import LinuxDisk
+from posthouse.journal.segment import CorruptRecord, Mark
+from posthouse.relay.queue.copy_ref import FileCopy, JournalCopy
+from posthouse.relay.queue.free import free_segment, is_settled
+from posthouse.relay.queue.move_out import Moving, move_out
+from posthouse.relay.queue.open_copy import OpenCopy, open_copy, set_aside
+from posthouse.relay.queue.places import Places
+from posthouse.relay.queue.queue_file import OpenQueueFile, Replaced, hold_damaged, read_queue_file
+from posthouse.relay.queue.queue_format import Attempt, DamagedQueueFile, State
+from posthouse.relay.queue.recovery import read_segment, recover
+from posthouse.relay.queue.release import hold, release
+from support.queue_world import Accepting, body_of, make_folders, message, message_id, open_places
+
+LATER = 4e9
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Iterator[Places]:
+    disk = LinuxDisk()
+    root = disk.open_dir(str(tmp_path))
+    make_folders(disk, root)
+    disk.close(root)
+    opened = open_places(disk, str(tmp_path))
+    yield opened
+    opened.close()
+
+
+def again(places: Places, tmp_path: Path) -> Places:
+    places.close()
+    places.__dict__.update(open_places(LinuxDisk(), str(tmp_path)).__dict__)
+    return places
+
+
+def read(copy: OpenCopy) -> bytes:
+    return b"".join(copy.parts())
+
+
+def file_one(places: Places, number: int = 1, **options: object) -> FileCopy:
+    accepting = Accepting(places.disk, places.journal)
+    body = body_of(number, 500)
+    (ref,) = accepting.accept([(message(number, (0, 0, 1), len(body)), body)])
+    accepting.end()
+    result = move_out(places, [Moving(JournalCopy(ref.segment, ref.offset, 0), "tcp_lmtpcs", **options)])  # type: ignore[arg-type]
+    ((_, copy),) = result.moved
+    assert not result.unsynced
+    return copy
+
+
+def test_announced_records_are_read_without_their_bodies(places: Places) -> None:
+    accepting = Accepting(places.disk, places.journal)
+    first = accepting.accept([(message(n, size=100), body_of(n, 100)) for n in range(3)])
+    segment = places.segment(first[0].segment)
+    found, offset = read_segment(segment, 0, first[-1].end)
+    assert [(ref, envelope.id) for ref, envelope in found] == [(ref, message_id(n)) for n, ref in enumerate(first)]
+    second = accepting.accept([(message(7, size=100), body_of(7, 100))])
+    found, offset = read_segment(segment, offset, second[0].end)
+    assert [envelope.id for _, envelope in found] == [message_id(7)]
+    assert read_segment(segment, offset, second[0].end) == ([], offset)
+    accepting.end()
+
+
+def test_recovery_finds_every_open_copy_and_frees_what_is_settled(places: Places, tmp_path: Path) -> None:
+    accepting = Accepting(places.disk, places.journal)
+    (one,) = accepting.accept([(message(1, (0, 0, 1), 100), body_of(1, 100))])
+    accepting.end()
+    (two,) = accepting.accept([(message(2, (0,), 100), body_of(2, 100))])
+    accepting.end()
+    places.mark(one.segment, one.first_slot, Mark.DONE)
+    places.mark(two.segment, two.first_slot, Mark.FAILED)
+    found = recover(again(places, tmp_path), LATER)
+    assert [(each.ref.copy, [r.id for r in each.recipients]) for each in found.copies] == [(0, [1]), (1, [2])]
+    assert list(found.segments) == [one.segment]
+    assert two.segment not in places.disk.listdir(places.journal)
+    assert found.alarms == []
+
+
+def test_a_living_writers_segment_is_left_to_it(places: Places) -> None:
+    accepting = Accepting(places.disk, places.journal)
+    (ref,) = accepting.accept([(message(1, size=100), body_of(1, 100))])
+    found = recover(places, LATER)
+    assert found.live == [ref.segment]
+    assert found.copies == []
+    accepting.end()
+    assert [each.ref.offset for each in recover(places, LATER).copies] == [ref.offset]
+
+
+def test_a_moved_copy_stands_in_its_file_with_its_open_recipients(places: Places, tmp_path: Path) -> None:
+    history = (Attempt(5, 2, 1, "4.2.0", 420, "Mailbox Locked", "store0"),)
+    copy = file_one(places, subdirs=20, attempts=2, history=history)
+    assert copy.name == f"ZX{message_id(1)}0000.00"
+    opened = open_copy(places, copy)
+    assert isinstance(opened, OpenQueueFile)
+    assert read(opened) == body_of(1, 500)
+    assert [each.id for each in opened.recipients] == [0, 1]
+    assert opened.envelope.recipients == message(1, (0, 0, 1), 500).recipients[:2]
+    assert opened.history() == list(history)
+    opened.close()
+    found = recover(again(places, tmp_path), LATER)
+    assert [(entry.ref, entry.name.attempts) for entry in found.files] == [(copy, 2)]
+    assert [each.ref.copy for each in found.copies] == [1]
+
+
+def test_moving_what_is_settled_makes_no_file(places: Places) -> None:
+    accepting = Accepting(places.disk, places.journal)
+    (ref,) = accepting.accept([(message(1, size=100), body_of(1, 100))])
+    accepting.end()
+    places.mark(ref.segment, 0, Mark.DONE)
+    moving = Moving(JournalCopy(ref.segment, ref.offset, 0), "tcp_lmtpcs")
+    assert move_out(places, [moving]).settled == [moving]
+    assert list(places.tree.entries()) == []
+
+
+def test_the_file_beats_the_record(places: Places, tmp_path: Path) -> None:
+    copy = file_one(places)
+    (name,) = [name for name in places.disk.listdir(places.journal) if name.endswith(".seg")]
+    places.segment(name).mark_run(0, 2, Mark.OPEN)
+    hold(places.tree, copy)
+    found = recover(again(places, tmp_path), LATER)
+    assert [each.ref.copy for each in found.copies] == [1]
+    assert places.segment(name).marks(0, 3) == b"MM\0"
+
+
+def test_an_attempt_renames_to_the_next_prefix_and_the_last_removes(places: Places) -> None:
+    opened = open_copy(places, file_one(places))
+    assert isinstance(opened, OpenQueueFile)
+    opened.settle(0, State.DONE)
+    opened.add_history([Attempt(9, 1, 1, "4.2.0", 420, "Mailbox Locked", "store0")])
+    copy = opened.next_attempt()
+    opened.close()
+    assert copy.name.startswith("ZY")
+    later = open_copy(places, copy)
+    assert isinstance(later, OpenQueueFile)
+    assert [each.id for each in later.recipients] == [1]
+    assert [each.text for each in later.history()] == ["Mailbox Locked"]
+    later.settle(1, State.FAILED)
+    later.remove()
+    places.tree.sync_touched()
+    later.close()
+    assert list(places.tree.entries()) == []
+
+
+def test_a_replaced_file_is_neither_renamed_nor_removed(places: Places) -> None:
+    opened = open_copy(places, file_one(places))
+    assert isinstance(opened, OpenQueueFile)
+    held = hold(places.tree, opened.ref)
+    with pytest.raises(Replaced):
+        opened.next_attempt()
+    for each in opened.recipients:
+        opened.settle(each.id, State.DONE)
+    with pytest.raises(Replaced):
+        opened.remove()
+    opened.close()
+    assert [entry.ref for entry in places.tree.entries()] == [held]
+
+
+def test_hold_and_release_keep_everything_but_the_type(places: Places) -> None:
+    copy = file_one(places, attempts=3, held=True)
+    assert copy.name.endswith(".HELD")
+    assert read_queue_file(places.tree, copy).envelope.recipients[0].held
+    released = release(places.tree, copy)
+    assert released == FileCopy(copy.channel, copy.subdir, copy.name.replace(".HELD", ".00"))
+    assert release(places.tree, released) == released
+    assert hold(places.tree, released) == copy
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "reason"),
+    [
+        (b"message 0", b"massage 0", "b; does not agree"),
+        (b"z;500", b"z;498", "no boundary"),
+        (b"z;500", b"z;999", "shorter than z"),
+        (b"k;T0", b"k;X0", "unknown recipient state"),
+        (b"i;0TEST", b"i;0TOAST", "do not agree"),
+        (b"v;1\n", b"v;9\n", "v;1"),
+    ],
+)
+def test_a_damaged_file_is_held_and_stays(places: Places, tmp_path: Path, find: bytes, put: bytes, reason: str) -> None:
+    copy = file_one(places)
+    path = tmp_path / "queue" / copy.path
+    path.write_bytes(path.read_bytes().replace(find, put, 1))
+    with pytest.raises(DamagedQueueFile, match=reason):
+        open_copy(places, copy)
+    held = hold_damaged(places.tree, copy)
+    assert held.name.endswith(".HELD")
+    assert (tmp_path / "queue" / held.path).exists()
+
+
+def test_every_truncation_of_a_queue_file_is_noticed(places: Places, tmp_path: Path) -> None:
+    copy = file_one(places)
+    path = tmp_path / "queue" / copy.path
+    whole = path.read_bytes()
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        with pytest.raises(DamagedQueueFile):
+            open_copy(places, copy)
+
+
+def test_a_large_body_is_read_from_its_file_moved_and_removed(places: Places, tmp_path: Path) -> None:
+    body = body_of(5, 700_000)
+    arriving = BodyFile(places.disk, places.body, message_id(5))
+    arriving.write(body[:300_000])
+    arriving.write(body[300_000:])
+    accepting = Accepting(places.disk, places.journal)
+    (ref,) = accepting.accept([(message(5, (0, 1), len(body)), arriving.finish())])
+    accepting.end()
+    BodyFile(places.disk, places.body, "orphan").finish()
+    found = recover(again(places, tmp_path), LATER)
+    assert places.disk.listdir(places.body) == [message_id(5)]
+    opened = open_copy(places, found.copies[1].ref)
+    assert read(opened) == body
+    opened.settle(1, State.DONE)
+    opened.close()
+    ((_, copy),) = move_out(places, [Moving(found.copies[0].ref, "tcp_lmtpcs")]).moved
+    filed = open_copy(places, copy)
+    assert read(filed) == body
+    filed.close()
+    assert is_settled(places.segment(ref.segment), found.segments[ref.segment])
+    free_segment(places, ref.segment, found.segments[ref.segment])
+    assert places.disk.listdir(places.body) == []
+    assert sorted(places.disk.listdir(places.journal)) == ["body"]
+
+
+def test_a_body_that_arrives_is_no_orphan(places: Places) -> None:
+    arriving = BodyFile(places.disk, places.body, "arriving")
+    recover(places, 0.0)
+    assert places.disk.listdir(places.body) == ["arriving"]
+    arriving.abandon()
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_a_body_file_that_is_not_what_was_accepted_is_not_sent(places: Places, tmp_path: Path, damage: str) -> None:
+    body = body_of(5, 300_000)
+    arriving = BodyFile(places.disk, places.body, message_id(5))
+    arriving.write(body)
+    accepting = Accepting(places.disk, places.journal)
+    (ref,) = accepting.accept([(message(5, (0,), len(body)), arriving.finish())])
+    accepting.end()
+    path = tmp_path / "journal" / "body" / message_id(5)
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(body.replace(b"0", b"1", 1))
+    with pytest.raises(CorruptRecord):
+        open_copy(places, JournalCopy(ref.segment, ref.offset, 0))
+
+
+@pytest.mark.parametrize("at", [8, 70, 400])
+def test_a_corrupt_record_is_kept_aside_and_its_slots_are_void(places: Places, at: int) -> None:
+    accepting = Accepting(places.disk, places.journal)
+    one, two = accepting.accept([(message(n, size=600), body_of(n, 600)) for n in (1, 2)])
+    accepting.end()
+    segment = places.segment(one.segment)
+    places.disk.pwrite(segment.fd, b"\xff", one.offset + at)
+    ref = JournalCopy(one.segment, one.offset, 0)
+    with pytest.raises(CorruptRecord):
+        open_copy(places, ref)
+    result = move_out(places, [Moving(ref, "tcp_lmtpcs"), Moving(JournalCopy(two.segment, two.offset, 0), "tcp_lmtpcs")])
+    assert isinstance(result.failed[0][1], CorruptRecord)
+    assert len(result.moved) == 1
+    name = set_aside(places, ref, one.slots, one.first_slot)
+    aside = places.disk.open_dir("aside", places.journal)
+    found = places.disk.stat(name, aside)
+    assert found
+    assert found.size == one.end - one.offset
+    assert segment.marks(0, 2) == b"VM"
+    places.disk.close(aside)
+
+
+def test_damage_is_set_aside_once_and_told(places: Places, tmp_path: Path) -> None:
+    accepting = Accepting(places.disk, places.journal)
+    for number in range(3):
+        accepting.accept([(message(number, size=600), body_of(number, 600))])
+    name = accepting.committer.current.name if accepting.committer.current else ""
+    accepting.end()
+    segment = places.segment(name)
+    places.disk.pwrite(segment.fd, b"\xff", 18 * 4096 + 200)
+    found = recover(again(places, tmp_path), LATER)
+    assert len(found.copies) == 2
+    assert "acknowledged mail is damaged" in found.alarms[0]
+    assert recover(again(places, tmp_path), LATER).alarms == found.alarms
+    assert len(list((tmp_path / "journal" / "aside").iterdir())) == 1
+
+
+def test_a_segment_with_an_unreadable_header_is_set_aside_whole(places: Places, tmp_path: Path) -> None:
+    accepting = Accepting(places.disk, places.journal)
+    (ref,) = accepting.accept([(message(1, size=600), body_of(1, 600))])
+    accepting.end()
+    places.disk.pwrite(places.segment(ref.segment).fd, b"\xff", 9)
+    found = recover(again(places, tmp_path), LATER)
+    assert found.copies == []
+    assert found.unreadable
+    assert (tmp_path / "journal" / "aside" / ref.segment).exists()
