@@ -6,7 +6,7 @@ nothing more is read than one buffer; a client that is silent or too slow is clo
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 from posthouse.dialogue.event import (
     BadCommand,
@@ -32,10 +32,8 @@ from posthouse.relay.routing.access import Verdict
 from posthouse.relay.routing.result import Rejected, Routed
 from posthouse.relay.smtp_server import data, log, mail, rcpt
 from posthouse.relay.smtp_server.relay import Relay
+from posthouse.relay.smtp_server.transaction import Transaction
 from posthouse.trace.record import Action
-
-if TYPE_CHECKING:
-    from posthouse.relay.smtp_server.transaction import Transaction
 
 R = TypeVar("R")
 _READ_AHEAD = 65536
