@@ -119,7 +119,8 @@ def test_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [(SEED, True), ("@store9.LMTPN:$M@x", True), (STORE, False), ("@hold-daemon:$A", False), ("a.lmtp:b", False)]
+    ("text", "expected"),
+    [(SEED, True), ("@store9.LMTPN:$M@x", True), (STORE, False), ("@hold-daemon:$A", False), ("a.lmtp:b", False)],
 )
-def test_lmtp_routes_are_recognised(text: str, expected: bool) -> None:  # noqa: FBT001 - a table of facts
+def test_lmtp_routes_are_recognised(text: str, expected: bool) -> None:
     assert parse_clause_template(text).through_lmtp is expected

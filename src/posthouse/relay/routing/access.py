@@ -7,24 +7,20 @@
 Tables that do not exist are not asked; the first rejection decides. ACCESS_ORCPT=1 appends `|original-recipient` to the
 recipient tables. A rejection reads `550 5.7.1 text: address`, unless the text begins with codes of its own; without a text it
 is the unknown-alias reply, or with ACCESS_ERRORS=1 "you are not allowed to send to this address".
-Acted on: Y N F B H X and the log text `<` `>`. J K D A S and the ignored I T G are left for their own issues.
+Acted on: Y N F B H D X and the log texts `<` `>`. J, K, A and S are left for their own issues.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from posthouse.mail.status import Status
+from posthouse.mapping.access import decide, from_probe, mail_probe, send_probe
 from posthouse.mapping.table import Result
 from posthouse.relay.routing.inquiry import Asking, Inquiry
 from posthouse.relay.routing.refusal import Refusal
 from posthouse.relay.routing.result import RouteRequest
 from posthouse.relay.routing.rules import Rules
-
-_ORDER = "JK<>DTAGSX"
-_CODES = re.compile(r"([45]\d\d)(?: +([45]\.\d{1,3}\.\d{1,3}))? +(\S.*)", re.DOTALL)
-_ENHANCED = re.compile(r"[45]\.\d{1,3}\.\d{1,3}")
 
 
 class AccessProbe(NamedTuple):
@@ -45,6 +41,8 @@ class Verdict:
     bitbucket: bool = False
     allowed_by_table: bool = False
     """a table said `$Y`; without any match mail is allowed, too"""
+    delay: float = 0.0
+    """seconds to wait before the reply"""
     log: str = ""
     """text of `$<` or `$>`"""
     explained: tuple[str, ...] = ()
@@ -63,21 +61,19 @@ def check_access(rules: Rules, inquiry: Inquiry, probe: AccessProbe, names: Sequ
     if not present:
         return _NOTHING
     request, channel, address = probe
-    text = f"{request.source_channel}|{request.sender}|{channel}|{address}"
-    if rules.access_orcpt:
-        text += f"|{request.original or request.recipient}"
-    given = request.recipient
+    original = (request.original or request.recipient) if rules.access_orcpt else None
+    text = send_probe(request.source_channel, request.sender, channel, address, original)
     verdicts: list[Verdict] = []
     for name in present:
-        asked = text if name.endswith("SEND_ACCESS") else f"{request.port_probe}|{request.app_info}|MAIL|{text}"
+        asked = text if name.endswith("SEND_ACCESS") else mail_probe(request.port_probe, request.app_info, text)
         result = yield from inquiry.mapping(rules.tables, name, asked, request.flags)
-        verdicts.append(judge(rules, name, result, given))
+        verdicts.append(_verdict(rules, name, result, request.recipient))
         if verdicts[-1].rejected is not None:
             break
     return _together(verdicts)
 
 
-def check_sender(rules: Rules, inquiry: Inquiry, request: RouteRequest, auth_from: str) -> Asking[Verdict]:
+def check_sender(rules: Rules, inquiry: Inquiry, request: RouteRequest, authenticated: str) -> Asking[Verdict]:
     """Ask FROM_ACCESS about the sender of a request; its recipient is not looked at.
 
     Raises:
@@ -85,9 +81,9 @@ def check_sender(rules: Rules, inquiry: Inquiry, request: RouteRequest, auth_fro
     """
     if "FROM_ACCESS" not in rules.tables:
         return _NOTHING
-    text = f"{request.port_probe}|{request.app_info}|MAIL|{request.source_channel}|{request.sender}|{auth_from}"
+    text = from_probe(request.port_probe, request.app_info, request.source_channel, request.sender, authenticated)
     result = yield from inquiry.mapping(rules.tables, "FROM_ACCESS", text, request.flags)
-    return judge(rules, "FROM_ACCESS", result, request.sender)
+    return _verdict(rules, "FROM_ACCESS", result, request.sender)
 
 
 def _together(verdicts: Sequence[Verdict]) -> Verdict:
@@ -98,49 +94,26 @@ def _together(verdicts: Sequence[Verdict]) -> Verdict:
         hold=any(verdict.hold for verdict in verdicts),
         bitbucket=any(verdict.bitbucket for verdict in verdicts),
         allowed_by_table=any(verdict.allowed_by_table for verdict in verdicts),
+        delay=max(verdict.delay for verdict in verdicts),
         log="; ".join(verdict.log for verdict in verdicts if verdict.log),
         explained=tuple(text for verdict in verdicts for text in verdict.explained),
     )
 
 
-def judge(rules: Rules, name: str, result: Result | None, given: str) -> Verdict:
+def _verdict(rules: Rules, name: str, result: Result | None, given: str) -> Verdict:
     """What one table's result means for the address as given."""
     if result is None:
         return Verdict(explained=(f"{name}: no match",))
-    flags = result.flags
-    rejects = "N" in flags or "F" in flags
-    arguments = _arguments(result, rejects=rejects)
-    log = arguments.get("<", "") or (arguments.get(">", "") if rejects else "")
-    explained = (f"{name}: ${''.join(sorted(flags))} {result.text}".rstrip(),)
-    if not rejects:
-        return Verdict(None, "H" in flags, "B" in flags, "Y" in flags, log, explained)
-    return Verdict(rejected=_rejection(rules, arguments, given), log=log, explained=explained)
+    access = decide(result)
+    explained = (f"{name}: ${''.join(sorted(result.flags))} {result.text}".rstrip(),)
+    rejected = None if access.status is None else _reply(rules, access.status, given)
+    by_table = access.allowed and "Y" in result.flags
+    return Verdict(rejected, access.hold, access.bitbucket, by_table, access.delay, access.log, explained)
 
 
-def _arguments(result: Result, *, rejects: bool) -> dict[str, str]:
-    """The pieces of the output text, given to the flags present in their fixed order."""
-    pieces = result.text.split("|")
-    found: dict[str, str] = {}
-    for letter in _ORDER:
-        if letter in result.flags and pieces:
-            found[letter] = pieces.pop(0)
-    if rejects:
-        found["N"] = "|".join(pieces)
-    return found
-
-
-def _rejection(rules: Rules, arguments: dict[str, str], given: str) -> Status:
-    text = " ".join(arguments.get("N", "").split())
+def _reply(rules: Rules, status: Status, given: str) -> Status:
+    text = " ".join(status.text.split())
     if not text:
         refusal = Refusal.ACCESS_FAILURE if rules.access_errors else Refusal.UNKNOWN_ALIAS
         return rules.refusals.status(refusal, given)
-    code, enhanced = 550, "5.7.1"
-    own = _CODES.fullmatch(text)
-    if own:
-        code, enhanced, text = int(own[1]), own[2] or f"{own[1][0]}.7.1", own[3]
-    wanted = arguments.get("X", "").strip()
-    if _ENHANCED.fullmatch(wanted):
-        enhanced = wanted
-        if not own:
-            code = 550 if wanted.startswith("5") else 450
-    return Status(code, enhanced, f"{text}: {given}")
+    return Status(status.code, status.enhanced, f"{text}: {given}")

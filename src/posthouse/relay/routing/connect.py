@@ -1,6 +1,6 @@
 """Dequeuing: which host a queued recipient is handed to, and the address as it goes over the wire (source-routes 4).
 
-    connect_host   daemon host, else without multigate the channel's official host, else the recipient's first host;
+    connect_host   daemon host, else for LMTP without multigate the channel's official host, else the recipient's first host;
                    with connectcanonical an alias of the channel becomes its proper name, any other host is rewritten
                    once more as a forward header address
     wire_address   dequeue_removeroute drops the route; on an LMTP channel a channel's own tag is dropped and
@@ -35,7 +35,7 @@ def connect_host(rules: Rules, channel: Channel, address: str) -> str:
     daemon = channel.value("daemon")
     if daemon:
         return daemon
-    if not channel.has("multigate"):
+    if channel.is_lmtp and not channel.has("multigate"):
         return channel.official_host
     host = destination_host(address) or channel.official_host
     if not channel.has("connectcanonical"):

@@ -88,6 +88,8 @@ class Accepted:
     recipients: tuple[Target, ...]
     hold: bool = False
     """an access table wants the message held"""
+    delay: float = 0.0
+    """seconds an access table wants the reply delayed"""
     steps: tuple[Step, ...] = field(default=(), compare=False)
 
 
@@ -98,6 +100,8 @@ class Rejected:
     status: Status
     reason: str
     """for the log: never sent to the client"""
+    delay: float = 0.0
+    """seconds an access table wants the reply delayed"""
     steps: tuple[Step, ...] = field(default=(), compare=False)
 
 

@@ -86,6 +86,8 @@ class Job:
     """the host of an address that names none, if not the rewriter's own"""
     given: str = ""
     """the address named in refusals, if not the one being rewritten"""
+    step: int = 2
+    """number the steps are recorded under"""
     probe_tag: str = ""
     error: tuple[str, str] | None = None
 
@@ -267,7 +269,7 @@ class Rewriter:
             code = 450 if enhanced.startswith("4") else 550
             status = Status(code, enhanced, f"{text or self.refusals.text(Refusal.UNKNOWN_HOST)}: {given}")
         if job.steps is not None:
-            job.steps.append(Step(2, address, text=f"no channel: {status}"))
+            job.steps.append(Step(job.step, address, text=f"no channel: {status}"))
         return Unroutable(status, "no rule leads to a channel")
 
     @staticmethod
@@ -277,7 +279,7 @@ class Rewriter:
         what = f"rule {rule.pattern}" if rule else "the channel's own tag"
         job.steps.append(
             Step(
-                2,
+                job.step,
                 address,
                 channel.name if channel else "",
                 rule.file if rule else channel.file if channel else "",

@@ -25,27 +25,29 @@ _AFTER = ("SEND_ACCESS", "MAIL_ACCESS")
 
 
 class _Stop(Exception):  # noqa: N818 - the end of a decision, not a fault
-    def __init__(self, status: Status, reason: str) -> None:
+    def __init__(self, status: Status, reason: str, delay: float = 0.0) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.delay = delay
 
 
 def route_recipient(rules: Rules, request: RouteRequest) -> Asking[Routed]:
     """Decide one recipient. Feed the generator the answers to what it yields; it returns Accepted or Rejected."""
     run = _Run(rules, request)
     given = request.recipient
+    delay = 0.0
     try:
         return (yield from run.route())
     except _Stop as stop:
-        status, reason = stop.status, stop.reason
+        status, reason, delay = stop.status, stop.reason, stop.delay
     except Refuse as refuse:
         status, reason = rules.refusals.status(refuse.refusal, given, refuse.text), refuse.reason
     except AmbiguousEntry as several:
         status, reason = rules.refusals.status(Refusal.DUPLICATE_ADDRS, given), str(several)
     except NoAnswer as silence:
         status, reason = rules.refusals.status(Refusal.TEMPORARY_FAILURE, given), str(silence)
-    return Rejected(status, reason, run.done())
+    return Rejected(status, reason, delay, run.done())
 
 
 class _Run:
@@ -78,19 +80,19 @@ class _Run:
         self._obey(verdict, 3, first.address, first.channel.name)
         self._guard(first, verdict)
         if verdict.bitbucket:
-            return Accepted((self._swallowed(first.address),), verdict.hold, self.done())
+            return Accepted((self._swallowed(first.address),), verdict.hold, verdict.delay, self.done())
         targets = yield from self._targets(first)
-        hold = verdict.hold
+        hold, delay = verdict.hold, verdict.delay
         final: list[Target] = []
         for target in targets:
             verdict = yield from check_access(rules, self.inquiry, self._probe(target.channel, target.address), _AFTER)
             self._obey(verdict, 6, target.address, target.channel)
-            hold = hold or verdict.hold
+            hold, delay = hold or verdict.hold, max(delay, verdict.delay)
             final.append(self._swallowed(target.address) if verdict.bitbucket else target)
             self._check_size(target)
         for target in final if self.steps is not None else ():
             self._explain_dequeue(target)
-        return Accepted(tuple(final), hold, self.done())
+        return Accepted(tuple(final), hold, delay, self.done())
 
     def _first_address(self) -> str:
         given = self.request.recipient
@@ -102,7 +104,7 @@ class _Run:
             return f"{given}@{self.rules.local_host}"
         return given
 
-    def _rewrite(self, address: str, *, keep_route: bool = False) -> Asking[Rewritten]:
+    def _rewrite(self, address: str, *, keep_route: bool = False, step: int = 2) -> Asking[Rewritten]:
         job = Job(
             self.inquiry,
             self.purpose,
@@ -111,6 +113,7 @@ class _Run:
             self.steps,
             self.bare_host,
             self.request.recipient,
+            step=step,
         )
         result = yield from self.rules.rewriter.rewrite(address, job)
         if isinstance(result, Unroutable):
@@ -124,7 +127,7 @@ class _Run:
         for text in verdict.explained if self.steps is not None else ():
             self.note(Step(step, address, channel, text=text))
         if verdict.rejected is not None:
-            raise _Stop(verdict.rejected, verdict.log or f"access table: {channel} {address}")
+            raise _Stop(verdict.rejected, verdict.log or f"access table: {channel} {address}", verdict.delay)
 
     def _guard(self, first: Rewritten, verdict: Verdict) -> None:
         """Nobody outside may name a delivery channel: what is not local and not SMTP needs an explicit `$Y`."""
@@ -176,7 +179,7 @@ class _Run:
         targets: dict[tuple[str, str], Target] = {}
         for one in made:
             self.note(Step(4, one.address, "", one.file, one.line, one.why))
-            there = yield from self._rewrite(one.address, keep_route=one.keep_route)
+            there = yield from self._rewrite(one.address, keep_route=one.keep_route, step=5)
             found = yield from self._deliver(there, visited, level, one.owner, held=held or one.held)
             for target in found:
                 targets.setdefault((target.channel, target.address), target)
