@@ -213,6 +213,10 @@ class Wire:
                 passed.close()
         self._waiting.clear()
 
+    def drain(self) -> None:
+        """Receive what has arrived already: the last words of a process that has ended."""
+        self._readable()
+
     def _flush(self) -> None:
         while self._waiting:
             packet, passed = self._waiting[0]

@@ -221,12 +221,16 @@ class Pool:
         self.workers[number].state = State.SHUTDOWN
         return self._settle(now)
 
+    def gone(self, number: int, now: float) -> list[Action]:
+        """A worker cannot be spoken to any more; its process may still be ending."""
+        self._lost(self.workers[number], now)
+        return self._settle(now)
+
     def exited(self, number: int, now: float) -> list[Action]:
         """A worker's process has ended."""
-        worker = self.workers.pop(number)
-        if worker.state is not State.SHUTDOWN:
-            self.counters["died"] += 1
-            self._respawn.died(now, now - worker.started)
+        worker = self.workers[number]
+        self._lost(worker, now)
+        del self.workers[number]
         for n in worker.active:
             self._over(n)
         self._asked.discard(number)
@@ -334,6 +338,15 @@ class Pool:
             self._asked.update(asked)
             actions.extend(Ask(number) for number in asked)
 
+    def _lost(self, worker: Worker, now: float) -> None:
+        """The worker serves no more; unless it was told to end, that is a death, counted once."""
+        if worker.state is State.SHUTDOWN:
+            return
+        worker.state = State.SHUTDOWN
+        if not self._closing:
+            self.counters["died"] += 1
+            self._respawn.died(now, now - worker.started)
+
     def _kill_silent(self, now: float) -> list[Action]:
         actions: list[Action] = []
         for worker in self.workers.values():
@@ -341,10 +354,7 @@ class Pool:
                 continue
             actions.append(Kill(worker.number))
             worker.heard = now  # asked for once a minute, not each second
-            if worker.state is not State.SHUTDOWN:
-                worker.state = State.SHUTDOWN
-                self.counters["died"] += 1
-                self._respawn.died(now, now - worker.started)
+            self._lost(worker, now)
         return actions
 
     def _expire(self, now: float) -> list[Action]:

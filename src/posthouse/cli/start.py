@@ -1,0 +1,26 @@
+"""`posthouse start`: run an instance in the foreground.
+
+This process becomes the supervisor (the program is replaced, the pid stays), so that it holds no command line machinery:
+see `dispatcher.supervisor` for what it promises. One line `ready` on stdout when every listener accepts.
+"""
+
+import os
+import sys
+
+from cyclopts import App
+
+from posthouse.cli.instance_option import InstanceOption, here
+
+app = App(name="start", help="Run an instance until it is stopped; prints `ready`.")
+
+
+@app.default
+def start(*, instance: InstanceOption = None) -> None:
+    """Start it.
+
+    Args:
+        instance: the instance's folder.
+    """
+    sys.stdout.flush()
+    root = str(here(instance).root)
+    os.execv(sys.executable, [sys.executable, "-m", "posthouse.dispatcher.supervisor", "--instance", root])  # noqa: S606 - ours

@@ -1,0 +1,75 @@
+"""`posthouse status`: the processes and listeners of an instance.
+
+With --json one object:
+
+    {"ready": bool, "state": "starting"|"running"|"stopping"|"stopped", "instance": path,
+     "processes": [{"pid", "role", "service", "state", "active", "served", "since"}],
+     "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}}}
+
+Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running.
+"""
+
+import json
+import sys
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.config.instance import Instance
+from posthouse.dispatcher import control, lock
+
+app = App(name="status", help="Show processes and listeners.")
+EX_UNAVAILABLE, EX_TEMPFAIL = 69, 75
+
+
+@app.default
+def status(*, instance: InstanceOption = None, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+    """Show it.
+
+    Args:
+        instance: the instance's folder.
+        as_json: print one JSON object.
+    """
+    place = here(instance)
+    facts = _ask(place)
+    if as_json:
+        sys.stdout.write(json.dumps(facts) + "\n")
+    else:
+        _table(facts)
+    if facts["state"] == "stopped":
+        sys.stderr.write("not running\n")
+        raise SystemExit(EX_UNAVAILABLE)
+    if not facts["ready"]:
+        sys.stderr.write(f"not ready: {facts['state']}\n")
+        raise SystemExit(EX_TEMPFAIL)
+
+
+def _ask(place: Instance) -> dict[str, Any]:
+    try:
+        return control.ask(place.run / control.SUPERVISOR, {"op": "status"})
+    except (control.NotRunning, OSError):
+        held = lock.is_held(place.data / "lock")
+        state = "stopping" if held else "stopped"
+        return {
+            "ready": False,
+            "state": state,
+            "instance": str(place.root),
+            "processes": [],
+            "listeners": [],
+            "services": {},
+        }
+
+
+def _table(facts: dict[str, Any]) -> None:
+    out = sys.stdout.write
+    out(f"{facts['instance']}: {'ready' if facts['ready'] else facts['state']}\n")
+    row = "{:>8}  {:<14} {:<14} {:<9} {:>6} {:>8}  {}\n".format
+    if facts["processes"]:
+        out(row("pid", "role", "service", "state", "active", "served", "since"))
+    for process in facts["processes"]:
+        numbers = ["" if process[name] is None else process[name] for name in ("active", "served")]
+        out(row(process["pid"], process["role"], process["service"], process["state"], *numbers, process["since"]))
+    for listener in facts["listeners"]:
+        tls = " (TLS)" if listener["tls"] else ""
+        out(f"{listener['service']} listens on {listener['address']}, port {listener['port']}{tls}\n")

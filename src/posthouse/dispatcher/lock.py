@@ -1,0 +1,100 @@
+"""`data/lock`: one family of processes for an instance (DURABILITY 3.L).
+
+The supervisor takes the lock and every process of the family inherits the descriptor, so the lock is free only when all of
+them are dead: no pid file, host name or boot id has to be believed. Nothing is written to the file.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+WAIT_SECONDS = 10.0
+_STEP_SECONDS = 0.05
+
+
+class AlreadyRunning(Exception):  # noqa: N818 - a fact, not a mistake
+    """Processes of another start hold the lock.
+
+    Args:
+        pids: of those that can be seen, lowest first.
+    """
+
+    def __init__(self, path: Path, pids: list[int]) -> None:
+        self.pids = pids
+        named = ", ".join(str(pid) for pid in pids) or "of another user"
+        super().__init__(f"{path} is held by processes {named}: this instance is running already")
+
+
+def take(path: Path, seconds: float = WAIT_SECONDS, *, hopeless: Callable[[], bool] = lambda: False) -> int:
+    """The descriptor of the lock file, locked; it may be inherited.
+
+    Args:
+        path: `data/lock`, made when missing.
+        seconds: how long to wait for an old family to end.
+        hopeless: asked while waiting; true ends the wait.
+
+    Raises:
+        AlreadyRunning: it is still held after that time.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline or hopeless():
+                os.close(fd)
+                raise AlreadyRunning(path, holders(path)) from None
+            time.sleep(_STEP_SECONDS)
+        else:
+            return fd
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process of a family lives. A missing file is not held; one we may not open counts as held."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def wait_until_free(path: Path, seconds: float) -> bool:
+    """Wait for the family to end; False when it still lives after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while is_held(path):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_STEP_SECONDS)
+    return True
+
+
+def holders(path: Path) -> list[int]:
+    """The pids of the processes, as far as they can be seen, that have the lock file open; this one left out."""
+    try:
+        wanted = path.stat()
+    except OSError:
+        return []
+    found = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            for link in os.scandir(f"/proc/{entry.name}/fd"):
+                seen = link.stat()
+                if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    found.append(int(entry.name))
+                    break
+        except OSError:
+            continue
+    return sorted(found)

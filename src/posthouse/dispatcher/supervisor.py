@@ -1,0 +1,342 @@
+"""The supervisor of an instance: takes the lock, starts the Dispatcher and the job controller, keeps them alive, ends them.
+
+    python -m posthouse.dispatcher.supervisor --instance DIR        (what `posthouse start` becomes)
+
+Promise: standard output carries exactly one line, `ready`, when every listener accepts. `run/posthouse.pid` holds this
+process's pid; every process of the instance descends from it, also those whose parent died. A dead Dispatcher or job
+controller is started again with growing pauses; one that ends by itself before the first `ready` ends the start with its
+own exit code. SIGTERM, SIGINT and `stop` drain: the Dispatcher first (no new connections, sessions end), then the job
+controller; what does not end is killed. SIGHUP and `reload` check the files and pass the word on; a fault keeps the old
+configuration everywhere. The job controller runs when there is a job_controller.cnf and a channel that queues (any but the
+LMTP servers' `tcp_lmtps*`).
+
+Exit codes: 0 stopped, 64 usage, 69 a port cannot be had, 73 a folder cannot be made, 75 running already (the pids are
+named), 78 bad configuration (each fault on stderr).
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from posthouse.config.configuration import Configuration, load
+from posthouse.config.fault import ConfigurationError, Severity
+from posthouse.config.instance import Instance
+from posthouse.dispatcher import control, descendants, lock
+from posthouse.dispatcher.child import Child
+from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL
+from posthouse.dispatcher.process import IMAGES, Images, check_images, instance_of, show_faults
+from posthouse.dispatcher.process_log import open_process_log
+from posthouse.dispatcher.sd_notify import notify, reloading
+from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, wanted_user
+
+EX_CANTCREAT = 73
+PID_FILE = "posthouse.pid"
+KILL_SECONDS = 10.0
+"""how much longer than its drain a child may take before it is killed"""
+_FAMILY_SECONDS = 6.0
+_NO_QUEUE = "tcp_lmtps"
+
+DISPATCHER = (sys.executable, "-m", "posthouse.dispatcher")
+JOB_CONTROLLER = (sys.executable, "-m", "posthouse.relay.job_controller")
+
+
+def queues(configuration: Configuration) -> bool:
+    """Whether the instance needs a job controller."""
+    return configuration.job_controller is not None and any(
+        not name.startswith(_NO_QUEUE) for name in configuration.imta.channels
+    )
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    dispatcher: Sequence[str] = DISPATCHER,
+    job_controller: Sequence[str] = JOB_CONTROLLER,
+    images: Images = IMAGES,
+) -> int:
+    """Run an instance until it is stopped; returns the exit code."""
+    instance = instance_of(sys.argv[1:] if argv is None else argv, "posthouse start")
+    log = open_process_log("supervisor")
+    try:
+        configuration = load(instance)
+        check_images(configuration, images)
+        user = wanted_user(configuration.tailor.user)
+    except ConfigurationError as error:
+        show_faults(error)
+        return EX_CONFIG
+    except NoSuchUser as error:
+        sys.stderr.write(f"{error}\n")
+        return EX_CONFIG
+    for fault in configuration.warnings:
+        log.warning("%s", fault)
+    if os.geteuid() == 0 and user is None:
+        log.warning("started as root without IMTA_USER: every process runs as root")
+    try:
+        _make_folders(instance, user)
+        held = lock.take(instance.data / "lock", hopeless=lambda: _is_served(instance))
+    except lock.AlreadyRunning as error:
+        sys.stderr.write(f"{error}\n")
+        return EX_TEMPFAIL
+    except OSError as error:
+        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
+        return EX_CANTCREAT
+    adopt_orphans()
+    commands = {"dispatcher": (dispatcher, None), "job_controller": (job_controller, user)}
+    if not queues(configuration):
+        del commands["job_controller"]
+    supervisor = Supervisor(instance, log)
+    for role, (command, child_user) in commands.items():
+        full = [*command, "--instance", str(instance.root)]
+        supervisor.children[role] = Child(role, full, held, child_user, supervisor.changed, log)
+    with asyncio.Runner() as runner:
+        return runner.run(supervisor.run())
+
+
+def _is_served(instance: Instance) -> bool:
+    """Whether a supervisor answers that it means to go on: waiting for the lock is in vain."""
+    try:
+        return control.ask(instance.run / control.SUPERVISOR, {"op": "status"}, 2.0).get("state") != "stopping"
+    except (control.NotRunning, OSError):
+        return False
+
+
+def _make_folders(instance: Instance, user: User | None) -> None:
+    for folder in (instance.data, instance.journal, instance.queue, instance.store, instance.log, instance.run):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o750, parents=True)
+            if user is not None:
+                os.chown(folder, user.uid, user.gid)
+
+
+class Supervisor:
+    """The children of an instance and what is asked about them."""
+
+    def __init__(self, instance: Instance, log: logging.Logger) -> None:
+        self.children: dict[str, Child] = {}
+        self._instance = instance
+        self._log = log
+        self._state = "starting"
+        self._since = time.time()
+        self._stopping = False
+        self._changed = asyncio.Event()
+
+    def changed(self) -> None:
+        """Something happened that the main course should look at."""
+        self._changed.set()
+
+    async def run(self) -> int:
+        """Start the children, keep them alive until told to stop, end them; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hup)
+        server = control.ControlServer(control.bind_unix(self._instance.run / control.SUPERVISOR), self._answer)
+        await server.start()
+        self._write_pid()
+        code: int | None = EX_SOFTWARE
+        try:
+            for child in self.children.values():
+                child.start(loop)
+            code = await self._until_ready(loop)
+            if code is None:
+                code = 0
+                self._announce()
+                await self._keep(loop)
+        finally:
+            self._state = "stopping"
+            notify("STOPPING=1")
+            await self._end()
+            server.close()
+            for name in (PID_FILE, control.SUPERVISOR, control.DISPATCHER):
+                (self._instance.run / name).unlink(missing_ok=True)
+        return code
+
+    async def _until_ready(self, loop: asyncio.AbstractEventLoop) -> int | None:
+        while not self._stopping:
+            for child in self.children.values():
+                if child.is_alive:
+                    continue
+                if child.exit_code is not None and child.exit_code > 0:
+                    return child.exit_code
+                child.start_again(loop)
+            if all(child.is_ready for child in self.children.values()):
+                return None
+            await self._wait(0.5)
+        return 0
+
+    def _announce(self) -> None:
+        self._state = "running"
+        with contextlib.suppress(OSError):
+            sys.stdout.write("ready\n")
+            sys.stdout.flush()
+        notify("READY=1", f"STATUS=serving {self._instance.root}")
+
+    async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
+        alive = {child.pid: child for child in self.children.values()}
+        while not self._stopping:
+            for pid, child in list(alive.items()):
+                if child.pid != pid or not child.is_alive:
+                    self._log.error("%s %s ended with %s: it is started again", child.role, pid, _how(child.exit_code))
+                    del alive[pid]
+            self._reap_adopted()
+            for child in self.children.values():
+                child.start_again(loop)
+                if child.is_alive:
+                    alive[child.pid] = child
+            await self._wait(1.0)
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        self._changed.clear()
+
+    def _reap_adopted(self) -> None:
+        """Collect the dead whose parent died before them."""
+        ours = {child.pid for child in self.children.values() if child.is_alive}
+        for pid in descendants.children(os.getpid()):
+            if pid not in ours:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+
+    # the end
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._changed.set()
+
+    async def _end(self) -> None:
+        for child in self.children.values():  # the Dispatcher first: nothing new comes in while the others finish
+            child.signal(signal.SIGTERM)
+            if not await self._ended(child.is_dead, DRAIN_SECONDS + KILL_SECONDS):
+                self._log.error("%s %s does not end: killed", child.role, child.pid)
+                child.signal(signal.SIGKILL)
+                await self._ended(child.is_dead, KILL_SECONDS)
+        if not await self._ended(self._is_alone, _FAMILY_SECONDS):
+            for left in descendants.below(os.getpid()):
+                self._log.error("process %s does not end: killed", left.pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(left.pid, signal.SIGKILL)
+            await self._ended(self._is_alone, _FAMILY_SECONDS)
+
+    def _is_alone(self) -> bool:
+        self._reap_adopted()
+        return not descendants.below(os.getpid())
+
+    async def _ended(self, done: Callable[[], bool], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > deadline:
+                return False
+            await self._wait(0.1)
+        return True
+
+    # reload, status, files
+
+    def _hup(self) -> None:
+        self._changed.set()
+        task = asyncio.get_running_loop().create_task(self._reload())
+        task.add_done_callback(self._told)
+
+    def _told(self, task: asyncio.Task[list[str]]) -> None:
+        for fault in task.result():
+            self._log.error("reload refused, the old configuration goes on: %s", fault)
+
+    async def _reload(self) -> list[str]:
+        """Check the files, then tell everybody; the faults, none when all is well."""
+        try:
+            load(self._instance)
+        except ConfigurationError as error:
+            return [str(fault) for fault in error.faults if fault.severity is Severity.ERROR]
+        notify(*reloading())
+        faults: list[str] = []
+        for role, child in self.children.items():
+            if role == "dispatcher":
+                answer = await self._ask_dispatcher({"op": "reload"})
+                faults += answer.get("faults", [])
+            else:
+                child.signal(signal.SIGHUP)
+        notify("READY=1")
+        return faults
+
+    async def _ask_dispatcher(self, request: control.Answer) -> control.Answer:
+        try:
+            return await control.ask_async(self._instance.run / control.DISPATCHER, request)
+        except (control.NotRunning, OSError):
+            return {}
+
+    async def _answer(self, request: control.Answer) -> control.Answer:
+        match request.get("op"):
+            case "status":
+                return await self._status()
+            case "reload":
+                faults = await self._reload()
+                return {"ok": not faults, "faults": faults}
+            case "stop":
+                self._stop()
+                return {"ok": True, "pid": os.getpid()}
+            case other:
+                return {"error": f"unknown request {other!r}"}
+
+    async def _status(self) -> control.Answer:
+        told = await self._ask_dispatcher({"op": "status"}) if self.children["dispatcher"].is_alive else {}
+        ready = self._state == "running" and bool(told.get("ready")) and all(c.is_ready for c in self.children.values())
+        rows = [_row(os.getpid(), "supervisor", "", self._state, self._since)]
+        for child in self.children.values():
+            state = "ready" if child.is_ready else "starting" if child.is_alive else "dead"
+            rows.append(_row(child.pid if child.is_alive else 0, child.role, "", state, child.since))
+        rows += told.get("processes", [])
+        known = {row["pid"] for row in rows}
+        for seen in descendants.below(os.getpid()):
+            if seen.pid not in known:
+                rows.append(_seen(seen))
+        for row in rows:
+            row["since"] = _iso(row["since"])
+        return {
+            "ready": ready,
+            "state": self._state,
+            "instance": str(self._instance.root),
+            "processes": rows,
+            "listeners": told.get("listeners", []),
+            "services": told.get("services", {}),
+        }
+
+    def _write_pid(self) -> None:
+        path = self._instance.run / PID_FILE
+        new = path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with os.fdopen(fd, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+        new.replace(path)
+
+
+def _row(pid: int, role: str, service: str, state: str, since: float) -> dict[str, Any]:
+    return {"pid": pid, "role": role, "service": service, "state": state, "active": None, "served": None, "since": since}
+
+
+def _seen(process: descendants.Descendant) -> dict[str, Any]:
+    """A process nobody reported: a channel worker, or a worker whose Dispatcher died and that finishes."""
+    if "posthouse.relay.channels" in process.arguments:
+        return _row(process.pid, "channel", process.option("--pool"), "ready", process.since)
+    role = "lmtp" if "lmtp" in " ".join(process.arguments) else "smtp"
+    return _row(process.pid, role, process.option("--service"), "orphan", process.since)
+
+
+def _how(code: int | None) -> str:
+    if code is None:
+        return "nothing"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _iso(since: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Becoming another user: bind as root, then give root up for good (IMTA_USER)."""
+
+import ctypes
+import os
+import pwd
+from dataclasses import dataclass
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class NoSuchUser(Exception):  # noqa: N818 - a fact, not a mistake
+    """IMTA_USER names nobody on this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who the processes run as."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+    @classmethod
+    def named(cls, name: str) -> "User":
+        """The user of this name; `NoSuchUser` when there is none."""
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise NoSuchUser(f"IMTA_USER {name}: there is no such user") from None
+        return cls(name, entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
+
+
+def wanted_user(name: str | None) -> User | None:
+    """The user to become: none when IMTA_USER is not set or this process is not root anyway."""
+    if name is None or os.geteuid() != 0:
+        return None
+    user = User.named(name)
+    return user if user.uid else None
+
+
+def become(user: User) -> None:
+    """Give up root: groups, group, user, in this order. Raises OSError when the kernel refuses; then nothing may go on.
+
+    The kernel makes /proc/self unreadable to a process that changed its user; it is made readable again, because
+    starting children and reaching long socket paths need it.
+    """
+    os.setgroups(list(user.groups))
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    if os.getresuid() != (user.uid,) * 3:
+        raise PermissionError(f"still not {user.name}")
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Processes whose parent dies become children of this one, so that the whole family always descends from it."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
