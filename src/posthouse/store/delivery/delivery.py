@@ -61,7 +61,6 @@ class Delivery:
         accounts: the open mailboxes.
         journal: None where no barrier can be trusted: every message is synced by itself.
         finished: told of transactions whose addressees are all settled, once for each batch.
-        placed: told the end of the last record of a batch that was placed, and the octets.
     """
 
     def __init__(
@@ -74,7 +73,6 @@ class Delivery:
         accounts: Accounts,
         journal: Journal | None,
         finished: Callable[[list[Transaction]], None],
-        placed: Callable[[RecordRef], None],
     ) -> None:
         self._disk = disk
         self._partition = partition
@@ -83,7 +81,6 @@ class Delivery:
         self._accounts = accounts
         self._journal = journal
         self._finished = finished
-        self._placed = placed
         self._admission = Admission(disk, accounts, names, settings, around, self._late)
         self._done: list[Transaction] = []
         self._blocked: list[Part] = []
@@ -199,17 +196,13 @@ class Delivery:
 
     def journalled(self, completions: Sequence[Completion]) -> None:
         """Steps d to f for a batch: what has a record is durable, what has an error is not."""
-        last: RecordRef | None = None
         for completion in completions:
             part = completion.token
             assert isinstance(part, Part)
             if completion.record is None:
                 self._fail(part, completion.error or OSError("not written"))
                 continue
-            last = completion.record
-            self._settle_part(part, self.place(part), last)
-        if last is not None:
-            self._placed(last)
+            self._settle_part(part, self.place(part), completion.record)
         blocked, self._blocked = self._blocked, []
         for part in blocked:
             self._append(part)

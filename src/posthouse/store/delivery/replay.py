@@ -88,7 +88,7 @@ class Replay:
             envelope, body = segment.read(ref)
             placement = decode_placement(envelope)
         except (CorruptRecord, msgspec.DecodeError) as error:
-            _log.error("%s kept as aside/%s", error, set_record_aside(self._disk, self._journal, segment, ref))
+            _log.error("%s kept as aside/%s", error, set_record_aside(self._disk, self._journal, segment, ref.offset))
             return
         for number, place in enumerate(placement.places[: ref.slots]):
             slot = ref.first_slot + number

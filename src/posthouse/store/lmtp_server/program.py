@@ -1,0 +1,266 @@
+"""The LMTP server as a program of the Dispatcher's worker: what all its sessions share, from recovery to the last checkpoint.
+
+Start: the journal of the last run is replayed before the first connection is taken (DURABILITY 3 Start).
+Stop: the last sync, the last checkpoint, no segment is left (3 Stop).
+Reload: new settings for deliveries from now on and for new connections; a bad configuration changes nothing.
+"""
+
+import asyncio
+import functools
+import logging
+import os
+import resource
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+from posthouse.config.configuration import load
+from posthouse.config.fault import ConfigurationError, Fault
+from posthouse.config.instance import Instance
+from posthouse.dispatcher.worker import Connection, WorkerContext
+from posthouse.journal.adopt import open_folder
+from posthouse.journal.barrier import Barriers
+from posthouse.journal.commit import Completion
+from posthouse.journal.disk import Disk, LinuxDisk
+from posthouse.journal.segment import Tier, UnknownVersion
+from posthouse.journal.writer import Writer
+from posthouse.store.delivery.accounts import FILES_EACH, Accounts
+from posthouse.store.delivery.checkpoint import Checkpoint, Position
+from posthouse.store.delivery.delivery import Delivery, Partition
+from posthouse.store.delivery.large import LargeMessage
+from posthouse.store.delivery.recovery import Leftovers, recover
+from posthouse.store.delivery.transaction import Transaction
+from posthouse.store.lmtp_server.session import LmtpSession
+from posthouse.store.lmtp_server.settings import ServerSettings, server_settings
+from posthouse.store.lmtp_server.status_table import IO_ERROR, row_of
+from posthouse.store.lmtp_server.transaction_log import recipient_record
+from posthouse.store.mailbox.base_name import BaseNames
+from posthouse.store.mailbox.errors import MailboxError, MailboxIOError
+from posthouse.store.mailbox.owner import Target, parse_target
+from posthouse.trace.writer import TransactionLog, stamp
+
+PARTITION = "primary"
+UNCHECKED_LIMIT = 4
+"""sealed segments whose end is unchecked, beyond which deliveries take the way without a record"""
+_SWEEP_SECONDS = 5.0
+_RESERVED_FILES = 400
+
+
+class _Around:
+    """Clock, timer and threads of the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:
+        self._loop = loop
+        self._pool = pool
+        self.now = time.time
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._loop.call_later(seconds, callback)
+
+    def in_thread(self, job: Callable[[], object], then: Callable[[object], None]) -> None:
+        def run() -> None:
+            try:
+                result = job()
+            except Exception as error:
+                result = error
+            self._loop.call_soon_threadsafe(then, result)
+
+        self._pool.submit(run)
+
+
+class LmtpProgram:
+    """Serves one LMTP service.
+
+    Args:
+        instance: the instance.
+        channel: the service's channel.
+        disk: the disk; tests pass one that fails.
+    """
+
+    def __init__(self, instance: Instance, channel: str, disk: Disk | None = None) -> None:
+        self._instance = instance
+        self._channel = channel
+        self._disk = disk or cast("Disk", LinuxDisk())
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="sync")
+        self._writer: Writer | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._names: BaseNames
+        self._accounts: Accounts
+        self._transactions: TransactionLog
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.sessions: set[LmtpSession] = set()
+        self.settings: ServerSettings
+        self.delivery: Delivery
+        self.loop: asyncio.AbstractEventLoop
+        self.log = logging.getLogger("posthouse.store")
+
+    async def start(self, worker: WorkerContext) -> None:
+        """Recover, then be ready.
+
+        Raises:
+            ConfigurationError: the configuration is bad, or a newer version wrote the journal.
+            OSError: the folders cannot be used.
+        """
+        self.loop = worker.loop
+        os.umask(0o077)
+        configuration = load(self._instance)
+        self.settings = server_settings(configuration, self._channel)
+        self._find_targets()
+        self._transactions = TransactionLog(self._instance.log, self.settings.log_options, self.settings.logging_channels)
+        await self.loop.run_in_executor(self._pool, self._open)
+        self._sweep()
+
+    def _open(self) -> None:
+        """Everything on disk, in a thread."""
+        disk, settings = self._disk, self.settings
+        data = disk.open_dir(str(self._instance.data))
+        store, journal = open_folder(disk, "store", data), open_folder(disk, "journal", data)
+        partition = open_folder(disk, PARTITION, store)
+        barriers = Barriers(disk)
+        trusted = barriers.of(partition).trusted
+        leftovers = Leftovers(disk, store, journal, (partition,), barriers)
+        try:
+            gone, kept = recover(disk, leftovers, journal)
+        except UnknownVersion as error:
+            raise ConfigurationError([Fault("data/journal", 0, str(error))]) from error
+        if gone or kept:
+            self.log.warning("recovered %d segments of the journal; %d hold mail that cannot be placed yet", gone, kept)
+        self._names = BaseNames(time.time, os.getpid(), secrets.randbits(32), settings.host)
+        self._accounts = Accounts(disk, partition, create=settings.autocreate, keep=_mailboxes_to_keep())
+        if trusted:
+            self._writer = Writer(disk, journal, Tier.STORE, f"lmtp-{os.getpid()}", completed=self._completed)
+            self._checkpoint = Checkpoint(disk, journal, self._writer, leftovers, self._refuse)
+        else:
+            self.log.warning("no barrier to be trusted on this file system: every message is synced by itself")
+        self.delivery = Delivery(
+            disk, Partition(PARTITION, partition, journal), self._names, settings.delivery, _Around(self.loop, self._pool),
+            self._accounts, self._writer, self._finished,
+        )  # fmt: skip
+        if self._writer is not None and self._checkpoint is not None:
+            self._writer.start()
+            self._checkpoint.start()
+
+    # --- for sessions -------------------------------------------------------------------------------------------
+
+    def _find_targets(self) -> None:
+        domain = self.settings.default_domain
+
+        @functools.lru_cache(maxsize=8192)
+        def target(token: bytes) -> Target | MailboxError:
+            try:
+                return parse_target(token, domain)
+            except MailboxError as fault:
+                return fault.with_traceback(None)
+
+        self.target: Callable[[bytes], Target | MailboxError] = target
+
+    def large(self, transaction: Transaction) -> LargeMessage:
+        """A message that streams."""
+        return LargeMessage(self._disk, self._accounts, self._names, transaction, time.time())
+
+    def session(self, connection: Connection, closed: Callable[[], None]) -> LmtpSession:
+        """The protocol object of a new connection."""
+        return LmtpSession(self, connection, closed)
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for session in [each for each in self.sessions if each.deadline < now]:
+            session.expire()
+        self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    # --- results ------------------------------------------------------------------------------------------------
+
+    def _finished(self, transactions: list[Transaction]) -> None:
+        """Log a batch in one write, then send all its replies."""
+        ts, channel, process = stamp(time.time()), self._channel, self._transactions.process
+        records, replies = [], []
+        for transaction in transactions:
+            session = cast("LmtpSession", transaction.session)
+            lines = []
+            for addressee in transaction.addressees:
+                row = row_of(addressee.fault)
+                if row is IO_ERROR:
+                    self.log.error("%s", addressee.fault)
+                lines.append(row.line(addressee.token))
+                records.append(
+                    recipient_record(
+                        transaction, addressee, row, ts=ts, channel=channel, process=process, transport=session.transport_name
+                    )
+                )
+            replies.append((session, lines))
+        self._transactions.write(records)
+        for session, lines in replies:
+            session.finish(lines)
+
+    # --- the journal --------------------------------------------------------------------------------------------
+
+    def _completed(self, done: list[Completion]) -> None:
+        """In the committer's thread: pass the batch on, with how far everything is by then."""
+        assert self._writer is not None
+        segment, offset = self._writer.synced
+        position = Position(segment, offset, tuple(self._writer.sealed))
+        self.loop.call_soon_threadsafe(self._journalled, done, position)
+
+    def _journalled(self, done: list[Completion], position: Position) -> None:
+        assert self._checkpoint is not None
+        try:
+            self.delivery.journalled(done)
+        except Exception:
+            # Nobody knows what was placed: the next start finds out. Nothing more is answered.
+            self.log.exception("placing failed")
+            os._exit(70)
+        self._checkpoint.note(position)
+        self.delivery.without_record = self._checkpoint.unchecked_segments > UNCHECKED_LIMIT
+
+    def _refuse(self, reason: str | None) -> None:
+        def close() -> None:
+            self.delivery.closed = MailboxIOError(f"checkpoint: {reason}") if reason is not None else None
+
+        self.loop.call_soon_threadsafe(close)
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Make the last things durable and leave no segment behind.
+
+        Raises:
+            OSError: the last checkpoint failed; the next start will replay.
+        """
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        writer, checkpoint = self._writer, self._checkpoint
+        if writer is not None and checkpoint is not None:
+            await self.loop.run_in_executor(None, writer.stop)
+            await asyncio.sleep(0)
+            position = Position(*writer.synced, tuple(writer.sealed))
+            if not await self.loop.run_in_executor(None, checkpoint.stop, position):
+                raise OSError("the last checkpoint failed: the journal stays and will be replayed")
+        self._pool.shutdown()
+        self._accounts.close()
+        self._transactions.close()
+
+    async def reload(self) -> None:
+        """Read the configuration again.
+
+        Raises:
+            ConfigurationError: it is bad; the old one goes on.
+        """
+        settings = server_settings(load(self._instance), self._channel)
+        self.settings = settings
+        self._accounts.create = settings.autocreate
+        self.delivery.settings = settings.delivery
+        self._find_targets()
+
+
+def _mailboxes_to_keep() -> int:
+    """As many as there are descriptors for, once the limit is as high as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536
+    if soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            wanted = soft
+    return max(32, min(4096, (max(soft, wanted) - _RESERVED_FILES) // FILES_EACH))

@@ -1,0 +1,248 @@
+"""One LMTP connection: octets into the dialogue, its events into transactions, results back as replies.
+
+RCPT checks only the form of XQUOTA and XDFLG; who the recipient is shows in the final replies (LMTP chapter 16.5). While
+final replies are owed nothing is read beyond one buffer. A silent client is told 421 4.4.2 at its deadline. When the
+connection is lost the transaction that was complete is delivered all the same: its sender will try again.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
+
+from posthouse.dialogue.event import (
+    BodyPart,
+    Event,
+    Hello,
+    Mail,
+    Message,
+    MessageEnd,
+    MessageRefused,
+    Oversize,
+    Rcpt,
+    Reset,
+)
+from posthouse.dialogue.server import Phase, Server
+from posthouse.dispatcher.worker import Connection
+from posthouse.mail.status import Status
+from posthouse.store.delivery import transaction as delivered
+from posthouse.store.delivery.stored_form import return_path
+from posthouse.store.delivery.transaction import OVER_QUOTA, Addressee, Transaction
+from posthouse.store.lmtp_server.status_table import message_fault
+from posthouse.store.lmtp_server.transaction_log import message_id
+from posthouse.store.quota.limits import GivenLimits, parse_limits
+
+if TYPE_CHECKING:
+    from posthouse.store.delivery.large import LargeMessage
+    from posthouse.store.lmtp_server.program import LmtpProgram
+
+_READ_AHEAD = 65_536
+_BUFFER = bytearray(262_144)
+_VIEW = memoryview(_BUFFER)
+_SILENT = Status(421, "4.4.2", "connection timed out")
+_DRAINING = Status(421, "4.3.2", "service is shutting down or busy; try again")
+_BAD_PARAMETER = "5.5.4"
+
+
+class LmtpSession(asyncio.BufferedProtocol):
+    """The protocol object of one connection."""
+
+    def __init__(self, program: "LmtpProgram", connection: Connection, closed: Callable[[], None]) -> None:
+        self._program = program
+        self._closed = closed
+        self._server = Server(program.settings.policy)
+        self._transport: asyncio.Transport | None = None
+        self._sender = b""
+        self._addressees: list[Addressee] = []
+        self._large: LargeMessage | None = None
+        self._transaction: Transaction | None = None
+        self._pumping = self._paused = False
+        self._ahead = 0
+        self._idle = self._body_since = 0.0
+        self._message_id = b""
+        self.deadline = 0.0
+        """the loop's time at which the client is told that it is too slow"""
+        local, peer = connection.local, connection.peer
+        self.transport_name = f"TCP|{local[0]}|{local[1]}|{peer[0]}|{peer[1]}"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._program.sessions.add(self)
+        self._idle = self._program.loop.time()
+        self._pump()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's signature
+        """One buffer for all sessions: it is emptied before the next read."""
+        return _VIEW
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Octets came; while an answer is owed they wait, and beyond one buffer the socket does."""
+        server = self._server
+        server.feed(_VIEW[:nbytes])
+        if not server.awaiting:
+            self._pump()
+            return
+        self._ahead += nbytes
+        if self._ahead > _READ_AHEAD and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The client has closed its side, perhaps behind a message whose replies it still wants."""
+        return self._transaction is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
+        """Forget what was not complete."""
+        self._program.sessions.discard(self)
+        self._transport = None
+        self._forget()
+        self._closed()
+
+    def idle_since(self) -> float | None:
+        """The loop's time since when no transaction is open."""
+        return None if self._transaction is not None or self._server.in_transaction else self._idle
+
+    def shed(self) -> None:
+        """421 at the next quiet point."""
+        self._server.shed(_DRAINING)
+        self._pump()
+
+    def expire(self) -> None:
+        """The deadline has passed: 421 now, whatever is open."""
+        if self._transport is not None and not self._server.awaiting:
+            self._transport.write(self._server.to_send() + f"{_SILENT}\r\n".encode())
+            self._transport.close()
+
+    def _pump(self) -> None:
+        """Handle all events the input allows, write what is to be said, set the next deadline."""
+        transport, server = self._transport, self._server
+        if transport is None or self._pumping:
+            return
+        self._pumping = True
+        try:
+            while (event := server.next_event()) is not None:
+                self._handle(event)
+        except Exception:
+            self._program.log.exception("session failed")
+            transport.write(b"421 4.3.0 internal error; try again later\r\n")
+            transport.close()
+            return
+        finally:
+            self._pumping = False
+        if output := server.to_send():
+            transport.write(output)
+        if server.closing:
+            transport.close()
+            return
+        self._set_deadline(server.phase)
+
+    def _set_deadline(self, phase: Phase) -> None:
+        settings, now = self._program.settings, self._program.loop.time()
+        self.deadline = now + (settings.data_seconds if phase is Phase.BODY else settings.command_seconds)
+
+    def _handle(self, event: Event) -> None:
+        kind = type(event)
+        if kind is Rcpt:
+            self._rcpt(cast("Rcpt", event))
+        elif kind is Mail:
+            self._sender = cast("Mail", event).sender
+            self._addressees = []
+            self._server.accept()
+        elif kind is Message:
+            self._message(cast("Message", event))
+        elif kind is BodyPart:
+            self._part(cast("BodyPart", event).data)
+        elif kind is MessageEnd:
+            self._end(cast("MessageEnd", event))
+        elif kind in {Oversize, MessageRefused, Reset, Hello}:
+            self._forget()
+
+    def _rcpt(self, event: Rcpt) -> None:
+        params = event.params
+        given: GivenLimits | None = None
+        flags = 0
+        if params:
+            try:
+                given, flags = _parameters(params)
+            except ValueError as error:
+                self._server.answer(Status(501, _BAD_PARAMETER, str(error)))
+                return
+        self._addressees.append(Addressee(event.raw, self._program.target(event.raw), given, flags))
+        self._server.accept()
+
+    def _message(self, event: Message) -> None:
+        data, program = event.data, self._program
+        transaction = self._begin()
+        transaction.message_id = message_id(data, event.header_end)
+        body = data.replace(b"\r\n", b"\n")
+        head = return_path(transaction.sender)
+        size = len(head) + len(body)
+        message = delivered.Message(head + body, size, len(head) + 1 + len(data))
+        program.delivery.deliver(transaction, message, message_fault(event.faults, lenient=program.settings.lenient))
+
+    def _begin(self) -> Transaction:
+        transaction = self._transaction = Transaction(self._sender, self._addressees, self)
+        self._addressees = []
+        return transaction
+
+    def _part(self, data: bytes) -> None:
+        if self._large is None:
+            probe = Transaction(self._sender, self._addressees)
+            self._large = self._program.large(probe)
+            self._message_id = message_id(data, len(data))
+        self._large.write(data)
+
+    def _end(self, event: MessageEnd) -> None:
+        program, large = self._program, self._large
+        self._large = None
+        if large is None:
+            large = program.large(Transaction(self._sender, self._addressees))
+        message = large.end()
+        fault = message_fault(event.faults, lenient=program.settings.lenient)
+        if fault is None and not all(isinstance(each.target, Exception) for each in self._addressees):
+            fault = large.fault
+        transaction = self._begin()
+        transaction.message_id = self._message_id
+        program.delivery.deliver(transaction, message, fault)
+
+    def _forget(self) -> None:
+        self._addressees = []
+        if self._large is not None:
+            self._large.abort()
+            self._large = None
+
+    def finish(self, replies: list[bytes]) -> None:
+        """The transaction's final replies, one for each recipient in order."""
+        self._transaction = None
+        if self._transport is None:
+            return
+        self._idle = self._program.loop.time()
+        self._server.answer_data(replies)
+        self._ahead = 0
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        self._pump()
+
+
+def _parameters(params: Mapping[str, bytes | None]) -> tuple[GivenLimits | None, int]:
+    """XQUOTA and XDFLG of a RCPT line; others mean nothing to delivery.
+
+    Raises:
+        ValueError: one of them is malformed; the text is fit for a 501 reply.
+    """
+    given: GivenLimits | None = None
+    flags = 0
+    quota = params.get("XQUOTA", b"")
+    if quota:
+        given = parse_limits(quota.decode("ascii", "replace"))
+    elif quota is None:
+        raise ValueError("XQUOTA needs a value")
+    if "XDFLG" in params:
+        text = params["XDFLG"] or b""
+        if not text.isdigit() or len(text) > 18:
+            raise ValueError("XDFLG needs a number")
+        flags = int(text)
+    if "IGNOREQUOTA" in params:
+        flags |= OVER_QUOTA
+    return given, flags

@@ -1,0 +1,81 @@
+"""What the server takes from the configuration: store.conf, the service's channel and its option file.
+
+local.hostname         store.conf: this store's name in the greeting and in file names; the system's name by default
+LHLO_EXTENSIONS=0      <channel>_option: every LHLO is answered `250 OK`
+COMMAND_RECEIVE_TIME   <channel>_option: minutes a client may think before a command, 10
+DATA_RECEIVE_TIME      <channel>_option: minutes it may be silent within a message, 5
+"""
+
+import socket
+from dataclasses import dataclass, replace
+
+from posthouse.config.configuration import Configuration
+from posthouse.config.fault import Fault, Severity
+from posthouse.dialogue.policy import ESMTP_RCPT, Policy, lmtp_policy
+from posthouse.store.delivery.admission import Settings
+from posthouse.store.quota.decision import QuotaPolicy
+from posthouse.store.quota.limits import Limits
+from posthouse.trace.options import LogOptions
+
+_EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING", "IGNOREQUOTA", "XQUOTA", "XDFLG")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """One reading of the configuration."""
+
+    host: str
+    policy: Policy
+    delivery: Settings
+    default_domain: str
+    autocreate: bool
+    lenient: bool
+    command_seconds: float
+    data_seconds: float
+    log_options: LogOptions
+    logging_channels: tuple[str, ...]
+
+
+def server_settings(configuration: Configuration, channel: str) -> ServerSettings:
+    """The settings of a server whose service names this channel."""
+    conf = configuration.store
+    options = configuration.channel_option(channel)
+    host = conf.raw.get("local.hostname") or socket.gethostname()
+    known = configuration.imta.channels.get(channel)
+    policy = replace(
+        lmtp_policy(host, (*_EXTENSIONS[:4], f"SIZE {conf.maxmessagesize}", *_EXTENSIONS[4:])),
+        max_size=conf.maxmessagesize,
+        list_extensions=options.integer("LHLO_EXTENSIONS", 1) != 0,
+        known_rcpt_params=ESMTP_RCPT | {"XQUOTA", "XDFLG", "IGNOREQUOTA"},
+    )
+    return ServerSettings(
+        host=host,
+        policy=policy,
+        delivery=Settings(
+            QuotaPolicy(conf.quotaenforcement, conf.quotaoverdraft, conf.quotagraceperiod),
+            Limits(conf.defaultmailboxquota, conf.defaultmessagequota),
+            known is None or known.has("flagtransfer"),
+        ),
+        default_domain=conf.defaultdomain,
+        autocreate=conf.autocreate,
+        lenient=conf.header_check == "lenient",
+        command_seconds=60 * options.number("COMMAND_RECEIVE_TIME", 10),
+        data_seconds=60 * options.number("DATA_RECEIVE_TIME", 5),
+        log_options=LogOptions.from_options(configuration.options.integer),
+        logging_channels=tuple(name for name, each in configuration.imta.channels.items() if each.logging),
+    )
+
+
+def check(configuration: Configuration) -> list[Fault]:
+    """Faults only the store knows of: an LMTP service whose channel is not there, or is no LMTP channel."""
+    faults = []
+    for service in configuration.dispatcher.services:
+        if not service.image.lower().endswith("tcp_lmtp_server"):
+            continue
+        channel = configuration.imta.channels.get(service.channel)
+        if channel is None:
+            faults.append(Fault(service.file, service.line, f"service {service.name}: no channel {service.channel} in imta.cnf"))
+        elif not channel.has("lmtp"):
+            reason = f"service {service.name}: channel {channel.name} has no keyword lmtp"
+            faults.append(Fault(service.file, service.line, reason, Severity.WARNING))
+    return faults

@@ -1,0 +1,98 @@
+"""Table 16-1 of the LMTP chapter as printed: 13 rows, and the one reply the chapter gives besides.
+
+Only this module knows which reply a store's fault has. A row is `short code, long code, text`; the reply to a recipient is
+`<short> <long> <address as on its RCPT line> <text>`. An exception that is no row of the table is IMAP IOERROR, and whoever
+asks for it has an error to log.
+"""
+
+from typing import NamedTuple
+
+from posthouse.dialogue.event import Fault
+from posthouse.mail.status import Status
+from posthouse.store.mailbox.errors import (
+    MailboxBadFormat,
+    MailboxError,
+    MailboxIOError,
+    MailboxLocked,
+    MailboxNonexistent,
+    MailboxNotSupported,
+    MessageBadHeader,
+    MessageContainsNewline,
+    MessageContainsNull,
+    MessageNoBlankLine,
+    MessageTooLarge,
+    PersistentQuotaExceeded,
+    QuotaExceeded,
+)
+from posthouse.trace.record import Action
+
+
+class Row(NamedTuple):
+    """One row."""
+
+    code: int
+    enhanced: str
+    text: str
+    fault: type[MailboxError] | None
+    """what it stands for; None is success"""
+
+    @property
+    def action(self) -> Action:
+        """Its letter in the transaction log."""
+        return Action.DEQUEUED if self.code < 300 else Action.DEFERRED if self.code < 500 else Action.RETURNED
+
+    def line(self, address: bytes) -> bytes:
+        """The reply for a recipient, with its line end."""
+        return b"%d %b %b %b\r\n" % (self.code, self.enhanced.encode(), address, self.text.encode())
+
+    def status(self, address: str) -> Status:
+        """The reply for a recipient as a value."""
+        return Status(self.code, self.enhanced, f"{address} {self.text}")
+
+
+TABLE = (
+    Row(250, "2.5.0", "OK", None),
+    Row(420, "4.2.0", "Mailbox Locked", MailboxLocked),
+    Row(422, "4.2.2", "Quota Exceeded", QuotaExceeded),
+    Row(420, "4.2.0", "Mailbox Bad Formats", MailboxBadFormat),
+    Row(420, "4.2.0", "Mailbox not supported", MailboxNotSupported),
+    Row(430, "4.3.0", "IMAP IOERROR", MailboxIOError),
+    Row(522, "5.2.2", "Persistent Quota Exceeded", PersistentQuotaExceeded),
+    Row(523, "5.2.3", "Message too large", MessageTooLarge),
+    Row(511, "5.1.1", "mailbox nonexistent", MailboxNonexistent),
+    Row(560, "5.6.0", "message contains null", MessageContainsNull),
+    Row(560, "5.6.0", "message contains nl", MessageContainsNewline),
+    Row(560, "5.6.0", "message has bad header", MessageBadHeader),
+    Row(560, "5.6.0", "message has no blank line", MessageNoBlankLine),
+)
+MESSAGE_TOO_BIG = Status(500, "", "message too big")
+"""sent by the dialogue when a message exceeds its announced size; the connection closes"""
+
+OK = TABLE[0]
+IO_ERROR = TABLE[5]
+_BY_FAULT: dict[type[BaseException] | None, Row] = {row.fault: row for row in TABLE}
+_OF_MESSAGE: tuple[tuple[Fault, type[MailboxError]], ...] = (
+    (Fault.TOO_LARGE, MessageTooLarge),
+    (Fault.NUL, MessageContainsNull),
+    (Fault.BARE_LF, MessageContainsNewline),
+    (Fault.BAD_HEADER, MessageBadHeader),
+    (Fault.NO_BLANK_LINE, MessageNoBlankLine),
+)
+
+
+def row_of(fault: BaseException | None) -> Row:
+    """The row a recipient's result has."""
+    return _BY_FAULT.get(type(fault), IO_ERROR) if fault is not None else OK
+
+
+def message_fault(faults: frozenset[Fault], *, lenient: bool) -> MailboxError | None:
+    """What is wrong with a message, the first in the order of LMTP reference 5; a bare CR is stored as it is.
+
+    Args:
+        faults: as the dialogue found them.
+        lenient: `store.header_check=lenient`, the last two rows are accepted.
+    """
+    for fault, kind in _OF_MESSAGE:
+        if fault in faults and not (lenient and fault in {Fault.BAD_HEADER, Fault.NO_BLANK_LINE}):
+            return kind(fault.value)
+    return None
