@@ -176,7 +176,7 @@ class Pattern:
         SyntaxFault: it is no pattern.
     """
 
-    __slots__ = ("_anchors", "_backs", "_parts", "_prefix", "_saves", "match", "saved")
+    __slots__ = ("_anchors", "_backs", "_needle", "_parts", "_prefix", "_saves", "match", "saved")
 
     def __init__(self, text: str) -> None:
         reader = _Reader(text)
@@ -187,6 +187,7 @@ class Pattern:
         self._backs = any(isinstance(part, Back) for part in parts)
         self._prefix = parts[0].text if parts and isinstance(parts[0], Literal) else ""
         self._anchors, self._saves = _anchors(parts)
+        self._needle = max((anchor for anchor in self._anchors), key=len, default="")
         self.match = self._match_anchors if self._anchors else self._match_parts
         """match(text, folded) -> the saved texts, or None"""
 
@@ -194,7 +195,7 @@ class Pattern:
         """Literals with plain stars between them: placing every literal as far right as it goes makes the left stars longest."""
         anchors = self._anchors
         first, last = anchors[0], anchors[-1]
-        if not low.startswith(first):
+        if self._needle not in low or not low.startswith(first):
             return None
         if len(anchors) == 1:
             return [] if len(low) == len(first) else None

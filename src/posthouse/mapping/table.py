@@ -43,6 +43,15 @@ class Entry:
 
     pattern: Pattern
     template: Template
+    result: Result | None
+    """what it gives as the first that applies, when that is always the same and ends the mapping"""
+
+
+def _entry(pattern: str, template: str) -> Entry:
+    matcher = Pattern(pattern)
+    compiled = compile_template(template, matcher.saved)
+    fixed = compiled.text is not None and compiled.control in {"", "E"}
+    return Entry(matcher, compiled, Result(compiled.text or "", compiled.flags) if fixed else None)
 
 
 Walk = Generator[Question, str | None, Result | None]
@@ -97,8 +106,7 @@ class Tables:
             found: list[Entry] = []
             for place, (pattern, template) in enumerate(entries):
                 try:
-                    matcher = Pattern(pattern)
-                    found.append(Entry(matcher, compile_template(template, matcher.saved)))
+                    found.append(_entry(pattern, template))
                 except SyntaxFault as fault:
                     faults.append((number, place, str(fault)))
             compiled.setdefault(name.upper(), tuple(found))
@@ -128,6 +136,12 @@ class Tables:
         Returns:
             None when there is no such table or no entry applied.
         """
+        low = fold(text)
+        for entry in self._tables.get(name, ()):
+            if entry.pattern.match(text, low) is not None:
+                if entry.result is not None:
+                    return entry.result
+                break
         walk = self.walk(name, text, flags)
         try:
             question = next(walk)

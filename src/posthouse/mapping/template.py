@@ -102,7 +102,7 @@ class Template:
     steps: Steps
     flags: frozenset[str]
     control: str
-    """C, L, R, E or empty; the last one written counts"""
+    """C, L, R, E or empty; E always counts, else the last one written"""
     text: str | None
     """the output when it is always the same"""
 
@@ -158,7 +158,7 @@ class _Reader:
 
     def _letter(self, letter: str) -> None:
         if letter in CONTROLS:
-            self.control = letter
+            self.control = "E" if self.control == "E" else letter
         else:
             self.flags.add(letter)
 
