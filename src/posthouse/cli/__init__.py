@@ -15,6 +15,9 @@ COMMANDS = {
     "route": "posthouse.cli.route:app",
     "mapping": "posthouse.cli.mapping:app",
     "trace": "posthouse.cli.trace:app",
+    "queue": "posthouse.cli.queue:app",
+    "store": "posthouse.cli.store:app",
+    "demo": "posthouse.cli.demo.command:app",
 }
 """name -> module and its `App`"""
 

@@ -7,7 +7,6 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Iterable
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -16,7 +15,8 @@ from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.loading import BAD_CONFIGURATION
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError, Fault, Severity
-from posthouse.mapping.table import MappingError, Tables
+from posthouse.mapping.error import MappingError
+from posthouse.mapping.table import Tables
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.routing import rules
 
@@ -31,7 +31,7 @@ def check(*, instance: InstanceOption = None, strict: Annotated[bool, Parameter(
         instance: the instance's folder.
         strict: end with 78 for a warning too.
     """
-    found: Iterable[Fault]
+    found: tuple[Fault, ...]
     try:
         found = load(here(instance), *CHECKS).warnings
     except ConfigurationError as error:

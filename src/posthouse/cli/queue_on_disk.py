@@ -1,0 +1,100 @@
+"""The queue as it stands on disk, read without a lock and without changing anything.
+
+For a relay whose job controller is not running. What a live worker has written but not yet synced may show as well. A
+segment or a queue file that cannot be read shows with the reason in place of its recipients' status.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from posthouse.config.instance import Instance
+from posthouse.journal.adopt import segment_names
+from posthouse.journal.disk import LinuxDisk
+from posthouse.journal.scan import scan
+from posthouse.journal.segment import JournalError, Segment
+from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.relay.queue.places import Places
+from posthouse.relay.queue.queue_file import OpenQueueFile
+from posthouse.relay.queue.queue_format import DamagedQueueFile
+from posthouse.relay.queue.record import envelope_of
+from posthouse.relay.queue.recovery import copies_of
+from posthouse.relay.queue.tree import QueueEntry
+
+
+def list_from_disk(instance: Instance) -> list[dict[str, Any]]:
+    """Every copy that waits, as `posthouse queue list --json` prints it.
+
+    Raises:
+        FileNotFoundError: the instance has no queue.
+    """
+    places = Places(LinuxDisk(), str(instance.journal), str(instance.queue))
+    try:
+        entries = list(places.tree.entries())
+        filed = {(entry.name.message, entry.name.copy) for entry in entries}
+        rows = [_file(places, entry) for entry in entries]
+        for name in segment_names(places.disk, places.journal):
+            rows += _segment(places, name, filed)
+    finally:
+        places.close()
+    return sorted(rows, key=lambda row: row["enqueued"] or "")
+
+
+def _segment(places: Places, name: str, filed: set[tuple[str, int]]) -> list[dict[str, Any]]:
+    rows = []
+    try:
+        segment = Segment.open(places.disk, places.journal, name)
+    except (JournalError, OSError):
+        return []
+    try:
+        for ref in scan(segment, bodies=False).records:
+            marks = segment.marks(ref.first_slot, ref.slots)
+            if 0 not in marks:
+                continue
+            envelope = envelope_of(ref, segment.read_envelope(ref))
+            rows += [
+                _row(envelope, copy.recipients, "journal", 0, "")
+                for copy in copies_of(ref, envelope, marks)
+                if (envelope.id, copy.ref.copy) not in filed
+            ]
+    finally:
+        segment.close()
+    return rows
+
+
+def _file(places: Places, entry: QueueEntry) -> dict[str, Any]:
+    state = "held" if entry.name.held else "file"
+    try:
+        opened = OpenQueueFile.open(places.tree, entry.ref)
+    except (DamagedQueueFile, OSError) as error:
+        unread = Envelope(entry.name.message, "", "", "", int(entry.mtime * 1000), entry.size, ())
+        row = _row(unread, (), state, entry.name.attempts, entry.ref.path)
+        return {**row, "channel": entry.ref.channel, "reason": str(error)}
+    try:
+        row = _row(opened.envelope, opened.recipients, state, entry.name.attempts, entry.ref.path)
+        last = {attempt.recipient: attempt for attempt in opened.history()}
+    finally:
+        opened.close()
+    for recipient in row["recipients"]:
+        if (attempt := last.get(recipient["id"])) is not None:
+            recipient["status"] = {"code": attempt.code, "enhanced": attempt.enhanced, "text": attempt.text}
+    return row
+
+
+def _row(envelope: Envelope, recipients: tuple[Recipient, ...], state: str, attempts: int, file: str) -> dict[str, Any]:
+    first = recipients[0] if recipients else None
+    enqueued = datetime.fromtimestamp(envelope.enqueued / 1000, UTC)
+    return {
+        "id": envelope.id,
+        "channel": first.channel if first else "",
+        "state": state,
+        "host": first.host if first else "",
+        "attempts": attempts,
+        "next_try": None,
+        "enqueued": enqueued.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "size": envelope.size,
+        "sender": envelope.sender,
+        "file": file,
+        "recipients": [
+            {"id": each.id, "address": each.address, "original": each.original, "status": None} for each in recipients
+        ],
+    }
