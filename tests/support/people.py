@@ -23,7 +23,7 @@ Attributes = Mapping[str, tuple[str, ...]]
 USER = ("inetMailUser", "inetLocalMailRecipient")
 GROUP = ("inetMailGroup", "inetLocalMailRecipient")
 
-EXAMPLE: dict[str, dict[str, tuple[str, ...]]] = {
+EXAMPLE: dict[str, Attributes] = {
     "o=example.com,o=usergroup": {
         "sunpreferreddomain": ("example.com",),
         "inetdomainstatus": ("active",),
@@ -158,5 +158,5 @@ class MemoryDirectory:
 
 def with_entries(changes: Mapping[str, Attributes]) -> dict[str, Attributes]:
     """The example with entries added or replaced; an empty entry removes one."""
-    merged: dict[str, Attributes] = {**EXAMPLE, **changes}
+    merged = {**EXAMPLE, **changes}
     return {dn: attributes for dn, attributes in merged.items() if attributes}
