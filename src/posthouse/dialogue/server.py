@@ -214,14 +214,16 @@ class Server:
 
     def _take_early(self, data: bytes) -> None:
         """Keep what came before 354, as much as is needed to judge it."""
-        self._early += data[: _EARLY_LIMIT + 1 - len(self._early)]
+        early = self._early
+        early += self._buffer[self._position :][: _EARLY_LIMIT + 1 - len(early)]
+        early += data[: _EARLY_LIMIT + 1 - len(early)]
+        self._buffer = b""
+        self._position = 0
 
     def _go(self) -> None:
         """354 leaves now, unless something came before it that was no command."""
         talk = self._talk
-        self._take_early(self._buffer[self._position :])
-        self._buffer = b""
-        self._position = 0
+        self._take_early(b"")
         early, self._early = bytes(self._early), bytearray()
         lines = early.split(b"\r\n")
         if not lines.pop() and len(early) <= _EARLY_LIMIT and all(line.partition(b" ")[0].upper() in VERBS for line in lines):
@@ -245,9 +247,9 @@ class Server:
             if self._skipping or len(buffer) - position > longest:
                 return self._skip(len(buffer), ended=False), False
             return None, False
-        self._position = end + 1
         if self._skipping or end - position > longest:
             return self._skip(end + 1, ended=True), True
+        self._position = end + 1
         line = buffer[position:end]
         if not line.endswith(b"\r") or line.find(b"\r") != len(line) - 1 or b"\0" in line:
             return talk.bad(line.rstrip(b"\r"), _BAD_LINE), True
