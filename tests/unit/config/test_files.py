@@ -1,0 +1,208 @@
+from pathlib import Path
+
+import pytest
+
+from posthouse.config.configuration import Configuration, load
+from posthouse.config.fault import ConfigurationError, Fault, Severity
+from posthouse.config.instance import Instance
+from posthouse.config.job_controller_cnf import Times
+from posthouse.config.value import BadValueError, boolean, duration, integer, number, span
+
+BASE = {
+    "imta.cnf": "\nx smtp\nx-daemon\n\ntcp_local smtp pool SMTP_POOL\ntcp-daemon\n",
+    "dispatcher.cnf": "[SERVICE=SMTP]\nPORT=25\nIMAGE=IMTA_BIN:tcp_smtp_server\n",
+}
+
+
+def read(tmp_path: Path, **files: str) -> Configuration:
+    config = tmp_path / "config"
+    config.mkdir(exist_ok=True)
+    for name, content in {**BASE, **files}.items():
+        (config / name).write_text(content)
+    return load(Instance(tmp_path))
+
+
+def test_option_dat(tmp_path: Path) -> None:
+    text = """
+# comment
+; comment
+block_limit = 8%17
+LDAP_TIMEOUT=1.5
+LDAP_PORT=16%FF
+BLOCK_LIMIT=20
+DELIVERY_OPTIONS=\\
+   *mailbox=$M@x,\\
+! a comment between
+   &members=*
+RETURN_ADDRESS=one\\
+
+ERROR_TEST_OVER_QUOTA=full
+SITE_OWN=1
+"""
+    configuration = read(tmp_path, **{"option.dat": text})
+    options = configuration.options
+    assert options.integer("BLOCK_LIMIT") == 20
+    assert options.integer("LDAP_PORT") == 255
+    assert options.number("LDAP_TIMEOUT", 180) == 1.5
+    assert options.number("DOMAIN_MATCH_CACHE_TIMEOUT", 600) == 600
+    assert options.text("DELIVERY_OPTIONS") == "*mailbox=$M@x,&members=*"
+    assert options.text("RETURN_ADDRESS") == "one"
+    assert options.text("ERROR_TEXT_OVER_QUOTA") == "full"
+    assert options.get("delivery_options") == options.values["DELIVERY_OPTIONS"]
+    assert options.integer("ABSENT", 7) == 7
+    assert [str(fault) for fault in configuration.warnings] == ["config/option.dat:15: unknown option SITE_OWN"]
+
+
+def test_the_clause_trap_is_warned_about(tmp_path: Path) -> None:
+    text = "DELIVERY_OPTIONS=\\\n    *mailbox=$M@x,\\\n#&members=*,\\\n# only a remark\\\n    *native=$M@y\n"
+    configuration = read(tmp_path, **{"option.dat": text})
+    assert configuration.options.text("DELIVERY_OPTIONS") == "*mailbox=$M@x,*native=$M@y"
+    assert [fault.line for fault in configuration.warnings] == [3]
+
+
+def test_job_controller(tmp_path: Path) -> None:
+    text = """!Global defaults
+tcp_port=27442
+secret=never mind
+slave_command=NULL
+max_life_age=3600
+synch_time=02:30/01:00
+[POOL=DEFAULT]
+job_limit=5
+[POOL=smtp_pool]
+[CHANNEL=l]
+master_command=IMTA_BIN:l_master
+[CHANNEL=tcp_*]
+master_command=IMTA_BIN:tcp_smtp_client
+[CHANNEL=tcp_lmtp*]
+master_command=IMTA_BIN:tcp_lmtp_client
+max_life_conns=9
+[PERIODIC_JOB=return]
+time=/00:30
+command=IMTA_BIN:return
+"""
+    jobs = read(tmp_path, **{"job_controller.cnf": text}).job_controller
+    assert jobs is not None
+    assert [(pool.name, pool.job_limit) for pool in jobs.pools.values()] == [("DEFAULT", 5), ("smtp_pool", 10)]
+    assert jobs.first_pool.name == "DEFAULT"
+    assert jobs.pool(None) is jobs.first_pool
+    assert jobs.pool("SMTP_Pool") is jobs.pools["SMTP_POOL"]
+    section = jobs.for_channel("tcp_lmtpcs")
+    assert (section.program, section.max_life_age, section.max_life_conns) == ("tcp_lmtp_client", 3600, 9)
+    assert jobs.for_channel("tcp_local").program == "tcp_smtp_client"
+    assert jobs.for_channel("L").program == "l_master"
+    assert jobs.for_channel("process").program == ""
+    assert section.slave_command == ""
+    assert jobs.synch_time == Times(9000, 3600)
+    assert jobs.periodic_jobs[0].times == Times(None, 1800)
+
+
+def test_dispatcher_services(tmp_path: Path) -> None:
+    text = """VERSION=1.1
+max_procs = 16%F
+<more.cnf
+[SERVICE=DISPATCHER]
+DEBUG=-1
+[service=A]
+PORT=25,2525
+TLS_PORT=465
+IMAGE=/opt/bin/TCP_SMTP_SERVER
+INTERFACE_ADDRESS=127.0.0.1
+PARAMETER=CHANNEL=tcp_local
+DNS_VERIFY_DOMAIN=one.example
+DNS_VERIFY_DOMAIN=two.example
+STACKSIZE=100
+ASTLM=1
+[SERVICE=B]
+PORT=25
+INTERFACE_ADDRESS=[::1]
+IMAGE=tcp_smtp_server
+[SERVICE=OFF]
+PORT=0
+IMAGE=tcp_smtp_server
+"""
+    configuration = read(tmp_path, **{"dispatcher.cnf": text, "more.cnf": "MAX_CONNS=\\\n  7\n"})
+    first, second, off = configuration.dispatcher.services
+    assert configuration.warnings == ()
+    assert configuration.dispatcher.options == {"DEBUG": "-1"}
+    assert (first.ports, first.tls_ports, first.image, first.channel) == ((25, 2525), (465,), "tcp_smtp_server", "tcp_local")
+    assert (first.max_procs, first.max_conns, first.backlog, first.stacksize) == (15, 7, 105, 0)
+    assert first.dns_verify_domains == ("one.example", "two.example")
+    assert (second.interface_address, off.enabled) == ("::1", False)
+
+
+def test_store_conf(tmp_path: Path) -> None:
+    text = """! the store
+store.quotaenforcement = off
+defaultmailboxquota = 50M
+store.quotagraceperiod = 2
+store.quotaexceededmsginterval = 90s
+service.defaultdomain = Example.COM
+store.header_check = Lenient
+local.store.overquotastatus = no
+store.mine = 1
+"""
+    configuration = read(tmp_path, **{"store.conf": text})
+    store = configuration.store
+    assert (store.quotaenforcement, store.defaultmailboxquota, store.defaultmessagequota) == (False, 50 * 1024 * 1024, -1)
+    assert (store.quotagraceperiod, store.quotaexceededmsginterval) == (7200, 90)
+    assert (store.defaultdomain, store.header_check, store.autocreate) == ("example.com", "lenient", True)
+    assert store.raw["store.mine"] == "1"
+    assert [str(fault) for fault in configuration.warnings] == ["config/store.conf:9: unknown setting store.mine"]
+
+
+def test_hosts_general_aliases_and_channel_options(tmp_path: Path) -> None:
+    configuration = read(
+        tmp_path,
+        **{
+            "option.dat": "USE_TEXT_DATABASES=3\nLDAP_LDIF_FILE=people.ldif\nHOSTS_FILE=IMTA_TABLE:names\n",
+            "people.ldif": "",
+            "names": "127.0.0.1 Store1.example.com s1 # first\n::1 store1.example.com.\n",
+            "general.txt": '! stores\nlmtp|Store1.example.com     yes \n"two words"  a b \nempty\n<more.txt\n',
+            "more.txt": "EMPTY full\n",
+            "aliases": '! aliases\nPostmaster: root@example.com, \n  "a,b"@x.test\n# more\nboss: @a,@b:c@d, e@f\n<more.aliases\n',
+            "more.aliases": "list: <one@x>, two\n",
+            "tcp_local_option": "MAX_CLIENT_THREADS=3\nSTATUS_RECEIVE_TIME=0.5\n",
+        },
+    )
+    assert configuration.ldif_file == tmp_path / "config" / "people.ldif"
+    assert configuration.hosts == {"store1.example.com": ("127.0.0.1", "::1"), "s1": ("127.0.0.1",)}
+    assert configuration.general == {"lmtp|store1.example.com": "yes", "two words": "a b", "empty": "full"}
+    assert configuration.aliases["postmaster"].addresses == ("root@example.com", '"a,b"@x.test')
+    assert configuration.aliases["boss"].addresses == ("@a,@b:c@d", "e@f")
+    assert configuration.aliases["list"].addresses == ("one@x", "two")
+    assert configuration.channel_option("TCP_local").integer("MAX_CLIENT_THREADS", 10) == 3
+    assert configuration.channel_option("x").integer("MAX_CLIENT_THREADS", 10) == 10
+    assert [str(fault) for fault in configuration.warnings] == ["config/more.txt:1: key empty given twice: the last one counts"]
+
+
+def test_without_the_bit_there_is_no_general_database(tmp_path: Path) -> None:
+    assert read(tmp_path, **{"general.txt": "a b\n"}).general == {}
+
+
+def test_checks_of_higher_layers_are_reported_with_ours(tmp_path: Path) -> None:
+    for name, content in {**BASE, "store.conf": "x\n"}.items():
+        (tmp_path / "config").mkdir(exist_ok=True)
+        (tmp_path / "config" / name).write_text(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load(Instance(tmp_path), lambda found: [Fault("f", len(found.imta.channels), "from above")])
+    assert [str(fault) for fault in caught.value.faults] == ["config/store.conf:1: 'x' is not name = value", "f:2: from above"]
+    assert all(fault.severity is Severity.ERROR for fault in caught.value.faults)
+
+
+def test_values() -> None:
+    assert [integer(text) for text in ("10", "-3", "8%17", "2%101", "-16%fF")] == [10, -3, 15, 5, -255]
+    assert [number(text) for text in ("1.5", "-0.25", ".5", "3", "8%10")] == [1.5, -0.25, 0.5, 3, 8]
+    assert [boolean(text) for text in ("1", "YES", "off", "False")] == [True, True, False, False]
+    assert [span(text, "h") for text in ("1", "30m", "2 D", "-1")] == [3600, 1800, 172800, -3600]
+    assert [duration(text) for text in ("pt30m", "P1DT1H", "P1Y", "p2w", "PT1S")] == [1800, 90000, 31536000, 1209600, 1]
+
+
+@pytest.mark.parametrize(
+    ("read_value", "text"),
+    [(integer, "1x"), (integer, "8%9"), (integer, "99%1"), (integer, ""), (number, "1.2.3"), (number, "inf"), (boolean, "maybe")]
+    + [(duration, text) for text in ("p", "pt", "P1DT", "1h", "PT1.5H", "")],
+)
+def test_bad_values(read_value: "type[int]", text: str) -> None:
+    with pytest.raises(BadValueError):
+        read_value(text)
