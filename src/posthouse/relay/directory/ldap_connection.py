@@ -88,15 +88,17 @@ class LdapConnection:
             self.close()
             raise ServerTroubleError(reason_of(problem)) from None
         self.searches += 1
-        return tuple(RawEntry(dn, {name.lower(): _texts(values) for name, values in given.items()}) for dn, given in found if dn)
+        return tuple(_entry(dn, given) for dn, given in found if dn is not None)
 
     def close(self) -> None:
         """Say good-bye."""
         _close(self.handle)
 
 
-def _texts(values: list[bytes]) -> tuple[str, ...]:
-    return tuple(value.decode("utf-8", "surrogateescape") for value in values)
+def _entry(dn: str, given: dict[str, list[bytes]]) -> RawEntry:
+    return RawEntry(
+        dn, {name.lower(): tuple(value.decode("utf-8", "surrogateescape") for value in values) for name, values in given.items()}
+    )
 
 
 def _configure(handle: Any, uri: str, options: LdapOptions, seconds: float) -> None:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from posthouse.mail.address import quote, unquote
 from posthouse.relay.directory.dn import domain_of, escape_value
-from posthouse.relay.directory.filter import escape
+from posthouse.relay.directory.filter import escape, parse
 from posthouse.relay.directory.layout import Layout, Renames, UrlTemplate, split_url
 from posthouse.relay.directory.ldif import RawEntry
 from posthouse.relay.directory.question import (
@@ -170,6 +170,7 @@ def _entry(layout: Layout, question: NeedEntry) -> Generator[Search, Result, Ent
 def _url(url: str) -> Generator[Search, Result, UrlAnswer]:
     try:
         base, names, scope, condition = split_url(url)
+        parse(condition)
     except ValueError as problem:
         return Unknown(str(problem))
     for entry in _entries((yield Search(base, Scope(scope), condition, names))):
