@@ -83,7 +83,8 @@ class Delivery:
         self._finished = finished
         self._admission = Admission(disk, accounts, names, settings, around, self._late)
         self._done: list[Transaction] = []
-        self._blocked: list[Part] = []
+        self._unsent: list[Part] = []
+        """files that wait for their record"""
         self.without_record = False
         """too many segments are unchecked: no records until the checkpoint returns (DURABILITY 3.7)"""
         self.closed: MailboxError | None = None
@@ -167,7 +168,10 @@ class Delivery:
         else:
             self._disk.close(part.fd)
             part.fd = -1
-            self._append(part)
+            if not self._unsent:
+                # After all sockets that are ready now were read: one batch, one switch to the committer's thread.
+                self._around.later(0, self._send)
+            self._unsent.append(part)
 
     def _write(self, part: Part) -> bool:
         """The file in the `tmp/` of the first addressee who has room for it."""
@@ -186,13 +190,17 @@ class Delivery:
             return True
         return False
 
-    def _append(self, part: Part) -> None:
+    def _send(self) -> None:
+        """Step c for all files that are written."""
         assert self._journal is not None
-        envelope = encode_placement(
-            Placement(self._partition.name, tuple([a.place for a in part.addressees if a.place is not None]))
-        )
-        if not self._journal.append(part, envelope, (part.message.stored,), len(part.addressees)):
-            self._blocked.append(part)
+        unsent, self._unsent = self._unsent, []
+        for number, part in enumerate(unsent):
+            envelope = encode_placement(
+                Placement(self._partition.name, tuple([a.place for a in part.addressees if a.place is not None]))
+            )
+            if not self._journal.append(part, envelope, (part.message.stored,), len(part.addressees)):
+                self._unsent = unsent[number:]  # until the next batch is through
+                return
 
     def journalled(self, completions: Sequence[Completion]) -> None:
         """Steps d to f for a batch: what has a record is durable, what has an error is not."""
@@ -203,9 +211,8 @@ class Delivery:
                 self._fail(part, completion.error or OSError("not written"))
                 continue
             self._settle_part(part, self.place(part), completion.record)
-        blocked, self._blocked = self._blocked, []
-        for part in blocked:
-            self._append(part)
+        if self._unsent:
+            self._send()
         self.flush()
 
     def place(self, part: Part) -> list[OSError | None]:

@@ -57,7 +57,10 @@ class _Around:
         self.now = time.time
 
     def later(self, seconds: float, callback: Callable[[], None]) -> None:
-        self._loop.call_later(seconds, callback)
+        if seconds:
+            self._loop.call_later(seconds, callback)
+        else:
+            self._loop.call_soon(callback)
 
     def in_thread(self, job: Callable[[], object], then: Callable[[object], None]) -> None:
         def run() -> None:
