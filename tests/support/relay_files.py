@@ -118,5 +118,6 @@ def relay_configuration(
 
 def relay_rules(folder: Path, **files: str) -> Rules:
     """Rules of such a relay. Keywords as for relay_configuration; `aliases`, `general` are files of their own."""
-    more = {name: files.pop(name) for name in ("aliases", "general.txt", "people.ldif") if name in files}
+    apart = {"aliases": "aliases", "general": "general.txt"}
+    more: dict[str, str] = {file: files.pop(name) for name, file in apart.items() if name in files}
     return compile_rules(relay_configuration(folder, more=more, **files), chance=lambda: 0.0, clock=lambda: 0.0)

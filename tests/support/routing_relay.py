@@ -2,11 +2,10 @@
 
 from typing import Any, Protocol
 
-from support.people import Attributes, MemoryDirectory
-
 from posthouse.relay.routing.result import Accepted, Rejected, Routed, RouteRequest
 from posthouse.relay.routing.route import route_recipient
 from posthouse.relay.routing.rules import Rules
+from support.people import Attributes, MemoryDirectory
 
 AUGUST = 1786000000.0
 JULY = 1783700000.0

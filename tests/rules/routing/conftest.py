@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from support.people import EXAMPLE, Attributes, MemoryDirectory
 from support.relay_files import relay_rules
 from support.routing_relay import MakeRelay, Relay

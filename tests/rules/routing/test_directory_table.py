@@ -1,12 +1,12 @@
 """directory.md 13: what the example's addresses become; 3-6 and 9 in detail."""
 
 import pytest
-from support.people import EXAMPLE, Attributes, with_entries
-from support.relay_files import OPTIONS
-from support.routing_relay import AUGUST, JULY, MakeRelay, Relay
 
 from posthouse.relay.directory.question import NeedDomain, NeedEntry
 from posthouse.relay.routing.result import Accepted
+from support.people import EXAMPLE, Attributes, with_entries
+from support.relay_files import CHANNELS, OPTIONS
+from support.routing_relay import AUGUST, JULY, MakeRelay, Relay
 
 JDOE = "uid=jdoe,ou=People,o=example.com,o=usergroup"
 COM = "o=example.com,o=usergroup"
@@ -164,7 +164,7 @@ def test_mail_host_that_is_this_very_host_is_deferred(make_relay: MakeRelay) -> 
 
 def test_general_database_says_which_stores_speak_lmtp(make_relay: MakeRelay) -> None:
     general = "lmtp|Store1.example.com     yes\n! store2 has a full MTA\n"
-    relay = make_relay(options=OPTIONS + "USE_TEXT_DATABASES=1\n", **{"general.txt": general})
+    relay = make_relay(options=OPTIONS + "USE_TEXT_DATABASES=1\n", general=general)
     assert relay.addresses("john.doe@example.com") == [("tcp_lmtpcs", AT_STORE1)]
     routed = "@store2.example.com:sue@hosted.example.org"
     assert relay.addresses("sue@hosted.example.org") == [("tcp_intranet", routed)]
@@ -192,8 +192,6 @@ def test_uid_with_routing_characters_is_refused(make_relay: MakeRelay, uid: str)
     ],
 )
 def test_subaddress_keywords(make_relay: MakeRelay, keyword: str, recipient: str, delivered: bool) -> None:
-    from support.relay_files import CHANNELS
-
     entries = {**changed(JDOE, mailalternateaddress=("wild+*@example.com",)), COM: {"sunpreferreddomain": ("example.com",)}}
     relay = make_relay(entries, channels=CHANNELS.replace("\nl\n", f"\nl {keyword}\n"))
     assert isinstance(relay.route(recipient), Accepted) is delivered

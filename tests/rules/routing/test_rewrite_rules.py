@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from support.people import EXAMPLE, MemoryDirectory
-from support.relay_files import CHANNELS, relay_rules
 
 from posthouse.config.fault import ConfigurationError
 from posthouse.relay.routing.inquiry import Inquiry
 from posthouse.relay.routing.rewrite import Job, Rewritten
 from posthouse.relay.routing.rule_table import Purpose
+from support.people import EXAMPLE, MemoryDirectory
+from support.relay_files import CHANNELS, relay_rules
 
 FORWARD = Purpose(header=False, backward=False, source="", destination="")
 BACKWARD = Purpose(header=False, backward=True, source="", destination="")
@@ -48,7 +48,7 @@ def rewritten(
     keep_route: bool = False,
 ) -> str:
     """`address channel` or the reply."""
-    more = {"general.txt": general} if general else {}
+    more = {"general": general} if general else {}
     options = "LDAP_DEFAULT_DOMAIN=example.com\nUSE_TEXT_DATABASES=1\n"
     compiled = relay_rules(folder, rules=rules, channels=CHANNELS + MORE, options=options, mappings=TABLES, **more)
     job = Job(Inquiry(), purpose, unique, keep_route)
@@ -211,7 +211,10 @@ def test_routes_of_the_mailhost_step_are_not_shortened_by_routelocal(tmp_path: P
 
 @pytest.mark.parametrize(
     "template",
-    ["$U", "$U%", "%x@y", "$U%x%y", "$U%a@b@c@d", "$U%$5U@hub", "$U%$", "$U%$Q", "${X}%y@z", "$U%${X,y@z", "$U%$(x@hub", "$12?a", "$%x"],
+    [
+        *("$U", "$U%", "%x@y", "$U%x%y", "$U%a@b@c@d", "$U%$5U@hub", "$U%$", "$U%$Q"),
+        *("${X}%y@z", "$U%${X,y@z", "$U%$(x@hub", "$12?a", "$%x"),
+    ],
 )
 def test_templates_that_cannot_be_understood_are_faults_with_their_line(tmp_path: Path, template: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
