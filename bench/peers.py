@@ -1,0 +1,299 @@
+"""The peers, each started by hand from a configuration written here, on loopback, and stopped by pid.
+
+Dovecot's LMTP with maildir quota; Postfix as a relay with its users and routes in LDAP (`in_flow_delay=0`); slapd; and the
+sink that takes what relays deliver.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from measure import DOMAIN, Group, free_port, wait_port
+
+UID = 5000
+BASE = "o=usergroup"
+
+
+class Missing(Exception):  # noqa: N818 -- says what was found
+    """A peer is not installed; the text says what to install."""
+
+
+def need(path: str, package: str) -> str:
+    if not Path(path).exists() and shutil.which(path) is None:
+        raise Missing(f"{path} is missing: apt-get install {package}")
+    if os.geteuid() != 0:
+        raise Missing(f"{path} must be started as root here")
+    return path
+
+
+class Server(ABC):
+    """A peer in a folder of its own."""
+
+    name = ""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / self.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o755)
+        self.port = free_port()
+        self.address = "127.0.0.1"
+        self.group = Group(self.name)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o644)
+        return path
+
+    def start(self) -> None:
+        self.launch()
+        wait_port(self.port)
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Write the configuration and start the process."""
+
+    def stop(self) -> None:
+        self.group.stop()
+
+
+class Dovecot(Server):
+    name = "dovecot"
+
+    def launch(self) -> None:
+        binary = need("/usr/sbin/dovecot", "dovecot-core dovecot-lmtpd")
+        folder = self.folder
+        mail = folder / "mail"
+        mail.mkdir(exist_ok=True)
+        os.chown(mail, UID, UID)
+        conf = self.write(
+            "dovecot.conf",
+            f"""
+base_dir = {folder}/run
+state_dir = {folder}/run
+instance_name = bench
+log_path = {folder}/dovecot.log
+protocols = lmtp
+listen = 127.0.0.1
+ssl = no
+auth_mechanisms = plain
+first_valid_uid = {UID}
+last_valid_uid = {UID}
+mail_location = maildir:~/Maildir
+mail_fsync = optimized
+mail_plugins = quota
+mail_log_prefix = "%s(%u): "
+protocol lmtp {{
+  mail_plugins = quota
+  postmaster_address = postmaster@{DOMAIN}
+}}
+namespace inbox {{
+  inbox = yes
+}}
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = static
+  args = uid={UID} gid={UID} home={folder}/mail/%n allow_all_users=yes
+}}
+plugin {{
+  quota = maildir:User quota
+  quota_rule = *:storage=4G
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {self.port}
+  }}
+}}
+""",
+        )
+        self.group.popen([binary, "-F", "-c", str(conf)])
+
+
+class Slapd(Server):
+    name = "slapd"
+
+    def __init__(self, root: Path, users: int, host: str) -> None:
+        super().__init__(root)
+        self._users = users
+        self._host = host
+
+    @property
+    def uri(self) -> str:
+        return f"ldap://127.0.0.1:{self.port}"
+
+    def launch(self) -> None:
+        binary = need("/usr/sbin/slapd", "slapd")
+        folder = self.folder
+        database = folder / "db"
+        schema = self.write("product.schema", _SCHEMA)
+        conf = self.write(
+            "slapd.conf",
+            f"""
+include /etc/ldap/schema/core.schema
+include /etc/ldap/schema/cosine.schema
+include /etc/ldap/schema/inetorgperson.schema
+include {schema}
+modulepath /usr/lib/ldap
+moduleload back_mdb
+pidfile {folder}/slapd.pid
+loglevel none
+threads 4
+database config
+database mdb
+suffix "{BASE}"
+directory {database}
+maxsize 268435456
+index objectClass eq
+index mail,mailAlternateAddress,mailEquivalentAddress,sunPreferredDomain,associatedDomain,uid eq
+access to * by * read
+""",
+        )
+        if not database.exists():
+            database.mkdir()
+            ldif = self.write("users.ldif", _entries(self._users, self._host))
+            subprocess.run(
+                ["/usr/sbin/slapadd", "-q", "-f", str(conf), "-b", BASE, "-l", str(ldif)], check=True, capture_output=True
+            )
+        self.group.popen([binary, "-d", "0", "-f", str(conf), "-h", self.uri])
+
+
+_SCHEMA = "".join(
+    f"attributetype ( 1.3.6.1.4.1.99999.1.{number} NAME '{name}' EQUALITY caseIgnoreIA5Match SYNTAX 1.3.6.1.4.1.1466.115.121.1.26 )\n"
+    for number, name in enumerate(
+        ["mailHost", "mailAlternateAddress", "mailEquivalentAddress", "mailDeliveryOption", "mailQuota", "mailUserStatus",
+         "inetUserStatus", "sunPreferredDomain", "mailRoutingAddress"], 1)
+) + """
+objectclass ( 1.3.6.1.4.1.99999.2.1 NAME 'inetMailUser' SUP top AUXILIARY MAY ( mailDeliveryOption $ mailQuota $ mailUserStatus ) )
+objectclass ( 1.3.6.1.4.1.99999.2.2 NAME 'inetLocalMailRecipient' SUP top AUXILIARY
+  MAY ( mail $ mailAlternateAddress $ mailEquivalentAddress $ mailHost $ mailRoutingAddress ) )
+objectclass ( 1.3.6.1.4.1.99999.2.3 NAME 'sunManagedOrganization' SUP top AUXILIARY MAY ( sunPreferredDomain $ associatedDomain ) )
+"""  # fmt: skip
+
+
+def _entries(users: int, host: str) -> str:
+    parts = [
+        f"dn: {BASE}\nobjectClass: organization\no: usergroup\n",
+        f"dn: o={DOMAIN},{BASE}\nobjectClass: organization\nobjectClass: sunManagedOrganization\no: {DOMAIN}\n"
+        f"sunPreferredDomain: {DOMAIN}\n",
+    ]
+    parts += [
+        f"dn: uid=u{n:05d},o={DOMAIN},{BASE}\nobjectClass: inetOrgPerson\nobjectClass: inetMailUser\n"
+        f"objectClass: inetLocalMailRecipient\nuid: u{n:05d}\ncn: User {n}\nsn: {n}\nmail: u{n:05d}@{DOMAIN}\n"
+        f"mailHost: {host}\nmailQuota: 1G\n"
+        for n in range(users)
+    ]
+    return "\n".join(parts)
+
+
+class Sink(Server):
+    name = "sink"
+
+    def launch(self) -> None:
+        binary = need("/usr/sbin/smtp-sink", "postfix")
+        self.group.popen([binary, "-u", "postfix", "-L", f"127.0.0.1:{self.port}", "1024"])
+
+
+class Postfix(Server):
+    """LMTP to a sink, users and routes from slapd: one query for the address, one for its mailHost."""
+
+    name = "postfix"
+
+    def __init__(self, root: Path, slapd: Slapd, sink: Sink) -> None:
+        super().__init__(root)
+        self._slapd = slapd
+        self._sink = sink
+
+    def launch(self) -> None:
+        need("/usr/sbin/postfix", "postfix postfix-ldap")
+        if not Path("/usr/lib/postfix/postfix-ldap.so").exists():
+            raise Missing("postfix has no LDAP: apt-get install postfix-ldap")
+        folder = self.folder
+        for name in ("queue", "data", "log", "mail"):
+            (folder / name).mkdir(exist_ok=True)
+        os.chown(folder / "mail", UID, UID)
+        subprocess.run(["chown", "postfix", str(folder / "data")], check=True)
+        query = f"server_host = {self._slapd.uri}\nversion = 3\nsearch_base = {BASE}\nquery_filter = (mail=%s)\nbind = no\n"
+        self.write("users.ldap.cf", query + "result_attribute = uid\nresult_format = %s/Maildir/\n")
+        self.write(
+            "route.ldap.cf", query + f"result_attribute = mailHost\nresult_format = lmtp:inet:127.0.0.1:{self._sink.port}\n"
+        )
+        self.write(
+            "conf/main.cf",
+            f"""
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+maillog_file = {folder}/log/mail.log
+maillog_file_prefixes = {folder}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = relay.bench.test
+mydestination =
+mynetworks = 127.0.0.0/8
+alias_maps =
+in_flow_delay = 0
+smtpd_peername_lookup = no
+smtpd_relay_restrictions = reject_unauth_destination
+smtpd_client_restrictions =
+virtual_mailbox_domains = {DOMAIN}
+virtual_mailbox_maps = ldap:{folder}/users.ldap.cf
+virtual_mailbox_base = {folder}/mail
+virtual_mailbox_limit = 0
+virtual_uid_maps = static:{UID}
+virtual_gid_maps = static:{UID}
+virtual_minimum_uid = 100
+virtual_transport = lmtp:inet:127.0.0.1:{self._sink.port}
+transport_maps = ldap:{folder}/route.ldap.cf
+message_size_limit = 20971520
+smtp_dns_support_level = disabled
+smtp_host_lookup = native
+lmtp_host_lookup = native
+smtp_tls_security_level = none
+lmtp_tls_security_level = none
+smtpd_tls_security_level = none
+notify_classes =
+""",
+        )
+        services = """
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+virtual unix - n n - - virtual
+lmtp unix - - n - - lmtp
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+        self.write("conf/master.cf", f"127.0.0.1:{self.port} inet n - n - - smtpd\n{services.strip()}\n")
+        self.group.popen(["/usr/sbin/postfix", "-c", str(folder / "conf"), "start-fg"])
+
+    def drain(self, seconds: float = 180) -> None:
+        """Wait until nothing is left to deliver."""
+        end = time.monotonic() + seconds
+        queues = [self.folder / "queue" / name for name in ("incoming", "active", "maildrop")]
+        while any(files for queue in queues for _, _, files in os.walk(queue)):
+            if time.monotonic() > end:
+                raise RuntimeError("postfix has not delivered everything")
+            time.sleep(0.01)

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""`make bench [BENCH=store|relay]`: paired figures beside Dovecot and Postfix, in one run.
+
+Prints tables, writes results/latest.json, and exits 1 when a goal is missed; a peer that is not installed is a missed goal.
+BENCH_DIR names a folder on the file system to measure on (default: this checkout); BENCH_ROUNDS the rounds (default 3).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ours
+import relay
+import store
+from measure import file_system
+
+BENCHES = {"store": (store, "dovecot"), "relay": (relay, "postfix")}
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(BENCHES)
+    if unknown := [name for name in names if name not in BENCHES]:
+        sys.stderr.write(f"bench: unknown: {', '.join(unknown)}; there are {', '.join(BENCHES)}\n")
+        return 64
+    rounds = max(3, int(os.environ.get("BENCH_ROUNDS", "3")))
+    results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
+    root = Path(tempfile.mkdtemp(prefix="posthouse-bench-", dir=os.environ.get("BENCH_DIR") or results))
+    root.chmod(0o755)
+    latest: dict[str, Any] = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "kernel": platform.release(), "file_system": file_system(root), "rounds": rounds, **ours.facts(),
+    }  # fmt: skip
+    print(f"file system: {latest['file_system']}; {latest['machine']}; kernel {latest['kernel']}; median of {rounds} rounds")
+    missed: list[str] = []
+    try:
+        for name in names:
+            module, peer = BENCHES[name]
+            latest[name] = module.run(root, rounds)
+            missed += report(name, latest[name], peer, module.GOAL_CPU, module.GOAL_RATE)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    latest["missed"] = missed
+    (results / "latest.json").write_text(json.dumps(latest, indent=2) + "\n")
+    for fault in missed:
+        print(f"missed: {fault}")
+    print("all goals met" if not missed else f"{len(missed)} goals missed")
+    return 1 if missed else 0
+
+
+def report(name: str, result: dict[str, Any], peer: str, goal_cpu: float, goal_rate: float) -> list[str]:
+    """Print one bench's table; the goals it missed."""
+    missed = [f"{name}: {reason}" for reason in result["missing"]]
+    print(f"\n{name}: CPU seconds for each 1000 deliveries, deliveries a second, MiB\n")
+    print(f"{'case':<38}{'server':<11}{'CPU':>8}{'rate':>9}{'p99 ms':>9}{'RSS':>7}{'PSS':>7}{'CPU ratio':>11}{'rate ratio':>11}")
+    for row in result["cases"]:
+        for server, figures in row["servers"].items():
+            ratios = ""
+            if server == "posthouse" and "cpu_ratio" in row:
+                ratios = f"{'1/' + format(row['cpu_ratio'], '.1f'):>11}{format(row['rate_ratio'], '.1f') + 'x':>11}"
+            print(
+                f"{row['case']:<38}{server:<11}{figures['cpu']:>8.3f}{figures['rate']:>9,.0f}{figures['p99_ms']:>9.1f}"
+                f"{figures['rss_mib']:>7.0f}{figures['pss_mib']:>7.0f}{ratios}"
+            )
+        if row["goal"] and "cpu_ratio" in row:
+            if row["cpu_ratio"] < goal_cpu:
+                missed.append(f"{name}, {row['case']}: CPU 1/{row['cpu_ratio']:.1f} of {peer}'s, goal 1/{goal_cpu:g}")
+            if row["rate_ratio"] < goal_rate:
+                missed.append(f"{name}, {row['case']}: {row['rate_ratio']:.1f} times {peer}'s rate, goal {goal_rate:g}")
+    if result.get("syncs"):
+        print("syncs for each message: " + ", ".join(f"{call} {number:.3f}" for call, number in sorted(result["syncs"].items())))
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
