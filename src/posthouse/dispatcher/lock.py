@@ -85,16 +85,20 @@ def holders(path: Path) -> list[int]:
         wanted = path.stat()
     except OSError:
         return []
-    found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
+    mine = os.getpid()
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return sorted(pid for pid in pids if pid != mine and _has_open(pid, wanted))
+
+
+def _has_open(pid: int, wanted: os.stat_result) -> bool:
+    try:
+        links = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+    for link in links:
         try:
-            for link in os.scandir(f"/proc/{entry.name}/fd"):
-                seen = link.stat()
-                if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino):
-                    found.append(int(entry.name))
-                    break
+            if os.path.samestat(link.stat(), wanted):
+                return True
         except OSError:
             continue
-    return sorted(found)
+    return False

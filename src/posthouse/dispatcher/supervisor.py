@@ -33,7 +33,7 @@ from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, E
 from posthouse.dispatcher.process import IMAGES, Images, check_images, instance_of, show_faults
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.sd_notify import notify, reloading
-from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, wanted_user
+from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, wanted_user
 
 EX_CANTCREAT = 73
 PID_FILE = "posthouse.pid"
@@ -72,6 +72,9 @@ def main(
         return EX_CONFIG
     except NoSuchUser as error:
         sys.stderr.write(f"{error}\n")
+        return EX_CONFIG
+    if user is not None and not may_run(user, (sys.executable, "-c", "import posthouse")):
+        sys.stderr.write(f"IMTA_USER {user.name} may not run {sys.executable}: install Posthouse where that user can read it\n")
         return EX_CONFIG
     for fault in configuration.warnings:
         log.warning("%s", fault)
@@ -142,7 +145,7 @@ class Supervisor:
         code: int | None = EX_SOFTWARE
         try:
             for child in self.children.values():
-                child.start(loop)
+                child.start_again(loop)
             code = await self._until_ready(loop)
             if code is None:
                 code = 0

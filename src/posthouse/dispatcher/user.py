@@ -3,6 +3,8 @@
 import ctypes
 import os
 import pwd
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _PR_SET_DUMPABLE = 4
@@ -57,3 +59,14 @@ def become(user: User) -> None:
 def adopt_orphans() -> None:
     """Processes whose parent dies become children of this one, so that the whole family always descends from it."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def may_run(user: User, command: Sequence[str]) -> bool:
+    """Whether that user can start this program: it may be installed where only root can read."""
+    try:
+        done = subprocess.run(
+            command, user=user.uid, group=user.gid, extra_groups=list(user.groups), stdin=subprocess.DEVNULL, check=False, cwd="/"
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
