@@ -34,7 +34,8 @@ _FORMS: dict[str, re.Pattern[bytes] | None] = {
 }
 _NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*")
 _VALUE = re.compile(rb"[^\x00-\x20\x7f]+")
-_NONE: dict[str, bytes | None] = {}
+_NAMES = {name.encode(): name for name in _FORMS} | {name.lower().encode(): name for name in _FORMS}
+"""the common spellings, found without a search"""
 
 
 class ParameterError(ValueError):
@@ -49,6 +50,12 @@ def _refusal(code: int, text: str, name: bytes) -> ParameterError:
     return ParameterError(Status(code, "5.5.4", f"{text}: {name[:64].decode('ascii', 'backslashreplace')}"))
 
 
+def _name(octets: bytes) -> str:
+    if _NAME.fullmatch(octets) is None:
+        raise _refusal(501, "bad parameter", octets)
+    return octets.upper().decode()
+
+
 def parse_parameters(rest: bytes, known: frozenset[str], *, skip_unknown: bool) -> dict[str, bytes | None]:
     """The parameters by their names in capitals.
 
@@ -60,14 +67,10 @@ def parse_parameters(rest: bytes, known: frozenset[str], *, skip_unknown: bool) 
     Raises:
         ParameterError: with the reply that refuses them.
     """
-    if not rest:
-        return _NONE.copy()
     found: dict[str, bytes | None] = {}
     for item in rest.split():
         octets, equals, value = item.partition(b"=")
-        if _NAME.fullmatch(octets) is None:
-            raise _refusal(501, "bad parameter", octets)
-        name = octets.upper().decode()
+        name = _NAMES.get(octets) or _name(octets)
         if name not in known:
             if skip_unknown:
                 continue
@@ -75,9 +78,12 @@ def parse_parameters(rest: bytes, known: frozenset[str], *, skip_unknown: bool) 
         if name in found:
             raise _refusal(501, "parameter given twice", octets)
         form = _FORMS.get(name, _VALUE)
-        if (form is None) if equals else (form is not None):
+        if form is None:
+            if equals:
+                raise _refusal(501, "bad value of parameter", octets)
+            found[name] = None
+        elif not equals or form.fullmatch(value) is None:
             raise _refusal(501, "bad value of parameter", octets)
-        if form is not None and form.fullmatch(value) is None:
-            raise _refusal(501, "bad value of parameter", octets)
-        found[name] = value if equals else None
+        else:
+            found[name] = value
     return found

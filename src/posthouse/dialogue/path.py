@@ -21,9 +21,10 @@ from typing import NamedTuple
 
 MAX_ADDRESS = 1024
 MAX_DOMAIN = 255
+_OPENING, _CLOSING = b"<>"
 _QUOTED = rb'"(?:[^"\\]|\\.)*+"'
 _TOKEN = rb'(<(?:[^">]++|' + _QUOTED + rb')*+>|(?:[^\s"<>]++|' + _QUOTED + rb")++)"
-_STRICT = re.compile(rb"[ ]?" + _TOKEN + rb"(?:[ ]+(.*))?", re.DOTALL)
+_STRICT = {word: re.compile(rb"(?i:" + word + rb")[ ]?" + _TOKEN + rb"(?:[ ]+(.*))?", re.DOTALL) for word in (b"FROM:", b"TO:")}
 _LIBERAL = re.compile(rb"[ ]?(<.*>(?=[ ]|\Z)|[^ ]+)(?:[ ]+(.*))?", re.DOTALL)
 _LABEL = rb"[A-Za-z0-9_\x80-\xff](?:[A-Za-z0-9_\x80-\xff-]*[A-Za-z0-9_\x80-\xff])?"
 _DOMAIN = rb"(?:" + _LABEL + rb"(?:\." + _LABEL + rb")*|\[[A-Za-z0-9:.-]+\])"
@@ -49,16 +50,17 @@ def split_path(argument: bytes, word: bytes, *, liberal: bool) -> Path | None:
         word: `FROM:` or `TO:`.
         liberal: take tokens that break the grammar too.
     """
-    if argument[: len(word)].upper() != word:
-        return None
-    match = _STRICT.fullmatch(argument, len(word))
+    match = _STRICT[word].fullmatch(argument)
     if match is None:
-        match = _LIBERAL.fullmatch(argument, len(word)) if liberal else None
+        if not liberal or argument[: len(word)].upper() != word:
+            return None
+        match = _LIBERAL.fullmatch(argument, len(word))
         if match is None:
             return None
     raw, rest = match.groups()
-    address = raw[1:-1] if raw[0] == 0x3C and raw[-1] == 0x3E and len(raw) > 1 else raw
-    return Path(address, raw, rest or b"")
+    if raw[0] != _OPENING or raw[-1] != _CLOSING or len(raw) < 2:
+        return Path(raw, raw, rest or b"")
+    return Path(raw[1:-1], raw, rest or b"")
 
 
 def is_mailbox(address: bytes) -> bool:

@@ -28,6 +28,7 @@ from posthouse.dialogue.verbs.table import VERBS
 from posthouse.mail.status import Status
 
 _EARLY_LIMIT = 4096
+_CR = 0x0D
 _LINE_TOO_LONG = Status(500, "5.5.2", "command line too long")
 _BAD_LINE = Status(500, "5.5.2", "command line must end in CRLF and hold no other control octet of these: CR LF NUL")
 _TOO_EARLY = Status(554, "5.5.0", "message data sent before the 354 reply")
@@ -250,10 +251,9 @@ class Server:
         if self._skipping or end - position > longest:
             return self._skip(end + 1, ended=True), True
         self._position = end + 1
-        line = buffer[position:end]
-        if not line.endswith(b"\r") or line.find(b"\r") != len(line) - 1 or b"\0" in line:
-            return talk.bad(line.rstrip(b"\r"), _BAD_LINE), True
-        line = line[:-1]
+        line = buffer[position : end - 1]
+        if end == position or buffer[end - 1] != _CR or b"\r" in line or b"\0" in line:
+            return talk.bad(buffer[position:end].rstrip(b"\r"), _BAD_LINE), True
         word, _, argument = line.partition(b" ")
         verb = VERBS.get(word) or VERBS.get(word.upper())
         if verb is None:

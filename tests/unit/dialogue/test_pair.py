@@ -5,8 +5,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.dialogue_pair import Pair
-from support.dialogue_player import bodies
 
 from posthouse.dialogue import event as heard
 from posthouse.dialogue.client import Transaction
@@ -15,6 +13,8 @@ from posthouse.dialogue.policy import lmtp_policy
 from posthouse.dialogue.server import Server
 from posthouse.dialogue.stuffing import count_growth, wire_size
 from posthouse.mail.status import Status
+from support.dialogue_pair import Pair
+from support.dialogue_player import bodies
 
 _EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SIZE 52428800", "XQUOTA", "XDFLG")
 _crumbs = st.lists(st.sampled_from([b".", b"..", b"\r\n", b"a: b", b"\r\n.\r\n", b"\r", b"\n", b"x", b"\xe9"]), max_size=30)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.dialogue_player import Player, joined
 
 from posthouse.dialogue.policy import Policy, lmtp_policy, smtp_policy
+from support.dialogue_player import Player, joined
 
 _LINES = [
     b"LHLO\r\n",
