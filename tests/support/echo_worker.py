@@ -6,6 +6,7 @@
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import cast
@@ -39,6 +40,10 @@ class EchoSession(asyncio.Protocol):
         self._idle = asyncio.get_running_loop().time()
         if line == b"hang":
             time.sleep(600)
+        if line == b"stack":
+            line = str(threading.stack_size()).encode()
+        if line == b"raise":
+            raise RuntimeError("a fault of the client's making")
         if line == b"die":
             os._exit(9)
         if line in {b"hold", b"done"}:

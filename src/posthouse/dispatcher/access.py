@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from posthouse.config.configuration import Configuration
@@ -67,14 +67,24 @@ def _compile(configuration: Configuration) -> Tables:
         raise ConfigurationError(Fault(entry.file, entry.line, reason) for entry, reason in places) from error
 
 
-async def ask_lists(address: str, port: int, domains: Sequence[str], loop: asyncio.AbstractEventLoop) -> Refusal | None:
-    """What DNS lists say about an IPv4 address; None lets it in. On ports 25, 110 and 143 the client is told why."""
+async def ask_lists(
+    address: str, port: int, domains: Sequence[str], resolve: Callable[[str], Awaitable[object]], seconds: float = DNS_SECONDS
+) -> Refusal | None:
+    """What DNS lists say about an IPv4 address; None lets it in. On ports 25, 110 and 143 the client is told why.
+
+    Args:
+        address: the client's.
+        port: the one it came to.
+        domains: of the lists.
+        resolve: looks a host name up; raises OSError when there is none.
+        seconds: how long to wait.
+    """
     names = [name for domain in domains if (name := list_name(address, domain))]
     if not names:
         return None
-    answers = asyncio.gather(*(loop.getaddrinfo(name, None) for name in names), return_exceptions=True)
+    answers = asyncio.gather(*(resolve(name) for name in names), return_exceptions=True)
     try:
-        listed = any(not isinstance(answer, BaseException) for answer in await asyncio.wait_for(answers, DNS_SECONDS))
+        listed = any(not isinstance(answer, BaseException) for answer in await asyncio.wait_for(answers, seconds))
     except TimeoutError:
         return None
     if not listed:

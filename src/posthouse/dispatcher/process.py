@@ -69,13 +69,16 @@ def show_faults(error: ConfigurationError) -> None:
     sys.stderr.flush()
 
 
-def check_images(configuration: Configuration, images: Images) -> None:
-    """Raises `ConfigurationError` for enabled services whose program is not there."""
-    faults = [
-        Fault(service.file, service.line, f"service {service.name}: {service.image} is not part of this version")
-        for service in configuration.dispatcher.services
-        if service.enabled and service.image not in images
-    ]
+def check_services(configuration: Configuration, images: Images) -> None:
+    """Raises `ConfigurationError` for enabled services whose program is not there, or with a TLS_PORT and no certificate."""
+    faults: list[Fault] = []
+    for service in configuration.dispatcher.services:
+        if service.enabled and service.image not in images:
+            faults.append(
+                Fault(service.file, service.line, f"service {service.name}: {service.image} is not part of this version")
+            )
+        if service.tls_ports and not service.tls_certificate:
+            faults.append(Fault(service.file, service.line, f"service {service.name}: TLS_PORT needs a TLS_CERTIFICATE"))
     if faults:
         raise ConfigurationError(faults)
 
@@ -88,7 +91,7 @@ def main(argv: Sequence[str] | None = None, images: Images = IMAGES) -> int:
     parent = Parent.from_environment()
     try:
         configuration = load(instance)
-        check_images(configuration, images)
+        check_services(configuration, images)
         access = Access(configuration, log)
         user = wanted_user(configuration.tailor.user)
     except ConfigurationError as error:
@@ -113,13 +116,17 @@ def main(argv: Sequence[str] | None = None, images: Images = IMAGES) -> int:
         family = Family(loop, log, access, Farewells(loop), itertools.count(1))
         services = []
         for service, listeners in bound:
-            services.append(ServiceAtWork(service, listeners, _command(images, instance, service), family))
+            services.append(ServiceAtWork(service, listeners, _command(images, configuration, service), family))
         return runner.run(Dispatcher(configuration, services, family, parent).run(control.ControlServer, sock))
 
 
-def _command(images: Images, instance: Instance, service: Service) -> list[str]:
-    command = [*images[service.image], "--instance", str(instance.root), "--service", service.name, "--channel", service.channel]
-    return [*command, "--stacksize", str(service.stacksize), "--debug", str(service.debug)]
+def _command(images: Images, configuration: Configuration, service: Service) -> list[str]:
+    root = str(configuration.instance.root)
+    command = [*images[service.image], "--instance", root, "--service", service.name, "--channel", service.channel]
+    command += ["--stacksize", str(service.stacksize), "--debug", str(service.debug)]
+    if service.tls_ports:
+        command += ["--tls-certificate", str(configuration.tailor.path(service.tls_certificate))]
+    return command
 
 
 class Dispatcher:

@@ -196,7 +196,8 @@ class ServiceAtWork:
             self._admit(sock, connection)
 
     async def _look_up(self, sock: socket.socket, connection: Connection) -> None:
-        refusal = await ask_lists(connection.peer[0], connection.local[1], self.service.dns_verify_domains, self._family.loop)
+        look_up = partial(self._family.loop.getaddrinfo, port=None)
+        refusal = await ask_lists(connection.peer[0], connection.local[1], self.service.dns_verify_domains, look_up)
         if refusal is None:
             self._admit(sock, connection)
             return

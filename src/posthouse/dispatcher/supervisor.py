@@ -30,7 +30,7 @@ from posthouse.config.instance import Instance
 from posthouse.dispatcher import control, descendants, lock
 from posthouse.dispatcher.child import Child
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL
-from posthouse.dispatcher.process import IMAGES, Images, check_images, instance_of, show_faults
+from posthouse.dispatcher.process import IMAGES, Images, check_services, instance_of, show_faults
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.sd_notify import notify, reloading
 from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, wanted_user
@@ -65,7 +65,7 @@ def main(
     log = open_process_log("supervisor")
     try:
         configuration = load(instance)
-        check_images(configuration, images)
+        check_services(configuration, images)
         user = wanted_user(configuration.tailor.user)
     except ConfigurationError as error:
         show_faults(error)

@@ -3,6 +3,7 @@
 A program (`relay.smtp_server`, `store.lmtp_server`) is started as
 
     python -m PACKAGE --instance DIR --service NAME --channel CHANNEL --fd N [--stacksize BYTES] [--debug MASK]
+        [--tls-certificate FILE]
 
 and its `__main__` is `sys.exit(run_worker(make))`. Promise:
 
@@ -11,6 +12,7 @@ and its `__main__` is `sys.exit(run_worker(make))`. Promise:
   (it sends 421 at its next quiet point), then `Program.stop`, then exit 0. What is still open after 30 s is cut off.
 * The Dispatcher gone: the same, but the process ends within 4.5 s whatever happens.
 * SIGHUP and `reload`: `Program.reload`; when it raises, the fault is logged and the old state goes on.
+* A connection of a TLS_PORT begins with TLS; FILE holds certificate chain and key (PEM). It is read again at a reload.
 * SIGINT is ignored: the terminal sends it to the whole family, the supervisor decides.
 * A beat every 10 s tells that the loop turns.
 
@@ -24,6 +26,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -33,7 +36,7 @@ from typing import Protocol, cast
 
 import uvloop
 
-from posthouse.config.fault import ConfigurationError
+from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import handoff
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_USAGE, end_hard_when_closed, ignore_interrupt
@@ -99,10 +102,19 @@ class _Arguments:
     fd: int
     stacksize: int
     debug: int
+    tls_certificate: str
 
     @classmethod
     def parse(cls, argv: Sequence[str]) -> "_Arguments":
-        known = {"--instance": "", "--service": "", "--channel": "", "--fd": "", "--stacksize": "0", "--debug": "0"}
+        known = {
+            "--instance": "",
+            "--service": "",
+            "--channel": "",
+            "--fd": "",
+            "--stacksize": "0",
+            "--debug": "0",
+            "--tls-certificate": "",
+        }
         if len(argv) % 2:
             raise ValueError("options come in pairs")
         for name, value in zip(argv[::2], argv[1::2], strict=True):
@@ -112,9 +124,14 @@ class _Arguments:
         if not known["--instance"] or not known["--fd"]:
             raise ValueError("--instance and --fd are needed")
         return cls(
-            Path(known["--instance"]), known["--service"], known["--channel"],
-            int(known["--fd"]), int(known["--stacksize"]), int(known["--debug"]),
-        )  # fmt: skip
+            instance=Path(known["--instance"]),
+            service=known["--service"],
+            channel=known["--channel"],
+            fd=int(known["--fd"]),
+            stacksize=int(known["--stacksize"]),
+            debug=int(known["--debug"]),
+            tls_certificate=known["--tls-certificate"],
+        )
 
 
 def run_worker(make: Callable[[Instance, str, str], Program], argv: Sequence[str] | None = None) -> int:
@@ -151,6 +168,7 @@ class _Worker:
         self._leaving = False  # no more connections; ends with the last session
         self._draining = False  # and every session was told to end
         self._started = False
+        self._tls: ssl.SSLContext | None = None
         self._loop = cast("asyncio.AbstractEventLoop", None)
         self._wire = cast("handoff.Wire", None)
         self._finished = cast("asyncio.Future[None]", None)
@@ -167,6 +185,7 @@ class _Worker:
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         context = WorkerContext(instance, self._arguments.service, self._arguments.channel, self._loop, self._log, self._fail)
         try:
+            self._read_certificate()
             await self._program.start(context)
         except ConfigurationError as error:
             reasons = tuple(str(fault) for fault in error.faults)
@@ -199,6 +218,17 @@ class _Worker:
         finally:
             self._wire.close()
         return 0
+
+    def _read_certificate(self) -> None:
+        file = self._arguments.tls_certificate
+        if not file:
+            return
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(file)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigurationError((Fault(file, 0, f"TLS_CERTIFICATE cannot be used: {error}"),)) from error
+        self._tls = context
 
     def _fail(self, reason: str) -> None:
         self._log.critical("ends: %s", reason)
@@ -253,7 +283,15 @@ class _Worker:
             return cast("asyncio.BaseProtocol", session)
 
         try:
-            transport, _ = await self._loop.connect_accepted_socket(make, sock)
+            tls = self._tls if connection.tls else None
+            if connection.tls and tls is None:
+                raise ConfigurationError((Fault(connection.service, 0, "TLS_PORT without TLS_CERTIFICATE"),))
+            transport, _ = await self._loop.connect_accepted_socket(make, sock, ssl=tls)
+        except (ConnectionError, ssl.SSLError, TimeoutError) as error:
+            self._log.info("connection %s from %s ended before its session: %s", n, connection.peer[0], error)
+            sock.close()
+            closed()
+            return
         except Exception:
             self._log.exception("connection %s from %s could not be served", n, connection.peer[0])
             sock.close()
@@ -321,6 +359,7 @@ class _Worker:
 
     async def _run_reload(self) -> None:
         try:
+            self._read_certificate()
             await self._program.reload()
             self._log.info("configuration read again")
         except ConfigurationError as error:
