@@ -5,6 +5,7 @@ import pytest
 from posthouse.relay.routing.clause_template import (
     ClauseError,
     ClauseInputs,
+    OwnerValues,
     Whole,
     parse_clause_template,
     render_clause,
@@ -33,13 +34,7 @@ def inputs(
         subaddress=sub,
         domain="example.com",
         route=route,
-        uid=uid,
-        hosted_domain=hosted,
-        mail_host=host,
-        program=program,
-        delivery_file=file,
-        filter="(objectClass=x)",
-        spare=spare or {},
+        owner=OwnerValues(uid, hosted, host, program, file, "(objectClass=x)", spare or {}),
     )
 
 

@@ -49,22 +49,25 @@ class Verdict:
 
 
 _NOTHING = Verdict()
+_NO_MATCH = {
+    name: Verdict(explained=(f"{name}: no match",))
+    for name in ("FROM_ACCESS", "ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS", "SEND_ACCESS", "MAIL_ACCESS")
+}
 
 
 def check_access(rules: Rules, inquiry: Inquiry, probe: AccessProbe, names: Sequence[str]) -> Asking[Verdict]:
-    """Ask the tables, in order, about one recipient address.
+    """Ask the tables, which exist, in order about one recipient address.
 
     Raises:
         NoAnswer: a table's directory call-out has no answer.
     """
-    present = [name for name in names if name in rules.tables]
-    if not present:
+    if not names:
         return _NOTHING
     request, channel, address = probe
     original = (request.original or request.recipient) if rules.access_orcpt else None
     text = send_probe(request.source_channel, request.sender, channel, address, original)
     verdicts: list[Verdict] = []
-    for name in present:
+    for name in names:
         asked = text if name.endswith("SEND_ACCESS") else mail_probe(request.port_probe, request.app_info, text)
         result = yield from inquiry.mapping(rules.tables, name, asked, request.flags)
         verdicts.append(_verdict(rules, name, result, request.recipient))
@@ -103,7 +106,7 @@ def _together(verdicts: Sequence[Verdict]) -> Verdict:
 def _verdict(rules: Rules, name: str, result: Result | None, given: str) -> Verdict:
     """What one table's result means for the address as given."""
     if result is None:
-        return Verdict(explained=(f"{name}: no match",))
+        return _NO_MATCH[name]
     access = decide(result)
     explained = (f"{name}: ${''.join(sorted(result.flags))} {result.text}".rstrip(),)
     rejected = None if access.status is None else _reply(rules, access.status, given)

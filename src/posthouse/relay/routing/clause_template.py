@@ -11,8 +11,9 @@ Refused: unknown codes, numbers where none may stand, a digit above 4 on I, S an
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from posthouse.mail.address import quote
@@ -60,9 +61,21 @@ class ClauseTemplate:
     """it routes through a host that ends in .LMTP or .LMTPN"""
 
 
-@dataclass(frozen=True, slots=True)
-class ClauseInputs:
-    """What the codes draw on, for one entry and one address. Empty texts mean there is no value."""
+class OwnerValues(NamedTuple):
+    """What the codes draw on, for one entry. Empty texts mean there is no value."""
+
+    uid: str
+    hosted_domain: str
+    """canonical domain unless it is the default domain"""
+    mail_host: str
+    program: str = ""
+    delivery_file: str = ""
+    filter: str = ""
+    spare: Mapping[int, str] = MappingProxyType({})
+
+
+class ClauseInputs(NamedTuple):
+    """What the codes draw on, for one entry and one address of his."""
 
     address: str
     local: str
@@ -72,14 +85,7 @@ class ClauseInputs:
     subaddress: str
     domain: str
     route: str
-    uid: str
-    hosted_domain: str
-    """canonical domain unless it is the default domain"""
-    mail_host: str
-    program: str = ""
-    delivery_file: str = ""
-    filter: str = ""
-    spare: Mapping[int, str] = field(default_factory=dict)
+    owner: OwnerValues
 
 
 def parse_clause_template(text: str) -> ClauseTemplate:
@@ -184,13 +190,13 @@ def _value(letter: str, number: int | None, inputs: ClauseInputs) -> str | None:
     """The text of one code; "" for nothing to insert, None when the clause must fail."""
     match letter:
         case "X":
-            if not inputs.mail_host:
+            if not inputs.owner.mail_host:
                 return None
-            return inputs.mail_host if number is None else _label(inputs.mail_host, number)
+            return inputs.owner.mail_host if number is None else _label(inputs.owner.mail_host, number)
         case "M":
-            return _hidden(_char(inputs.uid, number))
+            return _hidden(_char(inputs.owner.uid, number))
         case "I":
-            return _hidden(inputs.hosted_domain)
+            return _hidden(inputs.owner.hosted_domain)
         case "S":
             return _hidden(inputs.subaddress)
         case "A":
@@ -204,17 +210,17 @@ def _value(letter: str, number: int | None, inputs: ClauseInputs) -> str | None:
         case "H":
             return _label(inputs.domain, number or 0)
         case "J":
-            return _label(inputs.hosted_domain, number or 0)
+            return _label(inputs.owner.hosted_domain, number or 0)
         case "O":
             return inputs.route
         case "P":
-            return _hidden(inputs.program) or None
+            return _hidden(inputs.owner.program) or None
         case "F":
-            return _hidden(inputs.delivery_file) or None
+            return _hidden(inputs.owner.delivery_file) or None
         case "K":
-            return inputs.filter
+            return inputs.owner.filter
         case _:
-            return _hidden(inputs.spare.get(number or {"E": 1, "G": 2}[letter], "")) or None
+            return _hidden(inputs.owner.spare.get(number or {"E": 1, "G": 2}[letter], "")) or None
 
 
 def _char(text: str, number: int | None) -> str:

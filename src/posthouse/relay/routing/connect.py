@@ -13,7 +13,7 @@ holds where the rules would have to ask the directory: here nobody can be asked.
 from posthouse.config.channel import Channel
 from posthouse.mail.address import Address, AddressError, parse_address, quote, unquote
 from posthouse.relay.directory.question import Unknown
-from posthouse.relay.routing.host_part import first_host
+from posthouse.relay.routing.host_part import split_address
 from posthouse.relay.routing.inquiry import Asking, Inquiry, NoAnswer
 from posthouse.relay.routing.rewrite import Job, RewriteResult, Rewritten
 from posthouse.relay.routing.rule_table import Purpose
@@ -25,7 +25,7 @@ REMEMBERED_HOSTS = 4096
 def destination_host(address: str) -> str:
     """The first host of an active address, lower case: what copies are grouped by."""
     try:
-        return first_host(parse_address(address)).host.lower()
+        return split_address(address).host.lower()
     except AddressError:
         return ""
 

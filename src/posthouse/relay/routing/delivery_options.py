@@ -48,7 +48,9 @@ class Clause:
     """`!`"""
     template: ClauseTemplate
     text: str
-    """as written, for explanations"""
+    """as written"""
+    shown: str
+    """for explanations"""
     file: str
     line: int
 
@@ -89,6 +91,7 @@ def _clause(text: str, file: str, line: int) -> Clause:
         autoreply="!" in prefixes,
         template=parse_clause_template(template.strip()),
         text=text,
+        shown=f"clause {text}",
         file=file,
         line=line,
     )

@@ -4,10 +4,11 @@ A source route wins over the domain right of the at sign; `%` and `!` count only
 before bang. Nothing inside a quoted local part is ever a host.
 """
 
+import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from posthouse.mail.address import Address, AddressError, parse_address
+from posthouse.mail.address import MAX_OCTETS, Address, AddressError, parse_address
 
 
 class Place(StrEnum):
@@ -28,6 +29,26 @@ class HostPart(NamedTuple):
     rest: str
     """everything but the first host: what `$U` inserts"""
     place: Place
+
+
+_PLAIN = re.compile(
+    r"(?:@([A-Za-z0-9._-]+):)?([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+)@([A-Za-z0-9._-]+)",
+)
+
+
+def split_address(text: str) -> HostPart:
+    """Parse an address and split it at its first host. The ordinary forms, without quotes, are recognised at once.
+
+    Raises:
+        AddressError: the text is not an address.
+    """
+    plain = _PLAIN.fullmatch(text) if len(text) <= MAX_OCTETS else None
+    if plain is None:
+        return first_host(parse_address(text))
+    route, local, domain = plain.groups()
+    if route is not None:
+        return HostPart(route, f"{local}@{domain}", Place.ROUTE)
+    return HostPart(domain, local, Place.AT)
 
 
 def first_host(address: Address) -> HostPart:

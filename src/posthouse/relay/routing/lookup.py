@@ -8,7 +8,7 @@ machine; `postmaster` in it answers for every domain of ours.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from posthouse.config.aliases import Alias
 from posthouse.mail.address import quote, unquote
@@ -19,8 +19,7 @@ from posthouse.relay.routing.rules import Rules, Subaddress
 POSTMASTER = "postmaster"
 
 
-@dataclass(frozen=True, slots=True)
-class FoundEntry:
+class FoundEntry(NamedTuple):
     """A user or group, and what of the local part was its subaddress."""
 
     domain: Domain

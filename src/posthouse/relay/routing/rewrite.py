@@ -6,14 +6,14 @@ superfluous hosts that lead to ourselves are dropped; an unanswered directory qu
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from posthouse.config.channel import Channel
 from posthouse.mail.address import AddressError, parse_address, unquote
 from posthouse.mail.status import Status
 from posthouse.mapping.table import Tables
 from posthouse.relay.directory.question import Domain
-from posthouse.relay.routing.host_part import HostPart, Place, first_host, join, remaining_address
+from posthouse.relay.routing.host_part import HostPart, Place, join, remaining_address, split_address
 from posthouse.relay.routing.inquiry import Asking, Inquiry
 from posthouse.relay.routing.refusal import Refusal, Refusals
 from posthouse.relay.routing.result import Step
@@ -32,8 +32,7 @@ from posthouse.relay.routing.rule_table import (
 MAX_RESTARTS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
+class Rewritten(NamedTuple):
     """An address on its channel."""
 
     address: str
@@ -120,7 +119,7 @@ class Rewriter:
         """
         for _ in range(MAX_RESTARTS + 1):
             try:
-                part = first_host(parse_address(address))
+                part = split_address(address)
             except AddressError as error:
                 return Unroutable(self.refusals.status(Refusal.SYNTAX, job.given or address), str(error))
             if part.place is Place.NONE:

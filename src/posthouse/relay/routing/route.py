@@ -7,11 +7,11 @@ When one of several addresses an alias stands for is refused, the recipient is r
 `postmaster` of any domain of ours is never refused for good: without an entry or alias that can take it, it is held.
 """
 
-from posthouse.mail.address import AddressError, parse_address, unquote
+from posthouse.mail.address import parse_address, unquote
 from posthouse.mail.status import Status
 from posthouse.relay.routing.access import AccessProbe, Verdict, check_access
 from posthouse.relay.routing.connect import connect_host, destination_host, wire_address
-from posthouse.relay.routing.expansion import Made, Nobody, OwnerFacts, Refuse, expand
+from posthouse.relay.routing.expansion import Made, Nobody, OwnerFacts, expand
 from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry, NoAnswer
 from posthouse.relay.routing.lookup import POSTMASTER
 from posthouse.relay.routing.refusal import Refusal
@@ -19,9 +19,7 @@ from posthouse.relay.routing.result import Accepted, Rejected, Routed, RouteRequ
 from posthouse.relay.routing.rewrite import Job, Rewritten, Unroutable
 from posthouse.relay.routing.rule_table import Purpose
 from posthouse.relay.routing.rules import Rules
-
-_BEFORE = ("ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS")
-_AFTER = ("SEND_ACCESS", "MAIL_ACCESS")
+from posthouse.relay.routing.standing import Refuse
 
 
 class _Stop(Exception):  # noqa: N818 - the end of a decision, not a fault
@@ -74,9 +72,11 @@ class _Run:
 
     def route(self) -> Asking[Routed]:
         rules, request = self.rules, self.request
-        self.note(Step(1, request.recipient, text="RCPT TO"))
+        if self.steps is not None:
+            self.note(Step(1, request.recipient, text="RCPT TO"))
         first = yield from self._rewrite(self._first_address())
-        verdict = yield from check_access(rules, self.inquiry, self._probe(first.channel.name, first.address), _BEFORE)
+        probe = self._probe(first.channel.name, first.address)
+        verdict = yield from check_access(rules, self.inquiry, probe, rules.before_tables)
         self._obey(verdict, 3, first.address, first.channel.name)
         self._guard(first, verdict)
         if verdict.bitbucket:
@@ -85,7 +85,8 @@ class _Run:
         hold, delay = verdict.hold, verdict.delay
         final: list[Target] = []
         for target in targets:
-            verdict = yield from check_access(rules, self.inquiry, self._probe(target.channel, target.address), _AFTER)
+            probe = self._probe(target.channel, target.address)
+            verdict = yield from check_access(rules, self.inquiry, probe, rules.after_tables)
             self._obey(verdict, 6, target.address, target.channel)
             hold, delay = hold or verdict.hold, max(delay, verdict.delay)
             final.append(self._swallowed(target.address) if verdict.bitbucket else target)
@@ -96,11 +97,7 @@ class _Run:
 
     def _first_address(self) -> str:
         given = self.request.recipient
-        try:
-            parsed = parse_address(given)
-        except AddressError as error:
-            raise _Stop(self.rules.refusals.status(Refusal.SYNTAX, given), str(error)) from None
-        if not parsed.domain and not parsed.route and unquote(parsed.local).lower() == POSTMASTER and self.rules.local_host:
+        if self.rules.local_host and unquote(given).lower() == POSTMASTER:
             return f"{given}@{self.rules.local_host}"
         return given
 
@@ -140,7 +137,7 @@ class _Run:
             raise _Stop(status, f"{self.request.source_channel} named the channel {channel.name} directly")
 
     def _targets(self, first: Rewritten) -> Asking[list[Target]]:
-        if first.channel.name != "l" or unquote(parse_address(first.address).local).lower() != POSTMASTER:
+        if first.channel.name != "l" or not is_postmaster(first.address):
             return (yield from self._deliver(first, frozenset(), 0, None, held=False))
         try:
             return (yield from self._deliver(first, frozenset(), 0, None, held=False))
@@ -168,7 +165,7 @@ class _Run:
             else:
                 if expansion.key in visited or level >= self.rules.max_levels:
                     raise Refuse(Refusal.EXPANSION_LOOP, f"{expansion.key} at level {level}")
-                for text in expansion.notes:
+                for text in expansion.notes if self.steps is not None else ():
                     self.note(Step(4, there.address, channel.name, text=text))
                 return (yield from self._each(expansion.made, visited | {expansion.key}, level + 1, held=held))
         if level == 0 and channel.has("viaaliasrequired"):
@@ -178,7 +175,8 @@ class _Run:
     def _each(self, made: tuple[Made, ...], visited: frozenset[str], level: int, *, held: bool) -> Asking[list[Target]]:
         targets: dict[tuple[str, str], Target] = {}
         for one in made:
-            self.note(Step(4, one.address, "", one.file, one.line, one.why))
+            if self.steps is not None:
+                self.note(Step(4, one.address, "", one.file, one.line, one.why))
             there = yield from self._rewrite(one.address, keep_route=one.keep_route, step=5)
             found = yield from self._deliver(there, visited, level, one.owner, held=held or one.held)
             for target in found:
@@ -220,6 +218,11 @@ class _Run:
             host = connect_host(self.rules, channel, target.address)
             wire = wire_address(self.rules, channel, target.address)
             self.note(Step(9, wire, channel.name, channel.file, channel.line, f"connect to {host} port {channel.port}"))
+
+
+def is_postmaster(address: str) -> bool:
+    """Whether the local part is postmaster, in any case, quoted or not."""
+    return POSTMASTER in address.lower() and unquote(parse_address(address).local).lower() == POSTMASTER
 
 
 def block_over(rules: Rules, target: Target, given: str) -> Status:

@@ -7,13 +7,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from posthouse.config.aliases import Alias
 from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError, Fault, Severity
 from posthouse.config.imta_cnf import ImtaCnf
-from posthouse.config.mappings import MappingEntry
 from posthouse.config.option_file import OptionFile
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
@@ -68,8 +68,14 @@ class Rules:
     block_size: int
     block_limit: int
     """BLOCK_LIMIT in octets, 0 for none"""
+    before_tables: tuple[str, ...]
+    """access tables there are, asked before alias expansion"""
+    after_tables: tuple[str, ...]
+    """access tables there are, asked for each final address"""
     connect_hosts: dict[tuple[str, str], str] = field(default_factory=dict)
     """answers of connect_host so far"""
+    standings: dict[str, Any] = field(default_factory=dict)
+    """by DN: kept by standing.py"""
 
 
 def compile(  # noqa: A001 - rules.compile(...) is how it is called
@@ -92,16 +98,8 @@ def compile(  # noqa: A001 - rules.compile(...) is how it is called
     sign = options.text("SUBADDRESS_CHAR", "+")
     if len(sign) != 1:
         faults.append(_fault_of(options, "SUBADDRESS_CHAR", "SUBADDRESS_CHAR must be one character"))
-    try:
-        tables = Tables.compile(
-            [(table.name, [(entry.pattern, entry.template) for entry in table.entries]) for table in configuration.mappings],
-            general=configuration.general.get,
-            chance=chance,
-            clock=clock,
-        )
-    except MappingError as error:
-        faults += [_mapping_fault(configuration.mappings[table].entries[entry], reason) for table, entry, reason in error.faults]
-        tables = Tables.compile([])
+    tables, table_faults = _tables(configuration, chance, clock)
+    faults += table_faults
     if faults:
         raise ConfigurationError(faults)
     local = imta.local
@@ -142,6 +140,8 @@ def compile(  # noqa: A001 - rules.compile(...) is how it is called
         access_orcpt=options.integer("ACCESS_ORCPT", 0) == 1,
         block_size=block_size,
         block_limit=options.integer("BLOCK_LIMIT", 0) * block_size,
+        before_tables=tuple(name for name in ("ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS") if name in tables),
+        after_tables=tuple(name for name in ("SEND_ACCESS", "MAIL_ACCESS") if name in tables),
     )
 
 
@@ -159,6 +159,7 @@ def check(configuration: Configuration) -> list[Fault]:
     _, faults = _rewrite_rules(imta)
     clauses, clause_faults = delivery_clauses(options)
     faults += clause_faults
+    faults += _tables(configuration, None, None)[1]
     faults += _single_system(clauses, _here(imta, options))
     for channel in imta.channels.values():
         faults += _channel_warnings(channel)
@@ -209,8 +210,16 @@ def _this_host(options: OptionFile) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in names if name.strip())
 
 
-def _mapping_fault(entry: MappingEntry, reason: str) -> Fault:
-    return Fault(entry.file, entry.line, reason)
+def _tables(
+    configuration: Configuration, chance: Callable[[], float] | None, clock: Callable[[], float] | None
+) -> tuple[Tables, list[Fault]]:
+    """The mapping tables, none of them when one has a fault."""
+    written = [(table.name, [(entry.pattern, entry.template) for entry in table.entries]) for table in configuration.mappings]
+    try:
+        return Tables.compile(written, general=configuration.general.get, chance=chance, clock=clock), []
+    except MappingError as error:
+        places = [(configuration.mappings[table].entries[entry], reason) for table, entry, reason in error.faults]
+        return Tables.compile([]), [Fault(entry.file, entry.line, reason) for entry, reason in places]
 
 
 def _fault_of(options: OptionFile, name: str, reason: str) -> Fault:

@@ -1,0 +1,167 @@
+"""What an entry means for every address that reaches it: refused, sent elsewhere, or which clauses count (directory.md 4-6).
+
+A standing depends on the entry, its domain and, only where a clause with `^` or `%` is chosen, on the time. The directory
+hands out the same entry object while nothing has changed, so a standing is kept for as long as entry and domain are
+the same objects; at most REMEMBERED of them.
+"""
+
+from typing import NamedTuple
+
+from posthouse.relay.directory.question import Domain, Entry, Kind
+from posthouse.relay.routing.clause_template import OwnerValues
+from posthouse.relay.routing.delivery_options import BUILT, Clause, active_clauses, ignored_values
+from posthouse.relay.routing.entry_status import State, entry_state
+from posthouse.relay.routing.quota import quota_text
+from posthouse.relay.routing.refusal import Refusal
+from posthouse.relay.routing.rules import Rules
+
+REMEMBERED = 20_000
+_ROUTING_CHARACTERS = frozenset("+%@")
+
+
+class Refuse(Exception):  # noqa: N818 - a reply, not a fault
+    """The recipient is refused; reason is for the log, text replaces the refusal's own."""
+
+    def __init__(self, refusal: Refusal, reason: str, text: str | None = None) -> None:
+        super().__init__(reason)
+        self.refusal = refusal
+        self.reason = reason
+        self.text = text
+
+
+class Standing(NamedTuple):
+    """One entry's standing. Exactly one of refuse, route_to, replaced_by and clauses is set."""
+
+    entry: Entry
+    domain: Domain
+    key: str
+    """names the entry in the visited set"""
+    refuse: Refuse | None = None
+    route_to: str = ""
+    """another host: the address is routed there as received"""
+    why: str = ""
+    replaced_by: str = ""
+    """mailRoutingAddress"""
+    clauses: tuple[Clause, ...] = ()
+    values: OwnerValues | None = None
+    quota: str = ""
+    block_limit: int = 0
+    """in octets, 0 for none"""
+    notes: tuple[str, ...] = ()
+    """what of the entry is not acted on"""
+
+
+def standing(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing:
+    """The entry's standing at this time."""
+    known: Standing | None = rules.standings.get(entry.dn)
+    if known is not None and known.entry is entry and known.domain is domain:
+        return known
+    made = _decide(rules, domain, entry, now)
+    wanted = {value.lower() for value in entry.all("maildeliveryoption")}
+    if not any(clause.name in wanted and (clause.inside_dates or clause.outside_dates) for clause in rules.clauses):
+        if len(rules.standings) >= REMEMBERED:
+            rules.standings.clear()
+        rules.standings[entry.dn] = made
+    return made
+
+
+def _decide(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing:
+    plain = Standing(entry, domain, entry.dn.lower())
+    try:
+        return _active(rules, plain, now)
+    except Refuse as refuse:
+        return plain._replace(refuse=refuse)
+
+
+def _active(rules: Rules, plain: Standing, now: float) -> Standing:
+    entry, domain = plain.entry, plain.domain
+    state = entry_state(domain, entry)
+    if isinstance(state, Refusal):
+        raise Refuse(state, f"status of {entry.dn} or its domain")
+    held = state is State.HOLD
+    clauses = active_clauses(rules.clauses, entry, now, held=held)
+    if not clauses:
+        if held:
+            raise Refuse(Refusal.NOT_BUILT, "status hold", "no delivery option hold for a user on hold")
+        raise Refuse(Refusal.UNKNOWN_ALIAS, f"no delivery option for {entry.dn}")
+    mail_host = entry.first("mailhost")
+    if not all(_any_host(rules, clause, mail_host) for clause in clauses) and mail_host.lower() not in rules.this_host:
+        if mail_host:
+            return plain._replace(route_to=mail_host, why=f"mailHost {mail_host} is another machine")
+        if entry.kind is Kind.USER:
+            return _to_smart_host(plain)
+    routing = entry.first("mailroutingaddress")
+    if routing and not held:
+        return plain._replace(replaced_by=routing)
+    for clause in clauses:
+        _refuse_unbuilt(clause, rules, entry)
+    if entry.kind is Kind.USER and not _ROUTING_CHARACTERS.isdisjoint(entry.uid):
+        raise Refuse(Refusal.UNKNOWN_ALIAS, f"uid {entry.uid!r} of {entry.dn} contains + % or @")
+    if not mail_host and any("X" in clause.template.uses for clause in clauses):
+        return _to_smart_host(plain)
+    return plain._replace(
+        clauses=clauses,
+        values=owner_values(rules, domain, entry),
+        quota=quota_text(domain, entry),
+        block_limit=_block_limit(rules, domain, entry),
+        notes=_notes(rules, entry),
+    )
+
+
+def _any_host(rules: Rules, clause: Clause, mail_host: str) -> bool:
+    """Whether `#` counts for this clause and store: only listed stores, where any is listed, speak LMTP."""
+    if not clause.any_host:
+        return False
+    return not clause.template.through_lmtp or rules.lmtp_stores is None or mail_host.lower() in rules.lmtp_stores
+
+
+def _to_smart_host(plain: Standing) -> Standing:
+    smart_host = plain.domain.first("mailroutingsmarthost")
+    if not smart_host:
+        raise Refuse(Refusal.UNKNOWN_ALIAS, f"{plain.entry.dn} has no mailHost")
+    return plain._replace(route_to=smart_host, why=f"no mailHost; smart host of {plain.domain.name}")
+
+
+def _refuse_unbuilt(clause: Clause, rules: Rules, entry: Entry) -> None:
+    if clause.name not in BUILT:
+        text = f"delivery option {clause.name} is not available yet"
+        raise Refuse(Refusal.NOT_BUILT, f"{clause.name} of {entry.dn}", text)
+    if clause.offline:
+        text = f"delivery option {clause.name} asks for the reprocess channel, which is not available yet"
+        raise Refuse(Refusal.NOT_BUILT, f"{clause.name} of {entry.dn}", text)
+    mail_host = entry.first("mailhost")
+    if clause.template.through_lmtp and "X" in clause.template.uses and mail_host.lower() in rules.this_host:
+        text = f"mailHost {mail_host} is this very host: LMTP is not possible in single-system deployments"
+        raise Refuse(Refusal.NOT_BUILT, f"{entry.dn} by LMTP to ourselves", text)
+
+
+def owner_values(rules: Rules, domain: Domain, entry: Entry) -> OwnerValues:
+    """What the templates of this entry's clauses draw on."""
+    return OwnerValues(
+        uid=entry.uid,
+        hosted_domain="" if domain.canonical == rules.default_domain else domain.canonical,
+        mail_host=entry.first("mailhost"),
+        program=entry.first("mailprogramdeliveryinfo"),
+        delivery_file=entry.first("maildeliveryfileurl"),
+        filter=rules.class_filter,
+        spare={number: entry.first(f"spare{number}") for number in range(1, 6) if entry.first(f"spare{number}")},
+    )
+
+
+def _block_limit(rules: Rules, domain: Domain, entry: Entry) -> int:
+    limits = [
+        _blocks(entry.first("mailmsgmaxblocks")),
+        _blocks(domain.first("maildomainmsgmaxblocks") or domain.first("mailmsgmaxblocks")),
+    ]
+    return min((limit for limit in limits if limit), default=0) * rules.block_size
+
+
+def _blocks(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def _notes(rules: Rules, entry: Entry) -> tuple[str, ...]:
+    notes = [f"mailDeliveryOption {value}: no such clause" for value in ignored_values(rules.clauses, entry)]
+    if entry.all("mailsieverulesource"):
+        notes.append("mailSieveRuleSource is not run yet: mail goes to INBOX")
+    return tuple(notes)
