@@ -4,8 +4,8 @@
         server.uri            ldap://127.0.0.1:NNNNN
         server.stop(); server.start()       same ports, same content
 
-Entries that the text leaves out between a root and a leaf (`ou=People`) are made. TLS with certificate files: then there is
-`server.tls_uri` for the name localhost as well, and StartTLS works on `ldap://localhost:NNNNN` (`server.named_uri`).
+Entries that the text leaves out between a root and a leaf (`ou=People`) are made. With certificate files (for the address
+127.0.0.1: libldap takes the name localhost for the machine's own) there is `server.tls_uri` as well, and StartTLS works.
 """
 
 import base64
@@ -85,8 +85,7 @@ class Slapd:
         self.port = free_port()
         self.tls_port = free_port() if certificates else 0
         self.uri = f"ldap://127.0.0.1:{self.port}"
-        self.named_uri = f"ldap://localhost:{self.port}"
-        self.tls_uri = f"ldaps://localhost:{self.tls_port}"
+        self.tls_uri = f"ldaps://127.0.0.1:{self.tls_port}"
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         entries = _with_parents(read_ldif(ldif.encode()))

@@ -4,9 +4,12 @@ Every call returns in bounded time. What goes wrong is told apart in two ways: S
 and another may be asked; SearchTroubleError, the server has answered that it will not do this search.
 """
 
+import socket
+import ssl
 import time
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import ldap
 
@@ -58,6 +61,8 @@ class LdapConnection:
         ends = time.monotonic() + seconds
         handle = None
         try:
+            if uri.lower().startswith("ldaps:"):
+                _shake_hands(uri, options, seconds)
             handle = ldap.initialize(uri)
             _configure(handle, uri, options, seconds)
             if options.starttls and uri.lower().startswith("ldap:"):
@@ -99,6 +104,22 @@ def _entry(dn: str, given: dict[str, list[bytes]]) -> RawEntry:
     return RawEntry(
         dn, {name.lower(): tuple(value.decode("utf-8", "surrogateescape") for value in values) for name, values in given.items()}
     )
+
+
+def _shake_hands(uri: str, options: LdapOptions, seconds: float) -> None:
+    """A TLS handshake and good-bye: libldap's own has no time limit, so a server that is silent here must be found out first.
+
+    Certificates are libldap's to judge, with its own rules for names.
+    """
+    context = ssl.create_default_context(cafile=options.ca_file)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    parts = urlsplit(uri)
+    with (
+        socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 636), seconds) as plain,
+        context.wrap_socket(plain, server_hostname=parts.hostname),
+    ):
+        pass
 
 
 def _configure(handle: Any, uri: str, options: LdapOptions, seconds: float) -> None:

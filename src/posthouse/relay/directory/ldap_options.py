@@ -11,7 +11,8 @@
     LDAP_CONNECT_TIMEOUT   seconds to connect to one server, with TLS and bind: 3
     LDAP_MAX_CONNECTIONS   connections of one process to each server: 4, at most 64
 
-Server certificates are always checked, the name in LDAP_HOST against the certificate. LDAP_TLS, LDAP_CA_FILE,
+Server certificates are always checked, the name in LDAP_HOST against the certificate; libldap takes the name `localhost`
+for the machine's own host name, so with TLS write 127.0.0.1 there and in the certificate. LDAP_TLS, LDAP_CA_FILE,
 LDAP_PASSWORD_FILE and LDAP_CONNECT_TIMEOUT are ours, not Sun's; Sun's LDAP_TIMEOUT is 180.
 """
 
