@@ -10,7 +10,7 @@ from posthouse.config.keywords import GROUP_OF, LEAST, MOST, TAKES, Takes
 from posthouse.config.source import Logical
 from posthouse.config.value import BadValueError, duration, integer
 
-_WORD = re.compile(r'"([^"]*)("?)|[^\s"][^\s]*')
+_WORD = re.compile(r'"([^"]*)("?)|[^ \t"][^ \t]*')
 _HOST = re.compile(r"\[?[0-9A-Fa-f.:]+\]?|[\w-]+(?:\.[\w-]+)+")
 _PRIORITIES = ("urgent", "normal", "nonurgent")
 
@@ -85,8 +85,7 @@ def _arguments(keyword: str, at: Word, waiting: list[Word], faults: Faults) -> t
         case Takes.AGES:
             return _ages(keyword, at, waiting, faults)
         case Takes.DURATIONS:
-            found = _while(waiting, 8, lambda word: _is_duration(word.text))
-            return found or _missing(keyword, at, faults)
+            return _durations(keyword, at, waiting, faults)
 
 
 def _missing(keyword: str, at: Word, faults: Faults) -> tuple[str, ...] | None:
@@ -132,6 +131,15 @@ def _ages(keyword: str, at: Word, waiting: list[Word], faults: Faults) -> tuple[
         faults.error(at.file, at.line, f"keyword {keyword} takes one to five increasing positive numbers, not {' '.join(found)}")
         return None
     return found
+
+
+def _durations(keyword: str, at: Word, waiting: list[Word], faults: Faults) -> tuple[str, ...] | None:
+    found = _while(waiting, 8, lambda word: _is_duration(word.text))
+    if not found and waiting and not waiting[-1].keyword:
+        word = waiting.pop()
+        faults.error(word.file, word.line, f"keyword {keyword}: {word.text[:40]!r} is not an ISO 8601 duration")
+        return None
+    return found or _missing(keyword, at, faults)
 
 
 def _is_duration(text: str) -> bool:

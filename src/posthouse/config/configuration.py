@@ -88,11 +88,12 @@ def load(instance: Instance, *checks: Check) -> Configuration:
 def _read(instance: Instance, tailor: Tailor, source: Source) -> Configuration:
     faults = source.faults
     for needed in (tailor.imta_cnf, tailor.dispatcher_cnf):
-        if not needed.is_file():
+        if not needed.exists():
             faults.error(instance.name_of(needed), 0, "does not exist")
     imta = read_imta_cnf(tailor.imta_cnf, source)
-    if not imta.channels and tailor.imta_cnf.is_file():
-        faults.error(instance.name_of(tailor.imta_cnf), 0, "no channel block; a blank line must stand before the first one")
+    name = instance.name_of(tailor.imta_cnf)
+    if not imta.channels and not faults.about(name):
+        faults.error(name, 0, "no channel block; a blank line must stand before the first one")
     options = read_option_dat(tailor.option_dat, source)
     mappings = read_mappings(tailor.mappings, source)
     dispatcher = read_dispatcher_cnf(tailor.dispatcher_cnf, source, tailor)

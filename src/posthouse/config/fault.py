@@ -64,13 +64,20 @@ class Faults:
 
     @property
     def all(self) -> tuple[Fault, ...]:
-        """Everything found, in the order it was found."""
-        return tuple(self._found)
+        """Everything found, file by file in the order the files were read, by line within a file."""
+        files: dict[str, list[Fault]] = {}
+        for fault in self._found:
+            files.setdefault(fault.file, []).append(fault)
+        return tuple(fault for found in files.values() for fault in sorted(found, key=lambda fault: fault.line))
 
     @property
     def warnings(self) -> tuple[Fault, ...]:
         """What does not stop the start."""
-        return tuple(fault for fault in self._found if fault.severity is Severity.WARNING)
+        return tuple(fault for fault in self.all if fault.severity is Severity.WARNING)
+
+    def about(self, file: str) -> bool:
+        """Whether anything was found in the file."""
+        return any(fault.file == file for fault in self._found)
 
     @property
     def has_errors(self) -> bool:

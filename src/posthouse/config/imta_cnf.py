@@ -166,7 +166,7 @@ def _finish(block: _Block | None, faults: Faults) -> None:
 
 
 def _host_line(block: _Block, line: Logical, faults: Faults) -> None:
-    found = line.joined(" ").split()
+    found = re.findall(r"[^ \t]+", line.joined(" "))
     if not block.hosts:
         if len(found) > 1:
             faults.error(line.file, line.line, f"channel {block.name}: more than one word on the line of the official host")

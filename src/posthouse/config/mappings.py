@@ -37,6 +37,11 @@ class MappingTable:
     file: str
     line: int
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Pattern and template of each entry, as the mapping engine takes them."""
+        return [(entry.pattern, entry.template) for entry in self.entries]
+
 
 def read_mappings(path: Path, source: Source) -> tuple[MappingTable, ...]:
     """All tables of the file; a missing file has none."""
@@ -49,13 +54,13 @@ def read_mappings(path: Path, source: Source) -> tuple[MappingTable, ...]:
             after_blank = True
             continue
         text = line.joined("")
-        if text[0] in " \t":
+        if text[:1] in {" ", "\t"}:
             if not tables:
                 faults.error(line.file, line.line, "entry before the first table name")
             else:
                 tables[-1][2].append(_entry(text, line, faults))
         else:
-            name = text.strip()
+            name = text.strip(" \t")
             if not name[0].isalpha() or len(name.split()) > 1:
                 faults.error(line.file, line.line, f"{name[:40]!r} is neither a table name nor an indented entry")
                 continue

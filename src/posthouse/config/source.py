@@ -5,9 +5,10 @@ r"""Physical and logical lines of configuration files, with includes and continu
     `\`            as last character: the next line continues this one
 
 Every piece of a logical line keeps its own file and line. Files are UTF-8; octets that are not are kept as they are
-(surrogate escapes). A NUL octet, a missing include or a loop of includes is a fault.
+(surrogate escapes). A control character, a missing include or a loop of includes is a fault.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from posthouse.config.fault import Faults
 from posthouse.config.instance import Instance
 
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 MAX_NESTING = 10
 MAX_FILE = 16 * 1024 * 1024
 """octets; a longer configuration file is surely another file"""
@@ -83,8 +85,10 @@ class Source:
         except OSError as error:
             self.faults.error(name, 0, f"cannot be read: {error.strerror or error}")
             return None
-        if b"\0" in octets:
-            self.faults.error(name, octets[: octets.index(b"\0")].count(b"\n") + 1, "contains a NUL octet")
+        control = _CONTROL.search(octets)
+        if control:
+            line = octets.count(b"\n", 0, control.start()) + 1
+            self.faults.error(name, line, f"contains the control character {control[0][0]:#04x}")
             return None
         text = octets.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n")
         return text.removesuffix("\n").split("\n") if text else []
@@ -132,9 +136,8 @@ def _join(
                 skipped(pieces[0], line)
             continue
         if line.blank:
-            if pieces:
-                yield Logical(tuple(pieces))
-                pieces = []
+            yield from _whole(pieces)
+            pieces = []
             yield None
             continue
         text = line.text
@@ -143,7 +146,12 @@ def _join(
             faults.warn(line.file, line.line, "blanks behind the backslash: the line is not continued")
         pieces.append(Line(text[:-1], line.file, line.line) if continued else line)
         if not continued:
-            yield Logical(tuple(pieces))
+            yield from _whole(pieces)
             pieces = []
-    if pieces:
+    yield from _whole(pieces)
+
+
+def _whole(pieces: list[Line]) -> Iterator[Logical]:
+    """The pieces as one line; nothing when they hold nothing but backslashes."""
+    if not all(piece.blank for piece in pieces):
         yield Logical(tuple(pieces))

@@ -51,7 +51,10 @@ def number(text: str) -> float:
     """
     if re.fullmatch(r"-?(?:\d{1,15}\.\d{0,15}|\.\d{1,15})", text.strip()):
         return float(text)
-    return float(integer(text))
+    try:
+        return float(integer(text))
+    except BadValueError:
+        raise BadValueError(f"{text!r} is not a number") from None
 
 
 def boolean(text: str) -> bool:

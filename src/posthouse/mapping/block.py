@@ -1,6 +1,7 @@
 """Address blocks in patterns: `$(net/bits)`, `$<address/ignored bits>`, `${net6/bits}` (mappings.md 2).
 
-An address in the string runs as far as address characters go; IPv4 takes four decimal numbers up to 255.
+An address in the string runs as far as address characters go; IPv4 takes four decimal numbers up to 255,
+with no digit or dot before them and no digit behind.
 """
 
 import re
@@ -9,7 +10,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from posthouse.mapping.error import SyntaxFault
 
-_FOUR = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
+_FOUR = re.compile(r"(?<![\d.])(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?!\d)", re.ASCII)
 _SIX = re.compile(r"[0-9a-f:.]{2,45}")
 
 

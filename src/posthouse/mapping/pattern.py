@@ -187,7 +187,8 @@ class Pattern:
         self._backs = any(isinstance(part, Back) for part in parts)
         self._prefix = parts[0].text if parts and isinstance(parts[0], Literal) else ""
         self._anchors, self._saves = _anchors(parts)
-        self._needle = max((anchor for anchor in self._anchors), key=len, default="")
+        literals = (part.text for part in parts if isinstance(part, Literal))
+        self._needle = max(literals, key=len, default="")
         self.match = self._match_anchors if self._anchors else self._match_parts
         """match(text, folded) -> the saved texts, or None"""
 
@@ -217,7 +218,7 @@ class Pattern:
         return found if saves is None else [found[number] for number in saves]
 
     def _match_parts(self, text: str, low: str) -> list[str] | None:
-        if not low.startswith(self._prefix):
+        if self._needle not in low or not low.startswith(self._prefix):
             return None
         return _Search(self._parts, text, low, self._backs).run()
 

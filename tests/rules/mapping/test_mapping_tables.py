@@ -30,7 +30,7 @@ def run(case: Path, tmp_path: Path) -> list[str]:
     read = read_mappings(tmp_path / "mappings", Source(Instance(tmp_path), faults, lambda name, folder: folder / name))
     assert not faults.all
     compiled = Tables.compile(
-        ((table.name, [(entry.pattern, entry.template) for entry in table.entries]) for table in read),
+        ((table.name, table.pairs) for table in read),
         general=GENERAL.get,
         chance=lambda: 0.25,
     )

@@ -2,6 +2,7 @@
 
 import re
 import time
+import timeit
 
 import pytest
 from hypothesis import given, settings
@@ -131,3 +132,20 @@ def test_a_hostile_string_takes_little_time() -> None:
 def test_bad_patterns_are_refused_with_a_reason(text: str) -> None:
     with pytest.raises(SyntaxFault, match=r"."):
         Pattern(text)
+
+
+CHAPTER = [
+    ("TCP|*|225|192.18.74.206|*", "$Y"),
+    ("TCP|*|226|192.18.74.206|*", "$Y"),
+    ("TCP|*|225|192.18.74.129|*", "$Y"),
+    ("TCP|*|226|192.18.74.129|*", "$Y"),
+    ("TCP|*|*|*|*", "$N500$ Do$ not$ connect$ to$ this$ machine"),
+]
+
+
+@pytest.mark.parametrize("client", ["192.18.74.206", "203.0.113.9"])
+def test_a_probe_of_the_chapters_table_takes_under_ten_microseconds(client: str) -> None:
+    tables = Tables.compile([("PORT_ACCESS", CHAPTER)])
+    probe = f"TCP|10.0.0.7|225|{client}|40000"
+    best = min(timeit.repeat(lambda: tables.probe("PORT_ACCESS", probe), number=200, repeat=20)) / 200
+    assert best < 10e-6
