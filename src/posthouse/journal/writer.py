@@ -46,6 +46,7 @@ class Writer:
         segment_size: octets of a segment, a multiple of 4096.
         max_waiting: octets that may wait for their sync.
         max_segments: sealed segments of this writer that may stand before accepting stops.
+        retry_seconds: pause before a segment that could not be made is tried again.
         now: Unix time in seconds.
         fatal: what to do with an exception that is no OSError.
     """
@@ -61,6 +62,7 @@ class Writer:
         segment_size: int = SEGMENT_SIZE,
         max_waiting: int = 64 << 20,
         max_segments: int = MAX_SEGMENTS,
+        retry_seconds: float = RETRY_SECONDS,
         now: Callable[[], float] = time.time,
         fatal: Callable[[BaseException], None] = end_process,
     ) -> None:
@@ -70,6 +72,7 @@ class Writer:
         self._completed = completed
         self._max_waiting = max_waiting
         self._max_segments = max_segments
+        self._retry_seconds = retry_seconds
         self._fatal = fatal
         self._room = segment_size - RECORDS_AT
         self._waiting: SimpleQueue[Item | None] = SimpleQueue()
@@ -228,7 +231,7 @@ class Writer:
                 with self._state:
                     self._error = error
                     self._state.notify_all()
-                    self._state.wait_for(lambda: self._stopping, RETRY_SECONDS)
+                    self._state.wait_for(lambda: self._stopping, self._retry_seconds)
             else:
                 with self._state:
                     self._spare, self._error = spare, None

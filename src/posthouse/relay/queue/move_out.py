@@ -172,7 +172,7 @@ class MoveOut:
                 result.unsynced.add(each.segment)
         for name in {each.segment for each in written}:
             try:
-                self._places.segment(name).sync_marks()
+                sync_marks(self._places, name)
             except OSError:
                 result.unsynced.add(name)
 
