@@ -77,6 +77,8 @@ class Body:
 
     __slots__ = (
         "_allowance",
+        "_dots",
+        "_dots_from",
         "_dotted",
         "_faults",
         "_growth",
@@ -101,6 +103,7 @@ class Body:
         self._parts: list[BodyPart] = []
         self._faults = NO_FAULTS
         self._size = self._growth = self._wire = 0
+        self._dots = self._dots_from = 0
         self.exceeded = False
         self.reported = False
         """whether the session was told that it is exceeded"""
@@ -166,6 +169,7 @@ class Body:
         start = 2 if self._dotted and self._header is None else 0
         self._cut(bytes(memoryview(held)[start : len(held) - keep]))
         del held[: len(held) - keep]
+        self._dots = self._dots_from = 0
 
     def _passes_limit(self, held: bytearray, keep: int) -> bool:
         """Whether the octets that surely belong to the body are already too many."""
@@ -176,7 +180,11 @@ class Body:
         sure = len(held) - start - max(0, keep - 2 if self._dotted else 0)
         if self._allowance.on_wire or not self._dotted:
             return self._wire + sure > limit
-        return self._size + sure > limit and self._size + sure - held.count(_DOT) > limit
+        if self._size + sure <= limit:
+            return False
+        self._dots += held.count(_DOT, self._dots_from)
+        self._dots_from = max(0, len(held) - 2)
+        return self._size + sure - self._dots > limit
 
     def _cut(self, block: bytes) -> None:
         """Hand over one block of a streamed body."""

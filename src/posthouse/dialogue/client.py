@@ -35,7 +35,6 @@ from posthouse.mail.status import Status
 
 _CLOSED = Status(451, "4.4.2", "connection closed before the reply")
 _BROKEN = Status(451, "4.5.0", "the server broke the protocol")
-_FORBIDDEN = (b"\r", b"\n", b"\0")
 
 
 class ClientPhase(Enum):
@@ -165,25 +164,23 @@ class LmtpClient:
         """
         if self._phase is not ClientPhase.IDLE:
             raise ValueError(f"a transaction cannot begin while waiting for {self._phase.value}")
-        texts = (transaction.sender, transaction.params, *transaction.recipients)
-        if any(octet in text for text in texts for octet in _FORBIDDEN):
-            raise ValueError("line end or NUL in an address or parameter")
         if not transaction.recipients:
             raise ValueError("no recipients")
         size = b" SIZE=%d" % transaction.size if self._sends_size else b""
         params = b" " + transaction.params if transaction.params else b""
-        commands, steps = self._commands, self._steps
-        if self._needs_reset:
-            self._needs_reset = False
-            commands.append(b"RSET\r\n")
-            steps.append((_Step.RSET, 0))
-        commands.append(b"MAIL FROM:<%b>%b%b\r\n" % (transaction.sender, size, params))
-        steps.append((_Step.MAIL, 0))
-        for index, recipient in enumerate(transaction.recipients):
-            commands.append(b"RCPT TO:%b\r\n" % recipient)
-            steps.append((_Step.RCPT, index))
+        commands = [b"MAIL FROM:<%b>%b%b\r\n" % (transaction.sender, size, params)]
+        commands.extend([b"RCPT TO:%b\r\n" % recipient for recipient in transaction.recipients])
         commands.append(b"DATA\r\n")
-        steps.append((_Step.DATA, 0))
+        steps = [(_Step.MAIL, 0), *((_Step.RCPT, index) for index in range(len(transaction.recipients))), (_Step.DATA, 0)]
+        if self._needs_reset:
+            commands.insert(0, b"RSET\r\n")
+            steps.insert(0, (_Step.RSET, 0))
+        octets = b"".join(commands)
+        if not octets.count(b"\n") == octets.count(b"\r") == len(commands) or b"\0" in octets:
+            raise ValueError("line end or NUL in an address or parameter")
+        self._needs_reset = False
+        self._commands.extend(commands)
+        self._steps.extend(steps)
         self._unsettled = [True] * len(transaction.recipients)
         self._accepted.clear()
         self._mail_refusal = None

@@ -104,8 +104,10 @@ def status_of(code: int, texts: list[bytes]) -> Status:
     """
     lines = [text.decode("utf-8", "surrogateescape") for text in texts]
     match = _ENHANCED.match(lines[0])
-    if match is None or match[1][0] != str(code)[0]:
+    if match is None or int(match[1][0]) != code // 100:
         return Status(code, "", "\n".join(lines))
     enhanced = match[1]
+    if len(lines) == 1:
+        return Status(code, enhanced, lines[0][match.end() :])
     rest = (line[len(enhanced) :].lstrip() if line.startswith(enhanced) else line for line in lines)
     return Status(code, enhanced, "\n".join(rest))

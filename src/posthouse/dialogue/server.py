@@ -48,13 +48,14 @@ class Phase(Enum):
 class Server:
     """One connection's dialogue. The greeting is queued at once."""
 
-    __slots__ = ("_buffer", "_early", "_position", "_shed", "_skipping", "_talk")
+    __slots__ = ("_buffer", "_early", "_longest", "_position", "_shed", "_skipping", "_talk")
 
     def __init__(self, policy: Policy) -> None:
         self._talk = Conversation(policy)
         self._buffer = b""
         self._position = 0
         self._early = bytearray()
+        self._longest = policy.max_command_line
         self._skipping = False
         self._shed: Status | None = None
         self._talk.say(Status(220, "", policy.greeting or f"{policy.hostname} {policy.role.value}"))
@@ -134,9 +135,18 @@ class Server:
                 return None
             reading = talk.reading
             if reading is Reading.COMMAND:
-                if self._position >= len(self._buffer):
+                buffer, position = self._buffer, self._position
+                end = buffer.find(b"\n", position)
+                if 0 <= end <= position + self._longest and not self._skipping:
+                    self._position = end + 1
+                    event = self._obey(buffer, position, end)
+                    moved = True
+                elif position < len(buffer):
+                    event, moved = self._read_unfinished(end)
+                else:
+                    self._buffer = b""  # an idle connection holds nothing
+                    self._position = 0
                     return None
-                event, moved = self._read_command()
             elif reading is Reading.DATA:
                 event, moved = self._read_data()
             elif reading is Reading.GO:
@@ -156,12 +166,14 @@ class Server:
         self.answer(words.mail if self._talk.owed is Owed.MAIL else words.rcpt)
 
     def answer(self, status: Status) -> None:
-        """Answer `Mail` or `Rcpt`; 2yz accepts it into the transaction.
+        """Answer `Mail` or `Rcpt`; 2yz accepts it into the transaction. Ignored when the connection is to be closed.
 
         Raises:
             ValueError: no such answer is owed.
         """
         talk = self._talk
+        if talk.closing:
+            return
         if talk.owed is Owed.MAIL:
             talk.sender_known = status.is_success
         elif talk.owed is Owed.RCPT:
@@ -176,6 +188,8 @@ class Server:
     def answer_data(self, replies: Sequence[Status | bytes]) -> None:
         """Give the final replies: LMTP one for each accepted recipient in their order, SMTP one. The transaction is over.
 
+        Ignored when the connection is to be closed.
+
         Args:
             replies: statuses, or ready-made reply lines whose CRLF is added where it is missing.
 
@@ -183,6 +197,8 @@ class Server:
             ValueError: none is owed, or their number is wrong.
         """
         talk = self._talk
+        if talk.closing:
+            return
         if talk.owed is not Owed.DATA:
             raise ValueError("no final replies are owed")
         if len(replies) != (talk.accepted if talk.is_lmtp else 1):
@@ -204,6 +220,17 @@ class Server:
             return
         self._shed = status
         self._shed_if_quiet()
+
+    def hang_up(self, status: Status) -> None:
+        """Close with this reply now, whatever the connection is doing: for deadlines. An answer still owed is dropped."""
+        talk = self._talk
+        if talk.closing:
+            return
+        talk.owed = Owed.NOTHING
+        talk.reading = Reading.COMMAND
+        talk.events.clear()
+        talk.forget()
+        talk.close_with(status)
 
     def _shed_if_quiet(self) -> None:
         talk = self._talk
@@ -238,33 +265,31 @@ class Server:
 
     # reading
 
-    def _read_command(self) -> tuple[Event | None, bool]:
-        """One command line, if there is a whole one: its event, and whether anything was read."""
+    def _obey(self, buffer: bytes, position: int, end: int) -> Event | None:
+        """Carry out the command line that ends with the LF at `end`."""
         talk = self._talk
-        buffer, position = self._buffer, self._position
-        end = buffer.find(b"\n", position)
-        longest = talk.policy.max_command_line
-        if end < 0:
-            if self._skipping or len(buffer) - position > longest:
-                return self._skip(len(buffer), ended=False), False
-            return None, False
-        if self._skipping or end - position > longest:
-            return self._skip(end + 1, ended=True), True
-        self._position = end + 1
         line = buffer[position : end - 1]
         if end == position or buffer[end - 1] != _CR or b"\r" in line or b"\0" in line:
-            return talk.bad(buffer[position:end].rstrip(b"\r"), _BAD_LINE), True
+            return talk.bad(buffer[position:end].rstrip(b"\r"), _BAD_LINE)
         word, _, argument = line.partition(b" ")
         verb = VERBS.get(word) or VERBS.get(word.upper())
         if verb is None:
             shown = word[:40].decode("ascii", "backslashreplace")
-            return talk.bad(line, Status(500, "5.5.1", f'Unknown command "{shown}" specified')), True
-        return verb(talk, argument.strip(b" \t"), line), True
+            return talk.bad(line, Status(500, "5.5.1", f'Unknown command "{shown}" specified'))
+        return verb(talk, argument.strip(b" \t"), line)
+
+    def _read_unfinished(self, end: int) -> tuple[Event | None, bool]:
+        """A command line that is too long, or is not complete: its event, and whether more may follow."""
+        if end >= 0:
+            return self._skip(end + 1, ended=True), True
+        if self._skipping or len(self._buffer) - self._position > self._longest:
+            return self._skip(len(self._buffer), ended=False), False
+        return None, False
 
     def _skip(self, position: int, *, ended: bool) -> Event | None:
         """Drop the octets of a line that is too long; refuse it once, where it is found out."""
         first = not self._skipping
-        line = self._buffer[self._position : self._position + self._talk.policy.max_command_line]
+        line = self._buffer[self._position : self._position + self._longest]
         self._position = position
         self._skipping = not ended
         return self._talk.bad(line, _LINE_TOO_LONG) if first else None

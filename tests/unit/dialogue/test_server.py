@@ -121,6 +121,30 @@ def test_shed_after_a_reset() -> None:
     assert server.closing
 
 
+@pytest.mark.parametrize("before", [b"LHLO\r\n", b"LHLO\r\nMAIL FROM:<a@b>\r\n", b"LHLO\r\nMAIL FR"])
+def test_a_deadline_ends_the_connection_at_once(before: bytes) -> None:
+    server = Server(lmtp_policy("s"))
+    events_of(server, before)
+    server.to_send()
+    server.hang_up(Status(421, "4.4.2", "too slow"))
+    assert server.to_send() == b"421 4.4.2 too slow\r\n"
+    assert server.phase is Phase.CLOSING
+    assert not server.in_transaction
+    server.accept()
+    server.answer_data([])
+    assert events_of(server, b"OM:<a@b>\r\n") == []
+    assert server.to_send() == b""
+
+
+def test_a_deadline_in_the_body_ends_the_connection_at_once() -> None:
+    server = Server(lmtp_policy("s"))
+    in_body(server)
+    events_of(server, b"a: b\r\n")
+    server.hang_up(Status(421, "4.4.2", "too slow"))
+    assert server.to_send() == b"421 4.4.2 too slow\r\n"
+    assert events_of(server, b"\r\n.\r\n") == []
+
+
 @pytest.mark.parametrize("cut", [4096, 65_536, 262_144])
 def test_a_large_body_streams_in_bounded_memory(cut: int) -> None:
     server = Server(replace(lmtp_policy("s"), max_size=0))
