@@ -32,8 +32,9 @@ def main() -> None:
     from posthouse import __version__
 
     app = App(name="posthouse", help="Mail delivery in two tiers: relays that queue, stores that hear LMTP.", version=__version__)
-    for name, path in COMMANDS.items():
-        app.command(path, name=name)
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    for name in [asked] if asked in COMMANDS else COMMANDS:  # the others are looked at only to help somebody who is lost
+        app.command(COMMANDS[name], name=name)
     try:
         app(exit_on_error=False)
     except CycloptsError:

@@ -1,0 +1,118 @@
+"""`posthouse start`, `status`, `reload`, `stop` on a real store made by `posthouse init`."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from posthouse.dispatcher import lock
+from support.family_rig import free_port, wait_for
+
+POSTHOUSE = str(Path(sys.executable).with_name("posthouse"))
+
+
+def posthouse(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    env = {**os.environ, **environment}
+    return subprocess.run([POSTHOUSE, *words], capture_output=True, text=True, check=False, timeout=60, env=env)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Path]:
+    root = tmp_path / "store"
+    facts = "--host store1.example.com --default-domain example.com --allow 127.0.0.1"
+    assert posthouse("init", "store", str(root), "--lmtp", f"127.0.0.1:{free_port()}", *facts.split()).returncode == 0
+    yield root
+    for pid in lock.holders(root / "data" / "lock"):
+        os.kill(pid, 9)
+
+
+def launch(root: Path) -> "subprocess.Popen[str]":
+    with (root / "log" / "start").open("a") as said:
+        return subprocess.Popen([POSTHOUSE, "start", "--instance", str(root)], stdout=subprocess.PIPE, stderr=said, text=True)
+
+
+def test_the_life_of_a_store(store: Path) -> None:
+    at = ("--instance", str(store))
+    stopped = posthouse("status", "--json", *at)
+    assert stopped.returncode == 69
+    assert json.loads(stopped.stdout)["state"] == "stopped"
+    process = launch(store)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    status = posthouse("status", "--json", *at)
+    assert status.returncode == 0
+    facts = json.loads(status.stdout)
+    assert facts["ready"] is True
+    assert [row["role"] for row in facts["processes"]] == ["supervisor", "dispatcher", "lmtp"]
+    assert facts["processes"][0]["pid"] == process.pid == int((store / "run" / "posthouse.pid").read_text())
+    assert facts["processes"][0]["since"].endswith("Z")
+    assert "LMTPSS listens on 127.0.0.1" in posthouse("status", POSTHOUSE_INSTANCE=str(store)).stdout
+    assert posthouse("reload", *at).returncode == 0
+    second = posthouse("start", *at)
+    assert (second.returncode, second.stdout) == (75, "")
+    assert str(process.pid) in second.stderr
+    assert posthouse("stop", *at).returncode == 0
+    assert process.wait(10) == 0
+    assert process.stdout.read() == ""
+    process.stdout.close()
+    assert not lock.is_held(store / "data" / "lock")
+    assert posthouse("stop", *at).returncode == 0
+    assert posthouse("reload", *at).returncode == 69
+
+
+def test_a_bad_reload_changes_nothing_and_names_the_fault(store: Path) -> None:
+    process = launch(store)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    (store / "config" / "mappings").write_text("PORT_ACCESS\n\n  TCP|*|*|*|*  $Y  third column\n")
+    reload = posthouse("reload", "--instance", str(store))
+    assert reload.returncode == 78
+    assert "mappings:3" in reload.stderr
+    assert posthouse("status", "--instance", str(store)).returncode == 0
+    assert posthouse("stop", "--instance", str(store)).returncode == 0
+    process.communicate(timeout=10)
+
+
+def test_stop_reaches_a_supervisor_whose_socket_is_lost(store: Path) -> None:
+    process = launch(store)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    (store / "run" / "supervisor.sock").unlink()
+    assert posthouse("stop", "--instance", str(store)).returncode == 0
+    process.communicate(timeout=10)
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_every_process_killed_in_turn_and_the_store_is_ready_again(store: Path) -> None:
+    process = launch(store)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    for role in ("lmtp", "dispatcher"):
+        rows = json.loads(posthouse("status", "--json", "--instance", str(store)).stdout)["processes"]
+        victim = next(row["pid"] for row in rows if row["role"] == role)
+        os.kill(victim, 9)
+        wait_for(partial(is_gone, victim))
+        wait_for(lambda: posthouse("status", "--instance", str(store)).returncode == 0)
+    os.kill(process.pid, 9)
+    process.communicate()
+    begin = time.monotonic()
+    process = launch(store)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    assert time.monotonic() - begin < 7
+    assert posthouse("stop", "--instance", str(store)).returncode == 0
+    process.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("words", [["status", "--bogus"], ["nothing"], ["stop", "--seconds", "soon"]])
+def test_wrong_usage_is_64(words: list[str]) -> None:
+    assert posthouse(*words).returncode == 64
