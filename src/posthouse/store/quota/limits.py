@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 UNLIMITED = -1
 DEFAULT = -2
-_BYTES = re.compile(r"(-[12]|\d{1,18})([kKmMgG]?)")
-_MESSAGES = re.compile(r"-[12]|\d{1,18}")
+_BYTES = re.compile(r"(-[12]|[0-9]{1,18})([kKmMgG]?)")
+_MESSAGES = re.compile(r"-[12]|[0-9]{1,18}")
 _UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 

@@ -1,0 +1,121 @@
+"""Limits and the decision of message-store 4: a golden table, and properties."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posthouse.store.quota.decision import QuotaPolicy, Usage, Verdict, decide
+from posthouse.store.quota.limits import GivenLimits, Limits, parse_limits
+from posthouse.store.quota.saved import LENGTH, NOTHING_SAVED, SavedQuota, decode_saved
+
+NOW = 1_000_000.0
+STRICT = QuotaPolicy(enforced=True, overdraft=False, grace=3600.0)
+D, E, P = Verdict.DELIVER, Verdict.EXCEEDED, Verdict.PERSISTENT
+
+
+@pytest.mark.parametrize(
+    ("usage", "size", "limits", "since", "verdict", "remembered"),
+    [
+        # exactly the limit is not over
+        ((900, 1), 100, (1000, -1), None, D, None),
+        ((900, 1), 101, (1000, -1), None, E, NOW),
+        ((0, 9), 5, (-1, 10), None, D, None),
+        ((0, 10), 5, (-1, 10), None, E, NOW),
+        # unlimited is never compared
+        ((1 << 60, 1 << 40), 5, (-1, -1), NOW - 9999, D, None),
+        # 0 refuses for good at once
+        ((0, 0), 1, (0, -1), None, P, None),
+        ((0, 0), 1, (-1, 0), None, P, None),
+        # larger than the whole quota is an ordinary refusal
+        ((0, 0), 1001, (1000, -1), None, E, NOW),
+        # grace
+        ((1000, 1), 1, (1000, -1), NOW - 3599, E, NOW - 3599),
+        ((1000, 1), 1, (1000, -1), NOW - 3600, P, NOW - 3600),
+        # a delivery that fits forgets the grace period
+        ((900, 1), 100, (1000, -1), NOW - 9999, D, None),
+        # a clock that was set back begins the period anew
+        ((1000, 1), 1, (1000, -1), NOW + 500, E, NOW),
+    ],
+)
+def test_strict(
+    usage: tuple[int, int], size: int, limits: tuple[int, int], since: float | None, verdict: Verdict, remembered: float | None
+) -> None:
+    decision = decide(Usage(*usage), size, Limits(*limits), since, STRICT, bypass=False, now=NOW)
+    assert decision == (verdict, remembered)
+
+
+@pytest.mark.parametrize(
+    ("usage", "size", "verdict", "remembered"),
+    [
+        ((500, 1), 100, D, None),
+        ((1000, 1), 100, D, NOW),  # may cross once
+        ((1001, 1), 100, E, NOW),
+        ((0, 1), 1001, E, NOW),  # itself larger than the quota
+    ],
+)
+def test_overdraft(usage: tuple[int, int], size: int, verdict: Verdict, remembered: float | None) -> None:
+    policy = QuotaPolicy(enforced=True, overdraft=True, grace=3600.0)
+    assert decide(Usage(*usage), size, Limits(1000, -1), None, policy, bypass=False, now=NOW) == (verdict, remembered)
+
+
+@pytest.mark.parametrize(("grace", "verdict"), [(0.0, P), (-1.0, E)])
+def test_grace_zero_is_at_once_and_negative_never(grace: float, verdict: Verdict) -> None:
+    policy = QuotaPolicy(enforced=True, overdraft=False, grace=grace)
+    assert decide(Usage(5, 1), 9, Limits(5, -1), 1.0, policy, bypass=False, now=NOW).verdict is verdict
+
+
+def test_xdflg_2_and_no_enforcement_deliver_always() -> None:
+    off = QuotaPolicy(enforced=False, overdraft=False, grace=0)
+    for limits in (Limits(0, 0), Limits(1, 1)):
+        assert decide(Usage(50, 50), 9, limits, None, STRICT, bypass=True, now=NOW).verdict is D
+        assert decide(Usage(50, 50), 9, limits, None, off, bypass=False, now=NOW).verdict is D
+
+
+@given(st.integers(0, 5000), st.integers(0, 50), st.integers(1, 3000), st.integers(1, 4000), st.integers(1, 40), st.booleans())
+def test_raising_a_limit_never_refuses_what_was_delivered(
+    used: int, count: int, size: int, limit: int, messages: int, overdraft: bool
+) -> None:
+    policy = QuotaPolicy(enforced=True, overdraft=overdraft, grace=0)
+    if decide(Usage(used, count), size, Limits(limit, messages), None, policy, bypass=False, now=NOW).verdict is D:
+        for more in (Limits(limit + 1, messages), Limits(-1, messages), Limits(limit, -1), Limits(limit, messages + 1)):
+            assert decide(Usage(used, count), size, more, None, policy, bypass=False, now=NOW).verdict is D
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1000,10", (1000, 10)), ("-1,-1", (-1, -1)), ("-2,-2", (-2, -2)), ("0,0", (0, 0)), ("10K", (10240, None)),
+        ("1m,5", (1 << 20, 5)), ("2G,", (2 << 30, None)), (",7", (None, 7)), ("5", (5, None)),
+    ],
+)  # fmt: skip
+def test_xquota(text: str, expected: tuple[int | None, int | None]) -> None:
+    assert parse_limits(text) == expected
+
+
+@pytest.mark.parametrize("text", ["x", "1,2,3", "-3,0", "1.5,2", "1 ,2", "9" * 19, "1,2K", "\uff11,2"])
+def test_bad_xquota(text: str) -> None:
+    with pytest.raises(ValueError, match="not a quota"):
+        parse_limits(text)
+
+
+def test_halves_left_empty_stay() -> None:
+    assert GivenLimits(None, 7).over(Limits(5, 6)) == (5, 7)
+    assert GivenLimits(9, None).over(Limits(5, 6)) == (9, 6)
+    assert Limits(-2, 4).resolved(Limits(100, 200)) == (100, 4)
+
+
+@given(st.integers(-2, 1 << 90), st.integers(-2, 1 << 59), st.none() | st.integers(1, 1 << 41), st.integers(0, 1 << 41))
+def test_what_is_saved_is_read_again(octets: int, messages: int, over: int | None, counted: int) -> None:
+    saved = SavedQuota(Limits(octets, messages), None if over is None else over / 1000, counted / 1000)
+    encoded = saved.encode()
+    assert len(encoded) == LENGTH
+    assert decode_saved(encoded) == saved
+
+
+def test_anything_else_is_nothing_saved() -> None:
+    good = SavedQuota(Limits(5, 6), 7.0, 8.0).encode()
+    assert decode_saved(b"") == NOTHING_SAVED
+    for at in range(LENGTH):
+        assert decode_saved(good[:at]) == NOTHING_SAVED
+        changed = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
+        assert decode_saved(changed) in {NOTHING_SAVED, decode_saved(good)}
