@@ -157,7 +157,7 @@ class Ledger:
                 book.open += 1  # keeps the segment for a person
                 continue
             found.append(self._take(book, ref, envelope))
-        book.known = max(book.known, result.end if upto is None else upto)
+        book.known = result.end  # a batch's beginning; what was announced ends where its last record does
         return found
 
     def _take(self, book: Book, ref: RecordRef, envelope: Envelope) -> NewRecord:

@@ -50,7 +50,11 @@ class Lease(msgspec.Struct, array_like=True, tag="l", gc=False):
     instant: bool
     """an immediate retry is still to be had: a partial failure is logged Z, not Q"""
     notice: int = 0
-    """number of the notice due, from 0, for WARN"""
+    """MOVE: 1 to file it as .HELD"""
+    code: int = 0
+    enhanced: str = ""
+    text: str = ""
+    """the last reply that kept it waiting, for WARN and RETURN"""
 
 
 class Result(msgspec.Struct, array_like=True, tag="r", gc=False):

@@ -10,7 +10,7 @@ others, if the last one it was given was answered: one locked mailbox does not h
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import IntEnum
 
 from posthouse.relay.job_controller.backoff import Tries, Verdict, after, host_wait
@@ -123,6 +123,10 @@ class Schedule:
         ready = {name: host for name, host in channel.hosts.items() if host.ready_count and not host.blocked_until}
         channel.active = ready if limits.program else {}
 
+    def knows(self, channel: str) -> bool:
+        """Whether the channel has been made."""
+        return channel in self._channels
+
     def pool_of(self, channel: str) -> str:
         """The pool's name of a channel."""
         return self._channels[channel].pool.name
@@ -189,12 +193,17 @@ class Schedule:
 
     # -- leases for delivery
 
-    def lease(self, now: float) -> list[Entry]:
-        """Every copy that may go now, leased. Call `grants` afterwards."""
+    def busy_pools(self, now: float) -> list[str]:
+        """Pools with a copy that may go now."""
+        self._fall_due(now)
+        return [pool.name for pool in self._pools.values() if any(channel.active for channel in pool.channels)]
+
+    def lease(self, now: float, pools: Collection[str] | None = None) -> list[Entry]:
+        """Every copy that may go now (of these pools), leased. Call `grants` afterwards."""
         self._fall_due(now)
         out: list[Entry] = []
         for pool in self._pools.values():
-            if any(channel.active for channel in pool.channels):
+            if (pools is None or pool.name in pools) and any(channel.active for channel in pool.channels):
                 self._first_sessions(pool, now)
                 for channel in pool.channels:
                     for host in tuple(channel.active.values()):
@@ -353,6 +362,11 @@ class Schedule:
                 self._changed[host] = None
         out = {State.LEASED, State.TAKEN}
         return [entry for entry in self if entry.state in out and self.pool_of(entry.channel) == pool]
+
+    def waiting_for(self, channel: str, host_name: str) -> list[Entry]:
+        """The copies that are ready for the host and held back by it."""
+        host = self._channels[channel].hosts.get(host_name)
+        return [item[3] for item in host.ready if item[3].in_ready] if host is not None else []
 
     # -- other reasons to hold a copy
 

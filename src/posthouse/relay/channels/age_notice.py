@@ -1,0 +1,62 @@
+"""Copies that have become old: the sender is warned, and at the last age the message is returned (job-controller-cnf 5).
+
+A warning changes nothing of the copy; it is durable before the controller counts it as given. A return is a failure of every
+recipient still to do, with the reason that the time has passed and the last known diagnostic; the same order holds as for any
+failure: the notice first, then the mark. The null sender and NOTIFY without DELAY or FAILURE get no notice.
+"""
+
+from collections.abc import Callable
+
+from posthouse.mail.envelope import Recipient
+from posthouse.mail.status import Status
+from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.workshop import Workshop
+from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.protocol import Lease, Result
+from posthouse.relay.notices.dsn import Kind, Report, wants
+from posthouse.relay.queue.open_copy import OpenCopy
+from posthouse.trace.record import Action, Record
+
+
+def warn(shop: Workshop, lease: Lease, opened: OpenCopy, ended: Callable[[], None]) -> None:
+    """Tell the sender that delivery is delayed."""
+    envelope = opened.envelope
+    last = Status(lease.code, lease.enhanced, lease.text)
+    told = [recipient for recipient in opened.recipients if envelope.sender and wants(recipient, Kind.DELAYED)]
+
+    def done(error: OSError | None) -> None:
+        opened.close()
+        if error is not None:
+            shop.alarm(f"a notice could not be enqueued: {error}")
+            shop.tell(Result(lease.key, Verdict.DEFERRED, file=lease.file))
+        else:
+            shop.note(_warned(recipient) for recipient in told)
+            shop.tell(Result(lease.key, Verdict.AGAIN, file=lease.file))
+        ended()
+
+    def _warned(recipient: Recipient) -> Record:
+        return Record(
+            ts=shop.stamp(), ac=Action.WARNED, sc=lease.channel, sz=-(-envelope.size // 1024), so=envelope.sender,
+            od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, ei=envelope.id, ri=recipient.id,
+            mi=envelope.message_id, pi=shop.log.process, di=f"smtp;{last}" if last.code else "", ho=recipient.host,
+            qt=shop.now() - envelope.enqueued / 1000, at=lease.attempts,
+        )  # fmt: skip
+
+    if not told:
+        done(None)
+        return
+    reports = [Report(recipient, last, recipient.host if last.code else "") for recipient in told]
+    shop.notifier.send(
+        Kind.DELAYED, envelope, tuple(opened.parts()), reports, lease.channel, shop.wording, shop.stamp(), done
+    )
+
+
+def return_copy(shop: Workshop, attempt: Attempt, opened: OpenCopy) -> None:
+    """Return the message to its sender: every recipient still to do has failed."""
+    del shop
+    lease = attempt.lease
+    text = "delivery time expired" + (f"; last reply: {Status(lease.code, lease.enhanced, lease.text)}" if lease.code else "")
+    attempt.kind = Kind.TIMED_OUT
+    for recipient in opened.recipients:
+        attempt.result(recipient, Status(550, "5.4.7", text))
+    attempt.end()

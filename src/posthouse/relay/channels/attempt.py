@@ -1,0 +1,206 @@
+"""One attempt to deliver one leased copy: what became of each recipient, written down in the order that loses nothing.
+
+* A 2yz reply of its own: the mark D (or state octet) at once, by one pwrite, before anything else is done with the reply.
+* A 5yz: the sender's notice is made durable first, one for all recipients that failed in the attempt, and only then the mark F.
+  NOTIFY=NEVER and the null sender have no notice: logged `K`, marked at once. A notice that cannot be made durable leaves
+  its recipients to do.
+* Anything else: stays to do; logged `Q`, or `Z` when others were delivered and an immediate retry is to be had.
+* At the end: history and the next prefix, or the removal of a queue file, in a thread; then one result to the controller.
+
+`end` is called once; after it nothing else is.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from posthouse.mail.envelope import Recipient
+from posthouse.mail.status import Status
+from posthouse.relay.channels.workshop import Workshop
+from posthouse.relay.job_controller.backoff import Verdict, is_busy
+from posthouse.relay.job_controller.protocol import Lease, Result
+from posthouse.relay.notices.dsn import Kind, Report, wants
+from posthouse.relay.queue.names import log_path
+from posthouse.relay.queue.open_copy import OpenCopy
+from posthouse.relay.queue.queue_file import OpenQueueFile, Replaced
+from posthouse.relay.queue.queue_format import Attempt as HistoryLine
+from posthouse.relay.queue.queue_format import State
+from posthouse.trace.record import Action, Record
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+
+class Attempt:
+    """An attempt under way.
+
+    Args:
+        shop: what the worker shares.
+        lease: the copy.
+        opened: the copy, opened; closed by `end`.
+        ended: called when the lease is given back.
+    """
+
+    __slots__ = (
+        "_delivered", "_ended", "_failed", "_fast", "_left", "_opened", "_reach", "_settled", "_shop", "kind", "lease", "verdict",
+    )  # fmt: skip
+
+    def __init__(
+        self, shop: Workshop, lease: Lease, opened: OpenCopy, ended: Callable[[], None] | None = None, *, fast: bool = False
+    ) -> None:
+        self._shop = shop
+        self.lease = lease
+        self._opened = opened
+        self._ended = ended
+        self._fast = fast
+        self._settled: list[tuple[int, str]] = []
+        self._failed: list[tuple[Recipient, Status]] = []
+        self._left: list[tuple[Recipient, Status]] = []
+        self._delivered = 0
+        self._reach = ("", "", "", "")
+        self.kind = Kind.FAILED
+        """what the sender is told when recipients failed"""
+        self.verdict: Verdict | None = None
+        """set it to report something else than what the replies mean, e.g. HOST_DOWN"""
+
+    @property
+    def untouched(self) -> bool:
+        """Whether no recipient has a result yet."""
+        return not (self._settled or self._failed or self._left)
+
+    def reached(self, host: str, transport: str, banner: str, modifiers: str = "L") -> None:
+        """Which server answers: its name, `TCP|local|port|remote|port`, its greeting."""
+        self._reach = (host, transport, banner, modifiers)
+
+    def result(self, recipient: Recipient, status: Status, *, after_data: bool = True) -> None:
+        """One recipient's own reply, or a status that is nobody's: 2yz only from a server."""
+        if status.is_success:
+            try:
+                self._opened.settle(recipient.id, State.DONE)
+            except OSError as error:
+                self._shop.alarm(f"a delivered recipient cannot be marked and will be delivered again: {error}")
+                self._left.append((recipient, Status(451, "4.3.0", "delivered, but the queue could not be written")))
+                return
+            self._delivered += 1
+            self._settled.append((recipient.id, State.DONE.value))
+            self._shop.note((self._record(Action.DEQUEUED, recipient, status),))
+        elif status.is_permanent:
+            self._failed.append((recipient, status))
+        else:
+            if self._fast and self.verdict is None and after_data and is_busy(status):
+                self.verdict = Verdict.BUSY
+            self._left.append((recipient, status))
+
+    def end(self) -> None:
+        """All recipients have their result: tell the sender of those that failed, then give the lease back."""
+        envelope = self._opened.envelope
+        told = [(r, s) for r, s in self._failed if envelope.sender and wants(r, self.kind)]
+        if not told:
+            self._fail(Action.DROPPED, self._failed)
+            self._close()
+            return
+        try:
+            parts = tuple(self._opened.parts())
+        except OSError as error:
+            self._noticed(error, told)
+            return
+        host, transport, banner, _ = self._reach
+        reports = [Report(r, s, host, transport, banner) for r, s in told]
+        self._shop.notifier.send(
+            self.kind, envelope, parts, reports, self.lease.channel, self._shop.wording, self._shop.stamp(),
+            lambda error: self._noticed(error, told),
+        )  # fmt: skip
+
+    def _noticed(self, error: OSError | None, told: list[tuple[Recipient, Status]]) -> None:
+        quiet = [pair for pair in self._failed if pair not in told]
+        self._fail(Action.DROPPED, quiet)
+        if error is None:
+            self._fail(Action.RETURNED, told)
+        else:
+            self._shop.alarm(f"a notice could not be enqueued: {error}")
+            reason = Status(451, "4.3.1", "refused for good, but the notice to the sender could not be enqueued")
+            self._left += [(recipient, reason) for recipient, _ in told]
+        self._close()
+
+    def _fail(self, action: Action, pairs: list[tuple[Recipient, Status]]) -> None:
+        for recipient, status in pairs:
+            try:
+                self._opened.settle(recipient.id, State.FAILED)
+            except OSError as error:
+                self._shop.alarm(f"a failed recipient cannot be marked: {error}")
+                self._left.append((recipient, status))
+                continue
+            self._settled.append((recipient.id, State.FAILED.value))
+            self._shop.note((self._record(action, recipient, status),))
+
+    def _close(self) -> None:
+        verdict = self._judge()
+        action = Action.PARTLY if verdict is Verdict.PARTLY and self.lease.instant else Action.DEFERRED
+        if self._left:
+            self._shop.note([self._record(action, recipient, status) for recipient, status in self._left])
+        if isinstance(self._opened, OpenQueueFile):
+            future = self._shop.loop.run_in_executor(None, self._close_file, self._opened, verdict)
+            future.add_done_callback(lambda done: self._give_back(_outcome(done, verdict)))
+        else:
+            self._opened.close()
+            self._give_back((verdict, ""))
+
+    def _judge(self) -> Verdict:
+        if not self._left:
+            return Verdict.DONE
+        if self.verdict is not None:
+            return self.verdict
+        return Verdict.PARTLY if self._delivered else Verdict.DEFERRED
+
+    def _close_file(self, opened: OpenQueueFile, verdict: Verdict) -> tuple[Verdict, str]:
+        """In a thread: what the queue file says next."""
+        try:
+            if not self._left:
+                opened.remove()
+                return Verdict.DONE, ""
+            opened.add_history(self._history())
+            return verdict, opened.next_attempt().path
+        except Replaced:
+            return Verdict.GONE, ""
+        finally:
+            opened.close()
+
+    def _history(self) -> list[HistoryLine]:
+        now, host = int(self._shop.now() * 1000), self._reach[0]
+        return [
+            HistoryLine(now, self.lease.attempts, recipient.id, status.enhanced, status.code, status.text, host)
+            for recipient, status in self._left
+        ]
+
+    def _give_back(self, outcome: tuple[Verdict, str]) -> None:
+        verdict, file = outcome
+        status = self._left[0][1] if self._left else Status(0, "", "")
+        settled, path = tuple(self._settled), file or self.lease.file
+        self._shop.tell(Result(self.lease.key, verdict, settled, status.code, status.enhanced, status.text, path))
+        if self._ended is not None:
+            self._ended()
+
+    def _record(self, action: Action, recipient: Recipient, status: Status) -> Record:
+        shop, lease, envelope = self._shop, self.lease, self._opened.envelope
+        host, transport, banner, modifiers = self._reach
+        now = shop.now()
+        where = f"dns;{host} ({transport}) ({banner}) " if host and transport else ""
+        settings = shop.settings.get(lease.channel)
+        subdirs, queue = settings.channel.subdirs if settings else 0, shop.wording.queue_folder
+        file = f"{queue}/{lease.file}" if lease.file else ""
+        file = file or log_path(queue, lease.channel, subdirs, envelope.id, lease.copy, lease.attempts)
+        return Record(
+            ts=shop.stamp(), ac=action, mo=modifiers if host else "", sc=lease.channel, sz=-(-envelope.size // 1024),
+            so=envelope.sender, od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, fi=file,
+            ei=envelope.id, ri=recipient.id, mi=envelope.message_id, pi=shop.log.process, di=f"{where}smtp;{status}",
+            tr=transport, qt=now - envelope.enqueued / 1000, ho=host or recipient.host, co=status.code, en=status.enhanced,
+            tx=status.text, at=lease.attempts, ia=recipient.intermediate, ab=envelope.about,
+        )  # fmt: skip
+
+
+def _outcome(done: "asyncio.Future[tuple[Verdict, str]]", verdict: Verdict) -> tuple[Verdict, str]:
+    error = done.exception()
+    if error is None:
+        return done.result()
+    return (Verdict.DEFERRED if verdict is Verdict.DONE else verdict), ""
+

@@ -1,0 +1,98 @@
+"""Moves copies from the journal into queue files, in batches and in a thread (DURABILITY 3.3): two barriers for each batch.
+
+Leases of job MOVE collect while a batch is under way; the next batch takes them all, at most 500. What cannot be moved (disk
+full) stays in the journal and is tried again from there.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from posthouse.journal.segment import CorruptRecord
+from posthouse.mail.status import Status
+from posthouse.relay.channels.unreadable import give_up
+from posthouse.relay.channels.workshop import Workshop, ref_of
+from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.protocol import Lease, Result
+from posthouse.relay.queue.copy_ref import JournalCopy
+from posthouse.relay.queue.move_out import MovedOut, Moving, move_out, sync_marks
+from posthouse.trace.record import Action, Record
+
+if TYPE_CHECKING:
+    import asyncio
+
+BATCH = 500
+_FULL = Status(451, "4.3.1", "the queue file could not be written")
+
+
+class Mover:
+    """The move-outs of one worker."""
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+        self._waiting: list[Lease] = []
+        self._running = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is under way or waits."""
+        return self._running or bool(self._waiting)
+
+    def put(self, lease: Lease) -> None:
+        """Take a copy; `pump` afterwards."""
+        self._waiting.append(lease)
+
+    def pump(self) -> None:
+        """Begin a batch if none is under way."""
+        if self._running or not self._waiting:
+            return
+        batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+        self._running = True
+        moving = {self._moving(lease): lease for lease in batch}
+        self._shop.loop.run_in_executor(None, self._move, tuple(moving)).add_done_callback(
+            lambda future: self._moved(future, moving)
+        )
+
+    def _moving(self, lease: Lease) -> Moving:
+        ref = ref_of(lease)
+        assert isinstance(ref, JournalCopy)
+        settings = self._shop.settings.get(lease.channel)
+        held = bool(lease.notice)
+        return Moving(ref, lease.channel, settings.channel.subdirs if settings else 0, lease.attempts, held)
+
+    def _move(self, batch: tuple[Moving, ...]) -> MovedOut:
+        """In a thread."""
+        result = move_out(self._shop.places, batch)
+        for name in tuple(result.unsynced):
+            sync_marks(self._shop.places, name)
+        return result
+
+    def _moved(self, future: "asyncio.Future[MovedOut]", leases: Mapping[Moving, Lease]) -> None:
+        self._running = False
+        error = future.exception()
+        if error is not None:  # the marks are not durable: the controller looks again before it leases
+            self._shop.alarm(f"moving out: {error}")
+            for lease in leases.values():
+                self._shop.tell(Result(lease.key, Verdict.DEFERRED, (), 451, "4.3.0", str(error)))
+            self.pump()
+            return
+        result = future.result()
+        for moving, ref in result.moved:
+            lease = leases[moving]
+            if moving.held:
+                self._note_held(lease, ref.path)
+            self._shop.tell(Result(lease.key, Verdict.HELD if moving.held else Verdict.AGAIN, file=ref.path))
+        for moving in result.settled:
+            self._shop.tell(Result(leases[moving].key, Verdict.DONE))
+        for moving, fault in result.failed:
+            lease = leases[moving]
+            if isinstance(fault, CorruptRecord):
+                give_up(self._shop, lease, str(fault))
+            else:
+                self._shop.alarm(f"a queue file could not be written: {fault.strerror or fault}")
+                self._shop.tell(Result(lease.key, Verdict.DEFERRED, (), _FULL.code, _FULL.enhanced, _FULL.text))
+        self.pump()
+
+    def _note_held(self, lease: Lease, path: str) -> None:
+        shop = self._shop
+        record = Record(ts=shop.stamp(), ac=Action.HELD, sc=lease.channel, fi=path, pi=shop.log.process, ho=lease.host)
+        shop.note((record,))

@@ -1,0 +1,77 @@
+"""What the configuration says of one client channel, as numbers a session can use (job-controller-cnf 2, 4 and 7).
+
+Times in a channel's option file are minutes, fractions allowed; here they are seconds.
+"""
+
+from dataclasses import dataclass
+
+from posthouse.config.channel import Channel
+from posthouse.config.configuration import Configuration
+from posthouse.config.option_file import OptionFile
+from posthouse.relay.job_controller.programs import Program, program_of
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """One channel."""
+
+    channel: Channel
+    program: Program
+    fast_retry: bool
+    """MAILBOX_BUSY_FAST_RETRY"""
+    transactions_per_session: int
+    """0 for no limit"""
+    max_life_age: float
+    """seconds after which a session asks for no more work"""
+    max_life_conns: int
+    """after asking for work this often a session ends"""
+    reply_wait: float
+    """greeting, hello, anything not named below"""
+    mail_wait: float
+    rcpt_wait: float
+    data_wait: float
+    """354 and the final replies"""
+    per_address: float
+    per_block: float
+    per_address_block: float
+    send_wait: float
+    """seconds without progress while the body is sent"""
+
+    @property
+    def sends_flags(self) -> bool:
+        """Whether xquota and xdflg are sent where the server takes them."""
+        return not self.channel.has("noflagtransfer")
+
+    def final_wait(self, recipients: int, octets: int) -> float:
+        """Seconds to wait for each final reply."""
+        blocks = octets / 1024
+        return self.data_wait + recipients * self.per_address + blocks * (
+            self.per_block + recipients * self.per_address_block
+        )
+
+    @classmethod
+    def read(cls, configuration: Configuration, channel: Channel) -> "ChannelSettings":
+        """The settings of a channel."""
+        options = configuration.channel_option(channel.name)
+        jobs = configuration.job_controller
+        section = jobs.for_channel(channel.name) if jobs is not None else None
+        return cls(
+            channel=channel,
+            program=program_of(configuration, channel),
+            fast_retry=options.integer("MAILBOX_BUSY_FAST_RETRY", 1) != 0,
+            transactions_per_session=options.integer("ATTEMPT_TRANSACTIONS_PER_SESSION", 0),
+            max_life_age=float(section.max_life_age) if section is not None else 14400.0,
+            max_life_conns=section.max_life_conns if section is not None else 300,
+            reply_wait=_minutes(options, "STATUS_RECEIVE_TIME", 10),
+            mail_wait=_minutes(options, "STATUS_MAIL_RECEIVE_TIME", 10),
+            rcpt_wait=_minutes(options, "STATUS_RCPT_RECEIVE_TIME", 10),
+            data_wait=_minutes(options, "STATUS_DATA_RECEIVE_TIME", 10),
+            per_address=_minutes(options, "STATUS_DATA_RECV_PER_ADDR_TIME", 0.083333),
+            per_block=_minutes(options, "STATUS_DATA_RECV_PER_BLOCK_TIME", 0.001666),
+            per_address_block=_minutes(options, "STATUS_DATA_RECV_PER_ADDR_PER_BLOCK_TIME", 0.003333),
+            send_wait=_minutes(options, "DATA_TRANSMIT_TIME", 10),
+        )
+
+
+def _minutes(options: OptionFile, name: str, default: float) -> float:
+    return options.number(name, default) * 60.0

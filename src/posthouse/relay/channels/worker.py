@@ -1,0 +1,293 @@
+"""The channel worker: one process for each pool, all its jobs in one event loop.
+
+Leases come from the controller in frames over a socketpair and are all answered by results; nothing else decides what is
+tried. On `Drain` (or SIGTERM) it hands back what it has not begun and ends when the rest is done, after 30 s at the latest; when
+the controller is gone it finishes what is under way for at most 60 s, marks, and ends (DURABILITY 3). It keeps jobs.lock open,
+which it inherited: a new controller waits until the last worker is gone.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+
+from posthouse.config.configuration import Configuration, load
+from posthouse.config.fault import ConfigurationError
+from posthouse.config.instance import Instance
+from posthouse.journal.disk import LinuxDisk
+from posthouse.mail.message_id import MessageIds
+from posthouse.relay.channels.age_notice import return_copy, warn
+from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.bitbucket import swallow
+from posthouse.relay.channels.lmtp_client import LmtpChannels
+from posthouse.relay.channels.mover import Mover
+from posthouse.relay.channels.process import Process
+from posthouse.relay.channels.settings import ChannelSettings
+from posthouse.relay.channels.unreadable import open_leased
+from posthouse.relay.channels.workshop import Workshop
+from posthouse.relay.directory.open import open_directory
+from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.client import Announcer
+from posthouse.relay.job_controller.local_socket import NAME
+from posthouse.relay.job_controller.programs import Program
+from posthouse.relay.job_controller.protocol import (
+    Drain,
+    FrameError,
+    Frames,
+    Grant,
+    Job,
+    Lease,
+    Reload,
+    Result,
+    Started,
+    Upward,
+    frame,
+    read_downward,
+)
+from posthouse.relay.notices.notifier import Notifier, Wording
+from posthouse.relay.queue.enqueue import Enqueuer
+from posthouse.relay.queue.places import Places
+from posthouse.relay.routing import rules as routing_rules
+from posthouse.trace.options import LogOptions
+from posthouse.trace.writer import TransactionLog
+
+DRAIN_SECONDS = 30.0
+ORPHAN_SECONDS = 60.0
+_log = logging.getLogger("posthouse")
+
+
+class Link(asyncio.Protocol):
+    """The socketpair to the controller."""
+
+    def __init__(self, worker: "ChannelWorker") -> None:
+        self._worker = worker
+        self._frames = Frames()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socketpair is ours."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Frames."""
+        try:
+            for body in self._frames.feed(data):
+                for message in read_downward(body):
+                    self._worker.take(message)
+        except FrameError as error:
+            _log.error("controller: %s", error)
+            self._worker.orphaned()
+            return
+        self._worker.pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The controller is gone."""
+        del exc
+        self._worker.orphaned()
+
+    def send(self, messages: list[Upward]) -> None:
+        """One frame; lost when the controller is gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame(messages))
+
+
+@dataclass(slots=True)
+class ChannelWorker:
+    """One worker under way."""
+
+    shop: Workshop
+    lmtp: LmtpChannels = field(init=False)
+    mover: Mover = field(init=False)
+    process: Process | None = None
+    ids: MessageIds = field(init=False)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _draining: bool = False
+    _under_way: int = 0
+
+    def __post_init__(self) -> None:
+        self.ids = MessageIds(time.time, secrets.randbits)
+        self.lmtp = LmtpChannels(self.shop, self._session_limit, self._maybe_end)
+        self.mover = Mover(self.shop)
+
+    def _session_limit(self, channel: str) -> int:
+        configuration = self.shop.configuration
+        jobs, block = configuration.job_controller, configuration.imta.channels[channel]
+        pool = jobs.pool(block.pool) if jobs is not None else None
+        limit = min(block.maxjobs, pool.job_limit if pool is not None else 10)
+        return limit * max(1, configuration.channel_option(channel).integer("MAX_CLIENT_THREADS", 10))
+
+    # what comes from the controller
+
+    def take(self, message: Lease | Grant | Drain | Reload) -> None:
+        """One message."""
+        if isinstance(message, Lease):
+            self._take_lease(message)
+        elif isinstance(message, Grant):
+            if self._program(message.channel) is Program.LMTP:
+                self.lmtp.grant(message.channel, message.host, message.sessions)
+        elif isinstance(message, Reload):
+            self.reload()
+        else:
+            self.drain(DRAIN_SECONDS)
+
+    def pump(self) -> None:
+        """A frame has been taken: set things going."""
+        self.lmtp.pump()
+        self.mover.pump()
+
+    def _program(self, channel: str) -> Program:
+        settings = self.shop.settings.get(channel)
+        return settings.program if settings is not None else Program.NONE
+
+    def _take_lease(self, lease: Lease) -> None:
+        if self._draining:
+            self.shop.tell(Result(lease.key, Verdict.AGAIN, file=lease.file))
+        elif lease.job is Job.MOVE:
+            self.mover.put(lease)
+        elif lease.job is Job.DELIVER and self._program(lease.channel) is Program.LMTP:
+            self.lmtp.put(lease)
+        else:
+            self._take_simple(lease)
+
+    def _take_simple(self, lease: Lease) -> None:
+        opened = open_leased(self.shop, lease)
+        if opened is None:
+            return
+        self._under_way += 1
+        if lease.job is Job.WARN:
+            warn(self.shop, lease, opened, self._one_less)
+            return
+        attempt = Attempt(self.shop, lease, opened, self._one_less)
+        program = self._program(lease.channel)
+        if lease.job is Job.RETURN:
+            return_copy(self.shop, attempt, opened)
+        elif program is Program.PROCESS and self.process is not None:
+            self.process.put(attempt, opened)
+        elif program is Program.BITBUCKET:
+            swallow(attempt, opened)
+        else:
+            attempt.verdict = Verdict.AGAIN
+            attempt.end()
+
+    def _one_less(self) -> None:
+        self._under_way -= 1
+        self._maybe_end()
+
+    # the end
+
+    def drain(self, seconds: float) -> None:
+        """Finish within so many seconds."""
+        if self._draining:
+            return
+        self._draining = True
+        self.shop.loop.call_later(seconds, self._cut)
+        self.lmtp.drain()
+        self._maybe_end()
+
+    def orphaned(self) -> None:
+        """The controller is gone."""
+        self.drain(ORPHAN_SECONDS)
+
+    def _cut(self) -> None:
+        self.lmtp.cut()
+        self.shop.loop.call_later(1.0, self.ended.set)
+
+    def _maybe_end(self) -> None:
+        if self._draining and not self.lmtp.sessions and not self._under_way and not self.mover.busy:
+            self.shop.loop.call_soon(self.ended.set)
+
+    def tick(self) -> None:
+        """Once a second."""
+        self.lmtp.tick()
+        self.shop.flush()
+        self._maybe_end()
+
+    def reload(self) -> None:
+        """Read the configuration again; a bad one changes nothing."""
+        try:
+            configuration = load(self.shop.configuration.instance)
+            rules = routing_rules.compile(configuration, chance=random.random, clock=time.time)
+        except ConfigurationError as error:
+            self.shop.alarm(f"reload: {error}; the old configuration stays")
+            return
+        self.shop.configuration, self.shop.rules = configuration, rules
+        self.shop.settings = _settings(configuration)
+        self.shop.wording = Wording.from_configuration(configuration, self.shop.host)
+        self.lmtp.reload()
+
+
+def _settings(configuration: Configuration) -> dict[str, ChannelSettings]:
+    return {name: ChannelSettings.read(configuration, channel) for name, channel in configuration.imta.channels.items()}
+
+
+async def run(instance: Instance, pool: str, link: socket.socket) -> None:
+    """Work until told to end.
+
+    Args:
+        instance: the relay.
+        pool: which pool's channels; only part of our name.
+        link: our end of the socketpair.
+
+    Raises:
+        ConfigurationError: the configuration is bad.
+        OSError: the queue cannot be opened.
+    """
+    loop = asyncio.get_running_loop()
+    configuration = load(instance)
+    rules = routing_rules.compile(configuration, chance=random.random, clock=time.time)
+    host = rules.local_host or instance.root.name
+    places = Places(LinuxDisk(), str(instance.journal), str(instance.queue))
+    logging_channels = [name for name, channel in configuration.imta.channels.items() if channel.logging]
+    log = TransactionLog(instance.log, LogOptions.from_options(configuration.options.integer), logging_channels)
+    announcer = Announcer(instance.run / NAME)
+    enqueuer = Enqueuer(
+        places.disk, places.journal, f"jobs-{pool.lower()}", call_soon=loop.call_soon_threadsafe, announce=announcer.synced
+    )
+    held: list[Link] = []
+
+    def send(messages: list[Upward]) -> None:
+        held[0].send(messages)
+
+    shop = Workshop(
+        loop, configuration, rules, _settings(configuration), places, log, enqueuer, host,
+        Wording.from_configuration(configuration, host), send,
+    )  # fmt: skip
+    worker = ChannelWorker(shop)
+    shop.notifier = Notifier(
+        loop, places.disk, places.body, enqueuer, worker.ids, time.time, shop.note, log.process
+    )
+    enqueuer.start()
+    programs = {settings.program for name, settings in shop.settings.items() if _pool(configuration, name) == pool}
+    if Program.PROCESS in programs:
+        directory = open_directory(configuration)
+        await directory.start()
+        worker.process = Process(shop, directory, worker.ids)
+    _, opened = await loop.create_connection(lambda: Link(worker), sock=link)
+    held.append(opened)
+    loop.add_signal_handler(signal.SIGTERM, worker.drain, DRAIN_SECONDS)
+    opened.send([Started(0)])
+    ticker = loop.create_task(_tick(worker))
+    await worker.ended.wait()
+    ticker.cancel()
+    await loop.run_in_executor(None, enqueuer.stop)
+    shop.flush()
+    announcer.close()
+    if worker.process is not None:
+        await worker.process.directory.close()
+
+
+def _pool(configuration: Configuration, channel: str) -> str:
+    jobs = configuration.job_controller
+    found = jobs.pool(configuration.imta.channels[channel].pool) if jobs is not None else None
+    return found.name.upper() if found is not None else ""
+
+
+async def _tick(worker: ChannelWorker) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        worker.tick()

@@ -1,0 +1,100 @@
+"""What all jobs of one channel worker share: configuration, queue, log, notices, and the way back to the controller.
+
+Results and log records are collected and go out together at the end of each turn of the event loop: one frame, one write
+for each log. A record is written after the mark it tells of.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from posthouse.config.configuration import Configuration
+from posthouse.relay.channels.settings import ChannelSettings
+from posthouse.relay.job_controller.protocol import Alarm, Lease, Upward
+from posthouse.relay.notices.notifier import Notifier, Wording
+from posthouse.relay.queue.copy_ref import CopyRef, FileCopy, JournalCopy
+from posthouse.relay.queue.enqueue import Enqueuer
+from posthouse.relay.queue.places import Places
+from posthouse.relay.routing.rules import Rules
+from posthouse.trace.record import Record
+from posthouse.trace.writer import TransactionLog, stamp
+
+_log = logging.getLogger("posthouse")
+
+
+@dataclass(slots=True)
+class Workshop:
+    """The worker's shared state; `reload` replaces configuration, rules and settings."""
+
+    loop: asyncio.AbstractEventLoop
+    configuration: Configuration
+    rules: Rules
+    settings: dict[str, ChannelSettings]
+    places: Places
+    log: TransactionLog
+    enqueuer: Enqueuer
+    host: str
+    """our own name, for LHLO and notices"""
+    wording: Wording
+    send: Callable[[list[Upward]], None]
+    """takes a frame's messages to the controller"""
+    notifier: Notifier = field(init=False)
+    _results: list[Upward] = field(default_factory=list)
+    _records: list[Record] = field(default_factory=list)
+    _pending: bool = False
+    _alarmed: dict[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def now() -> float:
+        """Unix time in seconds."""
+        return time.time()
+
+    def stamp(self) -> str:
+        """Now, as records carry it."""
+        return stamp(time.time())
+
+    def note(self, records: Iterable[Record]) -> None:
+        """Write to the transaction log with everything else of this turn."""
+        self._records.extend(records)
+        self._later()
+
+    def tell(self, message: Upward) -> None:
+        """Tell the controller with everything else of this turn."""
+        self._results.append(message)
+        self._later()
+
+    def alarm(self, text: str) -> None:
+        """Tell a person, at most once a minute in the same words."""
+        now = self.loop.time()
+        if self._alarmed.get(text, -60.0) <= now - 60.0:
+            if len(self._alarmed) > 1000:
+                self._alarmed.clear()
+            self._alarmed[text] = now
+            _log.error("%s", text)
+            self.tell(Alarm(text))
+
+    def _later(self) -> None:
+        if not self._pending:
+            self._pending = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write and send what was collected."""
+        self._pending = False
+        if self._records:
+            records, self._records = self._records, []
+            self.log.write(records)
+        if self._results:
+            results, self._results = self._results, []
+            self.send(results)
+
+
+def ref_of(lease: Lease) -> CopyRef:
+    """Where the leased copy stands."""
+    if lease.record is not None:
+        return JournalCopy(lease.record.segment, lease.record.offset, lease.copy)
+    channel, *middle, name = lease.file.split("/")
+    return FileCopy(channel, middle[0] if middle else "", name)
+

@@ -1,0 +1,104 @@
+"""What the controller knows of one waiting copy beside its place in the schedule, and how `queue list` shows it.
+
+    {"id", "channel", "state": "journal"|"file"|"held", "host", "attempts", "next_try", "enqueued", "size", "sender", "file",
+     "recipients": [{"id", "address", "original", "status"}]}
+
+Times are ISO 8601 UTC; `next_try` is null where no time is known: held, or waiting for a session.
+"""
+
+import time
+from typing import Any
+
+from posthouse.journal.segment import RecordRef
+from posthouse.mail.envelope import Envelope, Priority, Recipient
+from posthouse.mail.status import Status
+
+NO_PROGRAM = Status(450, "4.3.5", "no program empties this channel in this version; the copy waits")
+RANKS = {Priority.URGENT: 0, Priority.NORMAL: 1, Priority.NON_URGENT: 2}
+
+
+class Cargo:
+    """One copy.
+
+    Args:
+        envelope: of its message.
+        copy: copy number.
+        recipients: those still to do, at least one.
+        record: the journal record it stands in, or None.
+        file: path of its queue file under the queue folder, or empty.
+    """
+
+    __slots__ = ("copy", "crashes", "envelope", "file", "job", "move_at", "notices", "recipients", "record", "status")
+
+    def __init__(
+        self, envelope: Envelope, copy: int, recipients: tuple[Recipient, ...], record: RecordRef | None, file: str
+    ) -> None:
+        self.envelope = envelope
+        self.copy = copy
+        self.recipients = recipients
+        self.record = record
+        self.file = file
+        self.notices = 0
+        """notices given so far"""
+        self.status: Status | None = None
+        """the last reply that kept it waiting"""
+        self.job: object = None
+        """what it was last leased for"""
+        self.move_at = 0.0
+        self.crashes = 0
+        """workers lost while they had it"""
+
+    @property
+    def open(self) -> tuple[int, ...]:
+        """Ids of the recipients still to do."""
+        return tuple(recipient.id for recipient in self.recipients)
+
+    @property
+    def held(self) -> bool:
+        """Whether it is to be filed as .HELD."""
+        return self.recipients[0].held
+
+    def settle(self, ids: set[int]) -> None:
+        """These recipients are done with."""
+        self.recipients = tuple(recipient for recipient in self.recipients if recipient.id not in ids)
+
+
+def iso(when: float) -> str:
+    """Unix seconds as ISO 8601 UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when)) + f".{int(when * 1000) % 1000:03d}Z"
+
+
+def listing(
+    cargo: Cargo, channel: str, host: str, attempts: int, next_try: float, queue: str, *, program: bool
+) -> dict[str, Any]:
+    """One element of `queue list`.
+
+    Args:
+        cargo: the copy.
+        channel: its channel.
+        host: what it is grouped by.
+        attempts: made so far.
+        next_try: Unix seconds, 0.0 for none.
+        queue: path of the queue folder.
+        program: whether the channel is emptied in this version.
+    """
+    envelope = cargo.envelope
+    held = cargo.file.endswith(".HELD")
+    status = cargo.status or (None if program else NO_PROGRAM)
+    shown = {"code": status.code, "enhanced": status.enhanced, "text": status.text} if status is not None else None
+    return {
+        "id": envelope.id,
+        "channel": channel,
+        "state": "held" if held else "file" if cargo.file else "journal",
+        "host": host,
+        "attempts": attempts,
+        "next_try": iso(next_try) if next_try and not held else None,
+        "enqueued": iso(envelope.enqueued / 1000),
+        "size": envelope.size,
+        "sender": envelope.sender,
+        "file": f"{queue}/{cargo.file}" if cargo.file else "",
+        "recipients": [
+            {"id": recipient.id, "address": recipient.address, "original": recipient.original, "status": shown}
+            for recipient in cargo.recipients
+        ],
+    }

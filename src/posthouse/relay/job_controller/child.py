@@ -1,0 +1,128 @@
+"""One channel worker as its parent sees it: started with a socketpair, spoken to in frames, missed when it ends.
+
+The child inherits data/lock and jobs.lock, and our end's other end; nothing else. A child that ends is started anew after 0.2 s,
+twice as long after each quick end, up to 30 s; a run of 60 s makes that 0.2 s again.
+"""
+
+import asyncio
+import logging
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from posthouse.relay.job_controller.protocol import Downward, FrameError, Frames, Upward, frame, read_upward
+
+FIRST_WAIT = 0.2
+LONGEST_WAIT = 30.0
+GOOD_RUN = 60.0
+PROGRAM = "posthouse.relay.channels"
+_log = logging.getLogger("posthouse")
+
+
+class Child(asyncio.Protocol):
+    """The worker of one pool.
+
+    Args:
+        pool: its name.
+        instance: the instance's folder.
+        locks: descriptors it inherits.
+        heard: told the messages of a frame.
+        lost: told when it has ended, before it is started anew.
+    """
+
+    def __init__(
+        self,
+        pool: str,
+        instance: Path,
+        locks: Sequence[int],
+        heard: Callable[[str, list[Upward]], None],
+        lost: Callable[[str], None],
+    ) -> None:
+        self.pool = pool
+        self._instance = instance
+        self._locks = tuple(locks)
+        self._heard = heard
+        self._lost = lost
+        self._frames = Frames()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._started = 0.0
+        self._wait = FIRST_WAIT
+        self.not_before = 0.0
+        """loop time before which it is not started again"""
+
+    @property
+    def running(self) -> bool:
+        """Whether it can be spoken to."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def pid(self) -> int:
+        """Process id, 0 when it does not run."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else 0
+
+    async def start(self) -> None:
+        """Start it.
+
+        Raises:
+            OSError: it cannot be started now.
+        """
+        loop = asyncio.get_running_loop()
+        self._started = loop.time()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            command = [sys.executable, "-m", PROGRAM, "--instance", str(self._instance), "--pool", self.pool]
+            self._process = subprocess.Popen(
+                [*command, "--link", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(), *self._locks),
+                stdin=subprocess.DEVNULL,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._frames = Frames()
+        await loop.create_connection(lambda: self, sock=ours)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Our end is ready."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Frames from the worker."""
+        try:
+            for body in self._frames.feed(data):
+                self._heard(self.pool, read_upward(body))
+        except FrameError as error:
+            _log.error("channel worker of pool %s: %s", self.pool, error)
+            self.kill()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The worker has ended, or is about to."""
+        del exc
+        self._transport = None
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._started >= GOOD_RUN:
+            self._wait = FIRST_WAIT
+        self.not_before = loop.time() + self._wait
+        self._wait = min(self._wait * 2, LONGEST_WAIT)
+        self._lost(self.pool)
+
+    def send(self, messages: list[Downward]) -> None:
+        """One frame; lost when it has ended: it will be missed."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame(messages))
+
+    def ended(self) -> bool:
+        """Whether the process is gone; collects its exit status."""
+        return self._process is None or self._process.poll() is not None
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()

@@ -1,0 +1,356 @@
+"""The job controller: hears of new mail, decides what goes when, hands it to channel workers, books what became of it.
+
+It never reads a message's body and never waits for a disk but at its start: marks are synced in a thread each second, moves to
+queue files are a worker's work. Losing it loses schedules, not mail: everything is read back from journal and queue tree, once
+`jobs.lock` is free, that is, when the last worker of the former one has ended.
+
+    start: lock, recover, control socket, workers    each turn: results booked, leases handed out
+    each 0.25 s: moves and notices that are due      each second: marks, segments to free, unannounced segments
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from typing import Any
+
+from posthouse.config.configuration import Configuration
+from posthouse.journal.adopt import open_folder
+from posthouse.relay.job_controller import control
+from posthouse.relay.job_controller.cargo import Cargo, iso, listing
+from posthouse.relay.job_controller.child import Child
+from posthouse.relay.job_controller.control import Line
+from posthouse.relay.job_controller.files import filed_copies, read_tree
+from posthouse.relay.job_controller.ledger import Ledger, NewRecord
+from posthouse.relay.job_controller.local_socket import NAME
+from posthouse.relay.job_controller.plan import Plan
+from posthouse.relay.job_controller.protocol import (
+    Alarm,
+    Downward,
+    Drain,
+    Grant,
+    HostDown,
+    HostUp,
+    Job,
+    Lease,
+    Reload,
+    Result,
+    Upward,
+)
+from posthouse.relay.job_controller.stock import Stock, cargo_of
+from posthouse.relay.queue.places import Places
+from posthouse.relay.queue.recovery import recover
+
+TURN = 0.25
+MOVES_AT_ONCE = 500
+DRAIN_SECONDS = 33.0
+KEPT_ALARMS = 50
+_log = logging.getLogger("posthouse")
+
+
+class JobController:
+    """The process's one object.
+
+    Args:
+        configuration: of the relay.
+        places: the queue's folders.
+        locks: descriptors for the workers to inherit.
+    """
+
+    def __init__(self, configuration: Configuration, places: Places, locks: tuple[int, ...]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._configuration = configuration
+        self._places = places
+        self._locks = locks
+        self._alarms: deque[tuple[float, str]] = deque(maxlen=KEPT_ALARMS)
+        self._ledger = Ledger(places.disk, places.journal, self.alarm)
+        self._stock = Stock(Plan(configuration), self._ledger, random.random)
+        self._children: dict[str, Child] = {}
+        self._starting: set[str] = set()
+        self._recovering: set[str] = set()
+        """pools whose lost worker's copies have not been given back"""
+        self._server: asyncio.AbstractServer | None = None
+        self._pending = False
+        self._draining = False
+        self._next_scan = self._loop.time() + self._scan_every()
+        self._started = time.time()
+        self.ended = asyncio.Event()
+
+    # start
+
+    async def start(self) -> None:
+        """Read what waits, listen, start the first workers.
+
+        Raises:
+            UnknownVersion: a newer version wrote the journal.
+            OSError: the queue cannot be read, or the socket cannot be bound.
+        """
+        found = recover(self._places, time.time())
+        for name in found.segments:
+            self._places.forget(name)  # the ledger takes the lock itself
+        for text in found.alarms:
+            self.alarm(text)
+        self.scan_files()
+        self._admit(self._ledger.orphans())
+        self._server = await control.serve(self._configuration.instance.run / NAME, self)
+        for pool in self._stock.plan.program_pools():
+            await self._start_child(pool)
+        self._loop.create_task(self._turns())
+
+    def scan_files(self) -> None:
+        """Look for queue files that are not known."""
+        now = time.time()
+        for cargo, attempts, mtime in read_tree(self._places, self._stock.knows_file, self.alarm):
+            self._stock.admit_file(cargo, attempts, mtime, now)
+        self._soon()
+
+    def _admit(self, records: list[NewRecord]) -> None:
+        now = time.time()
+        for record in records:
+            self._stock.admit(record, now)
+        if records:
+            self._soon()
+
+    def alarm(self, text: str) -> None:
+        """Something a person must know."""
+        _log.error("%s", text)
+        self._alarms.append((time.time(), text))
+
+    # what writers and commands say (control.Owner)
+
+    def synced(self, writer: object, segment: str, offset: int) -> None:
+        """A writer's segment is durable below the offset."""
+        self._admit(self._ledger.synced(writer, segment, offset))
+
+    def writer_gone(self, writer: object) -> None:
+        """A writer has ended or hung up."""
+        self._admit(self._ledger.writer_gone(writer))
+
+    def request(self, line: Line) -> dict[str, Any]:
+        """A command: list, retry, status, scan."""
+        if line.op == "list":
+            return {"copies": self._listing()}
+        if line.op == "retry":
+            self.scan_files()
+            wanted = set(line.ids)
+            keys = [e.key for e in self._stock.schedule if line.all or cargo_of(e).envelope.id in wanted]
+            count = self._stock.schedule.retry(keys)
+            self._soon()
+            return {"retried": count}
+        if line.op == "scan":
+            self.scan_files()
+            return {"waiting": len(self._stock.schedule)}
+        if line.op == "status":
+            return self._status()
+        return {"error": f"unknown request {line.op!r}"}
+
+    def _listing(self) -> list[dict[str, Any]]:
+        queue, schedule, plan = str(self._configuration.instance.queue), self._stock.schedule, self._stock.plan
+        channels = self._configuration.imta.channels
+        out = []
+        for entry in schedule:
+            channel = channels.get(entry.channel)
+            built = channel is not None and plan.has_program(channel)
+            due = schedule.due(entry) if built else 0.0
+            out.append(
+                listing(cargo_of(entry), entry.channel, entry.host_name, entry.tries.attempts, due, queue, program=built)
+            )
+        for channel_name, cargo in self._stock.held.values():
+            host = cargo.recipients[0].host
+            out.append(listing(cargo, channel_name, host, 0, 0.0, queue, program=True))
+        return out
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "started": iso(self._started),
+            "waiting": len(self._stock.schedule),
+            "held": len(self._stock.held),
+            "segments": len(self._ledger),
+            "workers": [
+                {"pool": child.pool, "pid": child.pid, "role": "channel"} for child in self._children.values() if child.pid
+            ],
+            "alarms": [{"time": iso(when), "text": text} for when, text in self._alarms],
+        }
+
+    # workers
+
+    async def _start_child(self, pool: str) -> None:
+        child = self._children.get(pool)
+        if child is None:
+            child = self._children[pool] = Child(
+                pool, self._configuration.instance.root, self._locks, self._heard, self._lost
+            )
+        self._starting.add(pool)
+        try:
+            await child.start()
+        except OSError as error:
+            self.alarm(f"a channel worker cannot be started: {error}")
+            child.not_before = self._loop.time() + 1.0
+        finally:
+            self._starting.discard(pool)
+
+    def _child(self, pool: str) -> Child | None:
+        """The pool's worker if it runs; else it is being started."""
+        child = self._children.get(pool)
+        if child is not None and child.running:
+            return child
+        ready = child is None or (child.ended() and self._loop.time() >= child.not_before)
+        ready = ready and pool not in self._starting and pool not in self._recovering
+        if ready and not self._draining:
+            self._starting.add(pool)
+            self._loop.create_task(self._start_child(pool)).add_done_callback(lambda _: self._soon())
+        return None
+
+    def _heard(self, pool: str, messages: list[Upward]) -> None:
+        del pool
+        now, stock = time.time(), self._stock
+        for message in messages:
+            if isinstance(message, Result):
+                stock.book(message, now)
+            elif isinstance(message, HostUp):
+                stock.schedule.host_up(message.channel, message.host, now)
+            elif isinstance(message, HostDown):
+                _log.warning("%s: %s", message.host, message.text)
+                stock.host_down(message.channel, message.host, now, message.text)
+            elif isinstance(message, Alarm):
+                self.alarm(message.text)
+        self._soon()
+
+    def _lost(self, pool: str) -> None:
+        entries = self._stock.schedule.worker_lost(pool)
+        if not self._draining:
+            _log.warning("the channel worker of pool %s has ended; it had %d copies", pool, len(entries))
+            self._recovering.add(pool)
+            self._loop.call_later(0.05, self._recover_lost, pool)
+
+    def _recover_lost(self, pool: str) -> None:
+        """Give back what a lost worker had, once its process is gone: only then nobody else writes marks."""
+        child = self._children[pool]
+        if not child.ended():
+            child.kill()
+            self._loop.call_later(0.05, self._recover_lost, pool)
+            return
+        self._recovering.discard(pool)
+        now = time.time()
+        entries = self._stock.schedule.worker_lost(pool)
+        wanted = {(cargo_of(e).envelope.id, cargo_of(e).copy) for e in entries if _may_be_filed(cargo_of(e))}
+        filed: dict[tuple[str, int], Cargo] = filed_copies(self._places, wanted, self.alarm) if wanted else {}
+        for entry in entries:
+            cargo = cargo_of(entry)
+            self._stock.lost(entry, filed.get((cargo.envelope.id, cargo.copy)), now)
+        self._soon()
+
+    # each turn
+
+    def _soon(self) -> None:
+        if not self._pending:
+            self._pending = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Hand out everything that may go."""
+        self._pending = False
+        if self._draining:
+            return
+        schedule, stock, now = self._stock.schedule, self._stock, time.time()
+        running = {pool for pool in schedule.busy_pools(now) if self._child(pool) is not None}
+        frames: dict[str, list[Downward]] = {}
+        leases = [stock.lease_of(entry, Job.DELIVER) for entry in schedule.lease(now, running)]
+        for channel, host, sessions in schedule.grants():
+            frames.setdefault(schedule.pool_of(channel), []).append(Grant(channel, host, sessions))
+        for lease in leases:
+            frames.setdefault(schedule.pool_of(lease.channel), []).append(lease)
+        for pool, messages in frames.items():
+            self._children[pool].send(messages)
+
+    async def _turns(self) -> None:
+        count = 0
+        while not self._draining:
+            await asyncio.sleep(TURN)
+            count += 1
+            try:
+                self._other_jobs()
+                if count % 4 == 0:
+                    await self._each_second()
+            except OSError as error:
+                self.alarm(str(error))
+            self._soon()
+
+    def _other_jobs(self) -> None:
+        frames: dict[str, list[Lease]] = {}
+        for lease in self._stock.due_jobs(time.time(), MOVES_AT_ONCE):
+            frames.setdefault(self._stock.schedule.pool_of(lease.channel), []).append(lease)
+        for pool, leases in frames.items():
+            child = self._child(pool)
+            if child is not None:
+                child.send(list(leases))
+            else:  # it is being started: these come again
+                for lease in leases:
+                    self._stock.put_off(lease.key, time.time())
+
+    async def _each_second(self) -> None:
+        self._admit(self._ledger.orphans())
+        books = self._ledger.to_sync()
+        if books:
+            done = await self._loop.run_in_executor(None, self._ledger.sync, books)
+            for name in self._ledger.synced_marks(done):
+                self._remove_body(name)
+        self._places.tree.sync_touched()
+        if self._loop.time() >= self._next_scan:
+            self._next_scan = self._loop.time() + self._scan_every()
+            self.scan_files()
+
+    def _remove_body(self, name: str) -> None:
+        try:
+            self._places.disk.unlink(name, self._places.body)
+        except (FileNotFoundError, ValueError):
+            return
+
+    def _scan_every(self) -> float:
+        jobs = self._configuration.job_controller
+        return float(jobs.synch_time.every) if jobs is not None else 4 * 3600.0
+
+    # reload and end
+
+    def reload(self, configuration: Configuration) -> None:
+        """Take a new configuration, and let the workers read it."""
+        self._configuration = configuration
+        self._stock.reload(Plan(configuration))
+        for child in self._children.values():
+            child.send([Reload()])
+        self._soon()
+
+    async def drain(self) -> None:
+        """Hand out nothing more, wait for the workers, make the marks durable."""
+        if self._draining:
+            return
+        self._draining = True
+        for child in self._children.values():
+            child.send([Drain()])
+        deadline = self._loop.time() + DRAIN_SECONDS
+        while any(not child.ended() for child in self._children.values()):
+            await asyncio.sleep(0.02)
+            if self._loop.time() > deadline:
+                for child in self._children.values():
+                    child.kill()
+        if self._server is not None:
+            self._server.close()
+        self._ledger.orphans()
+        self._ledger.synced_marks(self._ledger.sync(self._ledger.to_sync()))
+        self._ledger.close()
+        self._places.tree.sync_touched()
+        self.ended.set()
+
+
+def _may_be_filed(cargo: Cargo) -> bool:
+    return bool(cargo.file) or cargo.job is Job.MOVE
+
+
+def open_places(configuration: Configuration, places: type[Places], disk: Any) -> Places:
+    """The queue's folders, made when they are missing."""
+    data = disk.open_dir(str(configuration.instance.data))
+    for name in ("journal", "queue"):
+        disk.close(open_folder(disk, name, data))
+    disk.close(data)
+    return places(disk, str(configuration.instance.journal), str(configuration.instance.queue))

@@ -1,0 +1,65 @@
+"""Queue files as the controller reads them: at the start, at each scan of the tree, after a worker was lost.
+
+Envelopes and states only; messages are not read here. A file that cannot be read becomes `.HELD`, with an alarm.
+"""
+
+from collections.abc import Callable, Iterator
+
+from posthouse.relay.job_controller.cargo import Cargo
+from posthouse.relay.queue.places import Places
+from posthouse.relay.queue.queue_file import hold_damaged, read_queue_file
+from posthouse.relay.queue.queue_format import DamagedQueueFile
+from posthouse.relay.queue.tree import QueueEntry
+
+Known = Callable[[str, int, str], bool]
+
+
+def read_tree(places: Places, known: Known, alarm: Callable[[str], None]) -> Iterator[tuple[Cargo, int, float]]:
+    """Each queue file that is not known: its copy, its attempts, its time of change.
+
+    Args:
+        places: the folders.
+        known: told message id, copy number and path: whether it need not be read.
+        alarm: told of files that cannot be read.
+    """
+    for entry in places.tree.entries():
+        if not known(entry.name.message, entry.name.copy, entry.ref.path):
+            cargo = read_file(places, entry, alarm)
+            if cargo is not None:
+                yield cargo, entry.name.attempts, entry.mtime
+
+
+def read_file(places: Places, entry: QueueEntry, alarm: Callable[[str], None]) -> Cargo | None:
+    """The copy in a queue file; None: nothing of it is left to do, or it went away, or it had to be held."""
+    try:
+        content = read_queue_file(places.tree, entry.ref)
+    except FileNotFoundError:
+        return None
+    except DamagedQueueFile as fault:
+        if not entry.name.held:
+            held = hold_damaged(places.tree, entry.ref)
+            alarm(f"{held.path}: {fault}; held")
+        return None
+    except OSError as error:
+        alarm(f"{entry.ref.path}: {error}")
+        return None
+    still = set(content.open_ids)
+    recipients = tuple(each for each in content.envelope.recipients if each.id in still)
+    if not recipients:  # settled, but its name was not taken away any more
+        places.disk.unlink(entry.ref.name, places.tree.of(entry.ref))
+        places.tree.touched(places.tree.of(entry.ref))
+        return None
+    return Cargo(content.envelope, entry.name.copy, recipients, None, entry.ref.path)
+
+
+def filed_copies(places: Places, wanted: set[tuple[str, int]], alarm: Callable[[str], None]) -> dict[tuple[str, int], Cargo]:
+    """Those of the copies (message id, copy number) that have a queue file now; their names are made durable."""
+    found: dict[tuple[str, int], Cargo] = {}
+    for entry in places.tree.entries():
+        name = (entry.name.message, entry.name.copy)
+        if name in wanted:
+            cargo = read_file(places, entry, alarm)
+            if cargo is not None:
+                places.disk.fsync_dir(places.tree.of(entry.ref))
+                found[name] = cargo
+    return found

@@ -1,0 +1,90 @@
+"""What the configuration says of pools, channels, backoff and notices, in the words of the schedule."""
+
+from dataclasses import dataclass, field
+
+from posthouse.config.channel import Channel
+from posthouse.config.configuration import Configuration
+from posthouse.mail.envelope import Priority
+from posthouse.relay.job_controller.backoff import unit_seconds
+from posthouse.relay.job_controller.places import ChannelLimits
+from posthouse.relay.job_controller.programs import Program, program_of
+from posthouse.relay.job_controller.schedule import Schedule
+
+_DEFAULT_POOL = "DEFAULT"
+
+
+@dataclass(slots=True)
+class Plan:
+    """One configuration, with the answers remembered.
+
+    Args:
+        configuration: of the relay.
+    """
+
+    configuration: Configuration
+    _backoffs: dict[tuple[str, Priority], tuple[float, ...]] = field(default_factory=dict)
+    _ages: dict[tuple[str, Priority], tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> float:
+        """Seconds in a unit of `notices`."""
+        return unit_seconds(self.configuration.options.integer("RETURN_UNITS", 0))
+
+    def apply(self, schedule: Schedule) -> None:
+        """Tell the schedule of every pool and channel."""
+        jobs = self.configuration.job_controller
+        for pool in jobs.pools.values() if jobs is not None else ():
+            schedule.set_pool(pool.name.upper(), pool.job_limit)
+        if jobs is None:
+            schedule.set_pool(_DEFAULT_POOL, 10)
+        for name, channel in self.configuration.imta.channels.items():
+            schedule.set_channel(name, self._limits(channel))
+
+    def limits_of_unknown(self) -> ChannelLimits:
+        """For a channel that is in the queue and not in imta.cnf: its copies only wait."""
+        return ChannelLimits(self._pool(None), program=False)
+
+    def program_pools(self) -> list[str]:
+        """Pools with an LMTP channel: their workers are started ahead of the first message."""
+        channels = self.configuration.imta.channels.values()
+        return list(dict.fromkeys(self._pool(channel.pool) for channel in channels if channel.is_lmtp))
+
+    def has_program(self, channel: Channel) -> bool:
+        """Whether this version has a program for the channel."""
+        return program_of(self.configuration, channel) is not Program.NONE
+
+    def backoff(self, channel: str, priority: Priority) -> tuple[float, ...]:
+        """Waits in seconds."""
+        key = (channel, priority)
+        found = self._backoffs.get(key)
+        if found is None:
+            block = self.configuration.imta.channels.get(channel)
+            found = self._backoffs[key] = block.backoff(priority) if block is not None else (3600.0,)
+        return found
+
+    def ages(self, channel: str, priority: Priority) -> tuple[int, ...]:
+        """Ages of notices in units; empty for a channel that is not configured: nobody may judge its mail."""
+        key = (channel, priority)
+        found = self._ages.get(key)
+        if found is None:
+            block = self.configuration.imta.channels.get(channel)
+            found = self._ages[key] = block.notices(priority) if block is not None else ()
+        return found
+
+    def _limits(self, channel: Channel) -> ChannelLimits:
+        options = self.configuration.channel_option(channel.name)
+        return ChannelLimits(
+            pool=self._pool(channel.pool),
+            maxjobs=max(1, channel.maxjobs),
+            client_threads=max(1, options.integer("MAX_CLIENT_THREADS", 10)),
+            threaddepth=max(1, channel.threaddepth),
+            program=self.has_program(channel),
+            first_backoff=channel.backoff(Priority.NORMAL)[0],
+        )
+
+    def _pool(self, name: str | None) -> str:
+        jobs = self.configuration.job_controller
+        found = jobs.pool(name) if jobs is not None else None
+        if found is None:
+            found = jobs.first_pool if jobs is not None else None
+        return found.name.upper() if found is not None else _DEFAULT_POOL

@@ -1,0 +1,307 @@
+"""Every waiting copy of the relay, from its discovery to its end: the schedule, the ledger, and what ties them together.
+
+* A copy enters from a journal record (`admit`) or a queue file (`admit_file`), each at most once: message id and copy number
+  are its name.
+* Results are booked here: slots in the ledger, recipients of the copy, the next try; nothing is settled but by a result.
+* Due for other reasons than delivery: a move to a queue file (next try over 30 s away, older than 60 s, held), a notice.
+
+No I/O but the ledger's, no clock: time is passed in.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from posthouse.journal.segment import Mark
+from posthouse.mail.status import Status
+from posthouse.relay.job_controller.backoff import Tries, Verdict, next_notice, notices_passed, ordinary_wait
+from posthouse.relay.job_controller.cargo import RANKS, Cargo
+from posthouse.relay.job_controller.ledger import Ledger, NewRecord
+from posthouse.relay.job_controller.plan import Plan
+from posthouse.relay.job_controller.protocol import Job, Lease, Result
+from posthouse.relay.job_controller.schedule import Entry, Schedule, State
+
+if TYPE_CHECKING:
+    from posthouse.mail.envelope import Recipient
+
+FAR = 30.0
+"""seconds to the next try beyond which a copy is moved to a queue file"""
+OLD = 60.0
+"""seconds in the journal after which it is"""
+AGAIN = 30.0
+"""seconds after which a move or a notice that failed is tried again"""
+CRASHES = 4
+"""workers a copy may lose before it waits its backoff: it may be what ends them"""
+_ENDED = {Verdict.DONE, Verdict.HELD, Verdict.GONE}
+
+
+class Stock:
+    """All copies.
+
+    Args:
+        plan: the configuration.
+        ledger: the segments.
+        chance: a number from 0.0 to 1.0, new at each call.
+    """
+
+    def __init__(self, plan: Plan, ledger: Ledger, chance: Callable[[], float]) -> None:
+        self.plan = plan
+        self.ledger = ledger
+        self.schedule = Schedule(chance)
+        self.held: dict[tuple[str, int], tuple[str, Cargo]] = {}
+        """channel and copy of what is .HELD, by name; never scheduled"""
+        self._names: dict[tuple[str, int], int] = {}
+        self._key = 0
+        self._moves: list[tuple[float, int]] = []
+        self._notices: list[tuple[float, int]] = []
+        plan.apply(self.schedule)
+
+    def reload(self, plan: Plan) -> None:
+        """Take a new configuration. Copies keep their tries; waits under way stay as they are."""
+        self.plan = plan
+        plan.apply(self.schedule)
+        for entry in self.schedule:
+            cargo = cargo_of(entry)
+            entry.intervals = plan.backoff(entry.channel, cargo.envelope.priority)
+            self._plan_notice(entry)
+
+    # in
+
+    def admit(self, new: NewRecord, now: float) -> None:
+        """The open copies of a record."""
+        record, envelope = new.record, new.envelope
+        if len(envelope.recipients) == 1 and new.open:
+            people = envelope.recipients
+            self._add(0, Cargo(envelope, people[0].copy, people, record, ""), now)
+            return
+        wanted = set(new.open)
+        copies: dict[int, list[Recipient]] = {}
+        for recipient in envelope.recipients:
+            if recipient.id in wanted:
+                copies.setdefault(recipient.copy, []).append(recipient)
+        for copy, recipients in copies.items():
+            self._add(0, Cargo(envelope, copy, tuple(recipients), record, ""), now)
+
+    def admit_file(self, cargo: Cargo, attempts: int, mtime: float, now: float) -> bool:
+        """A queue file, changed at mtime; False: its copy is known already (then only its path may be news)."""
+        file, name = cargo.file, (cargo.envelope.id, cargo.copy)
+        known = self._names.get(name)
+        if known is not None:
+            entry = self.schedule.get(known)
+            if entry is not None and entry.state in {State.READY, State.WAITING}:
+                cargo_of(entry).file = file
+            return False
+        if file.endswith(".HELD"):
+            self.held[name] = (cargo.recipients[0].channel, cargo)
+            return True
+        released = self.held.pop(name, None) is not None
+        entry = self._add(attempts, cargo, now, rank=-1 if released else None)
+        if attempts and not released:
+            due = mtime + ordinary_wait(entry.intervals, attempts, 0.0)
+            if due > now:
+                self._postpone(entry, due)
+        return True
+
+    def _postpone(self, entry: Entry, due: float) -> None:
+        if self.schedule.take(entry.key) is not None:
+            entry.next_try = due
+            self.schedule.give_back(entry.key)
+
+    def _add(self, attempts: int, cargo: Cargo, now: float, *, rank: int | None = None) -> Entry:
+        envelope, first = cargo.envelope, cargo.recipients[0]
+        if not self.schedule.knows(first.channel):
+            self.schedule.set_channel(first.channel, self.plan.limits_of_unknown())
+        self._key += 1
+        intervals = self.plan.backoff(first.channel, envelope.priority)
+        place = RANKS[envelope.priority] if rank is None else rank
+        entry = Entry(self._key, first.channel, first.host, place, envelope.enqueued / 1000, intervals, cargo)
+        if attempts:
+            entry.tries = Tries(attempts, attempts)
+        self._names[envelope.id, cargo.copy] = entry.key
+        self.schedule.add(entry)
+        ages = self.plan.ages(first.channel, envelope.priority)
+        age = now - entry.enqueued
+        if ages and age >= ages[0] * self.plan.unit:
+            cargo.notices = notices_passed(ages, self.plan.unit, entry.enqueued, now)
+        self._plan_notice(entry)
+        if cargo.record is not None:
+            heapq.heappush(self._moves, (now if cargo.held else now + OLD, entry.key))
+        return entry
+
+    def _plan_notice(self, entry: Entry) -> None:
+        cargo = cargo_of(entry)
+        ages = self.plan.ages(entry.channel, cargo.envelope.priority)
+        due = next_notice(ages, self.plan.unit, entry.enqueued, cargo.notices)
+        if due is not None:
+            heapq.heappush(self._notices, (due, entry.key))
+
+    # out
+
+    def lease_of(self, entry: Entry, job: Job) -> Lease:
+        """The lease that hands the copy to a worker."""
+        cargo = cargo_of(entry)
+        cargo.job = job
+        lease = Lease(
+            entry.key, job, entry.channel, entry.host_name, cargo.copy, cargo.record, cargo.file, cargo.open,
+            entry.tries.attempts, not entry.tries.instant, int(cargo.held),
+        )  # fmt: skip
+        status = cargo.status
+        if status is not None and job is not Job.DELIVER:
+            lease.code, lease.enhanced, lease.text = status.code, status.enhanced, status.text
+        return lease
+
+    def due_jobs(self, now: float, most: int) -> Iterator[Lease]:
+        """Moves, warnings and returns that are due; at most so many."""
+        count = 0
+        while count < most and self._notices and self._notices[0][0] <= now:
+            _, key = heapq.heappop(self._notices)
+            lease = self._notice_job(key, now)
+            if lease is not None:
+                count += 1
+                yield lease
+        while count < most and self._moves and self._moves[0][0] <= now:
+            _, key = heapq.heappop(self._moves)
+            entry = self.schedule.get(key)
+            if entry is None or cargo_of(entry).record is None:
+                continue
+            if self.schedule.take(key) is None:  # out with a worker: look again later
+                heapq.heappush(self._moves, (now + AGAIN, key))
+                continue
+            count += 1
+            yield self.lease_of(entry, Job.MOVE)
+
+    def _notice_job(self, key: int, now: float) -> Lease | None:
+        entry = self.schedule.get(key)
+        if entry is None:
+            return None
+        cargo = cargo_of(entry)
+        ages = self.plan.ages(entry.channel, cargo.envelope.priority)
+        due = next_notice(ages, self.plan.unit, entry.enqueued, cargo.notices)
+        if due is None or due > now:  # another heap entry has done it
+            return None
+        if self.schedule.take(key) is None:  # never while it is being delivered
+            heapq.heappush(self._notices, (now + min(AGAIN, self.plan.unit), key))
+            return None
+        return self.lease_of(entry, Job.RETURN if cargo.notices == len(ages) - 1 else Job.WARN)
+
+    def host_down(self, channel: str, host: str, now: float, reason: str) -> None:
+        """The host is down: what waits for it in the journal is filed when the wait is long."""
+        self.schedule.host_down(channel, host, now, reason)
+        for entry in self.schedule.waiting_for(channel, host):
+            if self.schedule.due(entry) - now > FAR and cargo_of(entry).record is not None:
+                heapq.heappush(self._moves, (now, entry.key))
+
+    def put_off(self, key: int, now: float) -> None:
+        """A job of `due_jobs` could not be handed out: it falls due again in a moment."""
+        entry = self.schedule.get(key)
+        if entry is not None:
+            heap = self._moves if cargo_of(entry).job is Job.MOVE else self._notices
+            heapq.heappush(heap, (now + 0.5, key))
+            self.schedule.give_back(key)
+
+    def knows_file(self, message: str, copy: int, path: str) -> bool:
+        """Whether a queue file is the one we know of this copy."""
+        held = self.held.get((message, copy))
+        if held is not None:
+            return held[1].file == path
+        key = self._names.get((message, copy))
+        entry = self.schedule.get(key) if key is not None else None
+        return entry is not None and (cargo_of(entry).file == path or entry.state not in {State.READY, State.WAITING})
+
+    # results
+
+    def book(self, result: Result, now: float) -> None:
+        """Write down what a worker says."""
+        entry = self.schedule.get(result.key)
+        if entry is None:
+            return
+        cargo = cargo_of(entry)
+        if result.settled:
+            if cargo.record is not None:
+                self.ledger.settled(cargo.record.segment, len(result.settled))
+            cargo.settle({key for key, _ in result.settled})
+        if result.code:
+            cargo.status = Status(result.code, result.enhanced, result.text)
+        if entry.state is State.TAKEN:
+            self._book_other(entry, cargo, result, now)
+            return
+        if result.file:
+            cargo.file = result.file
+        due = self.schedule.finish(result.key, result.verdict, now)
+        if due is None or not cargo.recipients:
+            self._forget(entry, cargo, result)
+        elif cargo.record is not None and due - now > FAR:
+            heapq.heappush(self._moves, (now, entry.key))
+
+    def _book_other(self, entry: Entry, cargo: Cargo, result: Result, now: float) -> None:
+        """A move, a warning or a return is over."""
+        if result.verdict in _ENDED:
+            self._forget(entry, cargo, result)
+            return
+        if cargo.job is Job.MOVE:
+            if result.verdict is Verdict.AGAIN and result.file:
+                self._filed(cargo, result.file)
+            else:
+                heapq.heappush(self._moves, (now + AGAIN, entry.key))
+        elif result.file:
+            cargo.file = result.file
+        if cargo.job is Job.WARN and result.verdict is Verdict.AGAIN:
+            cargo.notices += 1
+            self._plan_notice(entry)
+        elif cargo.job in {Job.WARN, Job.RETURN}:
+            heapq.heappush(self._notices, (now + AGAIN, entry.key))
+        self.schedule.give_back(entry.key)
+
+    def _filed(self, cargo: Cargo, file: str) -> None:
+        assert cargo.record is not None
+        self.ledger.settled(cargo.record.segment, len(cargo.recipients))
+        cargo.record = None
+        cargo.file = file
+
+    def _forget(self, entry: Entry, cargo: Cargo, result: Result) -> None:
+        """The copy is no longer scheduled: settled, held, or somebody took its file."""
+        self.schedule.remove(entry.key)
+        name = (cargo.envelope.id, cargo.copy)
+        self._names.pop(name, None)
+        if cargo.record is not None and cargo.recipients:
+            if cargo.job is Job.MOVE and result.verdict is Verdict.HELD and result.file.endswith(".HELD"):
+                self._filed(cargo, result.file)
+            else:
+                self.ledger.reread(cargo.record, cargo.open)
+        if result.verdict is Verdict.HELD and result.file.endswith(".HELD"):
+            cargo.file = result.file
+            self.held[name] = (entry.channel, cargo)
+
+    def lost(self, entry: Entry, filed: Cargo | None, now: float) -> None:
+        """Its worker is gone: what was written down is settled, the rest is tried again, later after several times.
+
+        Args:
+            entry: the copy, still leased.
+            filed: its queue file as it stands now, or None when there is none.
+            now: Unix seconds.
+        """
+        cargo = cargo_of(entry)
+        cargo.crashes += 1
+        if cargo.record is not None and filed is not None:  # the move had got as far as the name: the file beats the record
+            self.ledger.mark(cargo.record, cargo.open, Mark.MOVED)
+            cargo.record = None
+        elif cargo.record is not None:
+            still = set(self.ledger.reread(cargo.record, cargo.open))
+            cargo.settle({key for key in cargo.open if key not in still})
+        if cargo.record is None:
+            cargo.file = filed.file if filed is not None else ""
+            cargo.recipients = filed.recipients if filed is not None else ()
+        if not cargo.recipients:
+            self._forget(entry, cargo, Result(entry.key, Verdict.DONE))
+        elif entry.state is State.TAKEN:
+            heapq.heappush(self._moves if cargo.job is Job.MOVE else self._notices, (now + AGAIN, entry.key))
+            self.schedule.give_back(entry.key)
+        else:
+            self.schedule.finish(entry.key, Verdict.AGAIN if cargo.crashes < CRASHES else Verdict.DEFERRED, now)
+
+
+def cargo_of(entry: Entry) -> Cargo:
+    """What an entry carries."""
+    cargo = entry.cargo
+    assert isinstance(cargo, Cargo)
+    return cargo
