@@ -206,3 +206,16 @@ def test_values() -> None:
 def test_bad_values(read_value: "type[int]", text: str) -> None:
     with pytest.raises(BadValueError):
         read_value(text)
+
+
+def test_line_ends_of_other_systems_and_a_byte_order_mark_do_not_matter(tmp_path: Path) -> None:
+    options = read(tmp_path, **{"option.dat": "\ufeffBLOCK_LIMIT=20\r\nLDAP_HOST=\\\r\n  ldap.example.com\r\n"}).options
+    assert options.integer("BLOCK_LIMIT") == 20
+    assert options.text("LDAP_HOST") == "ldap.example.com"
+
+
+def test_octets_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "option.dat").write_bytes(b"RETURN_PERSONAL=Gr\xfc\xdfe\n")
+    options = read(tmp_path).options
+    assert options.text("RETURN_PERSONAL").encode("utf-8", "surrogateescape") == b"Gr\xfc\xdfe"
