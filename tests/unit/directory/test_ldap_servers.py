@@ -1,0 +1,74 @@
+import pytest
+
+from posthouse.relay.directory.ldap_servers import FIRST_REST, LONGEST_REST, LdapServers
+
+A, B = "ldap://a", "ldap://b"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def servers(clock: Clock) -> LdapServers:
+    return LdapServers((A, B), clock, 10)
+
+
+def test_the_order_of_the_configuration(servers: LdapServers) -> None:
+    assert servers.next(set()) == A
+    assert servers.next({A}) == B
+    assert servers.next({A, B}) is None
+
+
+def test_a_failed_server_rests_longer_each_time(servers: LdapServers, clock: Clock) -> None:
+    rests = []
+    for _ in range(7):
+        servers.failed(A, "down")
+        began = clock.now
+        while servers.next(set()) != A:
+            clock.now += 0.5
+        rests.append(clock.now - began)
+    assert rests == [FIRST_REST, 2, 4, 8, LONGEST_REST, LONGEST_REST, LONGEST_REST]
+
+
+def test_one_asker_tries_a_rested_server_while_others_go_on(servers: LdapServers, clock: Clock) -> None:
+    servers.failed(A, "down")
+    assert servers.next(set()) == B
+    clock.now += FIRST_REST
+    assert servers.next(set()) == A
+    assert servers.next(set()) == B
+    servers.worked(A)
+    assert servers.next(set()) == A
+
+
+def test_a_try_that_never_ends_is_tried_again(servers: LdapServers, clock: Clock) -> None:
+    servers.failed(A, "down")
+    clock.now += FIRST_REST
+    assert servers.next(set()) == A
+    clock.now += 10
+    assert servers.next(set()) == A
+
+
+def test_all_failed(servers: LdapServers, clock: Clock) -> None:
+    servers.failed(A, "refused")
+    servers.failed(B, "silent")
+    assert servers.next(set()) is None
+    assert servers.health() == "down: ldap://a: refused; ldap://b: silent"
+    clock.now += FIRST_REST
+    assert servers.next(set()) == A
+
+
+def test_health(servers: LdapServers) -> None:
+    assert servers.health() == "ok: ldap://a ldap://b"
+    servers.failed(B, "silent")
+    assert servers.health() == "degraded: ldap://b: silent"
+    servers.worked(B)
+    assert servers.health() == "ok: ldap://a ldap://b"
