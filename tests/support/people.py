@@ -14,6 +14,7 @@ from posthouse.relay.directory.question import (
     Kind,
     NeedDomain,
     NeedEntry,
+    NeedUrl,
     Question,
     Unknown,
 )
@@ -102,6 +103,7 @@ class MemoryDirectory:
         self.default_domain = default_domain
         self.silent = False
         self.asked: list[Question] = []
+        self.urls: dict[str, str] = {}
 
     def answer(self, question: Question) -> Answer:
         self.asked.append(question)
@@ -112,8 +114,8 @@ class MemoryDirectory:
                 return self._domain(domain.lower())
             case NeedEntry():
                 return self._entry(question)
-            case _:
-                return Absent()
+            case NeedUrl(url):
+                return Found(self.urls[url]) if url in self.urls else Absent()
 
     def _domain(self, name: str) -> Answer:
         for dn, attributes in self.entries.items():

@@ -170,6 +170,15 @@ def test_check_and_compile_report_all_faults_of_all_files(tmp_path: Path) -> Non
     assert set(refused.value.faults) <= set(check(configuration))
 
 
-def test_offline_clause_waits_for_the_reprocess_channel(make_relay: MakeRelay) -> None:
-    relay = make_relay(dict(EXAMPLE), options=OPTIONS.replace("#*mailbox", "#@*mailbox"))
-    assert "reprocess" in relay.refusal("john.doe@example.com")
+@pytest.mark.parametrize("prefix", ["@", "$"])
+def test_offline_clause_goes_through_the_reprocess_channel(make_relay: MakeRelay, prefix: str) -> None:
+    relay = make_relay(dict(EXAMPLE), options=OPTIONS.replace("#*mailbox", f"#{prefix}*mailbox"))
+    assert relay.addresses("john.doe@example.com") == [("reprocess", "@reprocess-daemon:john.doe@example.com")]
+    final = relay.addresses("john.doe@example.com", from_reprocess=True)
+    assert final == [("tcp_lmtpcs", "@store1.example.com.lmtp:jdoe@lmtpcs-daemon")]
+
+
+def test_offline_clause_without_a_reprocess_channel(make_relay: MakeRelay) -> None:
+    channels = CHANNELS.replace("reprocess\nreprocess-daemon\n\n", "")
+    relay = make_relay(dict(EXAMPLE), options=OPTIONS.replace("#*mailbox", "#@*mailbox"), channels=channels)
+    assert relay.refusal("john.doe@example.com").startswith("450 4.3.5 ")

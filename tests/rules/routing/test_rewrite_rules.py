@@ -203,6 +203,30 @@ def test_channels_of_the_rewrite(tmp_path: Path, source: str, destination: str, 
     assert rewritten(tmp_path, rules, "j@h", purpose) == f"j@{host} tcp_hub"
 
 
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("j@eng.h.test", "ldap:///dc=eng,o=x?mailHost?sub?(uid=j)"),
+        ("j*)(uid=k@eng.h.test", None),
+        ('"*)(uid=k"@eng.h.test', "ldap:///dc=eng,o=x?mailHost?sub?(uid=%22%5C2a%5C29%5C28uid%3Dk%22)"),
+        ("j@a,b.h.test", None),
+        ("j?x@eng+1.h.test", "ldap:///dc=eng%5C2b1,o=x?mailHost?sub?(uid=j%3Fx)"),
+    ],
+)
+def test_values_in_ldap_urls_are_escaped(tmp_path: Path, address: str, asked: str | None) -> None:
+    compiled = relay_rules(tmp_path, rules=".h.test $U%$]ldap:///dc=$H,o=x?mailHost?sub?(uid=$U)[@bitbucket\n")
+    directory = MemoryDirectory(EXAMPLE)
+    if asked:
+        directory.urls[asked] = "found.test"
+    result = directory.run(compiled.rewriter.rewrite(address, Job(Inquiry())))
+    if asked is None:
+        assert directory.asked == []
+        assert not isinstance(result, Rewritten)
+    else:
+        assert isinstance(result, Rewritten), directory.asked
+        assert result.host == "found.test"
+
+
 def test_routes_of_the_mailhost_step_are_not_shortened_by_routelocal(tmp_path: Path) -> None:
     rules = "store.test $U%$D@routed\nexample.com $U%$D@hub\n"
     assert rewritten(tmp_path, rules, "@store.test:j@example.com") == "j@example.com tcp_hub"

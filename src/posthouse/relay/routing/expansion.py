@@ -52,8 +52,15 @@ class Expansion(NamedTuple):
     """what of the entry is not acted on, for the log and explanations"""
 
 
-def expand(rules: Rules, inquiry: Inquiry, address: str, now: float) -> Asking[Expansion]:
+def expand(rules: Rules, inquiry: Inquiry, address: str, now: float, *, from_reprocess: bool = False) -> Asking[Expansion]:
     """Expand one address on the local channel.
+
+    Args:
+        rules: compiled configuration.
+        inquiry: of this decision.
+        address: as it was rewritten.
+        now: Unix time in seconds, for vacation dates.
+        from_reprocess: the message comes from the reprocess channel, so that `@` clauses count.
 
     Raises:
         Refuse: nobody has the address, or its owner must not or cannot receive.
@@ -79,6 +86,8 @@ def expand(rules: Rules, inquiry: Inquiry, address: str, now: float) -> Asking[E
         return Expansion(stands.key, (Made(f"@{stands.route_to}:{address}", stands.why, keep_route=True),))
     if stands.replaced_by:
         return Expansion(stands.key, (Made(stands.replaced_by, "mailRoutingAddress", keep_route=True),))
+    if stands.offline and not from_reprocess:
+        return Expansion(stands.key, (_postponed(rules, address),))
     assert stands.values is not None
     inputs = clause_inputs(rules, stands.values, address, local, domain_name, owner.subaddress, route)
     return Expansion(stands.key, _rendered(stands, inputs), stands.notes)
@@ -94,6 +103,15 @@ def _rendered(stands: Standing, inputs: ClauseInputs) -> tuple[Made, ...]:
     if not made:
         raise Refuse(Refusal.UNKNOWN_ALIAS, f"no delivery option gives an address for {stands.entry.dn}")
     return made
+
+
+def _postponed(rules: Rules, address: str) -> Made:
+    """The unexpanded address on its way to the reprocess channel."""
+    channel = rules.imta.channels.get("reprocess")
+    if channel is None:
+        text = "a delivery option asks for the missing channel reprocess"
+        raise Refuse(Refusal.NOT_BUILT, text, text)
+    return Made(f"@{channel.official_host}:{address}", "expanded in the reprocess channel")
 
 
 def clause_addresses(clause: Clause, inputs: ClauseInputs, entry: Entry) -> tuple[str, ...]:

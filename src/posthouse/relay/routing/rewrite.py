@@ -17,7 +17,7 @@ from posthouse.relay.routing.host_part import HostPart, Place, join, remaining_a
 from posthouse.relay.routing.inquiry import Asking, Inquiry
 from posthouse.relay.routing.refusal import Refusal, Refusals
 from posthouse.relay.routing.result import Step
-from posthouse.relay.routing.rewrite_template import Code, Inputs, LookupTemplate, Piece, Pieces, Template, render
+from posthouse.relay.routing.rewrite_template import Code, Inputs, LookupTemplate, Piece, Pieces, Template, render, render_url
 from posthouse.relay.routing.rule_table import (
     FORWARD_ENVELOPE,
     Choice,
@@ -249,11 +249,12 @@ class Rewriter:
         if piece.code is Code.ROUTINE:
             self.failed_routines.add(piece.text)
             return None
+        if piece.code is Code.URL:
+            url = render_url(piece.inner, inputs)
+            return None if url is None else (yield from Inquiry.url(url))
         argument = render(piece.inner, inputs)
         if argument is None:
             return None
-        if piece.code is Code.URL:
-            return (yield from Inquiry.url(argument[0]))
         if piece.text not in self.tables:
             return None
         result = yield from Inquiry().mapping(self.tables, piece.text, argument[0])

@@ -14,12 +14,16 @@ import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
+from urllib.parse import quote as percent_encoded
 
+from posthouse.relay.directory.dn import escape_value as escape_in_name
+from posthouse.relay.directory.filter import escape as escape_in_filter
 from posthouse.relay.routing.host_pattern import HostMatch
 
 _SIMPLE = "EBFRAPSX"
 _WITH_ARGUMENT = "MNQCVZT"
 _ENHANCED_DIGITS = 7
+_FILTER_PART = 3
 
 
 class TemplateError(ValueError):
@@ -286,6 +290,22 @@ def render(pieces: Pieces, inputs: Inputs, case: str = "_") -> tuple[str, str] |
             return None
         out.append(text if case == "_" else text.lower() if case == "\\" else text.upper())
     return "".join(out), case
+
+
+def render_url(pieces: Pieces, inputs: Inputs) -> str | None:
+    """An LDAP URL; what is inserted is escaped as a value of a name or, after the third `?`, of a filter."""
+    url = ""
+    for piece in pieces:
+        if piece.code is Code.CASE:
+            continue
+        text = _insert(piece, inputs)
+        if text is None:
+            return None
+        if piece.code is not Code.TEXT:
+            escape = escape_in_filter if url.count("?") >= _FILTER_PART else escape_in_name
+            text = percent_encoded(escape(text), safe="")
+        url += text
+    return url
 
 
 def _insert(piece: Piece, inputs: Inputs) -> str | None:

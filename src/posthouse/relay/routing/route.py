@@ -11,7 +11,7 @@ from posthouse.mail.address import parse_address, unquote
 from posthouse.mail.status import Status
 from posthouse.relay.routing.access import AccessProbe, Verdict, check_access
 from posthouse.relay.routing.connect import connect_host, destination_host, wire_address
-from posthouse.relay.routing.expansion import Made, Nobody, OwnerFacts, expand
+from posthouse.relay.routing.expansion import Expansion, Made, Nobody, OwnerFacts, expand
 from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry, NoAnswer
 from posthouse.relay.routing.lookup import POSTMASTER
 from posthouse.relay.routing.refusal import Refusal
@@ -158,7 +158,7 @@ class _Run:
         local = channel.name == "l"
         if local or channel.has("aliaslocal"):
             try:
-                expansion = yield from expand(self.rules, self.inquiry, there.address, self.request.now)
+                expansion = yield from self._expand(there.address)
             except Nobody:
                 if local:
                     raise
@@ -171,6 +171,9 @@ class _Run:
         if level == 0 and channel.has("viaaliasrequired"):
             raise Refuse(Refusal.UNKNOWN_ALIAS, f"channel {channel.name} takes addresses from aliases only")
         return [self._target(there, owner, held=held)]
+
+    def _expand(self, address: str) -> Asking[Expansion]:
+        return expand(self.rules, self.inquiry, address, self.request.now, from_reprocess=self.request.from_reprocess)
 
     def _each(self, made: tuple[Made, ...], visited: frozenset[str], level: int, *, held: bool) -> Asking[list[Target]]:
         targets: dict[tuple[str, str], Target] = {}

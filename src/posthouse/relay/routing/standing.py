@@ -43,6 +43,8 @@ class Standing(NamedTuple):
     replaced_by: str = ""
     """mailRoutingAddress"""
     clauses: tuple[Clause, ...] = ()
+    offline: bool = False
+    """one of the clauses must be acted on in the reprocess channel"""
     values: OwnerValues | None = None
     quota: str = ""
     block_limit: int = 0
@@ -101,6 +103,7 @@ def _active(rules: Rules, plain: Standing, now: float) -> Standing:
         return _to_smart_host(plain)
     return plain._replace(
         clauses=clauses,
+        offline=any(clause.offline for clause in clauses),
         values=owner_values(rules, domain, entry),
         quota=quota_text(domain, entry),
         block_limit=_block_limit(rules, domain, entry),
@@ -125,9 +128,6 @@ def _to_smart_host(plain: Standing) -> Standing:
 def _refuse_unbuilt(clause: Clause, rules: Rules, entry: Entry) -> None:
     if clause.name not in BUILT:
         text = f"delivery option {clause.name} is not available yet"
-        raise Refuse(Refusal.NOT_BUILT, f"{clause.name} of {entry.dn}", text)
-    if clause.offline:
-        text = f"delivery option {clause.name} asks for the reprocess channel, which is not available yet"
         raise Refuse(Refusal.NOT_BUILT, f"{clause.name} of {entry.dn}", text)
     mail_host = entry.first("mailhost")
     if clause.template.through_lmtp and "X" in clause.template.uses and mail_host.lower() in rules.this_host:
