@@ -75,11 +75,13 @@ class Body:
         dotted: DATA (true) or BDAT.
     """
 
+    # _dotty: a line may begin with a dot. _dots, _dots_from: dots seen in what is held, for the limit
     __slots__ = (
         "_allowance",
         "_dots",
         "_dots_from",
         "_dotted",
+        "_dotty",
         "_faults",
         "_growth",
         "_header",
@@ -98,6 +100,7 @@ class Body:
         self._spill = spill
         self._allowance = allowance
         self._dotted = dotted
+        self._dotty = not dotted
         self._held: bytearray | None = None
         self._header: HeaderCheck | None = None
         self._parts: list[BodyPart] = []
@@ -120,21 +123,26 @@ class Body:
         """Read DATA from the buffer: where reading stopped, and whether the end was found."""
         held = self._held
         if held is None:
-            end = buffer.find(_DOT, position)
-            if buffer.startswith(b"\r\n", end + 3) and end >= 0 and buffer[position] != _PERIOD:
-                self._finish(buffer[position : end + 2], dots=False)  # the first dot that begins a line is the end
-                return end + 5, True
+            plain = buffer[position] != _PERIOD
+            dot = buffer.find(_DOT, position)
+            if dot >= 0 and plain and buffer.startswith(b"\r\n", dot + 3):
+                self._finish(buffer[position : dot + 2])  # the first dot that begins a line is the end
+                return dot + 5, True
             if buffer.startswith(b".\r\n", position):
                 self._finish(b"")
                 return position + 3, True
-            end = buffer.find(END, end) if end >= 0 else end
+            end = buffer.find(END, dot) if dot >= 0 else -1
             if end >= 0:
+                self._dotty = True
                 self._finish(buffer[position : end + 2])
                 return end + 5, True
             held = self._held = bytearray(b"\r\n")  # the line end of DATA: the first line is searched like the others
-        start = max(0, len(held) - 4)
-        held += memoryview(buffer)[position:]
-        end = held.find(END, start)
+            held += memoryview(buffer)[position:]
+            start = max(0, len(held) - 4) if plain and dot < 0 else 0
+        else:
+            start = max(0, len(held) - 4)
+            held += memoryview(buffer)[position:]
+        end = self._find_end(held, start)
         if end < 0:
             self._flush(held)
             return len(buffer), False
@@ -142,6 +150,19 @@ class Body:
         del held[end + 2 :]
         self._finish(bytes(held) if self._header or self.exceeded else bytes(held[2:]))
         return stopped, True
+
+    def _find_end(self, held: bytearray, start: int) -> int:
+        """Where `CRLF.CRLF` begins, or -1. As long as no line begins with a dot one search answers for both."""
+        if not self._dotty:
+            dot = held.find(_DOT, start)
+            after = held[dot + 3 : dot + 5] if dot >= 0 else b""
+            if after == b"\r\n":
+                return dot
+            if not after or after == b"\r":
+                return -1
+            self._dotty = True
+            start = dot
+        return held.find(END, start)
 
     def take_chunk(self, buffer: bytes, position: int, length: int) -> int:
         """Read at most so many octets of BDAT from the buffer: where reading stopped."""
@@ -205,6 +226,8 @@ class Body:
 
     def _unstuffed(self, block: bytes, *, first: bool) -> tuple[bytes, int]:
         """The block without doubled dots, and how many octets stuffing adds to it."""
+        if not self._dotty:
+            return block, 0
         growth = block.count(_DOT)
         if growth and self._dotted:
             block = block.replace(_DOT, b"\r\n")
@@ -214,12 +237,12 @@ class Body:
                 block = block[1:]
         return block, growth
 
-    def _finish(self, block: bytes, *, dots: bool = True) -> None:
-        """The end was found behind this last block; `dots`: some line may begin with one."""
+    def _finish(self, block: bytes) -> None:
+        """The end was found behind this last block."""
         if self.exceeded:
             return
         if self._header is None and len(block) <= self._spill:
-            self._finish_whole(block, dots=dots)
+            self._finish_whole(block)
             return
         self._cut(block)
         assert self._header is not None
@@ -234,8 +257,8 @@ class Body:
             faults |= {Fault.TOO_LARGE}
         self.result = MessageEnd(self._size, self._growth, faults, self._header.end)
 
-    def _finish_whole(self, block: bytes, *, dots: bool) -> None:
-        data, growth = self._unstuffed(block, first=True) if dots else (block, 0)
+    def _finish_whole(self, block: bytes) -> None:
+        data, growth = self._unstuffed(block, first=True)
         if self._over(len(block), len(data)):
             self.exceeded = True
             return
