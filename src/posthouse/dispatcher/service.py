@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from posthouse.config.dispatcher_cnf import Service
@@ -23,11 +23,12 @@ from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.lifetime import Limits
 from posthouse.dispatcher.listener import Listener
 from posthouse.dispatcher.worker_process import WorkerProcess
-from posthouse.mapping.access import canonical_address, port_probe
+from posthouse.mapping import access as mapping_access
 
 RETIRE_SECONDS = 300.0
 """how long a retiring worker's kept sessions may go on before they are told to come again"""
 _STATISTICS_SECONDS = 60.0
+canonical_address = lru_cache(4096)(mapping_access.canonical_address)  # parsing costs more than the rest of an accept
 TOO_MANY = "421 4.7.0 Too many connections from your address"
 
 
@@ -178,7 +179,7 @@ class ServiceAtWork:
         self.counters["accepted"] += 1
         peer = (canonical_address(address[0]), address[1])
         local = (listener.address or canonical_address(sock.getsockname()[0]), listener.port)
-        probe = port_probe(local, peer)
+        probe = f"TCP|{local[0]}|{local[1]}|{peer[0]}|{peer[1]}"  # mapping.access.port_probe, of addresses already canonical
         self._debug.say(Bit.SERVICE, "%s: accepted %s", self.service.name, probe)
         refusal = self._family.access.ask(probe)
         if refusal is not None:

@@ -30,8 +30,8 @@ from posthouse.config.instance import Instance
 from posthouse.dispatcher import control, descendants, lock
 from posthouse.dispatcher.child import Child
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL
-from posthouse.dispatcher.process import IMAGES, Images, check_services, instance_of, show_faults
 from posthouse.dispatcher.process_log import open_process_log
+from posthouse.dispatcher.programs import IMAGES, Images, check_services, instance_of, show_faults
 from posthouse.dispatcher.sd_notify import notify, reloading
 from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, wanted_user
 
