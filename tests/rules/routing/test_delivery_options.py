@@ -159,6 +159,11 @@ def test_warnings(tmp_path: Path, channels: str, word: str) -> None:
     assert warning.line > 0
 
 
+def test_site_routines_in_rules_are_warned_about(tmp_path: Path) -> None:
+    (warning,) = check(relay_configuration(tmp_path, rules=RULES + "h $U%$[lib.so,routine,$U]@bitbucket\n"))
+    assert (warning.severity, warning.file) == (Severity.WARNING, "config/imta.cnf")
+
+
 def test_check_and_compile_report_all_faults_of_all_files(tmp_path: Path) -> None:
     mappings = "ORIG_SEND_ACCESS\n\n  *  $Y\n  $[a  $Y\n"
     configuration = relay_configuration(

@@ -6,7 +6,9 @@ import pytest
 
 from posthouse.config.fault import ConfigurationError
 from posthouse.relay.routing.inquiry import Inquiry
+from posthouse.relay.routing.result import Accepted, RouteRequest
 from posthouse.relay.routing.rewrite import Job, Rewritten
+from posthouse.relay.routing.route import route_recipient
 from posthouse.relay.routing.rule_table import Purpose
 from support.people import EXAMPLE, MemoryDirectory
 from support.relay_files import CHANNELS, relay_rules
@@ -244,3 +246,13 @@ def test_templates_that_cannot_be_understood_are_faults_with_their_line(tmp_path
     with pytest.raises(ConfigurationError) as refused:
         rewritten(tmp_path, f"a $U%x@hub\nh {template}\nk $U%$J@hub\n", "j@h")
     assert [(fault.file, fault.line) for fault in refused.value.faults] == [("config/imta.cnf", 2), ("config/imta.cnf", 3)]
+
+
+def test_norules_switches_the_test_of_the_source_channel_off(tmp_path: Path) -> None:
+    rules = ".remote.test $U%m@bitbucket$Mtcp_other\n. $U%n@bitbucket\n"
+    for keyword, host in (("", "n"), ("norules ", "m")):
+        channels = CHANNELS.replace("tcp_local smtp", f"tcp_local {keyword}smtp")
+        compiled = relay_rules(tmp_path, rules=rules, channels=channels, mappings="ORIG_SEND_ACCESS\n\n  *  $Y\n")
+        routed = MemoryDirectory(EXAMPLE).run(route_recipient(compiled, RouteRequest("", "x@a.remote.test", "tcp_local")))
+        assert isinstance(routed, Accepted)
+        assert routed.recipients[0].address == f"x@{host}"

@@ -21,6 +21,7 @@ def test_trace_a_primary_domain_user(relay: Relay) -> None:
         (1, "John.Doe@Example.COM", ""),
         (2, "John.Doe@Example.COM", "l"),
         (4, "John.Doe@Example.COM", "l"),
+        (4, "John.Doe@Example.COM", "l"),
         (4, "@store1.example.com.LMTP:jdoe@lmtpcs-daemon", ""),
         (5, "@store1.example.com.lmtp:jdoe@lmtpcs-daemon", "tcp_lmtpcs"),
         (8, "@store1.example.com.lmtp:jdoe@lmtpcs-daemon", "tcp_lmtpcs"),
@@ -41,9 +42,12 @@ def test_steps_name_the_rule_and_the_clause(relay: Relay) -> None:
     config = [(step.step, step.file, step.line) for step in steps if step.file]
     lines = RULES.splitlines()
     assert config[0] == (2, "config/imta.cnf", lines.index(next(line for line in lines if line.startswith("$*"))) + 1)
-    assert config[1] == (4, "config/option.dat", OPTIONS.splitlines().index("DELIVERY_OPTIONS=\\") + 1)
-    assert config[2] == (5, "config/imta.cnf", lines.index(next(line for line in lines if line.startswith(".lmtp"))) + 1)
-    assert any("mailSieveRuleSource" in step.text for step in steps)
+    assert config[1] == (3, "config/mappings", 1)
+    assert config[2] == (4, "config/option.dat", OPTIONS.splitlines().index("DELIVERY_OPTIONS=\\") + 1)
+    assert config[3] == (5, "config/imta.cnf", lines.index(next(line for line in lines if line.startswith(".lmtp"))) + 1)
+    texts = [step.text for step in steps]
+    assert "user uid=jdoe,ou=People,o=example.com,o=usergroup" in texts
+    assert any("mailSieveRuleSource" in text for text in texts)
 
 
 @pytest.mark.parametrize(

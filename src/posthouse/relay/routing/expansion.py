@@ -49,7 +49,7 @@ class Expansion(NamedTuple):
     key: str
     made: tuple[Made, ...]
     notes: tuple[str, ...] = ()
-    """what of the entry is not acted on, for the log and explanations"""
+    """the entry and what of it is not acted on, for the log and explanations"""
 
 
 def expand(rules: Rules, inquiry: Inquiry, address: str, now: float, *, from_reprocess: bool = False) -> Asking[Expansion]:

@@ -5,7 +5,7 @@ superfluous hosts that lead to ourselves are dropped; an unanswered directory qu
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from posthouse.config.channel import Channel
@@ -108,8 +108,6 @@ class Rewriter:
     local_hosts: LocalHosts
     bare_host: str
     subaddress_char: str = "+"
-    failed_routines: set[str] = field(default_factory=set)
-    """site routines named by rules: unsupported, kept for one log line each"""
 
     def rewrite(self, address: str, job: Job) -> Asking[RewriteResult]:
         """Rewrite until a channel is found or none is.
@@ -215,7 +213,7 @@ class Rewriter:
             template = found
             if not simple_conditions_hold(template.conditions, place, job.purpose):
                 return None
-        if not (yield from self._resolve(template, inputs)):
+        if not (yield from self._resolve(template, inputs, job)):
             return None
         return make_ready(template, inputs, job.purpose)
 
@@ -232,22 +230,21 @@ class Rewriter:
             text += value
         return self.table.found_template(text)
 
-    def _resolve(self, template: Template, inputs: Inputs) -> Asking[bool]:
+    def _resolve(self, template: Template, inputs: Inputs, job: Job) -> Asking[bool]:
         """Answer the look-ups among the template's pieces; False when one finds nothing."""
         parts: list[Pieces] = [condition.argument for condition in template.conditions]
         parts += [template.user, template.host, template.route, template.tag]
         for part in parts:
             for piece in part:
                 if piece.code in {Code.MAPPING, Code.URL, Code.ROUTINE}:
-                    value = yield from self._answer(piece, inputs)
+                    value = yield from self._answer(piece, inputs, job)
                     if value is None:
                         return False
                     inputs.resolved[piece] = value
         return True
 
-    def _answer(self, piece: Piece, inputs: Inputs) -> Asking[str | None]:
+    def _answer(self, piece: Piece, inputs: Inputs, job: Job) -> Asking[str | None]:
         if piece.code is Code.ROUTINE:
-            self.failed_routines.add(piece.text)
             return None
         if piece.code is Code.URL:
             url = render_url(piece.inner, inputs)
@@ -257,7 +254,7 @@ class Rewriter:
             return None
         if piece.text not in self.tables:
             return None
-        result = yield from Inquiry().mapping(self.tables, piece.text, argument[0])
+        result = yield from job.inquiry.mapping(self.tables, piece.text, argument[0])
         return result.text if result is not None and "Y" in result.flags else None
 
     def _failed(self, address: str, job: Job) -> Unroutable:

@@ -122,7 +122,8 @@ class _Run:
 
     def _obey(self, verdict: Verdict, step: int, address: str, channel: str) -> None:
         for text in verdict.explained if self.steps is not None else ():
-            self.note(Step(step, address, channel, text=text))
+            file, line = self.rules.table_places.get(text.partition(":")[0], ("", 0))
+            self.note(Step(step, address, channel, file, line, text))
         if verdict.rejected is not None:
             raise _Stop(verdict.rejected, verdict.log or f"access table: {channel} {address}", verdict.delay)
 

@@ -162,13 +162,8 @@ def compile_rule(text: RuleText) -> Rule:
     """One rule, compiled.
 
     Raises:
-        TemplateError: its template is none, or its pattern has blanks or nothing in it.
+        TemplateError: its template is none.
     """
-    if not text.pattern or any(char.isspace() for char in text.pattern):
-        raise TemplateError(f"illegal pattern {text.pattern!r}")
-    before_error_text = text.template.partition("$?")[0]
-    if any(char.isspace() for char in before_error_text) and "?" not in before_error_text:
-        raise TemplateError("blank in the template")
     return Rule(text.pattern, parse_template(text.template), text.file, text.line)
 
 

@@ -74,6 +74,8 @@ class Rules:
     """access tables there are, asked for each final address"""
     connect_hosts: dict[tuple[str, str], str] = field(default_factory=dict)
     """answers of connect_host so far"""
+    table_places: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """file and line of each mapping table, by upper-case name"""
     standings: dict[str, Any] = field(default_factory=dict)
     """by DN: kept by standing.py"""
 
@@ -142,6 +144,7 @@ def compile(  # noqa: A001 - rules.compile(...) is how it is called
         block_limit=options.integer("BLOCK_LIMIT", 0) * block_size,
         before_tables=tuple(name for name in ("ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS") if name in tables),
         after_tables=tuple(name for name in ("SEND_ACCESS", "MAIL_ACCESS") if name in tables),
+        table_places={table.name.upper(): (table.file, table.line) for table in configuration.mappings},
     )
 
 
@@ -161,6 +164,11 @@ def check(configuration: Configuration) -> list[Fault]:
     faults += clause_faults
     faults += _tables(configuration, None, None)[1]
     faults += _single_system(clauses, _here(imta, options))
+    faults += [
+        Fault(rule.file, rule.line, f"rewrite rule {rule.pattern}: site routines ($[...]) are not supported", Severity.WARNING)
+        for rule in imta.rewrite_rules
+        if "$[" in rule.template.replace("$$", "")
+    ]
     for channel in imta.channels.values():
         faults += _channel_warnings(channel)
     return faults

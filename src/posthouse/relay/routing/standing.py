@@ -50,7 +50,7 @@ class Standing(NamedTuple):
     block_limit: int = 0
     """in octets, 0 for none"""
     notes: tuple[str, ...] = ()
-    """what of the entry is not acted on"""
+    """the entry and what of it is not acted on, for the log and explanations"""
 
 
 def standing(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing:
@@ -161,7 +161,8 @@ def _blocks(text: str) -> int:
 
 
 def _notes(rules: Rules, entry: Entry) -> tuple[str, ...]:
-    notes = [f"mailDeliveryOption {value}: no such clause" for value in ignored_values(rules.clauses, entry)]
+    notes = [f"{entry.kind} {entry.dn}"]
+    notes += [f"mailDeliveryOption {value}: no such clause" for value in ignored_values(rules.clauses, entry)]
     if entry.all("mailsieverulesource"):
         notes.append("mailSieveRuleSource is not run yet: mail goes to INBOX")
     return tuple(notes)
