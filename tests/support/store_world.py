@@ -199,6 +199,8 @@ class World:
         root = self.disk.open_dir(owner, self.partition)
         folder = self.disk.open_dir(directory, root) if directory else root
         for shelf in ("new", "cur"):
+            if self.disk.stat(shelf, folder) is None:  # a mailbox half made, which nobody was promised
+                continue
             fd = self.disk.open_dir(shelf, folder)
             for name in self.disk.listdir(fd):
                 file = self.disk.open_file(name, fd)
