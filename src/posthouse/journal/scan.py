@@ -52,7 +52,8 @@ def scan(segment: Segment, upto: int | None = None, start: int = RECORDS_AT, *, 
         segment: the segment.
         upto: records that begin at or behind it are not looked at.
         start: where to begin.
-        bodies: False checks the envelopes only and does not read the bodies; for offsets known to be synced.
+        bodies: False checks the envelopes only and does not read the bodies: for an announced `upto`; all below it was
+            durable, so any damage there is to acknowledged mail.
     """
     limit = min(upto if upto is not None else segment.size, segment.disk.fstat(segment.fd).size)
     records: list[RecordRef] = []
@@ -83,7 +84,8 @@ def scan(segment: Segment, upto: int | None = None, start: int = RECORDS_AT, *, 
     if gap >= 0:
         gaps.append((gap, limit))
     end = next_block(records[-1].end) if records else start
-    return Scan(tuple(records), _judge(segment, gaps, records), end)
+    known = limit if upto is not None and not bodies else max((ref.synced for ref in records), default=0)
+    return Scan(tuple(records), _judge(segment, gaps, known), end)
 
 
 def _good_header(segment: Segment, offset: int, limit: int, seq: int) -> RecordRef | None:
@@ -118,9 +120,8 @@ def next_header(segment: Segment, offset: int, limit: int) -> int:
     return limit
 
 
-def _judge(segment: Segment, gaps: list[tuple[int, int]], records: list[RecordRef]) -> tuple[Damage, ...]:
-    """The gaps that hold anything but zeros, or that a later record says were full."""
-    synced = max((ref.synced for ref in records), default=0)
+def _judge(segment: Segment, gaps: list[tuple[int, int]], synced: int) -> tuple[Damage, ...]:
+    """The gaps that hold anything but zeros, or that are known to have been full."""
     found = []
     for begin, end in gaps:
         acknowledged = begin < synced

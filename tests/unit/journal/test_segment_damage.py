@@ -188,3 +188,12 @@ def test_a_scan_goes_on_where_the_last_one_ended() -> None:
     segment = opened(written().octets)
     middle = written().records[9].offset
     assert scan(segment, start=middle).records == written().records[9:]
+
+
+def test_damage_below_an_announced_offset_is_to_acknowledged_mail() -> None:
+    octets = bytearray(written().octets)
+    last = written().records[19]
+    octets[last.offset + 3] ^= 1
+    found = scan(opened(bytes(octets)), last.end, bodies=False)
+    assert found.records == written().records[:19]
+    assert [damage.acknowledged for damage in found.damage] == [True]

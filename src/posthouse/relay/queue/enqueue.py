@@ -7,7 +7,6 @@
 cumulative: losing a call does not matter. A body over 256 KiB is a finished body file and is given by its reference.
 """
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -83,8 +82,11 @@ class Enqueuer:
             False: too much waits; nothing was taken and `done` is not called.
 
         Raises:
-            ValueError: the envelope is too large, the ids are not in order, or the body should be a body file.
+            ValueError: the envelope is too large, the ids are not in order, its size is not the body's, or the body should
+                be a body file.
         """
+        if envelope.size != (body.size if isinstance(body, BodyReference) else sum(map(len, body))):
+            raise ValueError("the envelope's size is not the body's")
         if any(each.id != number for number, each in enumerate(envelope.recipients)):
             raise ValueError("recipient ids are not their places")
         if isinstance(body, BodyReference):
@@ -103,8 +105,12 @@ class Enqueuer:
         return [*writer.sealed, *([current] if current[0] and current not in writer.sealed else [])]
 
     def _completed(self, done: list[Completion]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be answered
+        try:
             self._call_soon(self._answer, done)
+        except RuntimeError as error:
+            if "is closed" not in str(error):
+                raise
+            # the event loop has ended: nobody is left to be answered
 
     def _answer(self, done: list[Completion]) -> None:
         ends: dict[str, int] = {}

@@ -102,6 +102,7 @@ class MoveOut:
         envelope, unique = opened.envelope, names.unique(opened.envelope.id, moving.ref.copy)
         subdir = names.subdir(unique, moving.subdirs)
         folder = tree.folder(moving.channel, subdir, make=True)
+        self._places.barriers.of(folder)  # opened before the first write there
         name = names.file_name(envelope.id, moving.ref.copy, moving.attempts, held=moving.held)
         tmp, boundary = names.TMP + unique, new_boundary(unique)
         if disk.stat(tmp, folder) is not None:  # of a former try whose removal failed; the lease says it is ours

@@ -19,7 +19,7 @@ from posthouse.journal.adopt import (
     set_segment_aside,
 )
 from posthouse.journal.scan import scan
-from posthouse.journal.segment import RECORDS_AT, CorruptRecord, Mark, RecordRef, Segment, UnreadableSegment, next_block
+from posthouse.journal.segment import RECORDS_AT, CorruptRecord, Mark, RecordRef, Segment, Tier, UnreadableSegment, next_block
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.relay.queue.copy_ref import JournalCopy
 from posthouse.relay.queue.free import body_names, free_segment, remove_bodies
@@ -144,6 +144,9 @@ def adopt_segment(places: Places, name: str, filed: set[tuple[str, int]], found:
     if segment is None:
         found.live.append(name)
         return False
+    if segment.tier is not Tier.RELAY:
+        segment.close()
+        return True
     places.keep(segment)
     result = scan(segment)
     for damage in result.damage:
