@@ -37,23 +37,43 @@ Renames: TypeAlias = Mapping[str, tuple[str, ...]]
 """name in the directory -> the default names it stands for, all in lower case"""
 
 
+class Template:
+    """A text with codes: `fill` replaces them.
+
+    Args:
+        text: literal text and `$` codes.
+    """
+
+    __slots__ = ("_parts", "codes")
+
+    def __init__(self, text: str) -> None:
+        self._parts = tuple(_CODE.split(text))
+        self.codes = frozenset(code.upper() for code in self._parts[1::2])
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The text with every code replaced.
+
+        Raises:
+            KeyError: a code has no value.
+        """
+        parts = self._parts
+        if len(parts) == 1:
+            return parts[0]
+        return "".join([values[part.upper()] if place % 2 else part for place, part in enumerate(parts)])
+
+
 @dataclass(frozen=True, slots=True)
 class UrlTemplate:
     """One of the configured URLs, taken apart."""
 
-    base: str
+    base: Template
     scope: str
-    filter: str
+    filter: Template
 
-    def fill(self, base_codes: Mapping[str, str], filter_codes: Mapping[str, str]) -> tuple[str, str] | None:
-        """Base and filter with the codes replaced by texts escaped for their place; None when one has no value."""
-        try:
-            return (
-                _CODE.sub(lambda found: base_codes[found[1].upper()], self.base),
-                _CODE.sub(lambda found: filter_codes[found[1].upper()], self.filter),
-            )
-        except KeyError:
-            return None
+    @property
+    def codes(self) -> frozenset[str]:
+        """Every code in it."""
+        return self.base.codes | self.filter.codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +98,8 @@ class Layout:
     domain_attributes: tuple[str, ...]
     user_renames: Renames
     domain_renames: Renames
-
-    @property
-    def class_filter(self) -> str:
-        """The filter that finds entries of any object class set ($K)."""
-        sets = (*self.user_classes, *self.group_classes)
-        return "(|" + "".join("(&" + "".join(f"(objectClass={name})" for name in sorted(one)) + ")" for one in sets) + ")"
+    class_filter: str
+    """finds entries of any object class set ($K)"""
 
 
 def read_layout(options: OptionFile) -> Layout:
@@ -105,6 +121,8 @@ def read_layout(options: OptionFile) -> Layout:
     alias_urls = (urls["ALIAS_URL0"], urls["ALIAS_URL1"] if vanity else None)
     catchall = urls["ALIAS_URL2"]
     uplevel = options.integer("DOMAIN_UPLEVEL", 0)
+    user_classes = _class_sets(options.text("LDAP_USER_OBJECT_CLASSES") or USER_CLASSES)
+    group_classes = _class_sets(options.text("LDAP_GROUP_OBJECT_CLASSES") or GROUP_CLASSES)
     layout = Layout(
         schema=schema,
         user_root=user_root,
@@ -114,14 +132,15 @@ def read_layout(options: OptionFile) -> Layout:
         domain_filter=_domain_filter(options, schema, domain_names, faults),
         domain_match=urls["DOMAIN_MATCH_URL"],
         alias_urls=tuple(url for url in alias_urls if url),
-        catchall_url=catchall or UrlTemplate("", "sub", ""),
+        catchall_url=catchall or UrlTemplate(Template(""), "sub", Template("")),
         mail_attributes=_mail_attributes(options, user_names),
-        user_classes=_class_sets(options.text("LDAP_USER_OBJECT_CLASSES") or USER_CLASSES),
-        group_classes=_class_sets(options.text("LDAP_GROUP_OBJECT_CLASSES") or GROUP_CLASSES),
+        user_classes=user_classes,
+        group_classes=group_classes,
         user_attributes=tuple(dict.fromkeys(user_names.values())),
         domain_attributes=tuple(dict.fromkeys(domain_names.values())),
         user_renames=_renames(user_names),
         domain_renames=_renames(domain_names),
+        class_filter=_class_filter((*user_classes, *group_classes)),
     )
     if faults:
         raise ConfigurationError(faults)
@@ -158,14 +177,12 @@ def _template(options: OptionFile, name: str, default: str, faults: list[Fault])
         return None
     try:
         base, _, scope, wanted = split_url(text)
-        template = UrlTemplate(base, scope, wanted)
-        unknown = {code.upper() for code in _CODE.findall(base + wanted)} - _KNOWN_CODES
+        template = UrlTemplate(Template(base), scope, Template(wanted))
+        unknown = template.codes - _KNOWN_CODES
         if unknown:
             raise ValueError(f"unknown code ${min(unknown)}")
         codes = dict.fromkeys(_KNOWN_CODES, "x") | {"R": "(x=y)", "K": "(x=y)"}
-        filled = template.fill(codes, codes)
-        assert filled is not None
-        parse(filled[1])
+        parse(template.filter.fill(codes))
     except ValueError as problem:
         faults.append(_fault(options, name, str(problem)))
         return None
@@ -191,6 +208,10 @@ def _mail_attributes(options: OptionFile, names: Mapping[str, str]) -> tuple[str
 def _class_sets(text: str) -> ClassSets:
     sets = (frozenset(name.strip().lower() for name in one.split("+") if name.strip()) for one in text.split(","))
     return tuple(one for one in sets if one)
+
+
+def _class_filter(sets: ClassSets) -> str:
+    return "(|" + "".join("(&" + "".join(f"(objectClass={name})" for name in sorted(one)) + ")" for one in sets) + ")"
 
 
 def _renames(names: Mapping[str, str]) -> Renames:

@@ -191,23 +191,27 @@ def _spellings(layout: Layout, domain: Domain, given: str) -> tuple[str, ...]:
 
 def _fill(layout: Layout, url: UrlTemplate, user_base: str, domains: tuple[str, ...], local: str) -> Search | None:
     """The search a template means for `local@domains[0]`; None where a code has no value."""
-    addresses = [escape(f"{local}@{domain}") for domain in domains]
-    alternatives = [f"({name}={address})" for name in layout.mail_attributes for address in addresses]
-    roots = {"B": layout.user_root, "C": layout.domain_root, "$": "$"}
-    if user_base:
-        roots |= {"V": user_base, "1V": user_base}
-    filters: dict[str, None] = {}
+    if not user_base and not url.codes.isdisjoint(("V", "1V")):
+        return None
+    roots = {"V": user_base, "1V": user_base, "B": layout.user_root, "C": layout.domain_root, "$": "$"}
+    values = roots | {"R": _address_filter(layout.mail_attributes, domains, local), "K": layout.class_filter}
+    filters: list[str] = []
     for domain in domains:
-        base_codes = {**roots, "D": escape_value(domain), "A": escape_value(f"{local}@{domain}")}
-        filter_codes = {**roots, "D": escape(domain), "A": escape(f"{local}@{domain}")}
-        filter_codes |= {"R": f"(|{''.join(alternatives)})", "K": layout.class_filter}
-        filled = url.fill(base_codes, filter_codes)
-        if filled is None:
-            return None
-        base = filled[0]
-        filters[filled[1]] = None
-    condition = next(iter(filters)) if len(filters) == 1 else f"(|{''.join(filters)})"
+        values["D"] = escape(domain)
+        values["A"] = escape(f"{local}@{domain}")
+        filled = url.filter.fill(values)
+        if filled not in filters:
+            filters.append(filled)
+    first = domains[0]
+    base = url.base.fill(roots | {"D": escape_value(first), "A": escape_value(f"{local}@{first}")})
+    condition = filters[0] if len(filters) == 1 else f"(|{''.join(filters)})"
     return Search(base, Scope(url.scope), condition, layout.user_attributes)
+
+
+def _address_filter(attributes: tuple[str, ...], domains: tuple[str, ...], local: str) -> str:
+    """Any of the attributes is `local` at any of the domains ($R)."""
+    addresses = [escape(f"{local}@{domain}") for domain in domains]
+    return "(|" + "".join([f"({name}={address})" for name in attributes for address in addresses]) + ")"
 
 
 def _eligible(layout: Layout, domain: Domain, entries: Entries) -> Iterator[Entry]:
