@@ -7,6 +7,7 @@ import asyncio
 import random
 import sys
 import time
+from collections.abc import Iterable
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -15,6 +16,7 @@ from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.loading import BAD_CONFIGURATION
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError, Fault, Severity
+from posthouse.config.mappings import entry_faults
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
 from posthouse.relay.directory.open import open_directory
@@ -45,16 +47,13 @@ def check(*, instance: InstanceOption = None, strict: Annotated[bool, Parameter(
     raise SystemExit(worst)
 
 
-def check_mappings(configuration: Configuration) -> list[Fault]:
+def check_mappings(configuration: Configuration) -> Iterable[Fault]:
     """Tables that cannot be compiled."""
-    faults = []
-    for table in configuration.mappings:
-        for entry in table.entries:
-            try:
-                Tables.compile([(table.name, [(entry.pattern, entry.template)])], chance=random.random, clock=time.time)
-            except MappingError as error:
-                faults.append(Fault(entry.file, entry.line, f"mapping table {table.name}: {error}"))
-    return faults
+    try:
+        Tables.compile(((one.name, one.pairs) for one in configuration.mappings), chance=random.random, clock=time.time)
+    except MappingError as error:
+        return entry_faults(configuration.mappings, error.faults)
+    return ()
 
 
 def check_relay(configuration: Configuration) -> list[Fault]:

@@ -14,7 +14,9 @@ import time
 from cyclopts import App
 
 from posthouse.cli.instance_option import InstanceOption, here
-from posthouse.cli.loading import load_or_exit
+from posthouse.cli.loading import BAD_CONFIGURATION, load_or_exit
+from posthouse.config.mappings import entry_faults
+from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
 
 app = App(name="mapping", help="Show what a mapping table answers.")
@@ -31,12 +33,17 @@ def mapping(table: str, text: str, /, *flags: str, instance: InstanceOption = No
         instance: the instance's folder.
     """
     configuration = load_or_exit(here(instance))
-    tables = Tables.compile(
-        [(one.name, [(entry.pattern, entry.template) for entry in one.entries]) for one in configuration.mappings],
-        general=lambda key: configuration.general.get(key.lower()),
-        chance=random.random,
-        clock=time.time,
-    )
+    try:
+        tables = Tables.compile(
+            ((one.name, one.pairs) for one in configuration.mappings),
+            general=configuration.general.get,
+            chance=random.random,
+            clock=time.time,
+        )
+    except MappingError as error:
+        for fault in entry_faults(configuration.mappings, error.faults):
+            sys.stderr.write(f"{fault}\n")
+        raise SystemExit(BAD_CONFIGURATION) from None
     if table not in tables:
         sys.stderr.write(f"posthouse mapping: there is no table {table}\n")
         raise SystemExit(64)
