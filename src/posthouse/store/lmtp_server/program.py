@@ -36,12 +36,12 @@ from posthouse.store.lmtp_server.session import LmtpSession
 from posthouse.store.lmtp_server.settings import ServerSettings, server_settings
 from posthouse.store.lmtp_server.status_table import IO_ERROR, row_of
 from posthouse.store.lmtp_server.transaction_log import recipient_record
-from posthouse.store.mailbox.admin import PARTITION
 from posthouse.store.mailbox.base_name import BaseNames
 from posthouse.store.mailbox.errors import MailboxError, MailboxIOError
 from posthouse.store.mailbox.owner import Target, parse_target
 from posthouse.trace.writer import TransactionLog, stamp
 
+PARTITION = "primary"
 UNCHECKED_LIMIT = 4
 """sealed segments whose end is unchecked, beyond which deliveries take the way without a record"""
 _SWEEP_SECONDS = 5.0
