@@ -20,9 +20,10 @@ ENVELOPE = b"MAIL FROM:<sender@example.com> SIZE=4500\r\nRCPT TO:<user1@example.
 def drive(server: Server, octets: bytes, replies: list[bytes]) -> None:
     server.feed(octets)
     while (event := server.next_event()) is not None:
-        if isinstance(event, Mail | Rcpt):
+        kind = type(event)
+        if kind is Mail or kind is Rcpt:
             server.accept()
-        elif isinstance(event, Message | MessageEnd):
+        elif kind is Message or kind is MessageEnd:
             server.answer_data(replies)
     server.to_send()
 

@@ -59,6 +59,7 @@ class Conversation:
         "extended",
         "hello",
         "idle",
+        "is_lmtp",
         "out",
         "owed",
         "policy",
@@ -71,6 +72,7 @@ class Conversation:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.words: Words = policy.words
+        self.is_lmtp = policy.role is Role.LMTP
         self.out: list[bytes] = []
         self.events: deque[Event] = deque()
         self.owed = Owed.NOTHING
@@ -99,11 +101,6 @@ class Conversation:
         self.chunking = False
         self.chunk_size = 0
         self.body = None
-
-    @property
-    def is_lmtp(self) -> bool:
-        """Whether LMTP is spoken."""
-        return self.policy.role is Role.LMTP
 
     def say(self, status: Status) -> None:
         """Queue one reply."""
