@@ -33,7 +33,7 @@ from posthouse.dialogue.client_event import (
 from posthouse.dialogue.reply import MalformedReplyError, ReplyReader, status_of
 from posthouse.mail.status import Status
 
-_CLOSED = Status(451, "4.4.2", "connection closed before the reply")
+_CUT_OFF = Status(451, "4.4.2", "connection closed before the reply")
 _BROKEN = Status(451, "4.5.0", "the server broke the protocol")
 
 
@@ -152,9 +152,9 @@ class LmtpClient:
             pass
         if self._phase in _BEFORE_READY:
             self._phase = _CLOSED
-            self._events.append(Refused(_CLOSED))
+            self._events.append(Refused(_CUT_OFF))
         elif self._phase is not _CLOSED:
-            self._leave(_CLOSED)
+            self._leave(_CUT_OFF)
 
     def _take_reply(self) -> bool:
         """Act on the next whole reply, if there is one."""
