@@ -155,6 +155,8 @@ def test_any_text_ends_in_a_decision_and_nothing_from_outside_leaves(relay: Rela
         assert all("remote.test" not in target.host for target in routed.recipients)
     else:
         assert not routed.status.is_success
+        assert str(routed.status).isprintable()
+        assert len(str(routed.status)) < 512
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -172,7 +172,8 @@ def test_check_and_compile_report_all_faults_of_all_files(tmp_path: Path) -> Non
     with pytest.raises(ConfigurationError) as refused:
         compile_rules(configuration)
     assert {fault.file for fault in refused.value.faults} == {"config/imta.cnf", "config/option.dat", "config/mappings"}
-    assert set(refused.value.faults) <= set(check(configuration))
+    rest = {fault for fault in refused.value.faults if fault.file != "config/mappings"}
+    assert rest == set(check(configuration))
 
 
 @pytest.mark.parametrize("prefix", ["@", "$"])

@@ -2,8 +2,9 @@
 
 import pytest
 
-from posthouse.relay.directory.question import NeedDomain, NeedEntry
-from posthouse.relay.routing.result import Accepted
+from posthouse.relay.directory.question import Answer, NeedDomain, NeedEntry
+from posthouse.relay.routing.result import Accepted, Routed, RouteRequest
+from posthouse.relay.routing.route import route_recipient
 from support.people import EXAMPLE, Attributes, with_entries
 from support.relay_files import CHANNELS, OPTIONS
 from support.routing_relay import AUGUST, JULY, MakeRelay, Relay
@@ -241,3 +242,33 @@ def test_mail_routing_hosts_decide_whether_a_domain_is_ours(make_relay: MakeRela
     sent_on = make_relay(foreign, options=OPTIONS + "ROUTE_TO_ROUTING_HOST=1\n")
     routed = ("tcp_local", "@hub.other.test:john.doe@example.com")
     assert sent_on.addresses("john.doe@example.com", source_channel="tcp_intranet") == [routed]
+
+
+def test_a_changed_entry_counts_at_once(make_relay: MakeRelay) -> None:
+    entries = dict(with_entries({}))
+    relay = make_relay(entries)
+    assert relay.addresses("john.doe@example.com") == [("tcp_lmtpcs", AT_STORE1)]
+    entries[JDOE] = {**EXAMPLE[JDOE], "mailuserstatus": ("deleted",)}
+    assert relay.refusal("john.doe@example.com").startswith("550 5.1.6")
+    entries[JDOE] = EXAMPLE[JDOE]
+    entries[COM] = {**EXAMPLE[COM], "maildomainstatus": ("inactive",)}
+    assert relay.refusal("john.doe@example.com").startswith("452 4.2.1")
+
+
+def test_dates_are_looked_at_each_time(relay: Relay) -> None:
+    domain, entry = NeedDomain("example.com"), "ann.smith"
+    answers: dict[object, Answer] = {}
+
+    def run(now: float) -> Routed:
+        request = RouteRequest("", f"{entry}@example.com", "tcp_local", now=now)
+        asking = route_recipient(relay.rules, request)
+        question = next(asking)
+        try:
+            while True:
+                key = domain if isinstance(question, NeedDomain) else entry
+                question = asking.send(answers.setdefault(key, relay.directory.answer(question)))
+        except StopIteration as end:
+            routed: Routed = end.value
+            return routed
+
+    assert [isinstance(run(now), Accepted) for now in (AUGUST, JULY, AUGUST)] == [True, False, True]

@@ -1,13 +1,16 @@
 """The replies of routing: one table of codes and texts, each text replaceable by its ERROR_TEXT_ option (directory.md 4).
 
-A reply reads `code enhanced text: address-as-given`. The option ERROR_TEST_x, as the schema reference spells one, is
-accepted for ERROR_TEXT_x. A text may not contain line ends: they become blanks.
+A reply reads `code enhanced text: address-as-given`; of the address, characters that do not print become `?` and what is
+beyond 300 characters is cut, so that it stays one line. Line ends in an option's
+text become blanks.
 """
 
 from collections.abc import Callable, Mapping
 from enum import Enum
 
 from posthouse.mail.status import Status
+
+_MAX_SHOWN = 300
 
 
 class Refusal(Enum):
@@ -46,6 +49,10 @@ class Refusals:
 
     def status(self, refusal: Refusal, address: str, text: str | None = None) -> Status:
         """The reply for one address; `text` replaces the table's."""
+        if len(address) > _MAX_SHOWN:
+            address = address[:_MAX_SHOWN] + "..."
+        if not address.isprintable():
+            address = "".join(char if char.isprintable() else "?" for char in address)
         return Status(refusal.value[1], refusal.value[2], f"{text or self._texts[refusal]}: {address}")
 
     def text(self, refusal: Refusal) -> str:
@@ -57,5 +64,4 @@ def _text(refusal: Refusal, option: Callable[[str], str | None]) -> str:
     name, _, _, default = refusal.value
     if not name:
         return default
-    found = option(f"ERROR_TEXT_{name}") or option(f"ERROR_TEST_{name}") or default
-    return " ".join(found.split())
+    return " ".join((option(f"ERROR_TEXT_{name}") or default).split())

@@ -157,12 +157,11 @@ def delivery_clauses(options: OptionFile) -> tuple[tuple[Clause, ...], list[Faul
 
 
 def check(configuration: Configuration) -> list[Fault]:
-    """What is wrong or risky in the rules and delivery options; errors and warnings, none twice."""
+    """What is wrong or risky in the rules and delivery options: errors and warnings. Mapping tables are not looked at."""
     imta, options = configuration.imta, configuration.options
     _, faults = _rewrite_rules(imta)
     clauses, clause_faults = delivery_clauses(options)
     faults += clause_faults
-    faults += _tables(configuration, None, None)[1]
     faults += _single_system(clauses, _here(imta, options))
     faults += [
         Fault(rule.file, rule.line, f"rewrite rule {rule.pattern}: site routines ($[...]) are not supported", Severity.WARNING)
