@@ -9,7 +9,7 @@
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from posthouse.dialogue.client import ClientPhase, LmtpClient, Transaction
 from posthouse.dialogue.client_event import (
@@ -74,8 +74,7 @@ class LmtpSession(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The server has accepted the connection; now it has to greet."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop has classes of its own
         local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         self._where = f"TCP|{local[0]}|{local[1]}|{peer[0]}|{peer[1]}" if local and peer else "TCP"
         self._wait(self.host.settings.reply_wait)
