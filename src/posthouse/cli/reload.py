@@ -8,8 +8,11 @@ import sys
 
 from cyclopts import App
 
+from posthouse.cli.check import CHECKS
 from posthouse.cli.instance_option import InstanceOption, here
-from posthouse.dispatcher import control
+from posthouse.cli.supervisor_call import ask_supervisor
+from posthouse.config.configuration import load
+from posthouse.config.fault import ConfigurationError, Severity
 
 app = App(name="reload", help="Read the configuration again.")
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
@@ -22,11 +25,15 @@ def reload(*, instance: InstanceOption = None) -> None:
     Args:
         instance: the instance's folder.
     """
+    place = here(instance)
     try:
-        answer = control.ask(here(instance).run / control.SUPERVISOR, {"op": "reload"}, 60.0)
-    except (control.NotRunning, OSError) as error:
-        sys.stderr.write(f"not running: {error}\n")
-        raise SystemExit(EX_UNAVAILABLE) from None
+        load(place, *CHECKS)
+        answer = ask_supervisor(place, "reload", 60.0)
+    except ConfigurationError as error:
+        answer = {"faults": [fault for fault in error.faults if fault.severity is Severity.ERROR]}
+    if answer is None:
+        sys.stderr.write("not running\n")
+        raise SystemExit(EX_UNAVAILABLE)
     faults = answer.get("faults", [])
     sys.stderr.write("".join(f"{fault}\n" for fault in faults))
     if faults:

@@ -6,7 +6,8 @@ With --json one object:
      "processes": [{"pid", "role", "service", "state", "active", "served", "since"}],
      "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}}}
 
-Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running.
+Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running, 77 when it
+belongs to another user.
 """
 
 import json
@@ -16,8 +17,9 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.supervisor_call import ask_supervisor
 from posthouse.config.instance import Instance
-from posthouse.dispatcher import control, lock
+from posthouse.dispatcher import lock
 
 app = App(name="status", help="Show processes and listeners.")
 EX_UNAVAILABLE, EX_TEMPFAIL = 69, 75
@@ -46,19 +48,12 @@ def status(*, instance: InstanceOption = None, as_json: Annotated[bool, Paramete
 
 
 def _ask(place: Instance) -> dict[str, Any]:
-    try:
-        return control.ask(place.run / control.SUPERVISOR, {"op": "status"})
-    except (control.NotRunning, OSError):
-        held = lock.is_held(place.data / "lock")
-        state = "stopping" if held else "stopped"
-        return {
-            "ready": False,
-            "state": state,
-            "instance": str(place.root),
-            "processes": [],
-            "listeners": [],
-            "services": {},
-        }
+    answer = ask_supervisor(place, "status")
+    if answer is not None:
+        return answer
+    state = "stopping" if lock.is_held(place.data / "lock") else "stopped"
+    nothing: dict[str, Any] = {"processes": [], "listeners": [], "services": {}}
+    return {"ready": False, "state": state, "instance": str(place.root), **nothing}
 
 
 def _table(facts: dict[str, Any]) -> None:

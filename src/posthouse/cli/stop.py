@@ -12,7 +12,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
-from posthouse.dispatcher import control, lock
+from posthouse.cli.supervisor_call import ask_supervisor
+from posthouse.dispatcher import lock
 
 app = App(name="stop", help="Drain an instance and wait for its end.")
 EX_TEMPFAIL = 75
@@ -31,9 +32,7 @@ def stop(*, instance: InstanceOption = None, seconds: Annotated[float, Parameter
     if not lock.is_held(path):
         sys.stderr.write("not running\n")
         return
-    try:
-        control.ask(place.run / control.SUPERVISOR, {"op": "stop"})
-    except (control.NotRunning, OSError):
+    if ask_supervisor(place, "stop") is None:
         _signal(place.run / "posthouse.pid", lock.holders(path))
     if not lock.wait_until_free(path, seconds):
         sys.stderr.write(f"processes still end: {', '.join(str(pid) for pid in lock.holders(path))}\n")

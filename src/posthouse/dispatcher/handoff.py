@@ -4,7 +4,7 @@ Each packet is one JSON object and a line end; `op` names its kind. A `connectio
 socket beside it (SCM_RIGHTS). The pair is SOCK_SEQPACKET, so that a descriptor always belongs to the packet it came with.
 
     to the worker:    connection {connection} + descriptor, idlest, shed {n}, shutdown {seconds}, reload
-    from the worker:  ready {pid}, accepted {n}, closed {n}, idle {n, seconds}, beat, leaving, failed {reasons}
+    from the worker:  ready {pid}, accepted {n}, closed {n}, idle {n, seconds}, beat, leaving, failed {code, reasons}
 
 End-of-file means that the other side is gone. A packet is at most 64 KiB. A packet that cannot be parsed is a fault in
 the other process: `PacketError`. What the kernel does not take at once waits here in order; nothing is dropped.
@@ -108,8 +108,9 @@ class Leaving(msgspec.Struct, tag_field="op", tag="leaving"):
 
 
 class Failed(msgspec.Struct, tag_field="op", tag="failed"):
-    """The worker cannot start: these are the faults of its configuration."""
+    """The worker cannot start, for these reasons, and ends with this exit code."""
 
+    code: int
     reasons: tuple[str, ...]
 
 

@@ -40,7 +40,9 @@ class Listener:
         self.port: int = self._sock.getsockname()[1]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._accepted: Callable[[socket.socket, tuple[str, int]], None] | None = None
+        self._wanted = False
         self._on = False
+        self._closed = False
         self._pause: asyncio.TimerHandle | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop, accepted: Callable[[socket.socket, tuple[str, int]], None]) -> None:
@@ -50,8 +52,13 @@ class Listener:
         self.switch(on=True)
 
     def switch(self, *, on: bool) -> None:
-        """Accept connections, or let them wait in the kernel's queue."""
-        if self._loop is None or on == self._on:
+        """Accept connections, or let them wait in the kernel's queue. A closed listener stays closed."""
+        self._wanted = on
+        if self._pause is None:
+            self._apply(on=on)
+
+    def _apply(self, *, on: bool) -> None:
+        if self._loop is None or self._closed or on == self._on:
             return
         self._on = on
         if on:
@@ -61,7 +68,8 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening: clients that wait in the kernel's queue are reset, new ones refused."""
-        self.switch(on=False)
+        self._apply(on=False)
+        self._closed = True
         if self._pause is not None:
             self._pause.cancel()
         self._sock.close()
@@ -84,8 +92,12 @@ class Listener:
 
     def _rest(self) -> None:
         assert self._loop is not None
-        self.switch(on=False)
-        self._pause = self._loop.call_later(_PAUSE_SECONDS, lambda: self.switch(on=True))
+        self._apply(on=False)
+        self._pause = self._loop.call_later(_PAUSE_SECONDS, self._rested)
+
+    def _rested(self) -> None:
+        self._pause = None
+        self._apply(on=self._wanted)
 
 
 def _bind(port: int, address: str) -> socket.socket:

@@ -32,7 +32,6 @@ from posthouse.dispatcher.debug import Bit, DebugLog
 from posthouse.dispatcher.family import (
     DRAIN_SECONDS,
     EX_CONFIG,
-    EX_SOFTWARE,
     EX_UNAVAILABLE,
     Parent,
     ignore_interrupt,
@@ -70,7 +69,7 @@ def main(argv: Sequence[str] | None = None, images: Images = IMAGES) -> int:
     socket_path = instance.run / control.DISPATCHER
     sock = control.bind_unix(socket_path)
     if user is not None:
-        os.chown(socket_path, user.uid, user.gid)
+        os.chown(socket_path, user.uid, user.gid, follow_symlinks=False)
         become(user)
         log.info("runs as %s", user.name)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -130,15 +129,15 @@ class Dispatcher:
 
     async def _until_ready(self) -> int | None:
         while not self._stopping:
-            faulty = [service for service in self._services if service.faults]
-            if faulty:
-                for service in faulty:
-                    sys.stderr.write("".join(f"{reason}\n" for reason in service.faults))
-                return EX_CONFIG
+            failures = [service.failure for service in self._services if service.failure is not None]
+            if failures:
+                reasons = dict.fromkeys(reason for _, reasons in failures for reason in reasons)
+                sys.stderr.write("".join(f"{reason}\n" for reason in reasons))
+                return max(code for code, _ in failures)
             if all(service.pool.has_started for service in self._services):
                 return None
-            if any(service.pool.counters["died"] for service in self._services):
-                return EX_SOFTWARE
+            for service in self._services:
+                service.tick()
             await self._wait(1.0)
         return 0
 

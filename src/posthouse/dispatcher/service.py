@@ -18,6 +18,7 @@ from posthouse.config.dispatcher_cnf import Service
 from posthouse.dispatcher import handoff, pool
 from posthouse.dispatcher.access import Access, ask_lists
 from posthouse.dispatcher.debug import Bit, DebugLog
+from posthouse.dispatcher.family import EX_SOFTWARE
 from posthouse.dispatcher.farewell import Farewells
 from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.lifetime import Limits
@@ -88,7 +89,8 @@ class ServiceAtWork:
         self.service = service
         self.listeners = listeners
         self.counters: Counter[str] = Counter()
-        self.faults: tuple[str, ...] = ()
+        self.failure: tuple[int, tuple[str, ...]] | None = None
+        """exit code and reasons of a worker that could not start or gave up by itself"""
         self.pool = pool.Pool(limits_of(service))
         self._command = command
         self._family = family
@@ -258,6 +260,7 @@ class ServiceAtWork:
             )
         except OSError as error:
             self._log.error("%s: no worker can be started: %s", self.service.name, error)
+            self.failure = (EX_SOFTWARE, (f"{self.service.name}: no worker can be started: {error}",))
             self._family.loop.call_soon(self._ended, number, 0)
             return
         self._processes[number] = process
@@ -282,8 +285,8 @@ class ServiceAtWork:
                 self._family.changed()
             case handoff.Leaving():
                 self._do(self.pool.leaving(number, now))
-            case handoff.Failed(reasons=reasons):
-                self.faults = reasons
+            case handoff.Failed(code=code, reasons=reasons):
+                self.failure = (code, reasons)
                 for reason in reasons:
                     self._log.error("%s: %s", self.service.name, reason)
             case handoff.Beat():
@@ -297,7 +300,10 @@ class ServiceAtWork:
         self._processes.pop(number, None)
         if code:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            self._log.warning("%s: worker %s ended with %s", self.service.name, self._pids.get(number, 0), how)
+            told = f"{self.service.name}: worker {self._pids.get(number, 0)} ended with {how}"
+            self._log.warning("%s", told)
+            if code > 0 and self.failure is None:
+                self.failure = (EX_SOFTWARE, (told,))
         self._do(self.pool.exited(number, self._now()))
         if not any(ended.number == number for ended in self.pool.history):
             self._pids.pop(number, None)

@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -41,6 +42,7 @@ KILL_SECONDS = 10.0
 """how much longer than its drain a child may take before it is killed"""
 _FAMILY_SECONDS = 6.0
 _NO_QUEUE = "tcp_lmtps"
+_OPEN_FILES = 65536
 
 DISPATCHER = (sys.executable, "-m", "posthouse.dispatcher")
 JOB_CONTROLLER = (sys.executable, "-m", "posthouse.relay.job_controller")
@@ -90,6 +92,7 @@ def main(
         sys.stderr.write(f"{error.filename}: {error.strerror}\n")
         return EX_CANTCREAT
     adopt_orphans()
+    _raise_file_limit()
     commands = {"dispatcher": (dispatcher, None), "job_controller": (job_controller, user)}
     if not queues(configuration):
         del commands["job_controller"]
@@ -109,12 +112,20 @@ def _is_served(instance: Instance) -> bool:
         return False
 
 
+def _raise_file_limit() -> None:
+    """As many open files as the host allows, up to 65536: connections and mailboxes need them; children inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _make_folders(instance: Instance, user: User | None) -> None:
     for folder in (instance.data, instance.journal, instance.queue, instance.store, instance.log, instance.run):
         if not folder.is_dir():
             folder.mkdir(mode=0o750, parents=True)
             if user is not None:
-                os.chown(folder, user.uid, user.gid)
+                os.chown(folder, user.uid, user.gid, follow_symlinks=False)
 
 
 class Supervisor:
@@ -257,13 +268,9 @@ class Supervisor:
         except ConfigurationError as error:
             return [str(fault) for fault in error.faults if fault.severity is Severity.ERROR]
         notify(*reloading())
-        faults: list[str] = []
-        for role, child in self.children.items():
-            if role == "dispatcher":
-                answer = await self._ask_dispatcher({"op": "reload"})
-                faults += answer.get("faults", [])
-            else:
-                child.signal(signal.SIGHUP)
+        faults: list[str] = (await self._ask_dispatcher({"op": "reload"})).get("faults", [])
+        if not faults and "job_controller" in self.children:
+            self.children["job_controller"].signal(signal.SIGHUP)
         notify("READY=1")
         return faults
 

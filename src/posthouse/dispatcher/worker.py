@@ -190,11 +190,11 @@ class _Worker:
         except ConfigurationError as error:
             reasons = tuple(str(fault) for fault in error.faults)
             sys.stderr.write("".join(f"{reason}\n" for reason in reasons))
-            self._wire.send(handoff.Failed(reasons))
+            self._wire.send(handoff.Failed(EX_CONFIG, reasons))
             return EX_CONFIG
         except Exception as error:
             self._log.exception("cannot start")
-            self._wire.send(handoff.Failed((f"{self._arguments.service}: cannot start: {error}",)))
+            self._wire.send(handoff.Failed(EX_SOFTWARE, (f"{self._arguments.service}: cannot start: {error}",)))
             return EX_SOFTWARE
         gc.collect()
         gc.freeze()
