@@ -136,8 +136,9 @@ class Conversation:
     def allowance(self) -> Allowance:
         """What the body of this transaction may have.
 
-        LMTP holds the client to its word exactly: on the wire after a bare LHLO (the chapter), without doubled dots after
-        LHLO with a domain (RFC 1870 3). SMTP accepts "somewhat larger" (RFC 1870 6.4), because clients count LF line ends.
+        After a bare LHLO the client is held to its word exactly, on the wire (LMTP chapter 16.5). After LHLO with a domain
+        doubled dots do not count (RFC 1870 3), nor the last line end (smtplib adds it), nor one octet in 256 (Postfix folds
+        lines over 998 octets after counting). SMTP accepts "somewhat larger" (RFC 1870 6.4): clients count LF line ends.
         """
         announced, largest = self.announced, self.policy.max_size
         if not self.is_lmtp:
@@ -148,7 +149,7 @@ class Conversation:
             return Allowance(largest, on_wire=False, keep=largest)
         if self.bare:
             return Allowance(max(announced, 1), on_wire=True, keep=largest)
-        return Allowance(announced + _LAST_LINE_END, on_wire=False, keep=largest)
+        return Allowance(announced + announced // 256 + _LAST_LINE_END, on_wire=False, keep=largest)
 
     def begin_body(self, *, dotted: bool) -> Body:
         """The body of this transaction starts."""

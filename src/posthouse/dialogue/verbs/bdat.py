@@ -38,6 +38,8 @@ def bdat(talk: Conversation, argument: bytes, line: bytes) -> Event | None:
     talk.chunk_left = size
     talk.chunk_last = last
     talk.reading = Reading.CHUNK
+    if not size and not last:
+        talk.unmoved()
     if talk.chunking:
         return None
     talk.chunking = True
