@@ -1,7 +1,7 @@
 """mappings.md 6 and 7, source-routes.md 7: who may send where."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from posthouse.relay.routing.access import check_sender
@@ -146,6 +146,7 @@ PIECES = st.sampled_from([*'@%!:,"\\+. []<>|$', "john.doe", "example.com", "remo
 TEXTS = st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=12).map("".join))
 
 
+@example("0!\x80")
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(address=TEXTS)
 def test_any_text_ends_in_a_decision_and_nothing_from_outside_leaves(relay: Relay, address: str) -> None:

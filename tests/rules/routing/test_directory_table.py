@@ -163,6 +163,12 @@ def test_mail_host_that_is_this_very_host_is_deferred(make_relay: MakeRelay) -> 
     assert "single-system" in reply
 
 
+@pytest.mark.parametrize("attributes", [{"mailhost": ("store 1",)}, {"mailroutingaddress": ("not an address",)}])
+def test_nonsense_in_an_entry_is_temporary(make_relay: MakeRelay, attributes: dict[str, tuple[str, ...]]) -> None:
+    relay = make_relay(changed(JDOE, **attributes))
+    assert relay.refusal("john.doe@example.com").startswith("450 4.3.0 ")
+
+
 def test_general_database_says_which_stores_speak_lmtp(make_relay: MakeRelay) -> None:
     general = "lmtp|Store1.example.com     yes\n! store2 has a full MTA\n"
     relay = make_relay(options=OPTIONS + "USE_TEXT_DATABASES=1\n", general=general)

@@ -140,6 +140,20 @@ def test_an_alias_of_the_channel_block_is_its_proper_name(make_relay: MakeRelay)
     assert connect_host(relay.rules, channel, "@Store1.example.com.lmtp:jdoe@lmtpcs-daemon") == "real.example.com"
 
 
+def test_where_the_directory_would_have_to_be_asked_the_host_stays(make_relay: MakeRelay) -> None:
+    rules = RULES.replace(".lmtp   $B$F$U%$H@$H@lmtpcs-daemon", ".lmtp   $B$F$U%$H@$H@lmtpcs-daemon$V$H")
+    relay = make_relay(rules=rules)
+    channel = relay.rules.imta.channels["tcp_lmtpcs"]
+    assert connect_host(relay.rules, channel, "@example.com.lmtp:jdoe@lmtpcs-daemon") == "example.com.lmtp"
+    assert relay.directory.asked == []
+
+
+def test_a_rule_that_leads_to_another_channel_does_not_change_the_host(make_relay: MakeRelay) -> None:
+    relay = make_relay(rules=RULES.replace("$H@$H@lmtpcs-daemon", "$H@$H@tcp-daemon"))
+    channel = relay.rules.imta.channels["tcp_lmtpcs"]
+    assert connect_host(relay.rules, channel, "@s.example.com.lmtp:jdoe@lmtpcs-daemon") == "s.example.com.lmtp"
+
+
 def test_daemon_is_always_connected_to(make_relay: MakeRelay) -> None:
     relay = make_relay(channels=CHANNELS.replace("port 225", "port 225 daemon router"))
     channel = relay.rules.imta.channels["tcp_lmtpcs"]

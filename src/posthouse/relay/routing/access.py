@@ -18,7 +18,7 @@ from posthouse.mail.status import Status
 from posthouse.mapping.access import decide, from_probe, mail_probe, send_probe
 from posthouse.mapping.table import Result
 from posthouse.relay.routing.inquiry import Asking, Inquiry
-from posthouse.relay.routing.refusal import Refusal
+from posthouse.relay.routing.refusal import Refusal, reply
 from posthouse.relay.routing.result import RouteRequest
 from posthouse.relay.routing.rules import Rules
 
@@ -119,4 +119,4 @@ def _reply(rules: Rules, status: Status, given: str) -> Status:
     if not text:
         refusal = Refusal.ACCESS_FAILURE if rules.access_errors else Refusal.UNKNOWN_ALIAS
         return rules.refusals.status(refusal, given)
-    return Status(status.code, status.enhanced, f"{text}: {given}")
+    return reply(status.code, status.enhanced, text, given)

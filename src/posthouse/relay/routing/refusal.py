@@ -49,15 +49,20 @@ class Refusals:
 
     def status(self, refusal: Refusal, address: str, text: str | None = None) -> Status:
         """The reply for one address; `text` replaces the table's."""
-        if len(address) > _MAX_SHOWN:
-            address = address[:_MAX_SHOWN] + "..."
-        if not address.isprintable():
-            address = "".join(char if char.isprintable() else "?" for char in address)
-        return Status(refusal.value[1], refusal.value[2], f"{text or self._texts[refusal]}: {address}")
+        return reply(refusal.value[1], refusal.value[2], text or self._texts[refusal], address)
 
     def text(self, refusal: Refusal) -> str:
         """The text in force, for composing replies."""
         return self._texts[refusal]
+
+
+def reply(code: int, enhanced: str, text: str, address: str) -> Status:
+    """A reply that names an address, in one printable line."""
+    if len(address) > _MAX_SHOWN:
+        address = address[:_MAX_SHOWN] + "..."
+    if not address.isprintable():
+        address = "".join(char if char.isprintable() else "?" for char in address)
+    return Status(code, enhanced, f"{text}: {address}")
 
 
 def _text(refusal: Refusal, option: Callable[[str], str | None]) -> str:

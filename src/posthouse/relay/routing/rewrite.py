@@ -15,7 +15,7 @@ from posthouse.mapping.table import Tables
 from posthouse.relay.directory.question import Domain
 from posthouse.relay.routing.host_part import HostPart, Place, join, remaining_address, split_address
 from posthouse.relay.routing.inquiry import Asking, Inquiry
-from posthouse.relay.routing.refusal import Refusal, Refusals
+from posthouse.relay.routing.refusal import Refusal, Refusals, reply
 from posthouse.relay.routing.result import Step
 from posthouse.relay.routing.rewrite_template import Code, Inputs, LookupTemplate, Piece, Pieces, Template, render, render_url
 from posthouse.relay.routing.rule_table import (
@@ -49,6 +49,8 @@ class Unroutable:
 
     status: Status
     reason: str
+    malformed: bool = False
+    """it is no address at all"""
 
 
 RewriteResult: TypeAlias = Rewritten | Unroutable
@@ -119,7 +121,7 @@ class Rewriter:
             try:
                 part = split_address(address)
             except AddressError as error:
-                return Unroutable(self.refusals.status(Refusal.SYNTAX, job.given or address), str(error))
+                return Unroutable(self.refusals.status(Refusal.SYNTAX, job.given or address), str(error), malformed=True)
             if part.place is Place.NONE:
                 part = HostPart(job.bare_host or self.bare_host, part.rest, Place.AT)
             made = yield from self._one(part, job)
@@ -264,7 +266,7 @@ class Rewriter:
         else:
             enhanced, text = job.error
             code = 450 if enhanced.startswith("4") else 550
-            status = Status(code, enhanced, f"{text or self.refusals.text(Refusal.UNKNOWN_HOST)}: {given}")
+            status = reply(code, enhanced, text or self.refusals.text(Refusal.UNKNOWN_HOST), given)
         if job.steps is not None:
             job.steps.append(Step(job.step, address, text=f"no channel: {status}"))
         return Unroutable(status, "no rule leads to a channel")

@@ -1,7 +1,8 @@
 """One RCPT TO, from the address as given to the targets that are queued: steps 1 to 6 of source-routes 3.
 
 Guarantee: for any request the generator ends with an Accepted of at least one target or with a Rejected; it asks nothing but
-directory questions, never raises, and makes no permanent refusal of an unanswered question. Expansion ends after
+directory questions, never raises, and makes no permanent refusal of an unanswered question or of an entry or alias that
+yields no address at all. Expansion ends after
 MAX_ALIAS_LEVELS levels or when an entry is met a second time on the same way.
 When one of several addresses an alias stands for is refused, the recipient is refused as a whole: nothing is lost unseen.
 `postmaster` of any domain of ours is never refused for good: without an entry or alias that can take it, it is held.
@@ -20,6 +21,8 @@ from posthouse.relay.routing.rewrite import Job, Rewritten, Unroutable
 from posthouse.relay.routing.rule_table import Purpose
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.standing import Refuse
+
+_FIRST_REWRITE = 2
 
 
 class _Stop(Exception):  # noqa: N818 - the end of a decision, not a fault
@@ -101,7 +104,7 @@ class _Run:
             return f"{given}@{self.rules.local_host}"
         return given
 
-    def _rewrite(self, address: str, *, keep_route: bool = False, step: int = 2) -> Asking[Rewritten]:
+    def _rewrite(self, address: str, *, keep_route: bool = False, step: int = _FIRST_REWRITE) -> Asking[Rewritten]:
         job = Job(
             self.inquiry,
             self.purpose,
@@ -114,6 +117,8 @@ class _Run:
         )
         result = yield from self.rules.rewriter.rewrite(address, job)
         if isinstance(result, Unroutable):
+            if result.malformed and step != _FIRST_REWRITE:
+                raise Refuse(Refusal.TEMPORARY_FAILURE, f"expansion made {address!r}, which is no address: {result.reason}")
             raise _Stop(result.status, result.reason)
         return result
 
