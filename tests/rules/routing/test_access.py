@@ -111,6 +111,12 @@ def test_each_table_can_refuse(make_relay: MakeRelay, table: str, reply: str) ->
     assert relay.refusal("jd@example.com", **asked) == reply
 
 
+@pytest.mark.parametrize("sender", ["a|l|b@evil.test", "x@evil.test"])
+def test_no_sender_writes_himself_another_field(make_relay: MakeRelay, sender: str) -> None:
+    table = "ORIG_SEND_ACCESS\n\n  tcp_local|*|l|*  $Y\n  *  $NNo\n"
+    assert make_relay(mappings=table).refusal("x@remote.test", sender=sender).startswith("550 5.7.1 No")
+
+
 def test_access_errors_and_original_recipient(make_relay: MakeRelay) -> None:
     options = OPTIONS + "ACCESS_ERRORS=1\nACCESS_ORCPT=1\n"
     relay = make_relay(mappings="SEND_ACCESS\n\n  *|*|*|*|old@remote.test  $N\n", options=options)

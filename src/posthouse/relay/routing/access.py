@@ -5,8 +5,9 @@
     ORIG_MAIL_ACCESS, MAIL_ACCESS          port-probe|app-info|MAIL|src-channel|from|dst-channel|to
 
 Tables that do not exist are not asked; the first rejection decides. ACCESS_ORCPT=1 appends `|original-recipient` to the
-recipient tables. A rejection reads `550 5.7.1 text: address`, unless the text begins with codes of its own; without a text it
-is the unknown-alias reply, or with ACCESS_ERRORS=1 "you are not allowed to send to this address".
+recipient tables. A `|` inside a field that a client chooses becomes `?`: nobody can write himself another field.
+A rejection reads `550 5.7.1 text: address`, unless the text begins with codes of its own; without a text it is the
+unknown-alias reply, or with ACCESS_ERRORS=1 "you are not allowed to send to this address".
 Acted on: Y N F B H D X and the log texts `<` `>`. J, K, A and S are left for their own issues.
 """
 
@@ -64,11 +65,11 @@ def check_access(rules: Rules, inquiry: Inquiry, probe: AccessProbe, names: Sequ
     if not names:
         return _NOTHING
     request, channel, address = probe
-    original = (request.original or request.recipient) if rules.access_orcpt else None
-    text = send_probe(request.source_channel, request.sender, channel, address, original)
+    original = _field(request.original or request.recipient) if rules.access_orcpt else None
+    text = send_probe(request.source_channel, _field(request.sender), channel, _field(address), original)
     verdicts: list[Verdict] = []
     for name in names:
-        asked = text if name.endswith("SEND_ACCESS") else mail_probe(request.port_probe, request.app_info, text)
+        asked = text if name.endswith("SEND_ACCESS") else mail_probe(request.port_probe, _field(request.app_info), text)
         result = yield from inquiry.mapping(rules.tables, name, asked, request.flags)
         verdicts.append(_verdict(rules, name, result, request.recipient))
         if verdicts[-1].rejected is not None:
@@ -84,9 +85,14 @@ def check_sender(rules: Rules, inquiry: Inquiry, request: RouteRequest, authenti
     """
     if "FROM_ACCESS" not in rules.tables:
         return _NOTHING
-    text = from_probe(request.port_probe, request.app_info, request.source_channel, request.sender, authenticated)
+    application, sender = _field(request.app_info), _field(request.sender)
+    text = from_probe(request.port_probe, application, request.source_channel, sender, authenticated)
     result = yield from inquiry.mapping(rules.tables, "FROM_ACCESS", text, request.flags)
     return _verdict(rules, "FROM_ACCESS", result, request.sender)
+
+
+def _field(text: str) -> str:
+    return text.replace("|", "?") if "|" in text else text
 
 
 def _together(verdicts: Sequence[Verdict]) -> Verdict:
