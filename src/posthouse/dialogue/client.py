@@ -16,8 +16,6 @@ or where no recipient was accepted, a code no server may use there. Limits: thos
 """
 
 from collections import deque
-from enum import Enum
-from typing import NamedTuple
 
 from posthouse.dialogue.client_event import (
     Bye,
@@ -31,32 +29,13 @@ from posthouse.dialogue.client_event import (
     WantBody,
 )
 from posthouse.dialogue.reply import MalformedReplyError, ReplyReader, status_of
+from posthouse.dialogue.transaction import ClientPhase, Step, Transaction
 from posthouse.mail.status import Status
+
+__all__ = ["ClientPhase", "LmtpClient", "Transaction"]
 
 _CUT_OFF = Status(451, "4.4.2", "connection closed before the reply")
 _BROKEN = Status(451, "4.5.0", "the server broke the protocol")
-
-
-class ClientPhase(Enum):
-    """What the connection waits for: the session chooses its deadline by it."""
-
-    GREETING = "greeting"
-    HELLO = "reply to the hello"
-    IDLE = "a transaction"
-    ENVELOPE = "replies to MAIL, RCPT and DATA"
-    BODY = "the session's body"
-    FINAL = "final replies"
-    LEAVING = "reply to QUIT"
-    CLOSED = "nothing"
-
-
-class _Step(Enum):
-    """Which command a reply belongs to."""
-
-    RSET = 0
-    MAIL = 1
-    RCPT = 2
-    DATA = 3
 
 
 # looked up once: a member of an enum costs a tenth of a microsecond each time
@@ -68,22 +47,9 @@ _BODY = ClientPhase.BODY
 _FINAL = ClientPhase.FINAL
 _LEAVING = ClientPhase.LEAVING
 _CLOSED = ClientPhase.CLOSED
-_RSET, _MAIL, _RCPT, _DATA = _Step.RSET, _Step.MAIL, _Step.RCPT, _Step.DATA
+_RSET, _MAIL, _RCPT, _DATA = Step.RSET, Step.MAIL, Step.RCPT, Step.DATA
 _IN_TRANSACTION = (_ENVELOPE, _BODY, _FINAL)
 _BEFORE_READY = (_GREETING, _HELLO)
-
-
-class Transaction(NamedTuple):
-    """One message for one server."""
-
-    sender: bytes
-    """without brackets"""
-    size: int
-    """`stuffing.wire_size` of the body"""
-    recipients: tuple[bytes, ...]
-    """ready-made RCPT arguments: `<uid+folder@domain> XQUOTA=1,2`"""
-    params: bytes = b""
-    """further MAIL parameters, separated by blanks: `BODY=8BITMIME XQID=...`"""
 
 
 class LmtpClient:
@@ -104,7 +70,7 @@ class LmtpClient:
         self._pipelining = False
         self._needs_reset = False
         self._commands: deque[bytes] = deque()
-        self._steps: deque[tuple[_Step, int]] = deque()
+        self._steps: deque[tuple[Step, int]] = deque()
         self._unsettled: list[bool] = []
         self._accepted: deque[int] = deque()
         self._mail_refusal: Status | None = None
