@@ -97,28 +97,32 @@ def compile(  # noqa: A001 - rules.compile(...) is how it is called
     compiled, faults = _rewrite_rules(imta)
     clauses, clause_faults = delivery_clauses(options)
     faults += clause_faults
-    sign = options.text("SUBADDRESS_CHAR", "+")
-    if len(sign) != 1:
+    if len(options.text("SUBADDRESS_CHAR", "+")) != 1:
         faults.append(_fault_of(options, "SUBADDRESS_CHAR", "SUBADDRESS_CHAR must be one character"))
     tables, table_faults = _tables(configuration, chance, clock)
     faults += table_faults
     if faults:
         raise ConfigurationError(faults)
+    return _assemble(configuration, RuleTable(compiled, lambda host: imta.by_tag(host) is not None), clauses, tables)
+
+
+def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Clause, ...], tables: Tables) -> Rules:
+    imta, options = configuration.imta, configuration.options
     local = imta.local
     channel_names = frozenset(host.lower() for host in local.hosts) if local else frozenset()
     this_host = _this_host(options) or channel_names
     default_domain = options.text("LDAP_DEFAULT_DOMAIN").lower()
-    refusals = Refusals(lambda name: options.text(name) or None)
     local_host = local.official_host if local else ""
+    refusals = Refusals(lambda name: options.text(name) or None)
     rewriter = Rewriter(
-        table=RuleTable(compiled, lambda host: imta.by_tag(host) is not None),
+        table=table,
         by_tag=imta.by_tag,
         tables=tables,
         general=configuration.general,
         refusals=refusals,
         local_hosts=LocalHosts(this_host, to_routing_host=options.integer("ROUTE_TO_ROUTING_HOST", 0) == 1),
         bare_host=default_domain or local_host,
-        subaddress_char=sign,
+        subaddress_char=options.text("SUBADDRESS_CHAR", "+"),
     )
     stores = frozenset(key.removeprefix(_LMTP_MARK) for key in configuration.general if key.startswith(_LMTP_MARK))
     block_size = options.integer("BLOCK_SIZE", 1024)
@@ -133,7 +137,7 @@ def compile(  # noqa: A001 - rules.compile(...) is how it is called
         this_host=this_host,
         local_names=this_host | channel_names,
         local_host=local_host,
-        subaddress_char=sign,
+        subaddress_char=rewriter.subaddress_char,
         subaddress=_subaddress(local),
         class_filter=_class_filter(options),
         lmtp_stores=stores or None,
@@ -144,7 +148,7 @@ def compile(  # noqa: A001 - rules.compile(...) is how it is called
         block_limit=options.integer("BLOCK_LIMIT", 0) * block_size,
         before_tables=tuple(name for name in ("ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS") if name in tables),
         after_tables=tuple(name for name in ("SEND_ACCESS", "MAIL_ACCESS") if name in tables),
-        table_places={table.name.upper(): (table.file, table.line) for table in configuration.mappings},
+        table_places={one.name.upper(): (one.file, one.line) for one in configuration.mappings},
     )
 
 
