@@ -16,6 +16,7 @@ import re
 from posthouse.dialogue.event import Fault
 
 MAX_LINE = 1 << 20
+_SLICE = 1 << 18
 _LINES = re.compile(rb"(?:(?:[^\x00-\x20:]++:|[ \t]|From )[^\n]*+\n)*+")
 
 
@@ -37,20 +38,28 @@ class HeaderCheck:
 
     def feed(self, data: bytes) -> None:
         """Take the next octets of the message."""
-        if self._ended:
-            return
+        for start in range(0, len(data), _SLICE):
+            if self._ended:
+                return
+            self._take(data[start : start + _SLICE] if len(data) > _SLICE else data)
+
+    def _take(self, data: bytes) -> None:
+        """Take at most one slice: only a line carried over from the one before can be too long in it."""
         if self._carried:
             data = self._carried + data
             self._carried = b""
+        if data.find(b"\n", 0, MAX_LINE + 1) < 0 < len(data) - MAX_LINE:
+            self._ended = True
+            self.fault = Fault.BAD_HEADER
+            return
         match = _LINES.match(data)
         end = match.end() if match else 0
         self._seen += end
-        rest = len(data) - end
-        if not rest:
+        if end == len(data):
             return
         if data.startswith((b"\r\n", b"\n"), end):
             self._ended = True
-        elif data.find(b"\n", end) >= 0 or rest > MAX_LINE:
+        elif data.find(b"\n", end) >= 0:
             self._ended = True
             self.fault = Fault.BAD_HEADER
         else:

@@ -94,7 +94,7 @@ class Policy:
     max_size: int = 52_428_800
     """octets of a message; 0 for no limit"""
     spill: int = 262_144
-    """a body with more octets on the wire comes in parts"""
+    """a body with more octets on the wire comes in parts; at most 1 MiB"""
     max_swallow: int = 1 << 30
     """SMTP: octets read beyond a limit, or in a chunk that is refused, before the connection is closed instead"""
     max_command_line: int = 4096

@@ -1,11 +1,12 @@
 """The checks over whole buffers agree with the same rules spelled out line by line."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.dialogue.body import Allowance, Body, line_end_faults
 from posthouse.dialogue.event import Fault, Message, MessageEnd
-from posthouse.dialogue.header import HeaderCheck, check_header
+from posthouse.dialogue.header import MAX_LINE, HeaderCheck, check_header
 
 _crumbs = st.lists(
     st.sampled_from(
@@ -78,6 +79,19 @@ def test_header_in_parts(data: bytes, cuts: list[int]) -> None:
     check.feed(rest)
     check.finish()
     assert (check.fault, check.end) == plain_header(data)
+
+
+@pytest.mark.parametrize("cut", [1000, 100_000, 1 << 18, 10_000_000])
+@pytest.mark.parametrize(
+    ("length", "fault"), [(MAX_LINE, None), (MAX_LINE + 1, Fault.BAD_HEADER), (3 * MAX_LINE, Fault.BAD_HEADER)]
+)
+def test_the_longest_header_line(length: int, fault: Fault | None, cut: int) -> None:
+    data = b"a: b\r\n" + b"c:".ljust(length - 1, b"x") + b"\r\n\r\nbody"
+    check = HeaderCheck()
+    for start in range(0, len(data), cut):
+        check.feed(data[start : start + cut])
+    check.finish()
+    assert (check.fault, check.end) == (fault, 6 if fault else 6 + length + 1)
 
 
 @given(_crumbs, st.integers(0, 12), st.sampled_from([0, 4, 1000]), st.booleans(), st.lists(st.integers(1, 5), max_size=20))
