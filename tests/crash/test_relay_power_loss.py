@@ -10,8 +10,11 @@ import pytest
 from posthouse.journal.adopt import segment_names
 from posthouse.journal.commit import Committer, SegmentMaker
 from posthouse.journal.disk import Disk, Octets
+from posthouse.journal.segment import Mark, Segment
 from posthouse.relay.queue.copy_ref import JournalCopy
 from posthouse.relay.queue.move_out import MovedOut, MoveOut, Moving, _Written, sync_marks
+from posthouse.relay.queue.places import Places
+from posthouse.relay.queue.recovery import _Moved
 from posthouse.testing.crash_state import Extreme
 from support.crash_relay import Broken, Relay
 from support.queue_world import open_places
@@ -94,6 +97,17 @@ class MarkBeforeNotice(Relay):
         assert callable(settle)
         settle()
         super().bounce(identity, recipient, lambda: None)
+
+
+def test_marking_a_file_whose_name_is_not_durable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mark(moved: _Moved, places: Places, segment: Segment) -> None:
+        for slot in moved.slots:
+            segment.mark(slot, Mark.MOVED)
+        segment.sync_marks()
+
+    monkeypatch.setattr(_Moved, "mark", mark)
+    with pytest.raises(Broken, match="lost"):
+        Relay(1).live()
 
 
 def mutant(**parts: object) -> Relay:

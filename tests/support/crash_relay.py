@@ -113,6 +113,18 @@ class Relay:
         for choose in choices:
             self.checked += 1
             self.check_state(self.disk.survivor(choose), cut_again=self.checked % self.again == 0)
+        if self.checked % self.again < len(Extreme):
+            self.check_killed()
+
+    def check_killed(self) -> None:
+        """Every process is killed now, the next ones recover, and then the power goes."""
+        disk = self.disk.killed()
+        places = open_places(disk, "")
+        disk.after = lambda _operation: self.check_state(disk.survivor(self.random), cut_again=False)
+        self.promises.check(waiting_after_recovery(places))
+        disk.after = lambda _operation: None
+        for choose in (Extreme.LEAST, Extreme.MOST, self.random):
+            self.check_state(disk.survivor(choose), cut_again=False)
 
     def check_state(self, disk: CrashDisk, *, cut_again: bool) -> None:
         """Recover on the disk and compare."""

@@ -148,8 +148,9 @@ class Writer:
 
     def release(self, segment: str) -> None:
         """Forget a sealed segment: its owner has unlinked it or leaves it to others. Gives up the lock a store's writer kept."""
-        self.sealed = [each for each in self.sealed if each[0] != segment]
-        fd = self._kept.pop(segment, None)
+        with self._state:
+            self.sealed = [each for each in self.sealed if each[0] != segment]
+            fd = self._kept.pop(segment, None)
         if fd is not None:
             self._disk.close(fd)
 
@@ -201,12 +202,13 @@ class Writer:
         self._committer.seal()
 
     def _note_sealed(self, segment: NewSegment) -> None:
-        if self._maker.tier is Tier.STORE:
-            # Another worker must not adopt it while ours still places its last records: the lock stays until `release`.
-            self._kept[segment.name] = segment.fd
-        else:
+        if self._maker.tier is not Tier.STORE:
             self._disk.close(segment.fd)
-        self.sealed.append((segment.name, segment.offset))
+        with self._state:
+            if self._maker.tier is Tier.STORE:
+                # Another worker must not adopt it while ours still places its last records: locked until `release`.
+                self._kept[segment.name] = segment.fd
+            self.sealed = [*self.sealed, (segment.name, segment.offset)]
 
     def _next_segment(self) -> NewSegment:
         with self._state:

@@ -16,6 +16,7 @@ unsynced octets out of the durable state for good, keeps them in the live one, a
 
 # ruff: noqa: D102
 
+import copy
 import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -87,6 +88,15 @@ class CrashDisk:
         found = CrashDisk(self._fstype, self._now_ns)
         found._root, found._files = surviving_tree(self._root, self._changes, choose)
         found._inodes = self._inodes
+        return found
+
+    def killed(self) -> "CrashDisk":
+        """A copy as the next process finds it when all of ours were killed now: nothing is lost or synced, no lock is held."""
+        found = CrashDisk(self._fstype, self._now_ns)
+        found._root, found._changes, found._files = copy.deepcopy((self._root, self._changes, self._files))
+        found._inodes = self._inodes
+        for file in found._files.values():
+            file.locked_by = -1
         return found
 
     # --- Disk (its docstrings are the protocol's) ---

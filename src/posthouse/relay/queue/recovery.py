@@ -8,6 +8,8 @@
 * Killed anywhere and run again, the result is the same.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from posthouse.journal.adopt import (
@@ -21,13 +23,14 @@ from posthouse.journal.adopt import (
 from posthouse.journal.scan import scan
 from posthouse.journal.segment import RECORDS_AT, CorruptRecord, Mark, RecordRef, Segment, Tier, UnreadableSegment, next_block
 from posthouse.mail.envelope import Envelope, Recipient
-from posthouse.relay.queue.copy_ref import JournalCopy
+from posthouse.relay.queue.copy_ref import FileCopy, JournalCopy
 from posthouse.relay.queue.free import body_names, free_segment, remove_bodies
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.record import envelope_of
 from posthouse.relay.queue.tree import QueueEntry
 
 ARRIVING_SECONDS = 3600.0
+Filed = Mapping[tuple[str, int], FileCopy]
 
 
 class WaitingCopy(msgspec.Struct, frozen=True):
@@ -108,7 +111,7 @@ def recover(places: Places, now: float) -> Recovered:
     remove_unfinished(places.disk, places.journal)
     places.tree.remove_unfinished()
     found.files = list(places.tree.entries())
-    filed = {(entry.name.message, entry.name.copy) for entry in found.files}
+    filed = {(entry.name.message, entry.name.copy): entry.ref for entry in found.files}
     for name in segment_names(places.disk, places.journal):
         adopt_segment(places, name, filed, found)
     if not found.live and not found.unreadable:
@@ -117,13 +120,13 @@ def recover(places: Places, now: float) -> Recovered:
     return found
 
 
-def adopt_segment(places: Places, name: str, filed: set[tuple[str, int]], found: Recovered, seen: int = 0) -> bool:
+def adopt_segment(places: Places, name: str, filed: Filed, found: Recovered, seen: int = 0) -> bool:
     """Take over one segment if its writer is gone, and add what it holds to `found`.
 
     Args:
         places: the folders.
         name: the segment.
-        filed: message ids and copy numbers that have a queue file.
+        filed: queue files by message id and copy number.
         found: added to.
         seen: records below this offset are known already and not added to `found.copies`.
 
@@ -154,16 +157,34 @@ def adopt_segment(places: Places, name: str, filed: set[tuple[str, int]], found:
         what = "acknowledged mail is damaged" if damage.acknowledged else "a torn tail was kept"
         found.alarms.append(f"{name}: {what}: {damage.length} octets at {damage.offset}, copied to aside/{kept}")
         found.unreadable |= damage.acknowledged
-    waiting = 0
+    waiting, moved = 0, _Moved()
     for ref in result.records:
-        waiting += _add_record(places, segment, ref, filed, found, seen)
+        waiting += _add_record(places, segment, ref, filed, found, moved, seen)
+    moved.mark(places, segment)
     if waiting or not _free(places, segment, result.records, found):
         found.segments[name] = list(result.records)
     return True
 
 
+class _Moved:
+    """Open slots a queue file has, and where those files are."""
+
+    def __init__(self) -> None:
+        self.slots: list[int] = []
+        self.folders: set[int] = set()
+
+    def mark(self, places: Places, segment: Segment) -> None:
+        """Mark them M, durably, and not before the files' names are durable: a killed job may have left that undone."""
+        for folder in self.folders:
+            places.disk.fsync_dir(folder)
+        for slot in self.slots:
+            segment.mark(slot, Mark.MOVED)
+        if self.slots:
+            segment.sync_marks()
+
+
 def _add_record(
-    places: Places, segment: Segment, ref: RecordRef, filed: set[tuple[str, int]], found: Recovered, seen: int
+    places: Places, segment: Segment, ref: RecordRef, filed: Filed, found: Recovered, moved: _Moved, seen: int
 ) -> int:
     """Add a good record's copies; the number of its slots that stay open."""
     marks = segment.marks(ref.first_slot, ref.slots)
@@ -178,9 +199,10 @@ def _add_record(
         return ref.slots
     waiting = 0
     for copy in copies_of(ref, envelope, marks):
-        if (envelope.id, copy.ref.copy) in filed:
-            for each in copy.recipients:
-                segment.mark(ref.first_slot + each.id, Mark.MOVED)
+        file = filed.get((envelope.id, copy.ref.copy))
+        if file is not None:
+            moved.folders.add(places.tree.of(file))
+            moved.slots += (ref.first_slot + each.id for each in copy.recipients)
             continue
         waiting += len(copy.recipients)
         if ref.offset >= seen:
