@@ -142,6 +142,9 @@ def test_a_dead_dispatcher_is_replaced_and_sessions_of_old_workers_finish(make: 
     before = family.pid("dispatcher")
     os.kill(before, signal.SIGKILL)
     wait_for(lambda: family.pid("dispatcher") not in {0, before} and family.ask("status")["ready"])
+    orphan = next(row for row in family.rows("lmtp") if row["pid"] == old)
+    assert (orphan["state"], orphan["service"]) == ("orphan", "S")
+    assert old in descendants.children(family.pid("supervisor"))
     assert client.say("done") == "250 done"
     assert client.line().startswith("421 ")
     assert family.connect().pid() != old

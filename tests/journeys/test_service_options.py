@@ -111,7 +111,9 @@ def test_tls_port_begins_with_tls(make: Make, tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
     plain, tls = free_port(), free_port()
-    family = make(services=service("S", f"PORT={plain}", f"TLS_PORT={tls}", f"TLS_CERTIFICATE={tmp_path / 'both.pem'}")).start()
+    lines = (f"PORT={plain}", f"TLS_PORT={tls}", f"TLS_CERTIFICATE={tmp_path / 'both.pem'}", "MAX_HANDOFFS=1")
+    family = make(services=service("S", *lines)).start()
+    stalled = family.connect(port=tls)  # says nothing; the port must not wait for it
     context = ssl.create_default_context()
     authority.configure_trust(context)
     with context.wrap_socket(socket.create_connection(("127.0.0.1", tls), 10), server_hostname="localhost") as sock:
@@ -122,6 +124,8 @@ def test_tls_port_begins_with_tls(make: Make, tmp_path: Path) -> None:
     nonsense = family.connect(port=tls)
     nonsense.sock.sendall(b"LHLO plain\r\n" * 20)
     assert not nonsense.line().startswith("220")
+    wait_for(lambda: family.counters()["active"] == 2)
+    stalled.close()
     wait_for(lambda: family.counters()["active"] == 1)
 
 

@@ -43,6 +43,9 @@ from posthouse.dispatcher.programs import IMAGES, Images, check_services, instan
 from posthouse.dispatcher.service import Family, ServiceAtWork, listeners_of
 from posthouse.dispatcher.user import NoSuchUser, become, wanted_user
 
+_STOP_SECONDS = 5.0
+"""for a worker's last sync, after its sessions were cut off"""
+
 
 def main(argv: Sequence[str] | None = None, images: Images = IMAGES) -> int:
     """Run a Dispatcher until it is drained; returns the exit code."""
@@ -154,7 +157,7 @@ class Dispatcher:
         self._log.info("drains")
         for service in self._services:
             service.drain()
-        deadline = self._loop.time() + DRAIN_SECONDS
+        deadline = self._loop.time() + DRAIN_SECONDS + _STOP_SECONDS
         while not all(service.is_gone for service in self._services):
             if self._loop.time() > deadline:
                 self._log.warning("workers are still busy: cut off")

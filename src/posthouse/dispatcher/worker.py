@@ -9,7 +9,7 @@ and its `__main__` is `sys.exit(run_worker(make))`. Promise:
 
 * `ready` is sent only after `Program.start` returned; until then no connection comes.
 * SIGTERM, `shutdown` from the Dispatcher and end-of-file on the wire drain: no more connections, `shed()` on every session
-  (it sends 421 at its next quiet point), then `Program.stop`, then exit 0. What is still open after 30 s is cut off.
+  (it sends 421 at its next quiet point), then `Program.stop`, then exit 0. What is still open after 28 s is cut off.
 * The Dispatcher gone: the same, but the process ends within 4.5 s whatever happens.
 * SIGHUP and `reload`: `Program.reload`; when it raises, the fault is logged and the old state goes on.
 * A connection of a TLS_PORT begins with TLS; FILE holds certificate chain and key (PEM). It is read again at a reload.
@@ -45,6 +45,8 @@ from posthouse.dispatcher.process_log import open_process_log
 
 BEAT_SECONDS = 10.0
 _ORPHAN_DRAIN_SECONDS = 3.0
+_CUT_SECONDS = DRAIN_SECONDS - 2  # leaves time for an orderly `Program.stop`
+_RETIRE_CUT_SECONDS = 600.0
 
 __all__ = ["Connection", "Program", "Session", "WorkerContext", "run_worker"]
 
@@ -264,7 +266,7 @@ class _Worker:
 
     def _terminated(self) -> None:
         self._wire.send(handoff.Leaving())
-        self._drain(DRAIN_SECONDS)
+        self._drain(_CUT_SECONDS)
 
     # connections
 
@@ -282,6 +284,8 @@ class _Worker:
             self._sessions[n] = session
             return cast("asyncio.BaseProtocol", session)
 
+        if connection.tls:  # a client that does not go on with its handshake must not hold up the port
+            self._wire.send(handoff.Accepted(n))
         try:
             tls = self._tls if connection.tls else None
             if connection.tls and tls is None:
@@ -301,7 +305,8 @@ class _Worker:
         if session is None:  # over already
             return
         self._transports[n] = transport
-        self._wire.send(handoff.Accepted(n))
+        if not connection.tls:
+            self._wire.send(handoff.Accepted(n))
         if self._draining:
             session.shed()
 
@@ -323,9 +328,9 @@ class _Worker:
     def _leave(self, seconds: float) -> None:
         self._leaving = True
         if seconds <= 0:
-            self._drain(DRAIN_SECONDS)
+            self._drain(_CUT_SECONDS)
         else:
-            self._loop.call_later(seconds, self._drain, DRAIN_SECONDS)
+            self._loop.call_later(seconds, self._drain, _RETIRE_CUT_SECONDS)
             self._finish_when_empty()
 
     def _drain(self, seconds: float) -> None:
