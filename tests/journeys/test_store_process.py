@@ -11,13 +11,16 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from posthouse.config.instance import Instance
 from posthouse.dispatcher import control, lock
 from support.family_rig import free_port, wait_for
 from support.store_files import store_instance
+
+if TYPE_CHECKING:
+    from posthouse.config.instance import Instance
 
 START = "import sys; from posthouse.cli import main; sys.argv[0] = 'posthouse'; sys.exit(main())"
 

@@ -30,6 +30,8 @@ from posthouse.store.mailbox.faults import fault_of
 
 RECORD_LIMIT = 262_144
 """octets of a message that is journalled; a larger one is synced by itself"""
+GATHER_SECONDS = 0.002
+"""a batch waits at most so long, and only while more transactions are under way than it has"""
 _log = logging.getLogger("posthouse.store")
 
 
@@ -85,6 +87,9 @@ class Delivery:
         self._done: list[Transaction] = []
         self._unsent: list[Part] = []
         """files that wait for their record"""
+        self._sending = self._timed = False
+        self.incoming = 0
+        """transactions that have begun and are not here yet: a batch waits a moment for them"""
         self.without_record = False
         """too many segments are unchecked: no records until the checkpoint returns (DURABILITY 3.7)"""
         self.closed: MailboxError | None = None
@@ -168,10 +173,23 @@ class Delivery:
         else:
             self._disk.close(part.fd)
             part.fd = -1
-            if not self._unsent:
-                # After all sockets that are ready now were read: one batch, one switch to the committer's thread.
-                self._around.later(0, self._send)
             self._unsent.append(part)
+            self._send_soon()
+
+    def _send_soon(self) -> None:
+        """Step c once there is little more to come: one batch, one switch to the committer's thread."""
+        if len(self._unsent) >= self.incoming:
+            if not self._sending:
+                self._sending = True
+                self._around.later(0, self._send)
+        elif not self._timed:
+            self._timed = True
+            self._around.later(GATHER_SECONDS, self._gathered)
+
+    def _gathered(self) -> None:
+        self._timed = False
+        if self._unsent and not self._sending:
+            self._send()
 
     def _write(self, part: Part) -> bool:
         """The file in the `tmp/` of the first addressee who has room for it."""
@@ -193,6 +211,7 @@ class Delivery:
     def _send(self) -> None:
         """Step c for all files that are written."""
         assert self._journal is not None
+        self._sending = False
         unsent, self._unsent = self._unsent, []
         for number, part in enumerate(unsent):
             envelope = encode_placement(

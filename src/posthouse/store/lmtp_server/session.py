@@ -56,7 +56,7 @@ class LmtpSession(asyncio.BufferedProtocol):
         self._large: LargeMessage | None = None
         self._transaction: Transaction | None = None
         self._pumping = self._paused = False
-        self._ahead = 0
+        self._ahead = self._under_way = 0
         self._idle = self._body_since = 0.0
         self._message_id = b""
         self.deadline = 0.0
@@ -147,6 +147,7 @@ class LmtpSession(asyncio.BufferedProtocol):
         elif kind is Mail:
             self._sender = cast("Mail", event).sender
             self._addressees = []
+            self._coming(1)
             self._server.accept()
         elif kind is Message:
             self._message(cast("Message", event))
@@ -156,6 +157,11 @@ class LmtpSession(asyncio.BufferedProtocol):
             self._end(cast("MessageEnd", event))
         elif kind in {Oversize, MessageRefused, Reset, Hello}:
             self._forget()
+
+    def _coming(self, count: int) -> None:
+        """Tell delivery that a transaction is under way (1) or not any more (0)."""
+        self._program.delivery.incoming += count - self._under_way
+        self._under_way = count
 
     def _rcpt(self, event: Rcpt) -> None:
         params = event.params
@@ -181,6 +187,7 @@ class LmtpSession(asyncio.BufferedProtocol):
         program.delivery.deliver(transaction, message, message_fault(event.faults, lenient=program.settings.lenient))
 
     def _begin(self) -> Transaction:
+        self._coming(0)
         transaction = self._transaction = Transaction(self._sender, self._addressees, self)
         self._addressees = []
         return transaction
@@ -206,6 +213,7 @@ class LmtpSession(asyncio.BufferedProtocol):
         program.delivery.deliver(transaction, message, fault)
 
     def _forget(self) -> None:
+        self._coming(0)
         self._addressees = []
         if self._large is not None:
             self._large.abort()
