@@ -19,6 +19,7 @@ from posthouse.config.fault import ConfigurationError, Fault, Severity
 from posthouse.config.mappings import entry_faults
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
+from posthouse.relay.directory.ldif import LdifError, read_ldif
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.routing import rules
 
@@ -60,7 +61,7 @@ def check_relay(configuration: Configuration) -> list[Fault]:
     """Rewrite rules, delivery options and directory, on an instance that relays: one with a channel l."""
     if configuration.imta.local is None:
         return []
-    return [*rules.check(configuration), *_directory_faults(configuration)]
+    return [*rules.check(configuration), *_directory_faults(configuration), *_scripts(configuration)]
 
 
 def _directory_faults(configuration: Configuration) -> tuple[Fault, ...]:
@@ -77,6 +78,23 @@ def _directory_faults(configuration: Configuration) -> tuple[Fault, ...]:
     except ConfigurationError as error:
         return error.faults
     return ()
+
+
+def _scripts(configuration: Configuration) -> list[Fault]:
+    """A warning when users of an LDIF directory have Sieve scripts: this version does not run them."""
+    path = configuration.ldif_file
+    if path is None or not path.is_file():
+        return []
+    attribute = configuration.options.text("LDAP_FILTER", "mailSieveRuleSource").lower()
+    try:
+        entries = read_ldif(path.read_bytes())
+    except (LdifError, OSError):
+        return []  # its faults are told by the directory itself
+    owners = [entry.dn for entry in entries.values() if attribute in entry.attributes]
+    if not owners:
+        return []
+    reason = f"{len(owners)} entries have a Sieve script, which is not run yet: their mail goes to INBOX (first: {owners[0]})"
+    return [Fault(configuration.instance.name_of(path), 0, reason, Severity.WARNING)]
 
 
 CHECKS = (check_mappings, check_relay)

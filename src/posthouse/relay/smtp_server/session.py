@@ -6,6 +6,7 @@ nothing more is read than one buffer; a client that is silent or too slow is clo
 
 import asyncio
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from posthouse.dialogue.event import (
@@ -37,6 +38,7 @@ from posthouse.trace.record import Action
 
 R = TypeVar("R")
 _READ_AHEAD = 65536
+_LONGEST_DELAY = 60.0
 _BUFFER = bytearray(65536)
 _VIEW = memoryview(_BUFFER)
 _SILENT = Status(421, "4.4.2", "connection timed out")
@@ -122,8 +124,8 @@ class SmtpSession(asyncio.BufferedProtocol):
     def expire(self) -> None:
         """The deadline has passed: 421 now, whatever is open."""
         if self._transport is not None and not self._server.awaiting:
-            self._transport.write(self._server.to_send() + f"{_SILENT}\r\n".encode())
-            self._transport.close()
+            self._server.hang_up(_SILENT)
+            self._pump()
 
     # --- the dialogue -------------------------------------------------------------------------------------------
 
@@ -244,12 +246,23 @@ class SmtpSession(asyncio.BufferedProtocol):
         self._pump()
 
     def _decide(self, recipient: str, routed: Routed) -> None:
+        """Answer, after the delay an access table wants (`$D`); the client waits, the worker does not."""
+        if routed.delay > 0:
+            self.relay.loop.call_later(
+                min(routed.delay, _LONGEST_DELAY), self._decide_late, recipient, replace(routed, delay=0.0)
+            )
+            return
         assert self._transaction is not None
         status = rcpt.verdict(routed, recipient, self._transaction)
         if status.is_success:
             self._server.answer(status)
         else:
             self._refuse(recipient, status, routed.reason if isinstance(routed, Rejected) else "")
+
+    def _decide_late(self, recipient: str, routed: Routed) -> None:
+        if self._transport is not None:
+            self._decide(recipient, routed)
+            self._pump()
 
     def _refuse(self, recipient: str, status: Status, reason: str) -> None:
         self._rejected += 1
