@@ -15,14 +15,18 @@ from posthouse.relay.queue.copy_ref import JournalCopy
 from posthouse.relay.queue.move_out import MovedOut, MoveOut, Moving, _Written, sync_marks
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import _Moved
+from posthouse.testing.crash_disk import EXT4
 from posthouse.testing.crash_state import Extreme
 from support.crash_relay import Broken, Relay
 from support.queue_world import open_places
 
+TMPFS = 0x01021994
+"""no trusted syncfs there: each file and folder is synced"""
 
-@pytest.mark.parametrize("seed", range(3))
-def test_nothing_is_lost_or_foreign_after_a_cut_anywhere(seed: int) -> None:
-    relay = Relay(seed)
+
+@pytest.mark.parametrize(("seed", "fstype"), [(0, EXT4), (1, EXT4), (2, EXT4), (3, TMPFS)], ids=str)
+def test_nothing_is_lost_or_foreign_after_a_cut_anywhere(seed: int, fstype: int) -> None:
+    relay = Relay(seed, fstype=fstype)
     relay.live()
     assert relay.checked > 500
     assert relay.promises.accepted == relay.promises.delivered | relay.promises.failed

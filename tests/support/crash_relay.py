@@ -23,7 +23,7 @@ from posthouse.relay.queue.queue_format import Attempt, DamagedQueueFile, State
 from posthouse.relay.queue.record import envelope_of
 from posthouse.relay.queue.recovery import read_segment, recover
 from posthouse.relay.queue.release import hold, release
-from posthouse.testing.crash_disk import CrashDisk
+from posthouse.testing.crash_disk import EXT4, CrashDisk
 from posthouse.testing.crash_state import Extreme
 from support.queue_world import Accepting, body_of, make_folders, message, open_places
 
@@ -89,13 +89,13 @@ class Relay:
     mover = MoveOut
     committer = Committer
 
-    def __init__(self, seed: int, states: int = 2, again: int = 12) -> None:
+    def __init__(self, seed: int, states: int = 2, again: int = 12, fstype: int = EXT4) -> None:
         self.random = random.Random(seed)
         self.states = states
         self.again = again
         self.checked = 0
         self.promises = Promises()
-        self.disk = CrashDisk()
+        self.disk = CrashDisk(fstype)
         make_folders(self.disk, self.disk.open_dir("/"))
         self.places = open_places(self.disk, "")
         self.accepting = Accepting(self.disk, self.places.journal, SIZE, self.maker)

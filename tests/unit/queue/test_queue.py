@@ -17,6 +17,7 @@ from posthouse.relay.queue.queue_file import OpenQueueFile, Replaced, hold_damag
 from posthouse.relay.queue.queue_format import Attempt, DamagedQueueFile, State
 from posthouse.relay.queue.recovery import read_segment, recover
 from posthouse.relay.queue.release import hold, release
+from posthouse.testing.failing_disk import FailingDisk
 from support.queue_world import Accepting, body_of, make_folders, message, message_id, open_places
 
 LATER = 4e9
@@ -298,3 +299,65 @@ def test_a_segment_with_an_unreadable_header_is_set_aside_whole(places: Places, 
     assert found.copies == []
     assert found.unreadable
     assert (tmp_path / "journal" / "aside" / ref.segment).exists()
+
+
+@pytest.mark.parametrize("operation", ["create_excl", "mkdir", "pwrite", "syncfs", "rename"])
+def test_a_full_or_broken_disk_leaves_the_copy_in_the_journal(tmp_path: Path, operation: str) -> None:
+    disk = FailingDisk()
+    root = disk.open_dir(str(tmp_path))
+    make_folders(disk, root)
+    places = open_places(disk, str(tmp_path))
+    accepting = Accepting(disk, places.journal)
+    (ref,) = accepting.accept([(message(1, (0, 0), 100), body_of(1, 100))])
+    accepting.end()
+    moving = Moving(JournalCopy(ref.segment, ref.offset, 0), "tcp_lmtpcs", 20)
+    disk.fault = lambda what, _name: OSError(28, "No space left on device") if what == operation else None
+    result = move_out(places, [moving])
+    assert [each for each, _ in result.failed] == [moving]
+    assert (result.moved, result.settled, result.unsynced) == ([], [], set())
+    disk.fault = None
+    assert list(places.tree.entries()) == []
+    assert [each.recipients for each in recover(places, LATER).copies] == [message(1, (0, 0), 100).recipients]
+    assert len(move_out(places, [moving]).moved) == 1
+    places.close()
+
+
+def test_one_copy_that_cannot_be_written_does_not_hold_the_others(places: Places, tmp_path: Path) -> None:
+    accepting = Accepting(places.disk, places.journal)
+    one, two = accepting.accept([(message(n, size=100), body_of(n, 100)) for n in (1, 2)])
+    accepting.end()
+    (tmp_path / "queue" / "blocked").write_text("a file where a folder should be")
+    batch = [Moving(JournalCopy(one.segment, one.offset, 0), "blocked"), Moving(JournalCopy(two.segment, two.offset, 0), "hold")]
+    result = move_out(places, batch)
+    assert [each for each, _ in result.failed] == batch[:1]
+    assert [each for each, _ in result.moved] == batch[1:]
+
+
+def test_other_things_in_the_tree_are_passed_over(places: Places, tmp_path: Path) -> None:
+    copy = file_one(places, subdirs=20)
+    channel = tmp_path / "queue" / "tcp_lmtpcs"
+    (channel / "README").write_text("x")
+    (channel / "notes").mkdir()
+    (channel / "notes" / copy.name).write_text("x")
+    (channel / ".tmp-half").write_text("x")
+    (channel / "link.00").symlink_to(channel / copy.subdir / copy.name)
+    (tmp_path / "queue" / "strange").symlink_to(channel)
+    assert [entry.ref for entry in places.tree.entries()] == [copy]
+    places.tree.remove_unfinished()
+    assert not (channel / ".tmp-half").exists()
+    assert (channel / "README").exists()
+
+
+def test_a_changed_subdirs_loses_no_file(places: Places) -> None:
+    for number, subdirs in ((1, 0), (2, 7), (3, 20)):
+        file_one(places, number, subdirs=subdirs)
+    assert {entry.name.message for entry in places.tree.entries()} == {message_id(number) for number in (1, 2, 3)}
+
+
+def test_a_name_that_is_taken_is_not_overwritten(places: Places, tmp_path: Path) -> None:
+    copy = file_one(places)
+    other = tmp_path / "queue" / "tcp_lmtpcs" / copy.name.replace(".00", ".HELD")
+    other.write_text("an operator's")
+    with pytest.raises(FileExistsError):
+        hold(places.tree, copy)
+    assert other.read_text() == "an operator's"
