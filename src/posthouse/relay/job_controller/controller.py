@@ -334,13 +334,19 @@ class JobController:
             if self._loop.time() > deadline:
                 for child in self._children.values():
                     child.kill()
+        try:
+            self._finish()
+        except Exception:
+            _log.exception("the end was not clean; the next start reads everything again")
+        self.ended.set()
+
+    def _finish(self) -> None:
         if self._server is not None:
             self._server.close()
         self._ledger.orphans()
         self._ledger.synced_marks(self._ledger.sync(self._ledger.to_sync()))
         self._ledger.close()
         self._places.tree.sync_touched()
-        self.ended.set()
 
 
 def _may_be_filed(cargo: Cargo) -> bool:
