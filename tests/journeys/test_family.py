@@ -312,3 +312,25 @@ def test_nothing_holds_the_lock_after_a_stop(make: Make) -> None:
     assert lock.is_held(family.instance.data / "lock")
     family.stop()
     assert not lock.is_held(family.instance.data / "lock")
+
+
+def test_a_burst_of_clients_is_served_whole(make: Make) -> None:
+    family = make("MAX_HANDOFFS=5\nMAX_CONNS=60\nMIN_CONNS=20\nMAX_PROCS=4").start()
+    clients = [family.connect(f"127.0.1.{n % 8 + 1}") for n in range(120)]
+    pids = {client.pid() for client in clients}
+    assert len(pids) > 1
+    assert all(client.say(f"word{n}") == f"250 word{n}" for n, client in enumerate(clients))
+    counters = family.counters()
+    assert (counters["active"], counters["handed_off"], counters["waiting"]) == (120, 120, 0)
+
+
+def test_clients_are_served_in_the_end_while_workers_are_killed_again_and_again(make: Make) -> None:
+    family = make("MIN_PROCS=1\nMAX_PROCS=2").start()
+    begin = time.monotonic()
+    for _ in range(6):
+        client = family.connect()
+        os.kill(client.pid(), signal.SIGKILL)
+        assert client.line() == ""
+        assert family.connect().line().startswith("220 ")
+    assert time.monotonic() - begin < 12
+    assert family.counters()["died"] == 6

@@ -145,5 +145,5 @@ class Child:
         self.exit_code = self._process.wait()
         self._process = None
         self.is_ready = False
-        self._respawn.died(loop.time(), loop.time() - self._born)
+        self._respawn.died(loop.time(), loop.time() - self._born, killed=self.exit_code == -signal.SIGKILL)
         self._changed()

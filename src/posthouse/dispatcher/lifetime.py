@@ -2,7 +2,8 @@
 
 A worker is due when it has served MAX_LIFE_CONNS connections, is MAX_LIFE_TIME seconds old, or has had no connection for
 MAX_IDLE_TIME seconds while the service has more than MIN_PROCS workers; 0 switches a limit off. A worker that ends
-unasked is replaced at most once a second; while they keep dying within 5 s of their start the pause doubles up to 60 s.
+unasked is replaced at most once a second; while they keep dying within 5 s of their start the pause doubles up to 60 s,
+except that SIGKILL comes from outside and never makes the pause longer.
 A worker that was not heard of for 60 s (600 s while it starts: it may be replaying a journal) is to be killed.
 """
 
@@ -21,6 +22,8 @@ class State(StrEnum):
     STARTING = "starting"
     READY = "ready"
     SHUTDOWN = "shutdown"
+    LOST = "lost"
+    """its wire is closed and its process has not ended yet"""
 
 
 class Due(StrEnum):
@@ -89,13 +92,13 @@ class Respawn:
         self._not_before = 0.0
         self._last = float("-inf")
 
-    def died(self, now: float, lived: float) -> None:
-        """A worker ended unasked, so many seconds after its start."""
-        if lived < QUICK_DEATH_SECONDS:
+    def died(self, now: float, lived: float, *, killed: bool = False) -> None:
+        """A worker ended unasked, so many seconds after its start, `killed` by SIGKILL."""
+        if lived < QUICK_DEATH_SECONDS and not killed:
             self._pause = min(LONGEST_PAUSE_SECONDS, max(1.0, self._pause * 2))
             self._not_before = now + self._pause
         else:
-            self._pause = 0.0
+            self._pause = self._pause if killed else 0.0
             self._not_before = max(now, self._last + 1)
         self._last = self._not_before
 

@@ -9,7 +9,8 @@ or clock is touched here. The rules:
 * a port with MAX_HANDOFFS connections waiting or not yet taken over by a worker accepts no more until one is through;
 * one client address holds at most half of MAX_CONNS x MAX_PROCS sessions; more are refused;
 * after every event: a worker is started if fewer than MIN_PROCS live, or if all of them have at least MIN_CONNS
-  connections and fewer than MAX_PROCS live. STARTING and READY workers live, retiring ones do not;
+  connections and fewer than MAX_PROCS live. STARTING and READY workers live (and a dying one until its process has
+  ended), retiring ones do not;
 * every second due workers are retired, at most MAX_SHUTDOWN at once; the others go on serving until their turn.
 """
 
@@ -222,14 +223,16 @@ class Pool:
         return self._settle(now)
 
     def gone(self, number: int, now: float) -> list[Action]:
-        """A worker cannot be spoken to any more; its process may still be ending."""
-        self._lost(self.workers[number], now)
+        """A worker cannot be spoken to any more: it gets nothing, and is replaced when its process has ended."""
+        worker = self.workers[number]
+        if worker.state is not State.SHUTDOWN:
+            worker.state = State.LOST
         return self._settle(now)
 
-    def exited(self, number: int, now: float) -> list[Action]:
-        """A worker's process has ended."""
+    def exited(self, number: int, now: float, *, killed: bool = False) -> list[Action]:
+        """A worker's process has ended, `killed` by SIGKILL."""
         worker = self.workers[number]
-        self._lost(worker, now)
+        self._died(worker, now, killed=killed)
         del self.workers[number]
         for n in worker.active:
             self._over(n)
@@ -338,14 +341,14 @@ class Pool:
             self._asked.update(asked)
             actions.extend(Ask(number) for number in asked)
 
-    def _lost(self, worker: Worker, now: float) -> None:
+    def _died(self, worker: Worker, now: float, *, killed: bool = False) -> None:
         """The worker serves no more; unless it was told to end, that is a death, counted once."""
         if worker.state is State.SHUTDOWN:
             return
         worker.state = State.SHUTDOWN
         if not self._closing:
             self.counters["died"] += 1
-            self._respawn.died(now, now - worker.started)
+            self._respawn.died(now, now - worker.started, killed=killed)
 
     def _kill_silent(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -354,7 +357,7 @@ class Pool:
                 continue
             actions.append(Kill(worker.number))
             worker.heard = now  # asked for once a minute, not each second
-            self._lost(worker, now)
+            self._died(worker, now)
         return actions
 
     def _expire(self, now: float) -> list[Action]:

@@ -6,6 +6,7 @@ the pool names, or kept until there is one. A connection belongs to this process
 
 import asyncio
 import logging
+import signal
 import socket
 import time
 from collections import Counter
@@ -304,7 +305,7 @@ class ServiceAtWork:
             self._log.warning("%s", told)
             if code > 0 and self.failure is None:
                 self.failure = (EX_SOFTWARE, (told,))
-        self._do(self.pool.exited(number, self._now()))
+        self._do(self.pool.exited(number, self._now(), killed=code == -signal.SIGKILL))
         if not any(ended.number == number for ended in self.pool.history):
             self._pids.pop(number, None)
         self._family.changed()

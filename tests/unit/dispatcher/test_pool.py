@@ -296,6 +296,28 @@ def test_quick_deaths_are_answered_with_doubling_pauses_up_to_a_minute() -> None
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
+def test_sigkill_never_makes_the_pause_longer() -> None:
+    bench = Bench()
+    bench.instant = False
+    begin = bench.now
+    for _ in range(20):
+        bench.do(bench.pool.exited(max(bench.pool.workers), bench.now, killed=True))
+        while not bench.pool.workers:
+            bench.tick(0.25)
+    assert 18 <= bench.now - begin <= 20  # one a second
+
+
+def test_a_worker_whose_wire_is_closed_gets_nothing_and_is_replaced_when_it_has_ended() -> None:
+    bench = Bench(max_procs=1, max_conns=50, min_conns=50)
+    bench.do(bench.pool.gone(1, bench.now))
+    waiting = bench.connect()
+    assert not bench.of(HandOff)
+    bench.now += 10
+    bench.do(bench.pool.exited(1, bench.now))
+    assert bench.at[waiting] == 2
+    assert bench.pool.counters["died"] == 1
+
+
 def test_deaths_after_a_good_life_are_replaced_at_once_but_not_twice_in_a_second() -> None:
     respawn = Respawn()
     respawn.died(100.0, lived=50.0)
