@@ -204,6 +204,23 @@ def test_every_truncation_of_a_queue_file_is_noticed(places: Places, tmp_path: P
             open_copy(places, copy)
 
 
+def test_no_changed_octet_of_a_queue_file_gives_another_message(places: Places, tmp_path: Path) -> None:
+    copy = file_one(places)
+    path = tmp_path / "queue" / copy.path
+    whole = path.read_bytes()
+    noticed = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            opened = open_copy(places, copy)
+        except DamagedQueueFile:
+            noticed += 1
+        else:
+            assert read(opened) == body_of(1, 500)
+            opened.close()
+    assert noticed > 500
+
+
 def test_a_large_body_is_read_from_its_file_moved_and_removed(places: Places, tmp_path: Path) -> None:
     body = body_of(5, 700_000)
     arriving = BodyFile(places.disk, places.body, message_id(5))
