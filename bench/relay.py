@@ -14,12 +14,19 @@ from measure import DOMAIN, LDAP_USERS, load, median, syncs
 from peers import BASE, Missing, Postfix, Sink, Slapd
 
 GOAL_CPU, GOAL_RATE = 4.0, 3.0
-CASES = [("4 KiB, 8 connections", 8, 2000), ("4 KiB, 32 connections", 32, 2000)]
+CASES = [("4 KiB, 8 connections", 8, 3000), ("4 KiB, 32 connections", 32, 3000)]
 WARM = 300
 
 
 def one_round(server: Any, connections: int, messages: int) -> dict[str, float]:
     server.start()
+    try:
+        return _measured(server, connections, messages)
+    finally:
+        server.stop()
+
+
+def _measured(server: Any, connections: int, messages: int) -> dict[str, float]:
     load(server.address, server.port, messages=WARM, connections=8, lmtp=False, users=LDAP_USERS)
     _drain(server, WARM)
     before = server.group.cpu()
