@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from posthouse.cli import COMMANDS
 from posthouse.dispatcher import lock
 from support.family_rig import free_port, wait_for
 
@@ -116,3 +117,16 @@ def test_every_process_killed_in_turn_and_the_store_is_ready_again(store: Path) 
 @pytest.mark.parametrize("words", [["status", "--bogus"], ["nothing"], ["stop", "--seconds", "soon"]])
 def test_wrong_usage_is_64(words: list[str]) -> None:
     assert posthouse(*words).returncode == 64
+
+
+def test_help_says_what_every_command_does() -> None:
+    shown = posthouse("--help")
+    assert shown.returncode == 0
+    for name, (_, purpose) in COMMANDS.items():
+        assert name in shown.stdout
+        assert purpose.split()[0] in shown.stdout
+
+
+def test_every_command_can_be_imported_and_explains_itself() -> None:
+    for name in COMMANDS:
+        assert posthouse(name, "--help").returncode == 0, name

@@ -6,20 +6,20 @@ Exit codes are those of sysexits(3): 0 done, 64 wrong usage, 69 not running, 75 
 import sys
 
 COMMANDS = {
-    "init": "posthouse.cli.init:app",
-    "start": "posthouse.cli.start:app",
-    "stop": "posthouse.cli.stop:app",
-    "reload": "posthouse.cli.reload:app",
-    "status": "posthouse.cli.status:app",
-    "check": "posthouse.cli.check:app",
-    "route": "posthouse.cli.route:app",
-    "mapping": "posthouse.cli.mapping:app",
-    "trace": "posthouse.cli.trace:app",
-    "queue": "posthouse.cli.queue:app",
-    "store": "posthouse.cli.store:app",
-    "demo": "posthouse.cli.demo.command:app",
+    "init": ("posthouse.cli.init:app", "Make an instance folder."),
+    "check": ("posthouse.cli.check:app", "Find every fault of the configuration."),
+    "start": ("posthouse.cli.start:app", "Run an instance until it is stopped; prints `ready`."),
+    "status": ("posthouse.cli.status:app", "Show processes and listeners."),
+    "reload": ("posthouse.cli.reload:app", "Read the configuration again."),
+    "stop": ("posthouse.cli.stop:app", "Drain an instance and wait for its end."),
+    "route": ("posthouse.cli.route:app", "Show where mail for an address would go."),
+    "mapping": ("posthouse.cli.mapping:app", "Show what a mapping table answers."),
+    "queue": ("posthouse.cli.queue:app", "Show and retry what waits."),
+    "trace": ("posthouse.cli.trace:app", "Show one message's time line."),
+    "store": ("posthouse.cli.store:app", "Mailboxes of a store."),
+    "demo": ("posthouse.cli.demo.command:app", "Start a relay and two stores, send sample mail, show where it went."),
 }
-"""name -> module and its `App`"""
+"""name -> its `App`, imported when asked for, and what it does"""
 
 EX_USAGE = 64
 
@@ -34,7 +34,8 @@ def main() -> None:
     app = App(name="posthouse", help="Mail delivery in two tiers: relays that queue, stores that hear LMTP.", version=__version__)
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     for name in [asked] if asked in COMMANDS else COMMANDS:  # the others are looked at only to help somebody who is lost
-        app.command(COMMANDS[name], name=name)
+        path, purpose = COMMANDS[name]
+        app.command(path, name=name, help=purpose)
     try:
         app(exit_on_error=False)
     except CycloptsError:
