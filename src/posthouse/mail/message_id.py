@@ -21,6 +21,9 @@ def base36(value: int, width: int) -> str:
     return out.rjust(width, "0")[-width:]
 
 
+_PAIRS = [base36(number, 2) for number in range(36 * 36)]
+
+
 class MessageIds:
     """Makes ids for one process.
 
@@ -33,8 +36,14 @@ class MessageIds:
         self._now = now
         self._process = base36(randbits(31), 6)
         self._count = randbits(20)
+        self._tick = -1
+        self._stem = ""
 
     def next(self) -> str:
         """A new id."""
-        self._count = (self._count + 1) % _COUNTER_LIMIT
-        return base36(int(self._now() * 100), 8) + self._process + base36(self._count, 4)
+        self._count = count = (self._count + 1) % _COUNTER_LIMIT
+        tick = int(self._now() * 100)
+        if tick != self._tick:
+            self._tick = tick
+            self._stem = base36(tick, 8) + self._process
+        return self._stem + _PAIRS[count // 1296] + _PAIRS[count % 1296]

@@ -5,7 +5,6 @@ would miss. A message that has come through too many hops is taken and held, nev
 """
 
 import errno
-from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from posthouse.dialogue.event import Message, MessageEnd
@@ -34,7 +33,7 @@ def received(relay: "Relay", session: "SmtpSession", transaction: Transaction) -
     protocol = ("UTF8SMTP" if transaction.utf8 else "ESMTP") if client.esmtp else "SMTP"
     only = transaction.recipients[0].original if len(transaction.recipients) == 1 else ""
     hop = Hop(client.helo, session.connection.peer[0], relay.host, protocol, relay.product)
-    return received_line(hop, transaction.message_id, only, format_datetime(relay.local_time()))
+    return received_line(hop, transaction.message_id, only, relay.date())
 
 
 def accept(

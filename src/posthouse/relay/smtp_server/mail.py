@@ -59,6 +59,11 @@ def begin(event: Mail) -> Transaction | Status:
     )
 
 
+def is_checked(rules: Rules) -> bool:
+    """Whether a table is asked about senders at all."""
+    return "FROM_ACCESS" in rules.tables
+
+
 def asking(rules: Rules, client: Client, transaction: Transaction, now: float) -> Generator[Question, Answer, Verdict]:
     """What FROM_ACCESS says of the sender."""
     request = RouteRequest(

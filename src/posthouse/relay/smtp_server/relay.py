@@ -8,9 +8,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
 import posthouse
@@ -54,6 +56,8 @@ class Relay:
     enqueuer: Enqueuer
     sessions: "set[SmtpSession]" = field(default_factory=set)
     product: str = f"Posthouse {posthouse.__version__}"
+    _date: tuple[int, str] = (0, "")
+    _serials: Iterator[int] = field(default_factory=lambda: count(int(time.time() * 1000)))
     _records: list[Record] = field(default_factory=list)
     _waiting: deque[_Waiting] = field(default_factory=deque)
 
@@ -62,10 +66,16 @@ class Relay:
         """Unix time in seconds."""
         return time.time()
 
-    @staticmethod
-    def local_time() -> datetime:
-        """The time with its zone, for header fields."""
-        return datetime.now().astimezone()
+    def date(self) -> str:
+        """The date of a header field that is written now (RFC 5322 3.3), with our zone."""
+        second = int(self.now())
+        if second != self._date[0]:
+            self._date = (second, format_datetime(datetime.fromtimestamp(second, UTC).astimezone()))
+        return self._date[1]
+
+    def unique(self) -> str:
+        """A text for `$W` in rewrite rules: never the same twice."""
+        return f"{self.log.process}{next(self._serials):X}"
 
     def stamp(self) -> str:
         """Now, as records carry it."""

@@ -194,6 +194,10 @@ class SmtpSession(asyncio.BufferedProtocol):
             self._server.answer(begun)
             return
         relay = self.relay
+        if not mail.is_checked(relay.rules):
+            self._transaction = begun
+            self._server.accept()
+            return
         self._ask(mail.asking(relay.rules, self._client, begun, relay.now()), lambda verdict: self._begin(begun, verdict))
 
     def _begin(self, begun: Transaction, verdict: Verdict | None) -> None:
@@ -213,7 +217,7 @@ class SmtpSession(asyncio.BufferedProtocol):
             return
         recipient = event.recipient.decode()
         relay = self.relay
-        questions = rcpt.asking(relay.rules, self._client, transaction, recipient, relay.now(), relay.ids.next())
+        questions = rcpt.asking(relay.rules, self._client, transaction, recipient, relay.now(), relay.unique())
         self._ask(questions, lambda routed: self._decide(recipient, routed or Rejected(_FAULT, "routing failed")))
 
     def _ask(self, questions: Generator[Question, Answer, R], then: Callable[[R | None], None]) -> None:
