@@ -53,7 +53,10 @@ def test_what_is_stored_is_what_was_sent_behind_one_return_path(bodies: list[byt
         assert f",W={len(octets) + lines}" in name
 
 
-@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=6))
+_crlf = st.lists(st.sampled_from([b"\r", b"\r\n", b"x", b".", b"\0", b"\xff"]), max_size=60).map(b"".join)
+
+
+@given(_crlf, st.lists(st.integers(0, 120), max_size=6))
 def test_line_ends_of_a_stream_do_not_depend_on_how_it_is_cut(data: bytes, cuts: list[int]) -> None:
     ends = LineEnds()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
@@ -289,3 +292,34 @@ def test_accounts_are_closed_when_there_are_too_many() -> None:
     assert len(disk._handles) < 50 * 6 + 30
     assert world.stop()
     assert disk.listdir(world.journal) == []
+
+
+def test_stray_files_in_tmp_go_after_36_hours_and_not_before() -> None:
+    moment = [0]
+    disk = CrashDisk(now_ns=lambda: moment[0])
+    world = World(disk)
+    world.send(BODY, "<bob>")
+    tmp = disk.open_dir("tmp", disk.open_dir("bob", world.partition))
+    moment[0] = int((world.clock.time - 37 * 3600) * 1e9)
+    write(disk, tmp, "old", b"x")
+    moment[0] = int((world.clock.time - 35 * 3600) * 1e9)
+    write(disk, tmp, "young", b"x")
+    again = World(disk, number=2)
+    again.send(BODY, "<bob>")
+    assert disk.listdir(tmp) == ["young"]
+
+
+def test_deliveries_go_without_a_record_while_too_much_is_unchecked() -> None:
+    world = World(CrashDisk())
+    world.delivery.without_record = True
+    world.deliver(BODY, "<bob>", "<sue+A> xdflg=1")
+    assert len(world.accepted) == 2
+    again = World(world.disk.survivor(Extreme.LEAST) if isinstance(world.disk, CrashDisk) else world.disk, number=2)
+    assert sorted(again.everything().values()) == [STORED, STORED]
+
+
+def test_nothing_is_delivered_while_the_disk_is_not_believed() -> None:
+    world = World(CrashDisk())
+    world.delivery.closed = MailboxIOError("checkpoint: io")
+    world.send(BODY, "<bob>", "<../x>")
+    assert [type(each).__name__ for each in world.refused] == ["MailboxIOError", "MailboxNonexistent"]

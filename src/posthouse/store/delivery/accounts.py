@@ -4,12 +4,13 @@ A mailbox that is in use is never closed. Each time it is asked for, its name is
 renamed or replaced is opened anew.
 """
 
+import contextlib
 from collections import OrderedDict
 
 from posthouse.journal.disk import Disk
 from posthouse.store.delivery.account import Account
 from posthouse.store.mailbox.faults import fault_of
-from posthouse.store.mailbox.maildir import open_maildir
+from posthouse.store.mailbox.maildir import open_maildir, sweep_tmp
 
 FILES_EACH = 6
 """descriptors one open mailbox takes, at most and seldom exceeded"""
@@ -47,15 +48,19 @@ class Accounts:
             except OSError as error:
                 raise fault_of(error, owner) from error
             self._drop(account)
-        return self._add(owner)
+        return self._add(owner, now)
 
-    def _add(self, owner: str) -> Account:
+    def _add(self, owner: str, now: float) -> Account:
         while len(self._open) >= self._keep:
             idle = next((account for account in self._open.values() if not account.in_use), None)
             if idle is None:
                 break
             self._drop(idle)
-        account = Account(self._disk, open_maildir(self._disk, self._partition, owner, create=self.create))
+        maildir = open_maildir(self._disk, self._partition, owner, create=self.create)
+        if not maildir.fresh:
+            with contextlib.suppress(OSError):  # nothing depends on it
+                sweep_tmp(self._disk, maildir.tmp, now)
+        account = Account(self._disk, maildir)
         self._open[owner] = account
         return account
 

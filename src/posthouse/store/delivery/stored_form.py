@@ -1,12 +1,21 @@
 r"""A message as it lies in a mailbox: one `Return-Path:` in front, every CRLF an LF, nothing else touched (message-store 6).
 
-A CR that no LF follows stays as it is, wherever a stream is cut.
+A CR that no LF follows stays as it is, wherever a stream is cut. A message with an LF that no CR precedes is refused (560
+message contains nl), so what these functions make of one does not matter.
 """
 
 
 def return_path(sender: bytes) -> bytes:
     """The line that is put in front (RFC 5321 4.4); the null sender is `<>`."""
     return b"Return-Path: <%b>\n" % sender
+
+
+def to_lf(data: bytes) -> bytes:
+    """The octets with LF for every CRLF. `data` ends with no CR that an LF may still follow, and has no bare LF."""
+    stored = data.translate(None, b"\r")  # five times as quick as `replace`
+    if len(data) - len(stored) == stored.count(b"\n"):
+        return stored
+    return data.replace(b"\r\n", b"\n")
 
 
 class LineEnds:
@@ -25,7 +34,7 @@ class LineEnds:
         self._held = data.endswith(b"\r")
         if self._held:
             data = data[:-1]
-        stored = data.replace(b"\r\n", b"\n")
+        stored = to_lf(data)
         self.taken += len(data) - len(stored)
         return stored
 

@@ -25,7 +25,7 @@ from posthouse.dialogue.server import Phase, Server
 from posthouse.dispatcher.worker import Connection
 from posthouse.mail.status import Status
 from posthouse.store.delivery import transaction as delivered
-from posthouse.store.delivery.stored_form import return_path
+from posthouse.store.delivery.stored_form import return_path, to_lf
 from posthouse.store.delivery.transaction import OVER_QUOTA, Addressee, Transaction
 from posthouse.store.lmtp_server.status_table import message_fault
 from posthouse.store.lmtp_server.transaction_log import message_id
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _READ_AHEAD = 65_536
 _BUFFER = bytearray(262_144)
 _VIEW = memoryview(_BUFFER)
+_LEAST_RATE = 1000
+"""octets in a second, asked of a body that takes long"""
 _SILENT = Status(421, "4.4.2", "connection timed out")
 _DRAINING = Status(421, "4.3.2", "service is shutting down or busy; try again")
 _BAD_PARAMETER = "5.5.4"
@@ -55,9 +57,9 @@ class LmtpSession(asyncio.BufferedProtocol):
         self._addressees: list[Addressee] = []
         self._large: LargeMessage | None = None
         self._transaction: Transaction | None = None
-        self._pumping = self._paused = False
-        self._ahead = self._under_way = 0
-        self._idle = self._body_since = 0.0
+        self._pumping = self._paused = self._ended = False
+        self._ahead = self._under_way = self._octets = 0
+        self._idle = self._since = 0.0
         self._message_id = b""
         self.deadline = 0.0
         """the loop's time at which the client is told that it is too slow"""
@@ -79,6 +81,7 @@ class LmtpSession(asyncio.BufferedProtocol):
         """Octets came; while an answer is owed they wait, and beyond one buffer the socket does."""
         server = self._server
         server.feed(_VIEW[:nbytes])
+        self._octets += nbytes
         if not server.awaiting:
             self._pump()
             return
@@ -89,6 +92,7 @@ class LmtpSession(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The client has closed its side, perhaps behind a message whose replies it still wants."""
+        self._ended = True
         return self._transaction is not None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
@@ -118,10 +122,13 @@ class LmtpSession(asyncio.BufferedProtocol):
         transport, server = self._transport, self._server
         if transport is None or self._pumping:
             return
-        self._pumping = True
+        self._pumping = moved = True
         try:
-            while (event := server.next_event()) is not None:
+            event = server.next_event()
+            moved = event is not None
+            while event is not None:
                 self._handle(event)
+                event = server.next_event()
         except Exception:
             self._program.log.exception("session failed")
             transport.write(b"421 4.3.0 internal error; try again later\r\n")
@@ -131,14 +138,21 @@ class LmtpSession(asyncio.BufferedProtocol):
             self._pumping = False
         if output := server.to_send():
             transport.write(output)
-        if server.closing:
+            moved = True
+        if server.closing or (self._ended and self._transaction is None):
             transport.close()
             return
-        self._set_deadline(server.phase)
+        self._set_deadline(server.phase, moved=moved)
 
-    def _set_deadline(self, phase: Phase) -> None:
+    def _set_deadline(self, phase: Phase, *, moved: bool) -> None:
+        """A command has its time from the last reply on; a body its time of silence, and a least rate after a while."""
         settings, now = self._program.settings, self._program.loop.time()
-        self.deadline = now + (settings.data_seconds if phase is Phase.BODY else settings.command_seconds)
+        if moved:
+            self._since, self._octets = now, 0
+            self.deadline = now + settings.command_seconds
+        if phase is Phase.BODY:
+            least = self._since + 2 * settings.data_seconds + self._octets / _LEAST_RATE
+            self.deadline = min(now + settings.data_seconds, least)
 
     def _handle(self, event: Event) -> None:
         kind = type(event)
@@ -180,7 +194,7 @@ class LmtpSession(asyncio.BufferedProtocol):
         data, program = event.data, self._program
         transaction = self._begin()
         transaction.message_id = message_id(data, event.header_end)
-        body = data.replace(b"\r\n", b"\n")
+        body = to_lf(data)
         head = return_path(transaction.sender)
         size = len(head) + len(body)
         message = delivered.Message(head + body, size, len(head) + 1 + len(data))

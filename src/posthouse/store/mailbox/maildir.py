@@ -9,12 +9,15 @@ folder can be reached. Descriptors are kept: `still_there` tells whether the nam
 `cur new tmp` is made; a folder that holds other things but none of the three is no maildir (`MailboxBadFormat`).
 """
 
+import contextlib
+
 from posthouse.journal.disk import Disk, FileStat
 from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxLocked, MailboxNonexistent
 from posthouse.store.mailbox.faults import fault_of, need_folder
 
 LOCK = ".lmtp-lock"
 ADMIN_LOCK = ".admin-lock"
+STRAY_SECONDS = 36 * 3600.0
 PARTS = ("tmp", "new", "cur")
 _OURS = frozenset({LOCK, ADMIN_LOCK, "maildirsize"})
 _SETTLED_NS = 50_000_000
@@ -99,6 +102,15 @@ class Maildir:
             if fd >= 0:
                 self.disk.close(fd)
         self.new = self.tmp = self.root = -1
+
+
+def sweep_tmp(disk: Disk, tmp: int, now: float) -> None:
+    """Remove what has been in `tmp/` for 36 hours: nobody writes it any more."""
+    for name in disk.listdir(tmp):
+        found = disk.stat(name, tmp)
+        if found is not None and found.is_file and found.mtime_ns < (now - STRAY_SECONDS) * 1e9:
+            with contextlib.suppress(FileNotFoundError):
+                disk.unlink(name, tmp)
 
 
 def make_folder(disk: Disk, name: str, parent: int) -> None:

@@ -1,0 +1,207 @@
+"""One LMTP connection to the store: parameters, large bodies, deadlines, draining, the log."""
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from support.store_files import LmtpTalk, running_store, store_instance
+
+GOOD = b"Subject: hello\r\nMessage-ID: <m1@example.org>\r\n\r\ntext\r\n"
+STORED = b"Return-Path: <s@example.org>\nSubject: hello\nMessage-ID: <m1@example.org>\n\ntext\n"
+
+
+def messages(root: Path, owner: str, folder: str = "") -> list[bytes]:
+    new = root / "data" / "store" / "primary" / owner / folder / "new"
+    return [path.read_bytes() for path in new.iterdir()] if new.exists() else []
+
+
+async def test_extensions_are_those_that_are_built(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path, "local.hostname = store1.example.com")) as (_, port):
+        client = await LmtpTalk.connect(port, "")
+        client.writer.write(b"LHLO relay1\r\n")
+        lines: list[bytes] = []
+        while not lines or lines[-1][3:4] == b"-":
+            lines.append((await client.reader.readline()).rstrip())
+        assert {line[4:] for line in lines[1:]} == {
+            b"PIPELINING", b"ENHANCEDSTATUSCODES", b"8BITMIME", b"SMTPUTF8", b"SIZE 52428800", b"CHUNKING", b"IGNOREQUOTA",
+            b"XQUOTA", b"XDFLG",
+        }  # fmt: skip
+        await client.close()
+
+
+async def test_lhlo_extensions_0_answers_every_lhlo_as_the_chapter_prints_it(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path, options="LHLO_EXTENSIONS=0\n")) as (_, port):
+        client = await LmtpTalk.connect(port, "")
+        assert await client.say("LHLO relay1") == "250 OK"
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    ["XQUOTA=x", "XQUOTA=1,2,3", "XQUOTA", "XQUOTA=-5,0", "XDFLG=x", "XDFLG", "XDFLG=-1", "XDFLG=" + "9" * 30],
+)
+async def test_malformed_parameters_are_501(tmp_path: Path, parameters: str) -> None:
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.say("MAIL FROM:<s@example.org>")
+        assert (await client.say(f"RCPT TO:<bob> {parameters}")).startswith("501 5.5.4 ")
+        assert (await client.say("RCPT TO:<bob> xquota=100K,5 XDFLG=4294967296 IGNOREQUOTA")).startswith("250")
+        await client.close()
+
+
+async def test_an_xdflg_with_unknown_bits_is_accepted_and_large_bodies_stream(tmp_path: Path) -> None:
+    lines = [b"%d" % number + b"y" * 60 for number in range(9000)]
+    large = b"Subject: x\r\nMessage-ID: <big@x>\r\n\r\n" + b"\r\n".join([*lines, b".dot", b"bare\rcr"]) + b"\r\n"
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        answers = await client.deliver(large, "<bob>", "<sue> xdflg=16", "<../x>", "<tim+F> xdflg=1", "<bob>")
+        assert [answer[:3] for answer in answers] == ["250", "250", "511", "250", "250"]
+        # A streamed message that is at fault leaves nothing behind.
+        assert (await client.deliver(large + b"\0\r\n", "<bob>")) == ["560 5.6.0 <bob> message contains null"]
+        await client.close()
+    stored = b"Return-Path: <s@example.org>\n" + large.replace(b"\r\n", b"\n")
+    assert [messages(tmp_path, *place) for place in (("bob",), ("sue",), ("tim", ".F"))] == [[stored] * 2, [stored], [stored]]
+    assert not list((tmp_path / "data" / "store" / "primary").glob("*/tmp/*"))
+    records = [json.loads(line) for line in (tmp_path / "log" / "transactions.jsonl").read_text().splitlines()]
+    assert {record["mi"] for record in records} == {"<big@x>"}
+
+
+async def test_a_client_that_goes_away_within_a_large_body_leaves_nothing(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (program, port):
+        client = await LmtpTalk.connect(port)
+        await client.say("MAIL FROM:<s@example.org>")
+        await client.say("RCPT TO:<bob>")
+        await client.say("DATA")
+        client.writer.write(b"Subject: x\r\n\r\n" + b"z" * 800_000)
+        await client.writer.drain()
+        tmp = tmp_path / "data" / "store" / "primary" / "bob" / "tmp"
+        while not (tmp.exists() and list(tmp.iterdir())):
+            await asyncio.sleep(0.01)
+        client.writer.close()
+        while program.sessions:
+            await asyncio.sleep(0.01)
+        assert not list(tmp.iterdir())
+        assert program.delivery.incoming == 0
+
+
+async def test_pipelined_transactions_are_answered_in_order(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        one = b"MAIL FROM:<s@example.org>\r\nRCPT TO:<bob>\r\nRCPT TO:<../x>\r\nDATA\r\n" + GOOD + b".\r\n"
+        client.writer.write(one * 3 + b"QUIT\r\n")
+        replies = (await client.reader.read()).decode().splitlines()
+        round_trip = ["250 2.1.0 OK", "250 2.1.5 OK", "250 2.1.5 OK", replies[3]]
+        finals = ["250 2.5.0 <bob> OK", "511 5.1.1 <../x> mailbox nonexistent"]
+        assert replies == [*round_trip, *finals] * 3 + ["221 2.0.0 OK"]
+        client.writer.close()
+    assert messages(tmp_path, "bob") == [STORED] * 3
+
+
+async def test_bdat_stores_what_data_stores(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.say("MAIL FROM:<s@example.org>")
+        await client.say("RCPT TO:<bob>")
+        half = len(GOOD) // 2
+        client.writer.write(b"BDAT %d\r\n" % half + GOOD[:half])
+        assert (await client.reply()).startswith("250")
+        client.writer.write(b"BDAT %d LAST\r\n" % (len(GOOD) - half) + GOOD[half:])
+        assert await client.reply() == "250 2.5.0 <bob> OK"
+        await client.close()
+    assert messages(tmp_path, "bob") == [STORED]
+
+
+async def test_the_null_sender_and_odd_ones_are_kept_octet_for_octet(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        for sender in ("<>", '<"odd one"@x>', "<jürgen@exämple.org>"):
+            assert await client.deliver(GOOD, "<bob>", sender=sender) == ["250 2.5.0 <bob> OK"]
+        await client.close()
+    heads = {message.partition(b"\n")[0] for message in messages(tmp_path, "bob")}
+    assert heads == {b"Return-Path: <>", b'Return-Path: <"odd one"@x>', "Return-Path: <jürgen@exämple.org>".encode()}
+
+
+async def test_a_silent_client_is_told_421(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (program, port):
+        client = await LmtpTalk.connect(port)
+        (session,) = program.sessions
+        assert session.deadline - program.loop.time() == pytest.approx(600, abs=5)
+        await client.say("MAIL FROM:<s@example.org>")
+        session.deadline = program.loop.time() - 1
+        program._sweep()
+        assert await client.reply() == "421 4.4.2 connection timed out"
+        assert await client.reader.read() == b""
+        client.writer.close()
+
+
+async def test_draining_finishes_the_transaction_first(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (program, port):
+        client = await LmtpTalk.connect(port)
+        assert await client.say("MAIL FROM:<s@example.org>") == "250 2.1.0 OK"
+        (session,) = program.sessions
+        assert session.idle_since() is None
+        session.shed()
+        await client.say("RCPT TO:<bob>")
+        await client.say("DATA")
+        client.writer.write(GOOD + b".\r\n")
+        assert await client.reply() == "250 2.5.0 <bob> OK"
+        assert (await client.reply()).startswith("421 4.3.2")
+        assert await client.reader.read() == b""
+        client.writer.close()
+
+
+async def test_every_recipient_has_one_line_in_both_logs(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.deliver(GOOD, "<Bob>", "<sue@hosted.example.org> xquota=-1,0", "<../x>")
+        await client.close()
+    records = [json.loads(line) for line in (tmp_path / "log" / "transactions.jsonl").read_text().splitlines()]
+    assert [(r["ac"], r["mo"], r["sc"], r.get("de", ""), r["co"], r["mi"]) for r in records] == [
+        ("D", "L", "tcp_lmtpss", "user/bob", 250, "<m1@example.org>"),
+        ("R", "L", "tcp_lmtpss", "user/sue@hosted.example.org", 522, "<m1@example.org>"),
+        ("R", "L", "tcp_lmtpss", "", 511, "<m1@example.org>"),
+    ]
+    text = (tmp_path / "log" / "mail.log_current").read_text().splitlines()
+    assert len(text) == 3
+    assert text[0].endswith("smtp;250 2.5.0 <Bob> OK")
+
+
+async def test_reload_takes_effect_and_a_bad_configuration_changes_nothing(tmp_path: Path) -> None:
+    instance = store_instance(tmp_path)
+    async with running_store(instance) as (program, port):
+        client = await LmtpTalk.connect(port)
+        store_instance(tmp_path, "store.defaultmessagequota = 0", "store.autocreate = 0")
+        await program.reload()
+        assert await client.deliver(GOOD, "<bob>") == ["511 5.1.1 <bob> mailbox nonexistent"]
+        store_instance(tmp_path, "store.defaultmessagequota = many")
+        with pytest.raises(Exception, match="defaultmessagequota"):
+            await program.reload()
+        assert await client.deliver(GOOD, "<bob>") == ["511 5.1.1 <bob> mailbox nonexistent"]
+        await client.close()
+
+
+async def test_a_clean_stop_leaves_no_segment_and_a_crash_one_that_the_next_start_replays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    instance = store_instance(tmp_path)
+    async with running_store(instance) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.deliver(GOOD, "<bob>", "<sue+A> xdflg=1")
+        await client.close()
+        kept = [(path, path.read_bytes()) for path in instance.journal.glob("*.seg")]
+    assert not list(instance.journal.iterdir())
+    # As if the machine had stopped: the segment is there, one file empty, one gone.
+    for path, octets in kept:
+        path.write_bytes(octets)
+    (bob,) = (instance.store / "primary" / "bob" / "new").iterdir()
+    bob.write_bytes(b"")
+    (sue,) = (instance.store / "primary" / "sue" / ".A" / "new").iterdir()
+    sue.unlink()
+    with caplog.at_level(logging.WARNING):
+        async with running_store(instance):
+            assert "recovered" in caplog.text
+            assert bob.read_bytes() == sue.read_bytes() == STORED
+            assert not set(instance.journal.iterdir()) & {path for path, _ in kept}
