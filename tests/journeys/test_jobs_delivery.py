@@ -1,37 +1,13 @@
 """Job controller and channel worker as real processes, in front of a scripted store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.jobs_relay import BODY, JobsRelay, until
+from support.jobs_fixtures import Start, sink, start  # noqa: F401 - fixtures
+from support.jobs_relay import BODY, until
 from support.lmtp_sink import Sink
-
-Start = Callable[..., Awaitable[JobsRelay]]
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Sink]:
-    sink = await Sink().start()
-    yield sink
-    await sink.stop()
-
-
-@pytest.fixture
-async def start(tmp_path: Path, sink: Sink) -> AsyncIterator[Start]:
-    relays: list[JobsRelay] = []
-
-    async def make(**options: Any) -> JobsRelay:
-        relay = await JobsRelay(tmp_path / "relay", sink.port, **options).start()
-        relays.append(relay)
-        return relay
-
-    yield make
-    for relay in relays:
-        await relay.close()
 
 
 async def test_a_message_arrives_once_as_it_was_accepted(start: Start, sink: Sink) -> None:

@@ -10,9 +10,7 @@ C = "tcp_lmtpcs"
 BACKOFF = (3600.0, 7200.0)
 
 
-def make(
-    job_limit: int = 10, maxjobs: int = 100, client_threads: int = 10, threaddepth: int = 10
-) -> Schedule:
+def make(job_limit: int = 10, maxjobs: int = 100, client_threads: int = 10, threaddepth: int = 10) -> Schedule:
     schedule = Schedule(lambda: 0.0)
     schedule.set_pool("SMTP_POOL", job_limit)
     schedule.set_channel(C, ChannelLimits("SMTP_POOL", maxjobs, client_threads, threaddepth))
@@ -122,11 +120,9 @@ def test_one_locked_mailbox_gets_company_only_if_the_host_still_answers() -> Non
     schedule.grants()
     schedule.lease(1.5)
     assert schedule.grants() == []
-    add(schedule, 1, first=50)
-    schedule.lease(2.1)
+    schedule.relieve(2.1)
     assert schedule.grants() == [(C, "a", 2)]
-    add(schedule, 1, first=51)
-    schedule.lease(9.0)
+    schedule.relieve(9.0)
     assert schedule.grants() == [], "the second session was never answered"
 
 

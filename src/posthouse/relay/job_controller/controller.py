@@ -290,6 +290,7 @@ class JobController:
                     self._stock.put_off(lease.key, time.time())
 
     async def _each_second(self) -> None:
+        self._stock.schedule.relieve(time.time())
         self._admit(self._ledger.orphans())
         books = self._ledger.to_sync()
         if books:

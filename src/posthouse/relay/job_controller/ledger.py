@@ -10,6 +10,7 @@
 Used from the event loop's thread but for `sync`.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -224,7 +225,8 @@ class Ledger:
                 book.dirty = True
                 book.segment.rewrite_marks()
             elif book.complete and book.open <= 0 and not book.dirty:
-                self._disk.unlink(book.segment.name, self._folder)
+                with contextlib.suppress(FileNotFoundError):  # its writer removes one that was never used
+                    self._disk.unlink(book.segment.name, self._folder)
                 book.segment.close()
                 del self._books[book.segment.name]
                 bodies += book.bodies

@@ -212,6 +212,14 @@ class Schedule:
                             self._fill(host, out)
         return out
 
+    def relieve(self, now: float) -> None:
+        """Once a second: one more session for a host whose copies, all handed out, wait behind one that takes long."""
+        for channel in self._channels.values():
+            if channel.sessions:
+                for host in channel.hosts.values():
+                    if host.in_flight > host.sessions:
+                        self._grow(host, now)
+
     def grants(self) -> list[tuple[str, str, int]]:
         """Channel, host and number of sessions for every host whose number changed since the worker was told."""
         out = []

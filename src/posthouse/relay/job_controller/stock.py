@@ -124,6 +124,8 @@ class Stock:
         if ages and age >= ages[0] * self.plan.unit:
             cargo.notices = notices_passed(ages, self.plan.unit, entry.enqueued, now)
         self._plan_notice(entry)
+        if cargo.held:
+            self.schedule.take(entry.key)  # it must not go: only to a .HELD file
         if cargo.record is not None:
             heapq.heappush(self._moves, (now if cargo.held else now + OLD, entry.key))
         return entry
@@ -164,7 +166,8 @@ class Stock:
             entry = self.schedule.get(key)
             if entry is None or cargo_of(entry).record is None:
                 continue
-            if self.schedule.take(key) is None:  # out with a worker: look again later
+            kept = cargo_of(entry).held and cargo_of(entry).job is None  # taken since it came in
+            if not kept and self.schedule.take(key) is None:  # out with a worker: look again later
                 heapq.heappush(self._moves, (now + AGAIN, key))
                 continue
             count += 1
@@ -197,7 +200,14 @@ class Stock:
         if entry is not None:
             heap = self._moves if cargo_of(entry).job is Job.MOVE else self._notices
             heapq.heappush(heap, (now + 0.5, key))
-            self.schedule.give_back(key)
+            self._give_back(entry)
+
+    def _give_back(self, entry: Entry) -> None:
+        """End a lease for something else than delivery. What is to be held stays taken until it is."""
+        cargo = cargo_of(entry)
+        cargo.job = None
+        if not (cargo.held and cargo.record is not None):
+            self.schedule.give_back(entry.key)
 
     def knows_file(self, message: str, copy: int, path: str) -> bool:
         """Whether a queue file is the one we know of this copy."""
@@ -250,7 +260,7 @@ class Stock:
             self._plan_notice(entry)
         elif cargo.job in {Job.WARN, Job.RETURN}:
             heapq.heappush(self._notices, (now + AGAIN, entry.key))
-        self.schedule.give_back(entry.key)
+        self._give_back(entry)
 
     def _filed(self, cargo: Cargo, file: str) -> None:
         assert cargo.record is not None
@@ -295,7 +305,7 @@ class Stock:
             self._forget(entry, cargo, Result(entry.key, Verdict.DONE))
         elif entry.state is State.TAKEN:
             heapq.heappush(self._moves if cargo.job is Job.MOVE else self._notices, (now + AGAIN, entry.key))
-            self.schedule.give_back(entry.key)
+            self._give_back(entry)
         else:
             self.schedule.finish(entry.key, Verdict.AGAIN if cargo.crashes < CRASHES else Verdict.DEFERRED, now)
 

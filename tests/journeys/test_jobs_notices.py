@@ -1,0 +1,153 @@
+"""What the sender hears: failures, warnings, returns; and what happens to notices themselves."""
+
+import email
+import email.policy
+from pathlib import Path
+
+import pytest
+
+from posthouse.mail.envelope import Recipient
+from support.jobs_fixtures import Start, sink, start  # noqa: F401 - fixtures
+from support.jobs_relay import BODY, until
+from support.lmtp_sink import Sink
+
+LOCAL = "ann@example.com"
+
+
+async def notice_of(sink: Sink) -> str:
+    await until(lambda: any(taken.addresses == ["ann"] for taken in sink.taken))
+    (taken,) = (taken for taken in sink.taken if taken.addresses == ["ann"])
+    assert taken.mail.startswith("MAIL FROM:<> ")
+    return taken.body.decode()
+
+
+async def test_one_failed_recipient_is_returned_the_others_are_delivered(start: Start, sink: Sink) -> None:
+    sink.script.final = lambda address, _: (
+        f"511 5.1.1 <{address}> mailbox nonexistent" if address == "nobody" else f"250 2.5.0 <{address}> OK"
+    )
+    relay = await start()
+    number = await relay.put("bob", "nobody", sender=LOCAL)
+    text = await notice_of(sink)
+    await relay.empty()
+    assert "Subject: Delivery Notification: Delivery has failed" in text
+    assert "Final-Recipient: rfc822;nobody@example.com" in text
+    assert "Diagnostic-Code: smtp;511 5.1.1 <nobody> mailbox nonexistent" in text
+    assert "Remote-MTA: dns;store1.example.com\r\n" in text
+    assert "Reporting-MTA: dns;relay1.example.com (tcp_lmtpcs)" in text
+    assert "bob" not in text.partition("message/delivery-status")[2].partition("Boundary")[0]
+    assert "-daemon" not in text
+    assert ".lmtp" not in text.lower()
+    assert sink.seen == {"bob": 1, "nobody": 1, "ann": 1}
+    message = email.message_from_string(text, policy=email.policy.SMTP)
+    assert message.get_content_type() == "multipart/report"
+    await until(lambda: len(relay.records("D")) == 3)
+    journey = [(r["ac"], r.get("sc", ""), r.get("dc", "")) for r in relay.records() if r["ac"] in "DRE"]
+    assert journey == [
+        ("D", "tcp_lmtpcs", ""), ("E", "tcp_lmtpcs", "process"), ("R", "tcp_lmtpcs", ""), ("E", "process", "tcp_lmtpcs"),
+        ("D", "process", ""), ("D", "tcp_lmtpcs", ""),
+    ]  # fmt: skip
+    enqueued = relay.records("E")[0]
+    assert enqueued["ab"] == number
+    assert enqueued["mi"].endswith(f",<{number}@example.org>")
+
+
+@pytest.mark.parametrize(("sender", "notify"), [("", ""), (LOCAL, "NEVER"), (LOCAL, "DELAY")])
+async def test_nobody_is_told_who_must_not_or_need_not_be(start: Start, sink: Sink, sender: str, notify: str) -> None:
+    sink.script.rcpt = lambda _: "550 5.1.1 no such user"
+    relay = await start()
+    await relay.put("bob", sender=sender, notify=notify)
+    await relay.empty()
+    await until(lambda: len(relay.records("K")) == 1)
+    assert relay.records("E") == []
+    assert sink.taken == []
+
+
+async def test_a_notice_to_nobody_is_dropped_and_logged(start: Start, sink: Sink) -> None:
+    sink.script.rcpt = lambda _: "550 5.1.1 no such user"
+    relay = await start()
+    await relay.put("bob", sender="ghost@example.com")
+    await relay.empty()
+    await until(lambda: len(relay.records("K")) == 1)
+    assert relay.records("K")[0]["sc"] == "process"
+    assert relay.records("K")[0]["so" if relay.records("K")[0].get("so") else "de"] == "ghost@example.com"
+
+
+async def test_a_notice_to_a_remote_sender_waits_for_the_smtp_client(start: Start, sink: Sink) -> None:
+    sink.script.rcpt = lambda _: "550 5.1.1 no such user"
+    relay = await start()
+    await relay.put("bob", sender="eve@remote.test")
+    (copy,) = await relay.until_list(lambda copies: [c["channel"] for c in copies] == ["tcp_local"])
+    assert copy["sender"] == ""
+    assert copy["state"] == "journal"
+    assert copy["host"] == "remote.test"
+    assert copy["next_try"] is None
+    assert "no program" in copy["recipients"][0]["status"]["text"]
+
+
+async def test_warned_then_returned_by_age(start: Start, sink: Sink) -> None:
+    sink.script.final = lambda address, _: (
+        "250 2.5.0 OK" if address == "ann" else f"422 4.2.2 <{address}> Quota Exceeded"
+    )
+    relay = await start(notices="1 4", units=3)
+    await relay.put("bob", sender=LOCAL)
+    await until(lambda: len([t for t in sink.taken if t.addresses == ["ann"]]) == 2)
+    await relay.empty()
+    warning, final = (t.body.decode() for t in sink.taken if t.addresses == ["ann"])
+    assert "Subject: Delivery Notification: Delivery has been delayed" in warning
+    assert "Action: delayed" in warning
+    assert "Status: 4.2.2 " in warning
+    assert "Hello" not in warning
+    assert "Subject: Delivery Notification: Delivery has timed out and failed" in final
+    assert "Action: failed" in final
+    assert "Status: 5.4.7 " in final
+    assert "Quota Exceeded" in final
+    assert BODY.decode() in final
+    assert [record["ac"] for record in relay.records() if record["ac"] in "WR"] == ["W", "R"]
+    assert relay.files() == []
+
+
+async def test_a_channel_without_a_program_times_out_like_any_other(start: Start, sink: Sink) -> None:
+    relay = await start(notices="1", units=3)
+    remote = Recipient(0, 0, "tcp_local", "x@remote.test", "x@remote.test", "remote.test")
+    await relay.put_recipients([remote], sender=LOCAL)
+    text = await notice_of(sink)
+    assert "Final-Recipient: rfc822;x@remote.test" in text
+    await relay.empty()
+
+
+async def test_bitbucket_swallows(start: Start, sink: Sink) -> None:
+    relay = await start()
+    await relay.put_recipients([Recipient(0, 0, "bitbucket", "x@bitbucket", "x@example.com", "bitbucket")])
+    await relay.empty()
+    assert relay.records("D")[0]["sc"] == "bitbucket"
+    assert sink.taken == []
+
+
+async def test_a_held_copy_is_filed_at_once_and_released_by_its_name(start: Start, sink: Sink) -> None:
+    relay = await start()
+    held = Recipient(0, 0, "tcp_lmtpcs", "@store1.example.com.lmtp:bob@lmtpcs-daemon", "bob@example.com",
+                     "store1.example.com.lmtp", held=True)  # fmt: skip
+    await relay.put_recipients([held])
+    (copy,) = await relay.until_list(lambda copies: copies and copies[0]["state"] == "held")
+    path = Path(copy["file"])
+    assert path.suffix == ".HELD"
+    assert copy["next_try"] is None
+    assert sink.taken == []
+    path.rename(path.with_suffix(".00"))
+    await relay.retry()
+    await relay.empty()
+    assert sink.bodies == [BODY]
+
+
+async def test_a_notice_that_cannot_be_made_durable_leaves_the_recipient(start: Start, sink: Sink) -> None:
+    relay = await start()
+    await relay.put("bob")
+    await relay.empty()  # the worker has opened its folders
+    sink.script.rcpt = lambda _: "550 5.1.1 no such user"
+    body = b"Subject: big\r\n\r\n" + b"x" * 70 + b"\r\n"
+    body += (b"x" * 70 + b"\r\n") * 3700
+    (relay.root / "data" / "journal" / "body").rmdir()
+    await relay.put("bob", body=body[: (256 << 10) - 100] + b"\r\n", sender=LOCAL, ret="FULL")
+    (copy,) = await relay.until_list(lambda copies: copies and copies[0]["attempts"] == 1)
+    assert copy["recipients"][0]["status"]["code"] == 451
+    assert relay.records("R") == []
