@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,32 +19,13 @@ from rich.console import Console
 
 from posthouse.cli.demo import report
 from posthouse.cli.demo.following import mailbox_with, mailboxes, outcomes
-from posthouse.cli.demo.samples import End, Expected, Sample, load_samples, people
+from posthouse.cli.demo.journey import Journey
+from posthouse.cli.demo.samples import End, Sample, load_samples, people
 from posthouse.cli.demo.sending import Sent, send
 from posthouse.cli.demo.tiers import TwoTiers, posthouse
 
 app = App(name="demo", help="Start a relay and two stores, send sample mail, show where it went.")
 SETTLE_SECONDS = 60.0
-
-
-@dataclass(slots=True)
-class Journey:
-    """One recipient of one sample, from RCPT to its end."""
-
-    sample: Sample
-    expected: Expected
-    message_id: str = ""
-    outcome: End = End.UNKNOWN
-    reply: str = ""
-    mailbox: str = ""
-
-    @property
-    def good(self) -> bool:
-        """Whether it ended where the sample says."""
-        want = self.expected
-        if self.outcome is not want.outcome or not self.reply.startswith(want.reply):
-            return False
-        return want.outcome is not End.DELIVERED or bool(self.mailbox)
 
 
 @app.default

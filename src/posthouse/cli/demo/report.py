@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from posthouse.cli.demo.journey import Journey
 from posthouse.cli.demo.samples import End
 from posthouse.cli.demo.tiers import TwoTiers
-
-if TYPE_CHECKING:
-    from posthouse.cli.demo.command import Journey
 
 
 @contextmanager
@@ -39,7 +37,7 @@ def progress(console: Console, total: int) -> Iterator[Callable[[str], None]]:
         yield lambda name: bar.update(task, advance=1, description=name)
 
 
-def counts(journeys: Sequence["Journey"]) -> dict[str, int]:
+def counts(journeys: Sequence[Journey]) -> dict[str, int]:
     """Recipients accepted, delivered, deferred and refused."""
     outcomes = [journey.outcome for journey in journeys]
     refused = outcomes.count(End.REFUSED)
@@ -51,12 +49,12 @@ def counts(journeys: Sequence["Journey"]) -> dict[str, int]:
     }
 
 
-def summary(journeys: Sequence["Journey"]) -> str:
+def summary(journeys: Sequence[Journey]) -> str:
     """The last line."""
     return ", ".join(f"{number} {word}" for word, number in counts(journeys).items())
 
 
-def as_json(journeys: Sequence["Journey"]) -> dict[str, Any]:
+def as_json(journeys: Sequence[Journey]) -> dict[str, Any]:
     """The facts for --json."""
     return {
         **counts(journeys),
@@ -74,7 +72,7 @@ def as_json(journeys: Sequence["Journey"]) -> dict[str, Any]:
     }
 
 
-def tables(console: Console, journeys: Sequence["Journey"], boxes: Sequence[tuple[str, str, str, int, int]]) -> None:
+def tables(console: Console, journeys: Sequence[Journey], boxes: Sequence[tuple[str, str, str, int, int]]) -> None:
     """The journey of every recipient, then the mailboxes."""
     table = Table(title="Every recipient's journey", title_justify="left")
     for column in ("sample", "recipient", "outcome", "where", "last reply", ""):

@@ -50,6 +50,8 @@ class RunningInstance:
     address: str
     port: int
     process: subprocess.Popen[str] | None = None
+    before: tuple[str, ...] = ()
+    """words put before the command line of `start`: a program it is run by"""
     output: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,7 +65,7 @@ class RunningInstance:
         """
         with self.output.open("a") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "posthouse.cli", "start", "--instance", str(self.folder)],
+                [*self.before, sys.executable, "-m", "posthouse.cli", "start", "--instance", str(self.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
