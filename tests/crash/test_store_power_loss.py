@@ -209,6 +209,42 @@ def test_without_a_trusted_barrier_every_message_is_synced_by_itself() -> None:
                 assert found.get((each.owner, each.base)) == each.octets, (count, choose)
 
 
+def test_mail_that_cannot_be_put_back_keeps_its_segment_and_nobody_elses_mail_comes_twice() -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.send(BODY % 1, "<bob>", "<sue>")
+    found = disk.survivor(Extreme.LEAST)
+    partition = found.open_dir("/data/store/primary")
+    found.close(found.create_excl("bob", partition))  # no mailbox can be there
+    opened = World(found, number=2)
+    assert opened.recovered == (0, 1)
+    assert opened.refusing is None
+    sue = found.open_dir("new", found.open_dir("sue", partition))
+    found.unlink(found.listdir(sue)[0], sue)  # read and deleted
+    assert opened.leftovers.adopt() == (0, 1)
+    found.unlink("bob", partition)
+    assert opened.leftovers.adopt() == (1, 0)
+    assert [owner for owner, _ in opened.everything()] == ["bob"]
+    assert World(found, number=3).everything() == opened.everything()
+
+
+def test_a_dead_workers_segment_is_adopted_without_bringing_back_what_was_deleted() -> None:
+    disk = CrashDisk()
+    living = World(disk, number=1)
+    dying = World(disk, number=2)
+    dying.send(BODY % 1, "<bob>")
+    dying.send(BODY % 2, "<bob>")
+    bob = disk.open_dir("new", disk.open_dir("bob", dying.partition))
+    gone, kept = sorted(disk.listdir(bob))
+    disk.unlink(gone, bob)
+    assert living.leftovers.adopt() == (0, 0)  # its lock is held
+    assert dying.committer.current is not None
+    disk.close(dying.committer.current.fd)
+    assert living.leftovers.adopt() == (1, 0)
+    assert disk.listdir(living.journal) == []
+    assert list(World(disk.survivor(Extreme.LEAST), number=3).everything()) == [("bob", kept)]
+
+
 # --- a sync that fails ----------------------------------------------------------------------------------------------
 
 

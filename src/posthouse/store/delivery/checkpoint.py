@@ -24,8 +24,7 @@ from posthouse.store.delivery.recovery import Leftovers
 EVERY_SECONDS = 1.0
 EVERY_OCTETS = 16 << 20
 MEND_SECONDS = 30.0
-ADOPT_SECONDS = 10.0
-RETRY_SECONDS = 60.0
+ADOPT_SECONDS = 60.0
 _log = logging.getLogger("posthouse.store")
 
 
