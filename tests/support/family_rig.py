@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -34,9 +35,16 @@ T = TypeVar("T")
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    with socket.socket() as sock:
-        sock.bind((address, 0))
-        return int(sock.getsockname()[1])
+    """A port nobody listens on, below the range from which the kernel takes the ports of outgoing connections."""
+    while True:
+        port = random.randint(15000, 32000)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind((address, port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_for(ask: Callable[[], T], seconds: float = SECONDS) -> T:
