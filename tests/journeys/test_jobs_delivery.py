@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.jobs_fixtures import Start, sink, start  # noqa: F401 - fixtures
-from support.jobs_relay import BODY, until
+from support.jobs_relay import BODY, Start, until
 from support.lmtp_sink import Sink
 
 

@@ -9,8 +9,7 @@ import time
 import pytest
 
 from posthouse.relay.job_controller.client import ControllerDown
-from support.jobs_fixtures import Start, sink, start  # noqa: F401 - fixtures
-from support.jobs_relay import BODY, JobsRelay, until
+from support.jobs_relay import BODY, JobsRelay, Start, until
 from support.lmtp_sink import Sink
 
 TWO_HOSTS = "127.0.0.1 store1.example.com\n127.0.0.2 store2.example.com\n"

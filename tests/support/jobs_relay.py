@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +259,7 @@ class JobsRelay:
         """Wait until nothing is queued."""
         await self.until_list(lambda copies: not copies, seconds)
 
-    async def until_list(self, good: Callable[[list[dict[str, Any]]], bool], seconds: float = 15.0) -> list[dict[str, Any]]:
+    async def until_list(self, good: Callable[[list[dict[str, Any]]], object], seconds: float = 15.0) -> list[dict[str, Any]]:
         deadline = time.monotonic() + seconds
         copies: list[dict[str, Any]] = []
         while time.monotonic() < deadline:
@@ -279,10 +279,15 @@ class JobsRelay:
 
     def files(self) -> list[str]:
         queue = self.root / "data" / "queue"
-        return sorted(str(path.relative_to(queue)) for path in queue.rglob("*") if path.is_file() and path.name not in {"jobs.lock", ".barrier"})
+        found = (path for path in queue.rglob("*") if path.is_file() and path.name not in {"jobs.lock", ".barrier"})
+        return sorted(str(path.relative_to(queue)) for path in found)
 
     def segments(self) -> list[str]:
         return sorted(path.name for path in (self.root / "data" / "journal").glob("*.seg"))
+
+
+Start = Callable[..., Awaitable[JobsRelay]]
+"""the fixture that starts a relay with options"""
 
 
 async def until(good: Callable[[], object], seconds: float = 15.0) -> None:

@@ -93,7 +93,8 @@ class Sink:
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
-        mail, rcpts = "", []
+        mail = ""
+        rcpts: list[str] = []
         if not await self._say(writer, "greeting", [self.script.greeting]):
             return
         while line := (await reader.readline()).decode("utf-8", "surrogateescape").rstrip("\r\n"):

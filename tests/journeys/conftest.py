@@ -1,15 +1,13 @@
 """Fixtures of the job journeys: a sink, and relays that are stopped cleanly at the end."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.jobs_relay import JobsRelay
+from support.jobs_relay import JobsRelay, Start
 from support.lmtp_sink import Sink
-
-Start = Callable[..., Awaitable[JobsRelay]]
 
 
 @pytest.fixture
@@ -31,6 +29,3 @@ async def start(tmp_path: Path, sink: Sink) -> AsyncIterator[Start]:
     yield make
     for relay in relays:
         await relay.close()
-
-
-__all__ = ["Start", "sink", "start"]
