@@ -15,9 +15,9 @@ from posthouse.relay.directory.cache import Lifetimes
 from posthouse.relay.directory.layout import read_layout
 from posthouse.relay.directory.ldap_directory import LdapDirectory
 from posthouse.relay.directory.ldap_options import read_ldap_options
-from posthouse.relay.directory.question import Answer, Domain, Entry, Found, NeedDomain, NeedEntry, Unknown
+from posthouse.relay.directory.question import Absent, Answer, Domain, Entry, Found, NeedDomain, NeedEntry, Unknown
 from posthouse.testing.directory import options
-from support.black_hole import BlackHole
+from support.black_hole import BlackHole, HalfAnswers
 from support.slapd import MANAGER_PASSWORD, Certificates, Slapd, free_port
 
 PEOPLE = (Path(__file__).parent.parent / "data" / "directory" / "people.ldif").read_text()
@@ -146,6 +146,25 @@ async def test_a_server_that_hangs_in_the_middle_is_unknown_then_found_again(ser
             server.signal(signal.SIGCONT)
         assert isinstance(await answers_within(directory, 8), Found)
         assert directory.health().startswith("ok: ")
+
+
+@pytest.mark.parametrize("octets", [15, 40, 200])
+async def test_half_an_answer_holds_nobody(server: Slapd, octets: int) -> None:
+    with HalfAnswers(server.port, octets) as half:
+        async with opened(f"ldap://127.0.0.1:{half.port} {server.uri}") as directory:
+            answer, stall = await longest_stall(directory)
+            assert isinstance(answer, Found)
+            assert stall < 0.4
+            assert directory.health().startswith("degraded: ")
+
+
+async def test_many_questions_share_one_connection(server: Slapd) -> None:
+    async with opened(server.uri) as directory:
+        questions = [NeedEntry(f"{name}{number}", OURS, "example.com") for number in range(300) for name in ("x", "y")]
+        answers = await asyncio.gather(directory.answer(JOHN), *(directory.answer(question) for question in questions))
+        assert isinstance(answers[0], Found)
+        assert set(answers[1:]) == {Absent()}
+        assert len(directory._links) == 1
 
 
 async def test_a_server_that_was_restarted_in_between_is_not_noticed(server: Slapd) -> None:

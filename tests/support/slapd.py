@@ -11,6 +11,7 @@ Entries that the text leaves out between a root and a leaf (`ou=People`) are mad
 import base64
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -149,8 +150,15 @@ class Slapd:
             process.wait()
 
     def signal(self, number: int) -> None:
-        """Send it a signal, SIGSTOP for a server that hangs."""
+        """Send it a signal, SIGSTOP for a server that hangs: that one is waited for."""
         os.kill(self.pid, number)
+        ends = time.monotonic() + 5
+        while number == signal.SIGSTOP and not self._is_stopped() and time.monotonic() < ends:
+            time.sleep(0.01)
+
+    def _is_stopped(self) -> bool:
+        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads)
 
     def _configure(self, roots: list[str], certificates: Certificates | None) -> None:
         lines = [f"include {SCHEMAS / name}.schema" for name in ("core", "cosine", "inetorgperson")]

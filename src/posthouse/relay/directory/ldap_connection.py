@@ -1,12 +1,14 @@
-"""One connection to one LDAP server, used by one thread; the only module that imports python-ldap.
+"""One connection to one LDAP server; the only module that imports python-ldap.
 
-Every call returns in bounded time. What goes wrong is told apart in two ways: ServerTroubleError, the server is of no use now
-and another may be asked; SearchTroubleError, the server has answered that it will not do this search.
+`open` connects, encrypts and binds: it blocks, for a bounded time, and is for a thread. After that nothing blocks: the
+socket does not, `send` hands a search to it and `results` takes what has come. What goes wrong is told apart in two
+ways: ServerTroubleError, the connection is of no use any more; Refused, the server will not do this search.
 """
 
+import os
 import socket
 import ssl
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,28 +20,19 @@ from posthouse.relay.directory.ldif import RawEntry
 from posthouse.relay.directory.search import BASE_MISSING, Result, Scope, Search
 
 _SCOPES = {Scope.BASE: ldap.SCOPE_BASE, Scope.ONE: ldap.SCOPE_ONELEVEL, Scope.SUB: ldap.SCOPE_SUBTREE}
-_SEARCH_REFUSED = (
-    ldap.FILTER_ERROR,
-    ldap.INVALID_DN_SYNTAX,
-    ldap.INVALID_SYNTAX,
-    ldap.INSUFFICIENT_ACCESS,
-    ldap.INAPPROPRIATE_MATCHING,
-    ldap.NO_SUCH_ATTRIBUTE,
-    ldap.UNDEFINED_TYPE,
-    ldap.SIZELIMIT_EXCEEDED,
-    ldap.TIMELIMIT_EXCEEDED,
-    ldap.ADMINLIMIT_EXCEEDED,
-    ldap.REFERRAL,
-    ldap.PROTOCOL_ERROR,
-)
+_BROKEN = (ldap.SERVER_DOWN, ldap.CONNECT_ERROR, ldap.DECODING_ERROR, ldap.BUSY, ldap.UNAVAILABLE, ldap.UNWILLING_TO_PERFORM)
+"""errors after which another server, or a new connection, is the better choice"""
 
 
 class ServerTroubleError(Exception):
-    """The server cannot be reached, does not answer in time, or is busy. The connection is closed."""
+    """The server cannot be reached, or is of no use now."""
 
 
-class SearchTroubleError(Exception):
-    """The server has refused this search; the connection is still good."""
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server has refused a search; the connection is still good."""
+
+    reason: str
 
 
 @dataclass(slots=True)
@@ -48,17 +41,16 @@ class LdapConnection:
 
     uri: str
     handle: Any
-    searches: int = 0
-    """how many have been answered"""
+    fd: int
 
     @classmethod
-    def open(cls, uri: str, options: LdapOptions, seconds: float) -> "LdapConnection":
-        """Connect within so many seconds.
+    def open(cls, uri: str, options: LdapOptions) -> "LdapConnection":
+        """Connect; blocks for LDAP_CONNECT_TIMEOUT, three times that at the worst.
 
         Raises:
             ServerTroubleError: it did not work.
         """
-        ends = time.monotonic() + seconds
+        seconds = options.connect_timeout
         handle = None
         try:
             if uri.lower().startswith("ldaps:"):
@@ -68,32 +60,49 @@ class LdapConnection:
             if options.starttls and uri.lower().startswith("ldap:"):
                 handle.start_tls_s()
             number = handle.simple_bind(options.bind_dn, options.secret() if options.bind_dn else "")
-            handle.result(number, ldap.MSG_ALL, max(ends - time.monotonic(), 0.01))
+            handle.result(number, ldap.MSG_ALL, seconds)
+            fd = handle.fileno()
+            os.set_blocking(fd, False)
         except (ldap.LDAPError, OSError) as problem:
             _close(handle)
             raise ServerTroubleError(reason_of(problem)) from None
-        return cls(uri, handle)
+        return cls(uri, handle, fd)
 
-    def search(self, search: Search, seconds: float) -> Result:
-        """What the server finds within so many seconds.
+    def send(self, search: Search) -> int:
+        """Start a search; its number.
 
         Raises:
-            ServerTroubleError: it gave no answer; the connection is closed.
-            SearchTroubleError: it refused.
+            ServerTroubleError: the connection is broken or full.
         """
         try:
-            number = self.handle.search_ext(search.base, _SCOPES[search.scope], search.filter, list(search.attributes) or None)
-            _, found = self.handle.result(number, ldap.MSG_ALL, max(seconds, 0.01))
-        except ldap.NO_SUCH_OBJECT:
-            self.searches += 1
-            return BASE_MISSING
-        except _SEARCH_REFUSED as problem:
-            raise SearchTroubleError(reason_of(problem)) from None
+            number: int = self.handle.search_ext(
+                search.base, _SCOPES[search.scope], search.filter, list(search.attributes) or None
+            )
         except ldap.LDAPError as problem:
-            self.close()
             raise ServerTroubleError(reason_of(problem)) from None
-        self.searches += 1
-        return tuple(_entry(dn, given) for dn, given in found if dn is not None)
+        return number
+
+    def results(self) -> Iterator[tuple[int, Result | Refused]]:
+        """The searches that have ended, by number; ends when no more is there to read.
+
+        Raises:
+            ServerTroubleError: the connection is broken.
+        """
+        while True:
+            try:
+                kind, found, number, _ = self.handle.result3(ldap.RES_ANY, ldap.MSG_ALL, 0)
+            except ldap.TIMEOUT:
+                return
+            except ldap.LDAPError as problem:
+                told = problem.args[0] if problem.args else None
+                number = told.get("msgid") if isinstance(told, dict) else None
+                if not number or isinstance(problem, _BROKEN):
+                    raise ServerTroubleError(reason_of(problem)) from None
+                yield number, BASE_MISSING if isinstance(problem, ldap.NO_SUCH_OBJECT) else Refused(reason_of(problem))
+                continue
+            if kind is None:
+                return
+            yield number, tuple(_entry(dn, given) for dn, given in found if dn is not None)
 
     def close(self) -> None:
         """Say good-bye."""
@@ -101,9 +110,8 @@ class LdapConnection:
 
 
 def _entry(dn: str, given: dict[str, list[bytes]]) -> RawEntry:
-    return RawEntry(
-        dn, {name.lower(): tuple(value.decode("utf-8", "surrogateescape") for value in values) for name, values in given.items()}
-    )
+    found = {name.lower(): tuple([value.decode("utf-8", "surrogateescape") for value in all_]) for name, all_ in given.items()}
+    return RawEntry(dn, found)
 
 
 def _shake_hands(uri: str, options: LdapOptions, seconds: float) -> None:

@@ -1,9 +1,12 @@
-"""The directory on LDAP servers: python-ldap in a few threads, a cache before them, the loop never waiting.
+"""The directory on LDAP servers: python-ldap, a cache before it, the loop never waiting.
 
 Guarantees: every question is answered within LDAP_TIMEOUT seconds, by Unknown when no server has answered by then; one search
 for an entry of a known domain, none while the cache holds it; lost connections are made again with the next question;
-a question whose connection died under it is asked once more on a new one, then at the next server.
-Threads are made as they are needed, up to LDAP_MAX_CONNECTIONS; each has its own connection to each server it uses.
+a question whose connection broke under it is asked once more on a new one, then at the next server.
+
+A process has one connection to each server it uses. Connecting, TLS and bind run in a thread of their own, which may hang
+without harm; searches are sent from the loop on a socket that does not block. (Searches in threads cost three times the CPU
+time, nearly all of it for waking threads.)
 """
 
 import asyncio
@@ -11,32 +14,24 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from queue import SimpleQueue
 
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.relay.directory.cache import AnswerCache, Flights, Lifetimes
 from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.layout import Layout
-from posthouse.relay.directory.ldap_connection import LdapConnection, SearchTroubleError, ServerTroubleError
+from posthouse.relay.directory.ldap_connection import LdapConnection, ServerTroubleError
+from posthouse.relay.directory.ldap_link import Job, LdapLink
 from posthouse.relay.directory.ldap_options import LdapOptions, read_ldap_options
 from posthouse.relay.directory.ldap_servers import LdapServers
 from posthouse.relay.directory.question import Answer, NeedUrl, Question, Unknown
-from posthouse.relay.directory.search import plan
+from posthouse.relay.directory.search import Steps, plan
 
-_THREADS_SHARE = 0.9
-"""part of the time limit the threads may use, so that a silent server is known as such before the asker gives up"""
+_SERVERS_SHARE = 0.9
+"""part of the time limit the servers have, so that a silent one is known as such before the asker gives up"""
 _log = logging.getLogger("posthouse.directory")
 _WARM_UP = NeedUrl("ldap:///??base?(objectClass=*)")
 """the root DSE: connects, and every server lets it be read"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    question: Question
-    ends: float
-    done: Callable[[Answer], None]
 
 
 class LdapDirectory:
@@ -59,13 +54,11 @@ class LdapDirectory:
     ) -> None:
         self._layout = layout
         self._options = options
-        self._clock = clock
         self._cache = AnswerCache(lifetimes or Lifetimes(), clock)
         self._flights = Flights(self._cache, self._submit, options.timeout)
         self._servers = LdapServers(options.uris, clock, options.timeout)
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._outstanding = 0
+        self._links: dict[str, LdapLink] = {}
+        self._connecting: dict[str, list[Job]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def cached(self, question: Question) -> Answer | None:
@@ -84,109 +77,85 @@ class LdapDirectory:
         self._submit(_WARM_UP, lambda _: None)
 
     async def close(self) -> None:
-        """Questions under way get Unknown; threads end when their server lets them."""
+        """Questions under way get Unknown, connections end."""
         self._loop = None
         self._flights.give_up("the directory is closed")
-        for _ in self._threads:
-            self._jobs.put(None)
-        await asyncio.to_thread(self._join)
-        self._threads.clear()
+        for link in tuple(self._links.values()):
+            link.close()
+        self._links.clear()
+        self._connecting.clear()
 
     def health(self) -> str:
         """`ok`, `degraded` or `down` with the servers."""
         return self._servers.health()
 
     def _submit(self, question: Question, done: Callable[[Answer], None]) -> None:
-        self._jobs.put(_Job(question, self._clock() + self._options.timeout * _THREADS_SHARE, done))
-        self._outstanding += 1
-        if self._outstanding > len(self._threads) and len(self._threads) < self._options.connections:
-            name = f"ldap-{len(self._threads)}"
-            thread = threading.Thread(target=self._work, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        assert self._loop is not None
+        self._ask(Job(question, self._loop.time() + self._options.timeout * _SERVERS_SHARE, done))
 
-    def _join(self) -> None:
-        ends = time.monotonic() + 1.0
-        for thread in self._threads:
-            thread.join(max(ends - time.monotonic(), 0.01))
-
-    # -- in the threads
-
-    def _work(self) -> None:
-        connections: dict[str, LdapConnection] = {}
-        while (job := self._jobs.get()) is not None:
-            try:
-                answer = self._ask(job, connections)
-            except Exception as problem:
-                _log.exception("directory: %s", job.question)
-                answer = Unknown(f"internal error: {problem}")
-            self._finish(job.done, answer)
-        for connection in connections.values():
-            connection.close()
-
-    def _ask(self, job: _Job, connections: dict[str, LdapConnection]) -> Answer:
-        tried: set[str] = set()
-        while (left := job.ends - self._clock()) > 0:
-            uri = self._servers.next(tried)
-            if uri is None:
-                break
-            tried.add(uri)
-            share = left / (len(self._options.uris) - len(tried) + 1)
-            try:
-                answer = self._ask_server(uri, job.question, share, connections)
-            except ServerTroubleError as problem:
-                self._servers.failed(uri, str(problem))
-                continue
-            self._servers.worked(uri)
-            return answer
-        return Unknown(f"no directory server answers: {self._servers.trouble() or 'no time left'}")
-
-    def _ask_server(self, uri: str, question: Question, seconds: float, connections: dict[str, LdapConnection]) -> Answer:
-        """The answer of one server; a kept connection that turns out dead is made anew once."""
-        ends = self._clock() + seconds
-        kept = connections.pop(uri, None)
-        if kept is not None:
-            try:
-                return self._ask_connection(kept, question, ends, connections)
-            except ServerTroubleError:
-                if self._clock() + 0.1 > ends:
-                    raise
-        connection = LdapConnection.open(uri, self._options, min(self._options.connect_timeout, ends - self._clock()))
-        return self._ask_connection(connection, question, ends, connections)
-
-    def _ask_connection(
-        self, connection: LdapConnection, question: Question, ends: float, connections: dict[str, LdapConnection]
-    ) -> Answer:
-        steps = plan(self._layout, question)
-        try:
-            search = next(steps)
-            while True:
-                search = steps.send(connection.search(search, ends - self._clock()))
-        except StopIteration as stop:
-            connections[connection.uri] = connection
-            answer: Answer = stop.value
-            if isinstance(answer, Unknown):
-                _log.error("directory: %s: %s", connection.uri, answer.reason)
-            return answer
-        except SearchTroubleError as problem:
-            connections[connection.uri] = connection
-            _log.error("directory: %s refuses a search: %s", connection.uri, problem)
-            return Unknown(f"the directory refuses: {problem}")
-
-    def _finish(self, done: Callable[[Answer], None], answer: Answer) -> None:
-        loop = self._loop
-        if loop is None:
+    def _ask(self, job: Job) -> None:
+        """Give the question to the next server that may have it."""
+        if self._loop is None:
             return
+        uri = self._servers.next(job.tried)
+        left = job.ends - self._loop.time()
+        if uri is None or left <= 0:
+            job.done(Unknown(f"no directory server answers: {self._servers.trouble() or 'no time left'}"))
+            return
+        job.tried.add(uri)
+        link = self._links.get(uri)
+        if link is not None:
+            link.begin(job, left / (len(self._options.uris) - len(job.tried) + 1))
+        elif uri in self._connecting:
+            self._connecting[uri].append(job)
+        else:
+            self._connecting[uri] = [job]
+            threading.Thread(target=self._connect, args=(uri, self._loop), name="ldap-connect", daemon=True).start()
+
+    def _connect(self, uri: str, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread: open a connection and hand it, or the reason why not, to the loop."""
+        found: LdapConnection | str
         try:
-            loop.call_soon_threadsafe(self._land, done, answer)
+            found = LdapConnection.open(uri, self._options)
+        except ServerTroubleError as problem:
+            found = str(problem)
+        except Exception as problem:
+            _log.exception("directory: cannot connect to %s", uri)
+            found = str(problem)
+        try:
+            loop.call_soon_threadsafe(self._connected, uri, found)
         except RuntimeError:  # the loop is closed: nobody waits any more
-            return
+            if isinstance(found, LdapConnection):
+                found.close()
 
-    # -- in the loop
+    def _connected(self, uri: str, found: LdapConnection | str) -> None:
+        jobs = self._connecting.pop(uri, [])
+        if isinstance(found, str):
+            self._servers.failed(uri, found)
+        elif self._loop is None:
+            found.close()
+        else:
+            self._servers.worked(uri)
+            self._links[uri] = LdapLink(found, self._plan, self._lost)
+            for job in jobs:
+                job.tried.discard(uri)
+        for job in jobs:
+            self._ask(job)
 
-    def _land(self, done: Callable[[Answer], None], answer: Answer) -> None:
-        self._outstanding -= 1
-        done(answer)
+    def _lost(self, link: LdapLink, jobs: list[Job], reason: str, silent: bool) -> None:
+        """A link is over: its questions go elsewhere, after one more try on a new connection unless the server was silent."""
+        if self._links.get(link.uri) is link:
+            del self._links[link.uri]
+        if silent or (jobs and not link.answered):
+            self._servers.failed(link.uri, reason)
+        for job in jobs:
+            if not silent and link.uri not in job.again:
+                job.again.add(link.uri)
+                job.tried.discard(link.uri)
+            self._ask(job)
+
+    def _plan(self, question: Question) -> Steps:
+        return plan(self._layout, question)
 
 
 def open_ldap(configuration: Configuration, layout: Layout) -> Directory:

@@ -9,8 +9,8 @@
     LDAP_PASSWORD          its password, or LDAP_PASSWORD_FILE: first line of this file, read at each connect
     LDAP_TIMEOUT           seconds in which every question gets an answer, if only Unknown: 10
     LDAP_CONNECT_TIMEOUT   seconds to connect to one server, with TLS and bind: 3
-    LDAP_MAX_CONNECTIONS   connections of one process to each server: 4, at most 64
 
+LDAP_MAX_CONNECTIONS is not used: a process has one connection to each server it uses, with all its searches on it.
 Server certificates are always checked, the name in LDAP_HOST against the certificate; libldap takes the name `localhost`
 for the machine's own host name, so with TLS write 127.0.0.1 there and in the certificate. LDAP_TLS, LDAP_CA_FILE,
 LDAP_PASSWORD_FILE and LDAP_CONNECT_TIMEOUT are ours, not Sun's; Sun's LDAP_TIMEOUT is 180.
@@ -22,8 +22,6 @@ from pathlib import Path
 
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.option_file import OptionFile
-
-MAX_CONNECTIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,6 @@ class LdapOptions:
     password_file: Path | None = None
     timeout: float = 10.0
     connect_timeout: float = 3.0
-    connections: int = 4
 
     def secret(self) -> str:
         """The password to bind with.
@@ -86,7 +83,7 @@ def read_ldap_options(options: OptionFile, resolve: Callable[[str], Path]) -> Ld
         uris = ()
     if options.text("LDAP_USERNAME") and not (options.text("LDAP_PASSWORD") or files["LDAP_PASSWORD_FILE"]):
         fault("LDAP_USERNAME", "needs LDAP_PASSWORD or LDAP_PASSWORD_FILE")
-    for name in ("LDAP_TIMEOUT", "LDAP_CONNECT_TIMEOUT", "LDAP_MAX_CONNECTIONS"):
+    for name in ("LDAP_TIMEOUT", "LDAP_CONNECT_TIMEOUT"):
         if options.number(name, 1.0) <= 0:
             fault(name, "must be more than 0")
     if faults:
@@ -100,7 +97,6 @@ def read_ldap_options(options: OptionFile, resolve: Callable[[str], Path]) -> Ld
         password_file=files["LDAP_PASSWORD_FILE"],
         timeout=options.number("LDAP_TIMEOUT", 10.0),
         connect_timeout=options.number("LDAP_CONNECT_TIMEOUT", 3.0),
-        connections=min(options.integer("LDAP_MAX_CONNECTIONS", 4), MAX_CONNECTIONS),
     )
 
 
