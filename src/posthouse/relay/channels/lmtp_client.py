@@ -28,6 +28,7 @@ class LmtpChannels:
         self._limit = limit
         self._drained = drained
         self._draining = False
+        self._reloads = 0
         self._hosts: dict[tuple[str, str], LmtpHost] = {}
         self.resolver = Resolver(shop.configuration.hosts)
 
@@ -71,8 +72,9 @@ class LmtpChannels:
         for host in self._hosts.values():
             host.drain()
         self._hosts = {key: host for key, host in self._hosts.items() if host.sessions}
-        for key in list(self._hosts):
-            self._hosts[(key[0], key[1] + "\0old")] = self._hosts.pop(key)
+        self._reloads += 1
+        for channel, name in list(self._hosts):  # out of the way of the new ones, still looked at each second
+            self._hosts[channel, f"{name}\0{self._reloads}"] = self._hosts.pop((channel, name))
 
     def drain(self) -> None:
         """Finish what is under way, give back the rest."""

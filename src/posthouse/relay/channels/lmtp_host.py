@@ -21,7 +21,7 @@ from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.protocol import HostDown, HostUp, Lease, Result
 from posthouse.relay.queue.open_copy import OpenCopy
-from posthouse.relay.routing.connect import connect_host
+from posthouse.relay.routing.connect import connect_host, wire_address
 from posthouse.trace.record import Action, Record
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 30.0
 HOLD_OFF_SECONDS = 5.0
+REMEMBERED_ADDRESSES = 10_000
 LOG_ENTRIES = 2
 """bit of LOG_CONNECTION that asks for O, C and Y records"""
 
@@ -61,8 +62,10 @@ class LmtpHost:
         self._idle: list[LmtpSession] = []
         self._connecting: asyncio.Task[None] | None = None
         self._not_ready = 0
+        self._busy = 0
         self._hold_off = 0.0
         self._draining = False
+        self._wires: dict[str, str] = {}
 
     @property
     def open_sessions(self) -> int:
@@ -73,6 +76,15 @@ class LmtpHost:
     def idle_sessions(self) -> list[LmtpSession]:
         """Those without work, longest rested first."""
         return self._idle
+
+    def wire(self, address: str) -> str:
+        """The address as RCPT takes it; recent ones are remembered."""
+        found = self._wires.get(address)
+        if found is None:
+            if len(self._wires) >= REMEMBERED_ADDRESSES:
+                self._wires.clear()
+            found = self._wires[address] = wire_address(self.shop.rules, self.settings.channel, address)
+        return found
 
     def put(self, lease: Lease) -> None:
         """Take a copy."""
@@ -86,7 +98,7 @@ class LmtpHost:
 
     def pump(self) -> None:
         """Give waiting copies to sessions, and open one more session where that is allowed."""
-        while self.queue and self._idle:
+        while self.queue and self._idle and self._busy < self.limit:
             session = self._idle.pop()
             if session.usable:
                 self._work(session)
@@ -101,8 +113,7 @@ class LmtpHost:
     def _work(self, session: LmtpSession) -> None:
         while self.queue:
             if session.take(self.queue.popleft()):
-                return
-            if not session.usable:
+                self._busy += 1
                 return
         self._idle.append(session)
         session.rest()
@@ -187,10 +198,14 @@ class LmtpHost:
 
     def finished(self, session: LmtpSession) -> None:
         """A transaction is over: the next one, or rest."""
-        if self._draining or session.worn_out or len(self.sessions) > max(1, self.limit):
+        self._busy -= 1
+        if self._draining or session.worn_out:
             session.leave()
-        elif session.usable:
+        elif session.usable and self._busy < self.limit:
             self._work(session)
+        elif session.usable:  # the controller wants fewer at work; the connection is kept all the same
+            self._idle.append(session)
+            session.rest()
 
     def not_idle(self, session: LmtpSession) -> None:
         """The session is leaving."""

@@ -28,7 +28,6 @@ from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.queue.open_copy import OpenCopy
-from posthouse.relay.routing.connect import wire_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +169,7 @@ class LmtpSession(asyncio.Protocol):
         wide = "SMTPUTF8" in listed
         self._recipients, arguments = [], []
         for recipient in opened.recipients:
-            wire = wire_address(host.shop.rules, host.settings.channel, recipient.address)
+            wire = host.wire(recipient.address)
             if not wide and not (wire.isascii() and envelope.sender.isascii()):
                 attempt.result(recipient, _NEEDS_UTF8)
                 continue

@@ -2,12 +2,14 @@
 
 Leases come from the controller in frames over a socketpair and are all answered by results; nothing else decides what is
 tried. On `Drain` (or SIGTERM) it hands back what it has not begun and ends when the rest is done, after 30 s at the latest; when
-the controller is gone it finishes what is under way for at most 60 s, marks, and ends (DURABILITY 3). It keeps jobs.lock open,
+the controller is gone it finishes what is under way, marks, and has ended 5 s later (DURABILITY 3). It keeps jobs.lock open,
 which it inherited: a new controller waits until the last worker is gone.
 """
 
 import asyncio
+import gc
 import logging
+import os
 import random
 import secrets
 import signal
@@ -19,6 +21,7 @@ from typing import cast
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError
 from posthouse.config.instance import Instance
+from posthouse.dispatcher.family import end_hard_when_closed
 from posthouse.journal.disk import LinuxDisk
 from posthouse.mail.message_id import MessageIds
 from posthouse.relay.channels.age_notice import return_copy, warn
@@ -57,7 +60,8 @@ from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
 
 DRAIN_SECONDS = 30.0
-ORPHAN_SECONDS = 60.0
+ORPHAN_SECONDS = 3.5
+CUT_SECONDS = 0.5
 _log = logging.getLogger("posthouse")
 
 
@@ -107,6 +111,7 @@ class ChannelWorker:
     ids: MessageIds = field(init=False)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _draining: bool = False
+    _reloading: asyncio.Task[None] | None = None
     _under_way: int = 0
 
     def __post_init__(self) -> None:
@@ -195,7 +200,7 @@ class ChannelWorker:
 
     def _cut(self) -> None:
         self.lmtp.cut()
-        self.shop.loop.call_later(1.0, self.ended.set)
+        self.shop.loop.call_later(CUT_SECONDS, self.ended.set)
 
     def _maybe_end(self) -> None:
         if self._draining and not self.lmtp.sessions and not self._under_way and not self.mover.busy:
@@ -219,6 +224,19 @@ class ChannelWorker:
         self.shop.settings = _settings(configuration)
         self.shop.wording = Wording.from_configuration(configuration, self.shop.host)
         self.lmtp.reload()
+        if self.process is not None:
+            self._reloading = self.shop.loop.create_task(self._reload_directory(self.process))
+
+    async def _reload_directory(self, process: Process) -> None:
+        """Ask the directory of the new configuration from now on; one that cannot be opened leaves the old one."""
+        try:
+            directory = open_directory(self.shop.configuration)
+            await directory.start()
+        except ConfigurationError as error:
+            self.shop.alarm(f"reload: {error}; the old directory stays")
+            return
+        old, process.directory = process.directory, directory
+        await old.close()
 
 
 def _settings(configuration: Configuration) -> dict[str, ChannelSettings]:
@@ -267,10 +285,14 @@ async def run(instance: Instance, pool: str, link: socket.socket) -> None:
         directory = open_directory(configuration)
         await directory.start()
         worker.process = Process(shop, directory, worker.ids)
+    fd = os.dup(link.fileno())  # watched by a thread, so that a blocked loop cannot keep an orphan alive
     _, opened = await loop.create_connection(lambda: Link(worker), sock=link)
     held.append(opened)
+    end_hard_when_closed(fd)
     loop.add_signal_handler(signal.SIGTERM, worker.drain, DRAIN_SECONDS)
     opened.send([Started(0)])
+    gc.freeze()  # configuration and modules stay; no need to look through them again and again
+    gc.set_threshold(20_000, 20, 100)
     ticker = loop.create_task(_tick(worker))
     await worker.ended.wait()
     ticker.cancel()

@@ -7,6 +7,7 @@ configuration at the start is 78. When the parent is gone the process drains and
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -63,6 +64,8 @@ async def run(instance: Instance, parent: Parent) -> int:
     loop.add_signal_handler(signal.SIGTERM, end)
     loop.add_signal_handler(signal.SIGHUP, reload)
     await controller.start()
+    gc.freeze()  # configuration and modules stay; no need to look through them again and again
+    gc.set_threshold(20_000, 20, 100)
     parent.watch(loop, end)
     parent.announce(ready=True, pid=os.getpid())
     await controller.ended.wait()

@@ -152,21 +152,19 @@ class Ledger:
         found = []
         for ref in result.records:
             try:
-                envelope = decode_envelope(segment.read_envelope(ref))
+                found.append(self._take(book, ref, decode_envelope(segment.read_envelope(ref))))
             except (msgspec.DecodeError, JournalError) as fault:
                 self._alarm(f"{segment.name}: record at {ref.offset}: {fault}")
                 book.open += 1  # keeps the segment for a person
-                continue
-            found.append(self._take(book, ref, envelope))
         book.known = result.end  # a batch's beginning; what was announced ends where its last record does
         return found
 
     def _take(self, book: Book, ref: RecordRef, envelope: Envelope) -> NewRecord:
+        if ref.body_in_file:
+            book.bodies.append(BodyReference.decode(book.segment.read_body(ref)).name)
         marks = book.segment.marks(ref.first_slot, ref.slots)
         still = tuple(place for place, mark in enumerate(marks) if not mark)
         book.open += len(still)
-        if ref.body_in_file:
-            book.bodies.append(BodyReference.decode(book.segment.read_body(ref)).name)
         return NewRecord(ref, envelope, still)
 
     def settled(self, name: str, count: int) -> None:
