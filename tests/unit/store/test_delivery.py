@@ -323,3 +323,26 @@ def test_nothing_is_delivered_while_the_disk_is_not_believed() -> None:
     world.delivery.closed = MailboxIOError("checkpoint: io")
     world.send(BODY, "<bob>", "<../x>")
     assert [type(each).__name__ for each in world.refused] == ["MailboxIOError", "MailboxNonexistent"]
+
+
+def test_a_batch_waits_a_moment_for_what_is_under_way_and_not_for_a_client_that_stays_there() -> None:
+    world = World(CrashDisk())
+    world.delivery.incoming = 1
+    world.deliver(BODY, "<bob>")
+    world.commit()
+    assert world.accepted == []
+    world.clock.run(0.001)
+    world.delivery.incoming = 0
+    world.deliver(BODY, "<sue>")  # the one it waited for: both go together
+    world.commit()
+    assert [each.owner for each in world.accepted] == ["bob", "sue"]
+    world.delivery.incoming = 1
+    world.deliver(BODY, "<bob>")
+    world.commit()
+    assert len(world.accepted) == 2
+    world.clock.run(0.002)
+    world.commit()
+    assert len(world.accepted) == 3
+    world.deliver(BODY, "<bob>")
+    world.commit()
+    assert len(world.accepted) == 4

@@ -31,7 +31,8 @@ from posthouse.store.mailbox.faults import fault_of
 RECORD_LIMIT = 262_144
 """octets of a message that is journalled; a larger one is synced by itself"""
 GATHER_SECONDS = 0.002
-"""a batch waits at most so long, and only while more transactions are under way than it has"""
+"""a batch waits at most so long for transactions that are under way"""
+SKIPS = 16
 _log = logging.getLogger("posthouse.store")
 
 
@@ -88,6 +89,8 @@ class Delivery:
         self._unsent: list[Part] = []
         """files that wait for their record"""
         self._sending = self._timed = False
+        self._skips = 0
+        self._gather_until = 0.0
         self.incoming = 0
         """transactions that have begun and are not here yet: a batch waits a moment for them"""
         self.without_record = False
@@ -173,12 +176,18 @@ class Delivery:
         else:
             self._disk.close(part.fd)
             part.fd = -1
+            if not self._unsent:
+                self._gather_until = self._around.now() + GATHER_SECONDS
             self._unsent.append(part)
             self._send_soon()
 
     def _send_soon(self) -> None:
-        """Step c once there is little more to come: one batch, one switch to the committer's thread."""
-        if len(self._unsent) >= self.incoming:
+        """Step c once everything that is under way is here: one batch, one switch to the committer's thread.
+
+        A client that stays in the middle of its transaction would make every batch wait: after such a one the next
+        `SKIPS` batches wait only for as many as they have.
+        """
+        if not self.incoming or (self._skips and len(self._unsent) >= self.incoming):
             if not self._sending:
                 self._sending = True
                 self._around.later(0, self._send)
@@ -187,9 +196,17 @@ class Delivery:
             self._around.later(GATHER_SECONDS, self._gathered)
 
     def _gathered(self) -> None:
+        """The timer: it may have been set for a batch that has gone since."""
         self._timed = False
-        if self._unsent and not self._sending:
-            self._send()
+        if not self._unsent or self._sending:
+            return
+        left = self._gather_until - self._around.now()
+        if left > 0:
+            self._timed = True
+            self._around.later(left, self._gathered)
+            return
+        self._skips = SKIPS
+        self._send()
 
     def _write(self, part: Part) -> bool:
         """The file in the `tmp/` of the first addressee who has room for it."""
@@ -212,6 +229,7 @@ class Delivery:
         """Step c for all files that are written."""
         assert self._journal is not None
         self._sending = False
+        self._skips -= bool(self._skips)
         unsent, self._unsent = self._unsent, []
         for number, part in enumerate(unsent):
             envelope = encode_placement(

@@ -40,7 +40,7 @@ def server_settings(configuration: Configuration, channel: str) -> ServerSetting
     """The settings of a server whose service names this channel."""
     conf = configuration.store
     options = configuration.channel_option(channel)
-    host = conf.raw.get("local.hostname") or socket.gethostname()
+    host = conf.hostname or socket.gethostname()
     known = configuration.imta.channels.get(channel)
     policy = replace(
         lmtp_policy(host, (*_EXTENSIONS[:4], f"SIZE {conf.maxmessagesize}", *_EXTENSIONS[4:])),
