@@ -40,6 +40,8 @@ class StoreConf:
     """remember relays' delivery ids for 24 hours"""
     header_check: str = "strict"
     """strict or lenient (lmtp.md 5)"""
+    hostname: str = ""
+    """this store's name in the greeting and in file names; empty: the system's name"""
     raw: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """every setting as written, lower-case full name"""
 
@@ -73,6 +75,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any], float | None]] = {
     "store.autocreate": ("autocreate", boolean, None),
     "service.defaultdomain": ("defaultdomain", str.lower, None),
     "store.dupcheck": ("dupcheck", boolean, None),
+    "local.hostname": ("hostname", str, None),
     "store.header_check": ("header_check", _word("strict", "lenient"), None),
 }
 _REFUSED = frozenset({"local.store.overquotastatus", "store.typequota.enable"})

@@ -1,0 +1,72 @@
+"""Foreign servers in the foreground for tests: started by hand, asked until they answer, ended by their process group."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import pytest
+
+SECONDS = 20.0
+T = TypeVar("T")
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="this server changes its user, which only root may do: run the tests as root")
+
+
+def wait_for(ask: Callable[[], T], seconds: float = SECONDS) -> T:
+    """The first true answer; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = ask()
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def open_folder(name: str) -> Iterator[Path]:
+    """A temporary folder every user may pass through (pytest keeps its own to one user)."""
+    with TemporaryDirectory(prefix=f"posthouse-{name}-", ignore_cleanup_errors=True) as text:
+        folder = Path(text)
+        folder.chmod(0o755)
+        yield folder
+
+
+def listens(port: int, address: str = "127.0.0.1") -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def daemon(argv: Sequence[str | Path], log: Path, *, port: int, address: str = "127.0.0.1") -> Iterator[None]:
+    """Run it until the block ends; it must not leave its process group. Fails with its words if it does not listen in time."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    try:
+        deadline = time.monotonic() + SECONDS
+        while not listens(port, address):
+            assert process.poll() is None, f"{argv[0]} ended with {process.returncode}:\n{log.read_text(errors='replace')}"
+            assert time.monotonic() < deadline, f"{argv[0]} does not listen on {address}:{port}:\n{log.read_text(errors='replace')}"
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def run(argv: Sequence[str | Path], *, seconds: float = 60.0, given: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """Run a tool to its end; its output as text, whatever its exit code."""
+    done = subprocess.run(argv, input=given, capture_output=True, timeout=seconds, check=False)
+    return subprocess.CompletedProcess(argv, done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))

@@ -1,0 +1,115 @@
+"""Dovecot, configured by hand: IMAP on a store's Maildir++, or LMTP and IMAP on mailboxes of its own."""
+
+import contextlib
+import imaplib
+import pwd
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from posthouse.testing.tiers import free_port
+from support.interop_daemon import daemon, open_folder
+from support.interop_tiers import STORE_USER
+
+DOVECOT = shutil.which("dovecot") or "/usr/sbin/dovecot"
+_CONF = """
+base_dir = {folder}/run
+state_dir = {folder}/run
+log_path = {folder}/dovecot.log
+protocols = imap {protocols}
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain
+first_valid_uid = {uid}
+last_valid_uid = {uid}
+first_valid_gid = {gid}
+mail_location = maildir:{mailboxes}
+mail_plugins = quota
+protocol imap {{
+  mail_plugins = quota imap_quota
+}}
+namespace inbox {{
+  inbox = yes
+  separator = /
+}}
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={folder}/home/%Lu allow_all_users=yes
+}}
+plugin {{
+  quota = maildir:User quota
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+{services}
+"""
+_LMTP = """
+protocol lmtp {{
+  postmaster_address = postmaster@example.com
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {lmtp}
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Dovecot:
+    """A running one; any password is right."""
+
+    port: int
+    log: Path
+
+    @contextlib.contextmanager
+    def imap(self, user: str) -> Iterator[imaplib.IMAP4]:
+        with imaplib.IMAP4("127.0.0.1", self.port, timeout=30) as client:
+            client.login(user, "any")
+            yield client
+
+
+@contextlib.contextmanager
+def dovecot(mailboxes: str = "~/Maildir", *, lmtp: int = 0) -> Iterator[Dovecot]:
+    """Serve IMAP on mailboxes that belong to the stores' user; with `lmtp` hear LMTP on that port too."""
+    who = pwd.getpwnam(STORE_USER)
+    with open_folder("dovecot") as folder:
+        (folder / "home").mkdir()
+        shutil.chown(folder / "home", who.pw_uid, who.pw_gid)
+        port, log = free_port(), folder / "dovecot.log"
+        conf = folder / "dovecot.conf"
+        conf.write_text(
+            _CONF.format(
+                folder=folder, protocols="lmtp" if lmtp else "", uid=who.pw_uid, gid=who.pw_gid, mailboxes=mailboxes, imap=port,
+                services=_LMTP.format(lmtp=lmtp) if lmtp else "",
+            )
+        )  # fmt: skip
+        with daemon([DOVECOT, "-F", "-c", conf], log, port=port):
+            yield Dovecot(port, log)
+
+
+def fetch(client: imaplib.IMAP4, numbers: str, what: str) -> list[bytes]:
+    """The answers' octets, literals with their heads."""
+    kind, rows = client.fetch(numbers, what)
+    assert kind == "OK", rows
+    return [b"".join(row) if isinstance(row, tuple) else bytes(row or b"") for row in rows]
+
+
+def found(client: imaplib.IMAP4, *criteria: str) -> list[str]:
+    """The UIDs a search finds."""
+    kind, rows = client.uid("SEARCH", *criteria)
+    assert kind == "OK", rows
+    return [] if rows[0] is None else rows[0].decode().split()
