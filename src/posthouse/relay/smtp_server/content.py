@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 
 from posthouse.dialogue.event import Fault
+from posthouse.dialogue.header import check_header
 from posthouse.mail.envelope import Priority
 from posthouse.mail.status import Status
 
@@ -27,6 +28,19 @@ def refusal(faults: Collection[Fault]) -> Status | None:
         if fault in faults:
             return status
     return None
+
+
+def mended(faults: Collection[Fault], whole: bytes | None) -> Collection[Fault]:
+    """The faults that stay when the last line's missing end is added: by BDAT a header may stop in the middle of a line.
+
+    Args:
+        faults: what the scan found.
+        whole: the body, or None when it was streamed.
+    """
+    if Fault.BAD_HEADER not in faults or whole is None or whole.endswith(b"\r\n"):
+        return faults
+    left, _ = check_header(whole + b"\r\n")
+    return [fault for fault in faults if fault is not Fault.BAD_HEADER] + ([left] if left else [])
 
 
 def mending(faults: Collection[Fault], size: int, ending: bytes) -> bytes:

@@ -4,42 +4,59 @@ The body is kept octet for octet; in front of it one `Received:` field is put, a
 would miss. A message that has come through too many hops is taken and held, never bounced: a bounce could loop too.
 """
 
-import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from posthouse.dialogue.event import Message, MessageEnd
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.routing.copies import assign_copies
 from posthouse.relay.routing.route import block_over
-from posthouse.relay.routing.rules import Rules
-from posthouse.relay.smtp_server.content import mending, message_id_and_priority, refusal
+from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
 from posthouse.relay.smtp_server.received import Hop, looping, received_line
+from posthouse.relay.smtp_server.relay import NO_ROOM, Relay
 from posthouse.relay.smtp_server.transaction import Transaction
 
 if TYPE_CHECKING:
     from posthouse.relay.routing.result import Target
-    from posthouse.relay.smtp_server.relay import Relay
     from posthouse.relay.smtp_server.session import SmtpSession
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE}
+
+class Double(NamedTuple):
+    """A recipient that leads where one before it leads already: it gets no mail of its own."""
+
+    original: str
+    recipient: int
+    """id of the first"""
+
+
+class Taken(NamedTuple):
+    """A message that can be accepted."""
+
+    envelope: Envelope
+    parts: list[bytes]
+    """the body, or what is missing at a streamed one's end"""
+    doubles: tuple[Double, ...]
+
+
 _NO_SPACE = Status(452, "4.3.1", "insufficient system storage; try again later")
 _DISK_FAULT = Status(451, "4.3.0", "message could not be made safe; try again later")
 
 
-def received(relay: "Relay", session: "SmtpSession", transaction: Transaction) -> bytes:
+def received(relay: Relay, session: "SmtpSession", transaction: Transaction) -> bytes:
     """The trace field for this message."""
     client = session.client
     protocol = ("UTF8SMTP" if transaction.utf8 else "ESMTP") if client.esmtp else "SMTP"
+    if client.tls:
+        protocol += "S" if client.esmtp else ""
     only = transaction.recipients[0].original if len(transaction.recipients) == 1 else ""
     hop = Hop(client.helo, session.connection.peer[0], relay.host, protocol, relay.product)
     return received_line(hop, transaction.message_id, only, relay.date())
 
 
 def accept(
-    relay: "Relay", session: "SmtpSession", transaction: Transaction, whole: bytes | None, event: Message | MessageEnd
-) -> tuple[Envelope, list[bytes]] | Status:
-    """The envelope and the pieces to journal, or the reply that refuses the message.
+    relay: Relay, session: "SmtpSession", transaction: Transaction, whole: bytes | None, event: Message | MessageEnd
+) -> Taken | Status:
+    """What is to be journalled, or the reply that refuses the message.
 
     Args:
         relay: what the worker's sessions share.
@@ -48,22 +65,21 @@ def accept(
         whole: the body, or None when it was streamed to the transaction's body file.
         event: what the dialogue found out about the body.
     """
-    refused = refusal(event.faults)
+    faults = mended(event.faults, whole)
+    refused = transaction.refused or refusal(faults)
     if refused is not None:
         return refused
     if transaction.failed is not None:
         return disk_reply(transaction.failed)
-    over = _too_large(relay.rules, transaction, event.size if isinstance(event, MessageEnd) else len(event.data))
+    size, start = (event.size, transaction.start) if isinstance(event, MessageEnd) else (len(event.data), event.data)
+    over = _too_large(transaction, size)
     if over is not None:
         return over
     if whole is None:
-        size, start, line = _streamed(event), transaction.start, transaction.received
-        tail = mending(event.faults, size, transaction.rest)
+        line, tail = transaction.received, mending(faults, size, transaction.rest)
         parts = [tail] if tail else []
     else:
-        size, start = len(whole), whole
-        line = received(relay, session, transaction)
-        tail = mending(event.faults, size, whole[-2:])
+        line, tail = received(relay, session, transaction), mending(faults, size, whole[-2:])
         parts = [line, whole, tail] if tail else [line, whole]
     header = start[: event.header_end]
     message_id, priority = message_id_and_priority(header)
@@ -71,44 +87,48 @@ def accept(
     if loop:
         relay.report(f"message {transaction.message_id} is held: {loop}")
     held = bool(loop) or transaction.hold or any(recipient.hold for recipient in transaction.recipients)
+    recipients, doubles = _recipients(transaction, held=held)
     client = session.client
-    return (
-        Envelope(
-            id=transaction.message_id,
-            sender=transaction.sender,
-            source_channel=client.channel,
-            source=f"{client.helo} [{session.connection.peer[0]}]",
-            enqueued=int(relay.now() * 1000),
-            size=len(line) + size + len(tail),
-            recipients=_recipients(relay.rules, transaction, held=held),
-            message_id=message_id,
-            priority=priority,
-            eight_bit=transaction.eight_bit or (whole is not None and not whole.isascii()),
-            utf8=transaction.utf8,
-            wire_growth=event.growth,
-        ),
-        parts,
+    envelope = Envelope(
+        id=transaction.message_id,
+        sender=transaction.sender,
+        source_channel=client.channel,
+        source=session.source,
+        enqueued=int(relay.now() * 1000),
+        size=len(line) + size + len(tail),
+        recipients=recipients,
+        message_id=message_id,
+        priority=priority,
+        eight_bit=transaction.eight_bit or (whole is not None and not whole.isascii()),
+        utf8=transaction.utf8,
+        wire_growth=event.growth,
     )
+    return Taken(envelope, parts, doubles)
 
 
-def _too_large(rules: Rules, transaction: Transaction, size: int) -> Status | None:
+def _too_large(transaction: Transaction, size: int) -> Status | None:
     """The refusal when the message is larger than a recipient may get, whatever SIZE= had said."""
     for taken in transaction.recipients:
         for target in taken.targets:
             if target.blocklimit and size > target.blocklimit:
-                return block_over(rules, target, taken.original)
+                return block_over(transaction.rules, target, taken.original)
     return None
 
 
-def _recipients(rules: Rules, transaction: Transaction, *, held: bool) -> tuple[Recipient, ...]:
-    """Everybody who gets the message, each final address on a channel once, in the order of RCPT."""
-    chosen: dict[tuple[str, str], tuple[str, Target]] = {}
+def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipient, ...], tuple[Double, ...]]:
+    """Everybody who gets the message, each final address on a channel once, in the order of RCPT; and who does not again."""
+    chosen: dict[tuple[str, str], tuple[int, str, Target]] = {}
+    doubles: list[Double] = []
     for taken in transaction.recipients:
+        before = len(chosen)
         for target in taken.targets:
-            chosen.setdefault((target.channel, target.address), (taken.original, target))
+            chosen.setdefault((target.channel, target.address), (len(chosen), taken.original, target))
+        if len(chosen) == before:
+            first = taken.targets[0]
+            doubles.append(Double(taken.original, chosen[first.channel, first.address][0]))
     ordered = list(chosen.values())
-    copies = assign_copies(rules.imta.channels, [target for _, target in ordered])
-    return tuple(
+    copies = assign_copies(transaction.rules.imta.channels, [target for _, _, target in ordered])
+    recipients = tuple(
         Recipient(
             id=number,
             copy=copies[number],
@@ -121,18 +141,14 @@ def _recipients(rules: Rules, transaction: Transaction, *, held: bool) -> tuple[
             intermediate=target.intermediate,
             held=held or target.held,
         )
-        for number, (original, target) in enumerate(ordered)
+        for number, original, target in ordered
     )
-
-
-def _streamed(event: Message | MessageEnd) -> int:
-    assert isinstance(event, MessageEnd)
-    return event.size
+    return recipients, tuple(doubles)
 
 
 def disk_reply(error: OSError) -> Status:
     """452 when there is no room, 451 for every other failure of the disk (DESIGN 6)."""
-    return _NO_SPACE if error.errno in _FULL else _DISK_FAULT
+    return _NO_SPACE if error.errno in NO_ROOM else _DISK_FAULT
 
 
 def reply(envelope: Envelope, error: OSError | None) -> Status:

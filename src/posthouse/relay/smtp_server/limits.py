@@ -18,11 +18,14 @@ class Limits:
 
     recipients: int
     rejections: int
-    """refused recipients after which all others are deferred; 0 = no limit"""
+    """recipients refused for good in one connection after which all others are deferred; 0 = no limit"""
+    recipients_at_all: int
+    """recipients offered in one transaction beyond which it is refused whole; 0 = no limit"""
     transactions: int
     """messages accepted in one connection; 0 = no limit"""
     command_seconds: float
     data_seconds: float
+    reply_seconds: float
     bad_command_records: int
     rejection_records: int
     message_size: int
@@ -38,9 +41,11 @@ class Limits:
         return cls(
             recipients=channel_options.integer("ALLOW_RECIPIENTS_PER_TRANSACTION", 128),
             rejections=channel_options.integer("ALLOW_REJECTIONS_BEFORE_DEFERRAL", 0),
+            recipients_at_all=channel_options.integer("REJECT_RECIPIENTS_PER_TRANSACTION", 0),
             transactions=channel_options.integer("ALLOW_TRANSACTIONS_PER_SESSION", 0),
             command_seconds=60 * channel_options.number("COMMAND_RECEIVE_TIME", 10),
             data_seconds=60 * channel_options.number("DATA_RECEIVE_TIME", 5),
+            reply_seconds=60 * channel_options.number("STATUS_TRANSMIT_TIME", 10),
             bad_command_records=channel_options.integer("MAX_B_ENTRIES", 10),
             rejection_records=channel_options.integer("MAX_J_ENTRIES", 10),
             message_size=min((block * n for n in blocks if n > 0), default=_DEFAULT_SIZE),
@@ -50,3 +55,8 @@ class Limits:
                 options.integer("MAX_TOTAL_RECEIVED_LINES", 100),
             ),
         )
+
+    @property
+    def transaction_seconds(self) -> float:
+        """How long a transaction may last, whatever is sent."""
+        return 12 * max(self.command_seconds, self.data_seconds)

@@ -1,10 +1,12 @@
 """What the SMTP server writes to the transaction log (logging.md 4): E, J, B, V, O and C records."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from posthouse.mail.envelope import Envelope
 from posthouse.mail.status import Status
 from posthouse.relay.queue.names import log_path
+from posthouse.relay.smtp_server.data import Double
 from posthouse.relay.smtp_server.transaction import Transaction
 from posthouse.trace.record import Action, Record
 
@@ -15,7 +17,8 @@ _BLOCK = 1024
 
 
 def _modifiers(session: "SmtpSession") -> str:
-    return "E" if session.client.esmtp else ""
+    client = session.client
+    return ("E" if client.esmtp else "") + ("S" if client.tls else "")
 
 
 def _transport(session: "SmtpSession") -> str:
@@ -28,8 +31,12 @@ def blocks(octets: int) -> int:
     return -(-octets // _BLOCK)
 
 
-def enqueued(session: "SmtpSession", envelope: Envelope) -> list[Record]:
-    """One E record for each recipient: the message is durable."""
+def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Double]) -> list[Record]:
+    """One E record for each recipient: the message is durable.
+
+    One more for each recipient that leads where another one leads: without channels it is only in the JSON log, so that
+    `posthouse trace` finds the message by that spelling and the text log still has as many E as D.
+    """
     relay, transport, mode = session.relay, _transport(session), _modifiers(session)
     ts, process, size = relay.stamp(), relay.log.process, blocks(envelope.size)
     return [
@@ -55,7 +62,27 @@ def enqueued(session: "SmtpSession", envelope: Envelope) -> list[Record]:
             ia=recipient.intermediate,
         )
         for recipient in envelope.recipients
+    ] + [
+        Record(
+            ts=ts,
+            ac=Action.ENQUEUED,
+            mo=mode,
+            so=envelope.sender,
+            od=f"rfc822;{double.original}",
+            de=envelope.recipients[double.recipient].address,
+            ei=envelope.id,
+            ri=double.recipient,
+            mi=envelope.message_id,
+            pi=process,
+            re=f"same as {envelope.recipients[double.recipient].original}",
+        )
+        for double in doubles
     ]
+
+
+def refused(session: "SmtpSession", transaction: Transaction, status: Status) -> list[Record]:
+    """J for each recipient that had been taken: the message was refused at its end."""
+    return [rejected(session, transaction, taken.original, status, "message refused") for taken in transaction.recipients]
 
 
 def rejected(session: "SmtpSession", transaction: Transaction | None, recipient: str, status: Status, reason: str) -> Record:
@@ -68,8 +95,9 @@ def rejected(session: "SmtpSession", transaction: Transaction | None, recipient:
         so=transaction.sender if transaction is not None else "",
         od=f"rfc822;{recipient}",
         de=recipient,
+        ei=transaction.message_id if transaction is not None else "",
         pi=session.relay.log.process,
-        ss=f"{session.client.helo} [{session.connection.peer[0]}]",
+        ss=session.source,
         re=reason,
         di=f"smtp;{status}",
         co=status.code,

@@ -18,7 +18,12 @@ from posthouse.relay.smtp_server.transaction import Transaction
 
 _NOT_UTF8 = Status(553, "5.6.7", "address is not UTF-8")
 _NO_ANSWER = Status(451, "4.3.0", "temporary error while the sender was checked")
-_BODY = {b"7BIT", b"8BITMIME"}
+_FLAGS = {
+    (False, False): frozenset[str](),
+    (True, False): frozenset("E"),
+    (False, True): frozenset("T"),
+    (True, True): frozenset("ET"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,33 +34,36 @@ class Client:
     port_probe: str
     helo: str
     esmtp: bool
+    tls: str = ""
+    """version and cipher, empty without TLS"""
 
     @property
     def app_info(self) -> str:
-        """`SMTP/helo-name` (mappings.md 6)."""
-        return f"SMTP/{self.helo}"
+        """`SMTP/helo-name`, with TLS `SMTP/tls-info/helo-name` (mappings.md 6)."""
+        return f"SMTP/{self.tls}/{self.helo}" if self.tls else f"SMTP/{self.helo}"
 
     @property
     def flags(self) -> frozenset[str]:
         """Input flags of the access tables."""
-        return frozenset("E") if self.esmtp else frozenset()
+        return _FLAGS[self.esmtp, bool(self.tls)]
 
 
-def begin(event: Mail) -> Transaction | Status:
-    """The transaction this MAIL begins, or the reply that refuses it."""
+def begin(event: Mail, rules: Rules) -> Transaction | Status:
+    """The transaction this MAIL begins, or the reply that refuses it. The dialogue has checked the parameters' forms."""
     try:
         sender = event.sender.decode()
     except UnicodeDecodeError:
         return _NOT_UTF8
-    body = event.params.get("BODY", b"7BIT")
-    if body is None or body.upper() not in _BODY:
-        return Status(501, "5.5.4", "BODY is 7BIT or 8BITMIME")
-    size = event.params.get("SIZE")
+    params = event.params
+    if not params:
+        return Transaction(sender=sender, size=None, eight_bit=False, utf8=False, rules=rules)
+    size, body = params.get("SIZE"), params.get("BODY")
     return Transaction(
         sender=sender,
         size=int(size) if size else None,
-        eight_bit=body.upper() == b"8BITMIME",
-        utf8="SMTPUTF8" in event.params,
+        eight_bit=body is not None and body.upper() == b"8BITMIME",
+        utf8="SMTPUTF8" in params,
+        rules=rules,
     )
 
 
@@ -64,8 +72,9 @@ def is_checked(rules: Rules) -> bool:
     return "FROM_ACCESS" in rules.tables
 
 
-def asking(rules: Rules, client: Client, transaction: Transaction, now: float) -> Generator[Question, Answer, Verdict]:
+def asking(client: Client, transaction: Transaction, now: float) -> Generator[Question, Answer, Verdict]:
     """What FROM_ACCESS says of the sender."""
+    rules = transaction.rules
     request = RouteRequest(
         sender=transaction.sender,
         recipient="",

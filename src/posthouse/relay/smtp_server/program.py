@@ -5,12 +5,12 @@ makes durable and answers what waits, the announcer hangs up so that the job con
 """
 
 import asyncio
-import contextlib
 import random
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError, Fault
@@ -18,7 +18,7 @@ from posthouse.config.instance import Instance
 from posthouse.dialogue.policy import Policy, smtp_policy
 from posthouse.dispatcher.worker import Connection, WorkerContext
 from posthouse.journal.adopt import BODY, open_folder
-from posthouse.journal.disk import LinuxDisk
+from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.mail.message_id import MessageIds
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.job_controller.client import Announcer
@@ -34,6 +34,8 @@ _MAIL_PARAMS = frozenset({"SIZE", "BODY", "SMTPUTF8"})
 _SPILL = 256 * 1024 - 4096
 """a body of this size and the Received field still fit into one record"""
 
+_TICK = 1.0
+
 
 class SmtpProgram:
     """The program of `tcp_smtp_server`.
@@ -42,12 +44,14 @@ class SmtpProgram:
         instance: the relay.
         service: name of the service section.
         channel: the service's channel; without one, tcp_local.
+        disk: where mail is written; tests pass one that fails.
     """
 
-    def __init__(self, instance: Instance, service: str, channel: str) -> None:
+    def __init__(self, instance: Instance, service: str, channel: str, disk: Disk | None = None) -> None:
         self._instance = instance
         self._service = service
         self._channel = (channel or "tcp_local").lower()
+        self._disk = disk or cast("Disk", LinuxDisk())
         self._relay: Relay | None = None
         self._announcer: Announcer | None = None
         self._ticking: asyncio.TimerHandle | None = None
@@ -63,15 +67,15 @@ class SmtpProgram:
         rules = _compile(configuration)
         directory = open_directory(configuration)
         await directory.start()
-        disk = LinuxDisk()
+        disk = self._disk
         journal = disk.open_dir(str(self._instance.journal))
         body = open_folder(disk, BODY, journal)
         self._fds = [journal, body]
         self._announcer = Announcer(self._instance.run / "job_controller.sock")
-        enqueuer = Enqueuer(disk, journal, "smtp", call_soon=worker.loop.call_soon_threadsafe, announce=self._announcer.synced)
+        enqueuer = Enqueuer(disk, journal, "smtp", call_soon=worker.loop.call_soon_threadsafe, announce=self._synced)
         enqueuer.start()
         limits = self._limits(configuration)
-        host = rules.local_host or self._instance.root.name
+        host = self._host(rules)
         self._relay = Relay(
             loop=worker.loop,
             process_log=worker.log,
@@ -79,7 +83,7 @@ class SmtpProgram:
             queue_folder=str(self._instance.queue),
             rules=rules,
             limits=limits,
-            policy=_policy(host, limits),
+            policy=self._policy(configuration, host, limits),
             directory=directory,
             log=_transaction_log(configuration),
             ids=MessageIds(time.time, secrets.randbits),
@@ -120,17 +124,30 @@ class SmtpProgram:
         relay = self._relay
         assert relay is not None
         configuration = load(self._instance, routing_rules.check)
-        rules = _compile(configuration)
+        rules, limits = _compile(configuration), self._limits(configuration)
+        host = self._host(rules)
+        policy = self._policy(configuration, host, limits)
         directory = open_directory(configuration)
         await directory.start()
-        old = relay.directory
-        relay.rules, relay.directory = rules, directory
-        relay.limits = self._limits(configuration)
-        relay.policy = _policy(relay.host, relay.limits)
-        log, relay.log = relay.log, _transaction_log(configuration)
-        log.close()
-        with contextlib.suppress(Exception):
-            await old.close()
+        relay.flush()
+        old_directory, old_log = relay.directory, relay.log
+        relay.rules, relay.limits, relay.policy, relay.host, relay.directory = rules, limits, policy, host, directory
+        relay.log = _transaction_log(configuration)
+        old_log.close()
+        try:
+            await old_directory.close()
+        except Exception:
+            relay.report("the old directory did not close")
+
+    def _synced(self, segment: str, offset: int) -> None:
+        """A batch is durable and answered: tell the job controller; what waited for memory has room now."""
+        assert self._announcer is not None
+        assert self._relay is not None
+        self._announcer.synced(segment, offset)
+        self._relay.submit_waiting()
+
+    def _host(self, rules: routing_rules.Rules) -> str:
+        return rules.local_host or self._instance.root.name
 
     def _limits(self, configuration: Configuration) -> Limits:
         channel = configuration.imta.channels.get(self._channel)
@@ -138,10 +155,20 @@ class SmtpProgram:
             raise ConfigurationError([_no_channel(configuration, self._service, self._channel)])
         return Limits.read(configuration.channel_option(self._channel), configuration.options, channel)
 
+    def _policy(self, configuration: Configuration, host: str, limits: Limits) -> Policy:
+        options = configuration.channel_option(self._channel)
+        extensions = ("PIPELINING", "8BITMIME", "SMTPUTF8", f"SIZE {limits.message_size}", "CHUNKING", "ENHANCEDSTATUSCODES")
+        policy = smtp_policy(options.text("BANNER_HOST", host), extensions)
+        return replace(
+            policy, greeting=f"{policy.greeting} {options.text('BANNER_ADDITION')}".rstrip(), max_size=limits.message_size,
+            spill=_SPILL, known_mail_params=_MAIL_PARAMS, known_rcpt_params=frozenset(),
+            max_recipients=max(1000, limits.recipients + 1),
+        )  # fmt: skip
+
     def _tick(self) -> None:
         assert self._relay is not None
+        self._ticking = self._relay.loop.call_later(_TICK, self._tick)
         self._relay.tick()
-        self._ticking = self._relay.loop.call_later(1, self._tick)
 
 
 def _compile(configuration: Configuration) -> routing_rules.Rules:
@@ -151,14 +178,6 @@ def _compile(configuration: Configuration) -> routing_rules.Rules:
 def _transaction_log(configuration: Configuration) -> TransactionLog:
     channels = [name for name, channel in configuration.imta.channels.items() if channel.logging]
     return TransactionLog(configuration.instance.log, LogOptions.from_options(configuration.options.integer), channels)
-
-
-def _policy(host: str, limits: Limits) -> Policy:
-    extensions = ("PIPELINING", "8BITMIME", "SMTPUTF8", f"SIZE {limits.message_size}", "CHUNKING", "ENHANCEDSTATUSCODES")
-    return replace(
-        smtp_policy(host, extensions), max_size=limits.message_size, spill=_SPILL, known_mail_params=_MAIL_PARAMS,
-        known_rcpt_params=frozenset(), max_recipients=max(1000, limits.recipients + 1),
-    )  # fmt: skip
 
 
 def _no_channel(configuration: Configuration, service: str, channel: str) -> Fault:

@@ -9,35 +9,44 @@ from collections.abc import Generator
 from posthouse.dialogue.event import Rcpt
 from posthouse.mail.status import Status
 from posthouse.relay.directory.question import Answer, Question
-from posthouse.relay.routing.result import Accepted, Routed, RouteRequest
+from posthouse.relay.routing.result import Accepted, Routed, RouteRequest, Target
 from posthouse.relay.routing.route import route_recipient
-from posthouse.relay.routing.rules import Rules
 from posthouse.relay.smtp_server.limits import Limits
 from posthouse.relay.smtp_server.mail import Client
 from posthouse.relay.smtp_server.transaction import TakenRecipient, Transaction
 
-_NOT_UTF8 = Status(553, "5.6.7", "address is not UTF-8")
+_TOO_MANY = Status(452, "4.5.3", "Too many recipients specified")
+_TOO_MANY_BAD = Status(452, "4.5.3", "Too many rejections; try later")
+_REFUSED_WHOLE = Status(550, "5.5.3", "Too many recipients specified; this message is refused")
 
 
-def early_refusal(event: Rcpt, transaction: Transaction, rejected: int, limits: Limits) -> Status | None:
-    """The reply when no directory needs to be asked, or None."""
+def early_refusal(transaction: Transaction, rejected: int, limits: Limits) -> Status | None:
+    """The reply when no directory needs to be asked, or None. The recipient is counted."""
+    transaction.offered += 1
+    if limits.recipients_at_all and transaction.offered > limits.recipients_at_all:
+        transaction.refused = _REFUSED_WHOLE
+        return _REFUSED_WHOLE
     if len(transaction.recipients) >= limits.recipients:
-        return Status(452, "4.5.3", "Too many recipients specified")
+        return _TOO_MANY
     if limits.rejections and rejected >= limits.rejections:
-        return Status(452, "4.5.3", "Too many rejections; try later")
-    try:
-        event.recipient.decode()
-    except UnicodeDecodeError:
-        return _NOT_UTF8
+        return _TOO_MANY_BAD
     return None
 
 
+def recipient_of(event: Rcpt) -> str | Status:
+    """The recipient's text, or the reply that refuses it."""
+    try:
+        return event.recipient.decode()
+    except UnicodeDecodeError:
+        return Status(553, "5.6.7", "address is not UTF-8")
+
+
 def asking(
-    rules: Rules, client: Client, transaction: Transaction, recipient: str, now: float, unique: str
+    client: Client, transaction: Transaction, recipient: str, now: float, unique: str
 ) -> Generator[Question, Answer, Routed]:
     """The routing of this recipient, as a generator that asks the directory's questions."""
     return route_recipient(
-        rules,
+        transaction.rules,
         RouteRequest(
             sender=transaction.sender,
             recipient=recipient,
@@ -56,5 +65,13 @@ def verdict(routed: Routed, recipient: str, transaction: Transaction) -> Status:
     """The reply; an accepted recipient is added to the transaction."""
     if not isinstance(routed, Accepted):
         return routed.status
-    transaction.recipients.append(TakenRecipient(recipient, routed.recipients, routed.hold))
+    targets = routed.recipients
+    if transaction.bitbucket:
+        targets = tuple(swallowed(target) for target in targets)
+    transaction.recipients.append(TakenRecipient(recipient, targets, routed.hold))
     return Status(250, "2.1.5", f"{recipient} OK.")
+
+
+def swallowed(target: Target) -> Target:
+    """The same recipient on the channel that throws away."""
+    return Target("bitbucket", target.address, "bitbucket", intermediate=target.intermediate)

@@ -1,11 +1,14 @@
 """What all SMTP sessions of one worker share: rules, directory, journal, log, clock.
 
 Promise: `enqueue` calls back exactly once, with None only when the message is durable (DURABILITY 4.1); what the journal
-has no memory for waits its turn while its client waits for the reply (DURABILITY 4.12).
+has no memory for waits its turn while its client waits for the reply (DURABILITY 4.12). Bodies are not read while more
+than `memory.limit` octets wait for their answer.
 """
 
 import asyncio
+import errno
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from itertools import count
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 import posthouse
@@ -25,12 +29,16 @@ from posthouse.relay.directory.directory import Directory
 from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.smtp_server.limits import Limits
+from posthouse.relay.smtp_server.memory import Memory
+from posthouse.relay.smtp_server.transaction import abandon
 from posthouse.trace.record import Record
 from posthouse.trace.writer import TransactionLog, stamp
 
 if TYPE_CHECKING:
-    from posthouse.relay.smtp_server.session import SmtpSession
+    from posthouse.relay.smtp_server.line import Line
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+"""nothing was written: the client is told 452"""
 Done: TypeAlias = Callable[[OSError | None], None]
 _Waiting: TypeAlias = tuple[Envelope, Sequence[bytes] | BodyReference, Done]
 
@@ -54,7 +62,8 @@ class Relay:
     body_folder: int
     """descriptor of data/journal/body"""
     enqueuer: Enqueuer
-    sessions: "set[SmtpSession]" = field(default_factory=set)
+    memory: Memory = field(default_factory=Memory)
+    sessions: "set[Line]" = field(default_factory=set)
     product: str = f"Posthouse {posthouse.__version__}"
     _date: tuple[int, str] = (0, "")
     _serials: Iterator[int] = field(default_factory=lambda: count(int(time.time() * 1000)))
@@ -88,7 +97,7 @@ class Relay:
 
     def report(self, text: str) -> None:
         """A line in the process log, with the traceback when an exception is being handled."""
-        self.process_log.warning(text, exc_info=True)
+        self.process_log.warning(text, exc_info=sys.exc_info()[0] is not None)
 
     def note(self, *records: Record) -> None:
         """Write to the transaction log, together with everything else of this turn of the loop."""
@@ -123,12 +132,16 @@ class Relay:
             self._submit(envelope, parts, done)
             return
 
+        def answered(error: OSError | None) -> None:
+            if error is not None and error.errno in NO_ROOM:  # else the record may have reached the disk and names the file
+                abandon(body)
+            done(error)
+
         def finished(task: asyncio.Future[BodyReference]) -> None:
-            error = task.exception()
-            if error is None:
-                self._submit(envelope, task.result(), done)
-            else:
-                body.abandon()
+            try:
+                self._submit(envelope, task.result(), answered)
+            except Exception as error:
+                abandon(body)
                 done(error if isinstance(error, OSError) else OSError(str(error)))
 
         def finish() -> BodyReference:
@@ -139,25 +152,19 @@ class Relay:
         self.loop.run_in_executor(None, finish).add_done_callback(finished)
 
     def _submit(self, envelope: Envelope, body: Sequence[bytes] | BodyReference, done: Done) -> None:
-        if self._waiting or not self.enqueuer.submit(envelope, body, self._then_next(done)):
+        if self._waiting or not self.enqueuer.submit(envelope, body, done):
             self._waiting.append((envelope, body, done))
 
-    def _then_next(self, done: Done) -> Done:
-        """The callback, after which what waits for memory is tried again."""
-        if not self._waiting:
-            return done
-
-        def both(error: OSError | None) -> None:
-            done(error)
-            self._retry_waiting()
-
-        return both
-
-    def _retry_waiting(self) -> None:
+    def submit_waiting(self) -> None:
+        """The journal may have room again: give it what waits, in order."""
         while self._waiting:
             envelope, body, done = self._waiting[0]
-            if not self.enqueuer.submit(envelope, body, self._then_next(done)):
-                return
+            try:
+                if not self.enqueuer.submit(envelope, body, done):
+                    return
+            except ValueError as error:
+                self.report(f"message {envelope.id} cannot be journalled")
+                done(OSError(str(error)))
             self._waiting.popleft()
 
     def tick(self) -> None:
@@ -165,5 +172,16 @@ class Relay:
         now = self.loop.time()
         for session in [one for one in self.sessions if one.deadline < now]:
             session.expire()
-        self._retry_waiting()
+        self.submit_waiting()
+        self._make_room()
         self.flush()
+
+    def _make_room(self) -> None:
+        """All memory is held by bodies that do not end, and others wait: the oldest have to go."""
+        if not self.memory.overfull() or self._waiting or self.enqueuer.writer.waiting:
+            return
+        arriving = [(one.receiving_since, one) for one in self.sessions if one.receiving_since is not None]
+        for _, session in sorted(arriving, key=itemgetter(0)):
+            session.hang_up()
+            if not self.memory.overfull():
+                return

@@ -1,13 +1,13 @@
-"""One SMTP connection: socket octets into the dialogue, its events to the decisions, its output back.
+"""One SMTP client: what its commands mean, and what they are answered (smtp-relay.md 1).
 
-Promise: 250 for a message is written only after the journal's sync that covers it (DURABILITY 4.1); while an answer is owed
-nothing more is read than one buffer; a client that is silent or too slow is closed with 421 at its deadline.
+Promise: 250 for a message is written, and its E records are, only after the journal's sync that covers it (DURABILITY 4.1).
+Replies come in the order of the commands: nothing is obeyed while an answer is owed. What fails in here costs this
+connection, never another.
 """
 
-import asyncio
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from posthouse.dialogue.event import (
     BadCommand,
@@ -20,33 +20,35 @@ from posthouse.dialogue.event import (
     MessageEnd,
     MessageRefused,
     Oversize,
+    Quit,
     Rcpt,
     Reset,
 )
-from posthouse.dialogue.server import Phase, Server
 from posthouse.dispatcher.worker import Connection
-from posthouse.mail.envelope import Envelope
 from posthouse.mail.status import Status
 from posthouse.relay.directory.drive import Finished, advance
-from posthouse.relay.directory.question import Answer, Question
+from posthouse.relay.directory.question import Answer, Question, Unknown
 from posthouse.relay.routing.access import Verdict
 from posthouse.relay.routing.result import Rejected, Routed
 from posthouse.relay.smtp_server import data, log, mail, rcpt
+from posthouse.relay.smtp_server.line import Line
 from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.transaction import Transaction
-from posthouse.trace.record import Action
+from posthouse.trace.record import Action, Record
+
+if TYPE_CHECKING:
+    import asyncio
 
 R = TypeVar("R")
-_READ_AHEAD = 65536
 _LONGEST_DELAY = 60.0
-_BUFFER = bytearray(65536)
-_VIEW = memoryview(_BUFFER)
-_SILENT = Status(421, "4.4.2", "connection timed out")
-_DRAINING = Status(421, "4.3.2", "service is shutting down or busy; try again")
+_LONGEST_HELO = 255
 _FAULT = Status(451, "4.3.0", "internal error; try again later")
+_NOT_BUILT = Status(450, "4.3.5", "FROM_ACCESS asks for the missing channel bitbucket")
+_TOO_MANY = Status(452, "4.5.3", "Too many messages in one connection")
+_TOO_LARGE = Status(552, "5.3.4", "message size exceeds the limit")
 
 
-class SmtpSession(asyncio.BufferedProtocol):
+class SmtpSession(Line):
     """The protocol object of one connection.
 
     Args:
@@ -57,106 +59,46 @@ class SmtpSession(asyncio.BufferedProtocol):
     """
 
     def __init__(self, relay: Relay, connection: Connection, channel: str, closed: Callable[[], None]) -> None:
-        self.relay = relay
-        self.connection = connection
-        self._closed = closed
-        self._server = Server(relay.policy)
-        self._transport: asyncio.Transport | None = None
+        super().__init__(relay, connection, closed)
+        self.client = mail.Client(channel, connection.port_probe, "", esmtp=False)
+        """who speaks, as far as it said"""
+        self.source = f"[{connection.peer[0]}]"
+        """the client's name for itself and its address"""
         self._transaction: Transaction | None = None
-        self._client = mail.Client(channel, connection.port_probe, "", esmtp=False)
         self._asking: asyncio.Task[None] | None = None
-        self._paused = False
-        self._ahead = 0
-        self._accepted = self._rejected = self._bad_commands = 0
-        self.deadline = 0.0
+        self._accepted = self._rejected = self._refusals = self._bad_commands = 0
         self._idle = 0.0
 
     # --- the connection -----------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
-        self._transport = cast("asyncio.Transport", transport)
-        self.relay.sessions.add(self)
+    def begun(self) -> None:
+        """Note who came."""
         self._idle = self.relay.loop.time()
+        assert self.transport is not None
+        cipher = self.transport.get_extra_info("cipher") if self.connection.tls else None
+        if cipher is not None:
+            self.client = replace(self.client, tls=f"{cipher[1]}-{cipher[0]}")
         self.relay.note(log.connection(self, Action.OPENED))
-        self._pump()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- the loop's signature
-        """One buffer for all sessions: it is emptied before the next read."""
-        return _VIEW
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Octets came; while an answer is owed they wait, and beyond one buffer the socket does."""
-        self._server.feed(_VIEW[:nbytes])
-        if not self._server.awaiting:
-            self._pump()
-            return
-        self._ahead += nbytes
-        if self._ahead > _READ_AHEAD and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
-
-    def eof_received(self) -> bool:
-        """The client has closed its side: nothing it would hear remains."""
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- the loop's signature
+    def over(self) -> None:
         """Forget the transaction; a message whose answer is owed stays accepted once it is durable."""
-        self.relay.sessions.discard(self)
-        self._transport = None
         if self._asking is not None:
             self._asking.cancel()
+            self._asking = None
         self._drop(aborted=True)
-        self.relay.note(log.connection(self, Action.CLOSED))
-        self._closed()
 
-    # --- what the worker asks -----------------------------------------------------------------------------------
+    def lost(self) -> None:
+        """Note that it is gone."""
+        self.relay.note(log.connection(self, Action.CLOSED))
 
     def idle_since(self) -> float | None:
         """The loop's time since when no transaction is open."""
-        return None if self._transaction is not None or self._server.in_transaction else self._idle
+        return None if self._transaction is not None or self.server.in_transaction else self._idle
 
-    def shed(self) -> None:
-        """421 at the next quiet point."""
-        self._server.shed(_DRAINING)
-        self._pump()
+    # --- what the client says -----------------------------------------------------------------------------------
 
-    def expire(self) -> None:
-        """The deadline has passed: 421 now, whatever is open."""
-        if self._transport is not None and not self._server.awaiting:
-            self._server.hang_up(_SILENT)
-            self._pump()
-
-    # --- the dialogue -------------------------------------------------------------------------------------------
-
-    def _pump(self) -> None:
-        """Handle all events the input allows, write what is to be said, set the next deadline."""
-        transport, server = self._transport, self._server
-        if transport is None:
-            return
-        try:
-            while (event := server.next_event()) is not None:
-                self._handle(event)
-        except Exception:
-            self.relay.report("session failed")
-            transport.write(f"421 {_FAULT.enhanced} {_FAULT.text}\r\n".encode())
-            transport.close()
-            return
-        if out := server.to_send():
-            transport.write(out)
-        if server.closing:
-            transport.close()
-            return
-        limits = self.relay.limits
-        seconds = limits.data_seconds if server.phase is Phase.BODY else limits.command_seconds
-        self.deadline = self.relay.loop.time() + seconds
-        if not server.awaiting:
-            self._ahead = 0
-            if self._paused:
-                self._paused = False
-                transport.resume_reading()
-
-    def _handle(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
+        """Obey one event of the dialogue."""
         match event:
             case Rcpt():
                 self._rcpt(event)
@@ -173,106 +115,135 @@ class SmtpSession(asyncio.BufferedProtocol):
                 self._message(None, event)
             case Hello():
                 self._drop()
-                helo = event.name.decode("ascii", "replace")
-                self._client = mail.Client(self._client.channel, self._client.port_probe, helo, esmtp=event.verb != "HELO")
-            case Reset() | Oversize() | MessageRefused():
-                self._drop(aborted=not isinstance(event, Reset))
+                self._hello(event)
+            case Reset():
+                self._drop()
+            case Oversize():
+                self._drop(refused=_TOO_LARGE)
+            case MessageRefused():
+                self._drop(refused=event.reply)
             case BadCommand():
                 self._bad_commands += 1
                 if self._bad_commands <= self.relay.limits.bad_command_records:
                     self.relay.note(log.bad_command(self, event.line, event.reply))
-            case _:
-                pass
+            case Quit():
+                self.abrupt = True
+
+    def _hello(self, event: Hello) -> None:
+        helo = event.name[:_LONGEST_HELO].decode("ascii", "replace")
+        self.client = replace(self.client, helo=helo, esmtp=event.verb != "HELO")
+        self.source = f"{helo} [{self.connection.peer[0]}]"
 
     def _mail(self, event: Mail) -> None:
-        limit = self.relay.limits.transactions
-        if limit and self._accepted >= limit:
-            self._server.answer(Status(452, "4.5.3", "Too many messages in one connection"))
-            return
-        begun = mail.begin(event)
-        if isinstance(begun, Status):
-            self._server.answer(begun)
-            return
         relay = self.relay
-        if not mail.is_checked(relay.rules):
-            self._transaction = begun
-            self._server.accept()
-            return
-        self._ask(mail.asking(relay.rules, self._client, begun, relay.now()), lambda verdict: self._begin(begun, verdict))
+        begun = mail.begin(event, relay.rules)
+        if relay.limits.transactions and self._accepted >= relay.limits.transactions:
+            self.server.answer(_TOO_MANY)
+        elif isinstance(begun, Status):
+            self.server.answer(begun)
+        elif mail.is_checked(relay.rules):
+            self._ask(mail.asking(self.client, begun, relay.now()), lambda verdict: self._judge(begun, verdict))
+        else:
+            self._begin(begun)
 
-    def _begin(self, begun: Transaction, verdict: Verdict | None) -> None:
-        if verdict is None or verdict.rejected is not None:
-            self._server.answer(_FAULT if verdict is None or verdict.rejected is None else verdict.rejected)
+    def _judge(self, begun: Transaction, verdict: Verdict | None) -> None:
+        if verdict is not None and verdict.delay > 0:
+            self.relay.loop.call_later(min(verdict.delay, _LONGEST_DELAY), self.go_on, self._decide_sender, begun, verdict)
+        else:
+            self._decide_sender(begun, verdict)
+
+    def _decide_sender(self, begun: Transaction, verdict: Verdict | None) -> None:
+        status = _FAULT if verdict is None else verdict.rejected
+        if verdict is not None and verdict.bitbucket and "bitbucket" not in begun.rules.imta.channels:
+            status = _NOT_BUILT
+        if status is not None:
+            self._note_refusal(log.rejected(self, begun, "", status, verdict.log if verdict is not None else ""))
+            self.server.answer(status)
             return
-        begun.hold = verdict.hold
+        assert verdict is not None
+        begun.hold, begun.bitbucket = verdict.hold, verdict.bitbucket
+        self._begin(begun)
+
+    def _begin(self, begun: Transaction) -> None:
         self._transaction = begun
-        self._server.accept()
+        self.transaction_ends = self.relay.loop.time() + self.relay.limits.transaction_seconds
+        self.server.accept()
 
     def _rcpt(self, event: Rcpt) -> None:
-        transaction = self._transaction
+        transaction, relay = self._transaction, self.relay
         assert transaction is not None
-        early = rcpt.early_refusal(event, transaction, self._rejected, self.relay.limits)
-        if early is not None:
-            self._refuse(event.recipient.decode("utf-8", "replace"), early, "limit")
+        recipient = rcpt.recipient_of(event)
+        if isinstance(recipient, Status):
+            self._refuse(event.recipient.decode("utf-8", "replace"), recipient, "not UTF-8")
             return
-        recipient = event.recipient.decode()
-        relay = self.relay
-        questions = rcpt.asking(relay.rules, self._client, transaction, recipient, relay.now(), relay.unique())
-        self._ask(questions, lambda routed: self._decide(recipient, routed or Rejected(_FAULT, "routing failed")))
+        early = rcpt.early_refusal(transaction, self._rejected, relay.limits)
+        if early is not None:
+            self._refuse(recipient, early, "limit")
+            return
+        questions = rcpt.asking(self.client, transaction, recipient, relay.now(), relay.unique())
+        self._ask(questions, lambda routed: self._route(recipient, routed or Rejected(_FAULT, "routing failed")))
+
+    def _route(self, recipient: str, routed: Routed) -> None:
+        """Answer, after the delay an access table wants (`$D`); the client waits, the worker does not."""
+        if routed.delay > 0:
+            self.relay.loop.call_later(min(routed.delay, _LONGEST_DELAY), self.go_on, self._decide, recipient, routed)
+        else:
+            self._decide(recipient, routed)
+
+    def _decide(self, recipient: str, routed: Routed) -> None:
+        assert self._transaction is not None
+        status = rcpt.verdict(routed, recipient, self._transaction)
+        if status.is_success:
+            self.server.answer(status)
+            return
+        self._rejected += status.is_permanent
+        self._refuse(recipient, status, routed.reason if isinstance(routed, Rejected) else "")
+
+    def _refuse(self, recipient: str, status: Status, reason: str) -> None:
+        self._note_refusal(log.rejected(self, self._transaction, recipient, status, reason))
+        self.server.answer(status)
+
+    def _note_refusal(self, *records: Record) -> None:
+        room = self.relay.limits.rejection_records - self._refusals
+        self._refusals += len(records)
+        if room > 0:
+            self.relay.note(*records[:room])
+
+    # --- decisions that ask the directory -----------------------------------------------------------------------
 
     def _ask(self, questions: Generator[Question, Answer, R], then: Callable[[R | None], None]) -> None:
         """Run a decision: at once when the cache has every answer, else in a task. None: it failed."""
+        value: R | None = None
         try:
             step = advance(questions, self.relay.directory)
+            if not isinstance(step, Finished):
+                self._asking = self.relay.loop.create_task(self._ask_slowly(questions, step, then))
+                return
+            value = step.value
         except Exception:
             self.relay.report("a decision failed")
-            then(None)
-            return
-        if isinstance(step, Finished):
-            then(step.value)
-        else:
-            self._asking = self.relay.loop.create_task(self._ask_slowly(questions, step, then))
+        then(value)
 
     async def _ask_slowly(
         self, questions: Generator[Question, Answer, R], step: Finished[R] | Question, then: Callable[[R | None], None]
     ) -> None:
-        """The cache has no answer."""
-        directory = self.relay.directory
+        """The cache has no answer. A reload may close the directory meanwhile: then the new one is asked."""
+        relay = self.relay
         value: R | None = None
         try:
             while not isinstance(step, Finished):
-                step = advance(questions, directory, await directory.answer(step))
+                directory = relay.directory
+                answer = await directory.answer(step)
+                if isinstance(answer, Unknown) and relay.directory is not directory:
+                    answer = await relay.directory.answer(step)
+                step = advance(questions, relay.directory, answer)
             value = step.value
         except Exception:
-            self.relay.report("a decision failed")
+            relay.report("a decision failed")
         self._asking = None
-        then(value)
-        self._pump()
+        self.go_on(then, value)
 
-    def _decide(self, recipient: str, routed: Routed) -> None:
-        """Answer, after the delay an access table wants (`$D`); the client waits, the worker does not."""
-        if routed.delay > 0:
-            self.relay.loop.call_later(
-                min(routed.delay, _LONGEST_DELAY), self._decide_late, recipient, replace(routed, delay=0.0)
-            )
-            return
-        assert self._transaction is not None
-        status = rcpt.verdict(routed, recipient, self._transaction)
-        if status.is_success:
-            self._server.answer(status)
-        else:
-            self._refuse(recipient, status, routed.reason if isinstance(routed, Rejected) else "")
-
-    def _decide_late(self, recipient: str, routed: Routed) -> None:
-        if self._transport is not None:
-            self._decide(recipient, routed)
-            self._pump()
-
-    def _refuse(self, recipient: str, status: Status, reason: str) -> None:
-        self._rejected += 1
-        if self._rejected <= self.relay.limits.rejection_records:
-            self.relay.note(log.rejected(self, self._transaction, recipient, status, reason))
-        self._server.answer(status)
+    # --- the message --------------------------------------------------------------------------------------------
 
     def _part(self, octets: bytes) -> None:
         transaction = self._transaction
@@ -286,49 +257,54 @@ class SmtpSession(asyncio.BufferedProtocol):
                 transaction.body_file.write(transaction.received)
             transaction.body_file.write(octets)
             transaction.rest = (transaction.rest + octets[-2:])[-2:]
+            transaction.eight_bit = transaction.eight_bit or not octets.isascii()
         except OSError as error:
             transaction.abandon()
             transaction.failed = error
+        self.hold(len(transaction.start))
 
     def _message(self, whole: bytes | None, event: Message | MessageEnd) -> None:
         transaction = self._transaction
         assert transaction is not None
-        self._transaction = None
-        self._idle = self.relay.loop.time()
-        accepted = data.accept(self.relay, self, transaction, whole, event)
-        if isinstance(accepted, Status):
-            transaction.abandon()
-            self._server.answer_data([accepted])
+        taken = data.accept(self.relay, self, transaction, whole, event)
+        if isinstance(taken, Status):
+            self._drop(refused=taken)
+            self.server.answer_data([taken])
             return
-        envelope, parts = accepted
 
         def done(error: OSError | None) -> None:
-            self._answered(envelope, error)
+            self._answered(transaction, taken, error)
 
-        self.relay.enqueue(envelope, parts, transaction.body_file, done)
+        if whole is not None:
+            self.hold(len(whole))
+        self.relay.enqueue(taken.envelope, taken.parts, transaction.body_file, done)
+        self._transaction = None
 
-    def _answered(self, envelope: Envelope, error: OSError | None) -> None:
+    def _answered(self, transaction: Transaction, taken: data.Taken, error: OSError | None) -> None:
         """The journal has spoken: durable, or refused by the disk."""
+        reply = data.reply(taken.envelope, error)
         if error is None:
             self._accepted += 1
-            self._rejected = 0
-            self.relay.note(*log.enqueued(self, envelope))
-        if self._transport is not None:
-            self._server.answer_data([data.reply(envelope, error)])
-            self._pump()
+            self.relay.note(*log.enqueued(self, taken.envelope, taken.doubles))
+        else:
+            self.relay.report(f"message {taken.envelope.id} was not accepted: {error}")
+            self._note_refusal(*log.refused(self, transaction, reply))
+        self._end_transaction()
+        self.go_on(self.server.answer_data, [reply])
 
-    def _drop(self, *, aborted: bool = False) -> None:
+    def _drop(self, *, aborted: bool = False, refused: Status | None = None) -> None:
+        """The transaction ends without a message: forgotten, aborted by the client, or refused with this reply."""
         transaction, self._transaction = self._transaction, None
         if transaction is None:
             return
         transaction.abandon()
-        self._idle = self.relay.loop.time()
-        if aborted and transaction.recipients:
+        self._end_transaction()
+        if refused is not None:
+            self._note_refusal(*log.refused(self, transaction, refused))
+        elif aborted and transaction.recipients:
             self.relay.note(*log.aborted(self, transaction))
 
-    # --- facts for the log --------------------------------------------------------------------------------------
-
-    @property
-    def client(self) -> mail.Client:
-        """Who speaks, as far as it said."""
-        return self._client
+    def _end_transaction(self) -> None:
+        self._idle = self.relay.loop.time()
+        self.transaction_ends = float("inf")
+        self.hold(0)

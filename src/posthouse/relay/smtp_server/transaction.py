@@ -1,9 +1,12 @@
 """One mail transaction as the session sees it, from MAIL to the final dot."""
 
+import contextlib
 from dataclasses import dataclass, field
 
 from posthouse.journal.body_file import BodyFile
+from posthouse.mail.status import Status
 from posthouse.relay.routing.result import Target
+from posthouse.relay.routing.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,16 @@ class Transaction:
     """octets announced by SIZE="""
     eight_bit: bool
     utf8: bool
+    rules: Rules
+    """those it began with: a reload is for the next one"""
     hold: bool = False
     """FROM_ACCESS wants the message held"""
+    bitbucket: bool = False
+    """FROM_ACCESS wants it swallowed"""
+    offered: int = 0
+    """recipients named, taken or not"""
+    refused: Status | None = None
+    """the transaction is refused whole, with this reply"""
     recipients: list[TakenRecipient] = field(default_factory=list)
     message_id: str = ""
     """our id, given when the body begins"""
@@ -42,5 +53,11 @@ class Transaction:
     def abandon(self) -> None:
         """Forget a body that will not be accepted."""
         if self.body_file is not None:
-            self.body_file.abandon()
+            abandon(self.body_file)
             self.body_file = None
+
+
+def abandon(body: BodyFile) -> None:
+    """Remove a body's file; one that cannot be removed now is removed by a later start."""
+    with contextlib.suppress(OSError):
+        body.abandon()

@@ -1,0 +1,257 @@
+"""One client's connection below the decisions: octets into the dialogue, its output back, waiting, memory, deadlines.
+
+* While an answer is owed not more than one buffer is read ahead; while the client does not read our replies, nothing is.
+* The worker's account of unanswered mail is over its limit: bodies are not read (DURABILITY 4.12).
+* A client that has closed its side still hears what is owed to it.
+* A refusal that ends the connection is followed by our end of file and a moment of listening: closing at once
+  over unread octets would take the reply from the client.
+
+Deadlines, by `COMMAND_RECEIVE_TIME` and the others of the channel's options (job-controller-cnf.md 7); all end with 421:
+
+    a command      from our last reply to its line end, however the octets trickle
+    a body         from one octet to the next; on the whole as much and a second for each KiB
+    a transaction  from MAIL to the final dot twelve times the longer of the two, whatever is sent
+    our replies    STATUS_TRANSMIT_TIME until the client reads again, then the connection is cut
+"""
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import cast
+
+from posthouse.dialogue.event import Event
+from posthouse.dialogue.server import Phase, Server
+from posthouse.dispatcher.worker import Connection
+from posthouse.mail.status import Status
+from posthouse.relay.smtp_server.memory import READ
+from posthouse.relay.smtp_server.relay import Relay
+
+_LEAST_RATE = 1024
+_LINGER = 2.0
+_BUFFER = bytearray(READ)
+_VIEW = memoryview(_BUFFER)
+_SILENT = Status(421, "4.4.2", "connection timed out")
+_BUSY = Status(421, "4.3.2", "service is shutting down or busy; try again")
+_FAULT = Status(421, "4.3.0", "internal error; try again later")
+_BODY = Phase.BODY
+
+
+class Line(asyncio.BufferedProtocol):
+    """The protocol object of one connection; what its events mean is the subclass's.
+
+    Args:
+        relay: what all sessions of this worker share.
+        connection: the hand-off's facts.
+        closed: to be called once the connection is gone.
+    """
+
+    def __init__(self, relay: Relay, connection: Connection, closed: Callable[[], None]) -> None:
+        self.relay = relay
+        self.connection = connection
+        self.transport: asyncio.Transport | None = None
+        self.server = Server(relay.policy)
+        self.deadline = 0.0
+        """the loop's time at which the client has been too slow"""
+        self.receiving_since: float | None = None
+        """the loop's time at which the body began that is being received"""
+        self.transaction_ends = float("inf")
+        """the loop's time at which the transaction has to be over"""
+        self._closed = closed
+        self._octets = self._ahead = self._held = 0
+        self._paused = self._stalled = self._deaf = self._ended = self._leaving = False
+        self.abrupt = False
+        """the client has nothing more to say: closing may be at once"""
+
+    # --- what the subclass does ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def begun(self) -> None:
+        """The connection is there."""
+
+    @abstractmethod
+    def handle(self, event: Event) -> None:
+        """Obey one event of the dialogue."""
+
+    @abstractmethod
+    def over(self) -> None:
+        """The connection is gone, or about to be cut: forget the transaction. May be called more than once."""
+
+    @abstractmethod
+    def lost(self) -> None:
+        """The connection is gone."""
+
+    # --- what the loop calls ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.relay.sessions.add(self)
+        self.begun()
+        self.pump()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- the loop's signature
+        """One buffer for all lines: it is emptied before the next read."""
+        return _VIEW
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Octets came."""
+        if self._leaving:
+            return
+        server = self.server
+        server.feed(_VIEW[:nbytes])
+        if self.receiving_since is not None:
+            self._octets += nbytes
+            self.hold(self._held + nbytes)
+        if not server.awaiting:
+            self.pump()
+            return
+        self._ahead += nbytes
+        if self._ahead > READ:
+            self._set_reading()
+
+    def eof_received(self) -> bool:
+        """The client has closed its side, perhaps behind a message whose reply it still wants to hear."""
+        self._ended = True
+        return self.server.awaiting and not self._leaving and not self.connection.tls
+
+    def pause_writing(self) -> None:
+        """The client does not read our replies: neither do we read."""
+        self._deaf = True
+        self.deadline = self.relay.loop.time() + self.relay.limits.reply_seconds
+        self._set_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._deaf = False
+        self.pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- the loop's signature
+        """A message whose answer is owed stays accepted once it is durable; everything else is forgotten."""
+        self.relay.sessions.discard(self)
+        self.transport = None
+        try:
+            self.over()
+            self.hold(0)
+            self.lost()
+        except Exception:
+            self.relay.report("a session did not end cleanly")
+        self._closed()
+
+    # --- what the worker asks -----------------------------------------------------------------------------------
+
+    def shed(self) -> None:
+        """421 at the next quiet point."""
+        self.abrupt = True
+        self.server.shed(_BUSY)
+        self.pump()
+
+    def expire(self) -> None:
+        """The deadline has passed: 421 now, whatever is open; a client that hears nothing is cut off."""
+        if self.transport is not None and (self._deaf or self._leaving):
+            self.transport.abort()
+        elif not self.server.awaiting and not self._stalled:
+            self.hang_up(_SILENT)
+
+    def hang_up(self, status: Status = _BUSY) -> None:
+        """Close with this reply, in the middle of whatever is going on."""
+        self.abrupt = True
+        self.over()
+        self.hold(0)
+        self.server.hang_up(status)
+        self.pump()
+
+    # --- the dialogue -------------------------------------------------------------------------------------------
+
+    def go_on(self, then: Callable[..., None], *arguments: object) -> None:
+        """What was waited for is there: say it, and read on."""
+        if self.transport is None:
+            return
+        try:
+            then(*arguments)
+        except Exception:
+            self._fail()
+        self.pump()
+
+    def pump(self) -> None:
+        """Handle all events the input allows, write what is to be said, set the next deadline."""
+        transport, server = self.transport, self.server
+        if transport is None or self._deaf or self._leaving:
+            return
+        try:
+            while (event := server.next_event()) is not None:
+                self.handle(event)
+            out = server.to_send()
+            if server.closing and (event := server.next_event()) is not None:
+                self.handle(event)
+        except Exception:
+            self._fail()
+            out = server.to_send()
+        if out:
+            transport.write(out)
+        awaiting = server.awaiting
+        if server.closing or (self._ended and not awaiting):
+            self._leave(transport)
+            return
+        self._set_deadline(server, moved=bool(out))
+        if not awaiting:
+            self._ahead = 0
+        if self._paused or self.relay.memory.is_full:
+            self._set_reading()
+
+    def _fail(self) -> None:
+        """Something of ours is wrong: this connection ends, the others go on."""
+        self.relay.report("a session failed")
+        self.over()
+        self.server.hang_up(_FAULT)
+
+    def _set_deadline(self, server: Server, *, moved: bool) -> None:
+        limits, now = self.relay.limits, self.relay.loop.time()
+        if server.phase is _BODY:
+            if self.receiving_since is None:
+                self.receiving_since = now
+                self._octets = 0
+            total = self.receiving_since + limits.data_seconds + self._octets / _LEAST_RATE
+            self.deadline = min(now + limits.data_seconds, total, self.transaction_ends)
+            return
+        self.receiving_since = None
+        if moved and not self._deaf:
+            self.deadline = min(now + limits.command_seconds, self.transaction_ends)
+
+    def _set_reading(self) -> None:
+        """Read, or let the socket wait."""
+        transport, memory = self.transport, self.relay.memory
+        if transport is None or self._leaving:
+            return
+        if memory.is_full and self.receiving_since is not None and not self._stalled:
+            self._stalled = True
+            memory.wait(self._unstall)
+        wait = self._deaf or self._stalled or self._ahead > READ
+        if wait != self._paused:
+            self._paused = wait
+            transport.pause_reading() if wait else transport.resume_reading()
+
+    def _unstall(self) -> None:
+        self._stalled = False
+        if self.receiving_since is not None:  # it was we who were slow
+            self.receiving_since = None
+            self._set_deadline(self.server, moved=True)
+        self._set_reading()
+
+    def hold(self, octets: int) -> None:
+        """So many octets are now kept for this line's message."""
+        if octets != self._held:
+            change, self._held = octets - self._held, octets
+            self.relay.memory.change(change)
+
+    def _leave(self, transport: asyncio.Transport) -> None:
+        """Close, when the client was refused in the middle of what it sends, only after listening for a moment."""
+        self._leaving = True
+        if not self._deaf:
+            self.deadline = self.relay.loop.time() + _LINGER
+        if self.abrupt or self._ended or not transport.can_write_eof():
+            transport.close()
+            return
+        transport.write_eof()
+        if self._paused:
+            self._paused = False
+            transport.resume_reading()
