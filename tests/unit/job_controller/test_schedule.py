@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 
 from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.places import ChannelLimits
-from posthouse.relay.job_controller.schedule import WINDOW, Entry, Schedule, State
+from posthouse.relay.job_controller.schedule import Schedule
+from posthouse.relay.job_controller.sharing import WINDOW
 
 C = "tcp_lmtpcs"
 BACKOFF = (3600.0, 7200.0)

@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.places import ChannelLimits
-from posthouse.relay.job_controller.schedule import WINDOW, Entry, Schedule, State
+from posthouse.relay.job_controller.schedule import Schedule
+from posthouse.relay.job_controller.sharing import WINDOW
 
 CHANNELS = {
     "tcp_lmtpcs": ChannelLimits("SMTP_POOL", maxjobs=2, client_threads=2, threaddepth=2),

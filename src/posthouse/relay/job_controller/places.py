@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from posthouse.relay.job_controller.schedule import Entry
+    from posthouse.relay.job_controller.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)

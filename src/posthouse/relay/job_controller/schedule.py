@@ -11,72 +11,11 @@ others, if the last one it was given was answered: one locked mailbox does not h
 
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator
-from enum import IntEnum
 
-from posthouse.relay.job_controller.backoff import Tries, Verdict, after, host_wait
+from posthouse.relay.job_controller.backoff import Verdict, after, host_wait
+from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.places import ChannelLimits, ChannelState, HostState, PoolState
-
-WINDOW = 16
-"""copies out for each session of a host that answers: enough that a session never waits for the controller"""
-PATIENCE = 1.0
-"""seconds without news from a host before its waiting copies get one more session"""
-FORGET = 60.0
-"""seconds after which an idle host counts as not known to answer"""
-
-
-class State(IntEnum):
-    """Where a copy is."""
-
-    READY = 0
-    WAITING = 1
-    """until its own next try"""
-    LEASED = 2
-    """with a worker, to be delivered"""
-    TAKEN = 3
-    """with a worker for something else: a notice, a move to a file"""
-    OUT = 4
-    """no longer in the schedule"""
-
-
-class Entry:
-    """One copy of one message.
-
-    Args:
-        key: the controller's number for it.
-        channel: its channel's name.
-        host_name: what it is grouped by.
-        rank: -1 released, 0 urgent, 1 normal, 2 non-urgent.
-        enqueued: Unix time of acceptance.
-        intervals: backoff values for its priority, seconds.
-        cargo: whatever the controller needs to know of it.
-    """
-
-    __slots__ = (
-        "cargo", "channel", "enqueued", "host", "host_name", "in_ready", "intervals", "key", "next_try", "rank", "state", "tries",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        key: int,
-        channel: str,
-        host_name: str,
-        rank: int,
-        enqueued: float,
-        intervals: tuple[float, ...],
-        cargo: object = None,
-    ) -> None:
-        self.key = key
-        self.channel = channel
-        self.host_name = host_name
-        self.rank = rank
-        self.enqueued = enqueued
-        self.intervals = intervals
-        self.cargo = cargo
-        self.tries = Tries()
-        self.next_try = 0.0
-        self.state = State.OUT
-        self.in_ready = False
-        self.host: HostState | None = None
+from posthouse.relay.job_controller.sharing import fill, first_sessions, grow
 
 
 class Schedule:
@@ -204,12 +143,13 @@ class Schedule:
         out: list[Entry] = []
         for pool in self._pools.values():
             if (pools is None or pool.name in pools) and any(channel.active for channel in pool.channels):
-                self._first_sessions(pool, now)
+                self._changed.update(dict.fromkeys(first_sessions(pool, now)))
                 for channel in pool.channels:
                     for host in tuple(channel.active.values()):
                         if host.sessions:
-                            self._grow(host, now)
-                            self._fill(host, out)
+                            grow(host, now)
+                            self._changed[host] = None
+                            fill(host, out)
         return out
 
     def relieve(self, now: float) -> None:
@@ -218,7 +158,8 @@ class Schedule:
             if channel.sessions:
                 for host in channel.hosts.values():
                     if host.in_flight > host.sessions:
-                        self._grow(host, now)
+                        grow(host, now)
+                        self._changed[host] = None
 
     def grants(self) -> list[tuple[str, str, int]]:
         """Channel, host and number of sessions for every host whose number changed since the worker was told."""
@@ -246,74 +187,6 @@ class Schedule:
         host.blocked_until = 0.0
         if host.ready_count and host.channel.limits.program:
             host.channel.active[host.name] = host
-
-    def _first_sessions(self, pool: PoolState, now: float) -> None:
-        """One session for each host that has none, channels in turn, the host with the oldest copy first."""
-        queues: list[list[HostState]] = []
-        count = len(pool.channels)
-        for place in range(count):
-            channel = pool.channels[(pool.turn + place) % count]
-            idle = [host for host in channel.active.values() if not host.sessions and host.head()]
-            if idle:
-                idle.sort(key=lambda host: host.ready[0][:3], reverse=True)
-                queues.append(idle)
-        if not queues:
-            return
-        pool.turn = (pool.turn + 1) % count
-        while queues:
-            for queue in tuple(queues):
-                host = queue.pop()
-                if host.channel.can_grow(first=True):
-                    if now - host.last_news > FORGET:
-                        host.up = False
-                    host.last_news = now
-                    host.set_sessions(1)
-                    self._changed[host] = None
-                else:
-                    self._ask_for_room(host)
-                if not queue:
-                    queues.remove(queue)
-
-    @staticmethod
-    def _ask_for_room(hungry: HostState) -> None:
-        """Let the host with the most sessions in the way give one up as soon as its copies are back."""
-        pool = hungry.channel.pool
-        rivals = (host for channel in pool.channels for host in channel.hosts.values() if host.sessions > 1)
-        biggest = max(rivals, key=lambda host: host.sessions, default=None)
-        if biggest is not None:
-            biggest.yielding = True
-
-    def _grow(self, host: HostState, now: float) -> None:
-        if not host.up or host.yielding:
-            return
-        depth = max(1, host.channel.limits.threaddepth)
-        wanted = -(-(host.ready_count + host.in_flight) // depth)
-        quiet = now - host.last_news >= PATIENCE and host.answered >= host.last_news
-        if quiet and host.in_flight + host.ready_count > host.sessions:
-            wanted = max(wanted, host.sessions + 1)
-        while host.sessions < wanted and host.channel.can_grow(first=False):
-            host.set_sessions(host.sessions + 1)
-            host.last_news = now
-        self._changed[host] = None
-
-    def _fill(self, host: HostState, out: list[Entry]) -> None:
-        if host.yielding:
-            room = 0 if host.in_flight else 1
-        else:
-            room = host.sessions * WINDOW - host.in_flight if host.up else 1 - host.in_flight
-        while room > 0:
-            entry = host.head()
-            if entry is None:
-                break
-            heapq.heappop(host.ready)
-            entry.in_ready = False
-            host.ready_count -= 1
-            entry.state = State.LEASED
-            host.in_flight += 1
-            out.append(entry)
-            room -= 1
-        if not host.ready_count:
-            host.channel.active.pop(host.name, None)
 
     # -- what came of it
 

@@ -16,10 +16,11 @@ from posthouse.journal.segment import Mark
 from posthouse.mail.status import Status
 from posthouse.relay.job_controller.backoff import Tries, Verdict, next_notice, notices_passed, ordinary_wait
 from posthouse.relay.job_controller.cargo import RANKS, Cargo
+from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.ledger import Ledger, NewRecord
 from posthouse.relay.job_controller.plan import Plan
 from posthouse.relay.job_controller.protocol import Job, Lease, Result
-from posthouse.relay.job_controller.schedule import Entry, Schedule, State
+from posthouse.relay.job_controller.schedule import Schedule
 
 if TYPE_CHECKING:
     from posthouse.mail.envelope import Recipient
