@@ -241,7 +241,7 @@ class Stock:
         due = self.schedule.finish(result.key, result.verdict, now)
         if due is None or not cargo.recipients:
             self._forget(entry, cargo, result)
-        elif cargo.record is not None and due - now > FAR:
+        elif cargo.record is not None and self.schedule.due(entry) - now > FAR:
             heapq.heappush(self._moves, (now, entry.key))
 
     def _book_other(self, entry: Entry, cargo: Cargo, result: Result, now: float) -> None:

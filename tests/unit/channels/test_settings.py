@@ -1,0 +1,67 @@
+"""What the configuration says of channels, as the worker and the controller read it."""
+
+from pathlib import Path
+
+import pytest
+
+from posthouse.config.configuration import Configuration, load
+from posthouse.config.instance import Instance
+from posthouse.mail.envelope import Priority
+from posthouse.relay.channels.settings import ChannelSettings
+from posthouse.relay.job_controller.plan import Plan
+from posthouse.relay.job_controller.programs import Program, program_of
+from support.jobs_relay import JobsRelay
+
+
+def configuration(tmp_path: Path, channel_option: str = "", keywords: str = "") -> Configuration:
+    JobsRelay(tmp_path, 2225, channel_option=channel_option, keywords=keywords)
+    return load(Instance(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("channel", "program"),
+    [
+        ("tcp_lmtpcs", Program.LMTP),
+        ("tcp_local", Program.NONE),
+        ("process", Program.PROCESS),
+        ("reprocess", Program.PROCESS),
+        ("hold", Program.PROCESS),
+        ("bitbucket", Program.BITBUCKET),
+        ("l", Program.NONE),
+    ],
+)
+def test_programs(tmp_path: Path, channel: str, program: Program) -> None:
+    read = configuration(tmp_path)
+    assert program_of(read, read.imta.channels[channel]) is program
+
+
+def test_defaults(tmp_path: Path) -> None:
+    read = configuration(tmp_path)
+    settings = ChannelSettings.read(read, read.imta.channels["tcp_lmtpcs"])
+    assert settings.fast_retry
+    assert settings.sends_flags
+    assert settings.reply_wait == settings.mail_wait == settings.data_wait == settings.send_wait == 600.0
+    assert settings.final_wait(0, 0) == 600.0
+    assert settings.final_wait(12, 0) == pytest.approx(660, abs=0.1), "5 s for each address"
+    assert settings.final_wait(1, 1 << 20) == pytest.approx(600 + 5 + 1024 * (0.1 + 0.2), abs=0.5)
+
+
+def test_the_option_file_counts_in_minutes(tmp_path: Path) -> None:
+    text = "MAILBOX_BUSY_FAST_RETRY=0\nSTATUS_DATA_RECEIVE_TIME=0.5\nATTEMPT_TRANSACTIONS_PER_SESSION=7\nMAX_CLIENT_THREADS=3\n"
+    read = configuration(tmp_path, text, "noflagtransfer")
+    settings = ChannelSettings.read(read, read.imta.channels["tcp_lmtpcs"])
+    assert not settings.fast_retry
+    assert not settings.sends_flags
+    assert settings.data_wait == 30.0
+    assert settings.transactions_per_session == 7
+    assert Plan(read)._limits(read.imta.channels["tcp_lmtpcs"]).client_threads == 3
+
+
+def test_the_plan(tmp_path: Path) -> None:
+    plan = Plan(configuration(tmp_path))
+    assert plan.backoff("tcp_lmtpcs", Priority.NORMAL) == (3600.0,)
+    assert plan.ages("tcp_lmtpcs", Priority.NORMAL) == (3, 6, 9, 12)
+    assert plan.ages("tcp_gone", Priority.NORMAL) == (), "nobody may judge mail of a channel that is not configured"
+    assert plan.unit == 86400.0
+    assert plan.program_pools() == ["SMTP_POOL"]
+    assert not plan.limits_of_unknown().program

@@ -1,0 +1,196 @@
+"""Copies from their discovery to their end, over a real journal, with time passed in."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from posthouse.config.configuration import load
+from posthouse.config.instance import Instance
+from posthouse.journal.disk import LinuxDisk
+from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.cargo import Cargo
+from posthouse.relay.job_controller.ledger import Ledger
+from posthouse.relay.job_controller.plan import Plan
+from posthouse.relay.job_controller.protocol import Job, Lease, Result
+from posthouse.relay.job_controller.stock import FAR, OLD, Stock
+from posthouse.relay.queue.enqueue import Enqueuer, at_once
+from support.jobs_relay import JobsRelay
+
+DISK = LinuxDisk()
+START = 1_795_428_000.0
+WRITER = object()
+C = "tcp_lmtpcs"
+
+
+class World:
+    """A stock over a journal folder, and a writer."""
+
+    def __init__(self, root: Path, notices: str = "3 6", units: int = 1) -> None:
+        JobsRelay(root, 2225, notices=notices, units=units)
+        self.folder = DISK.open_dir(str(root / "data" / "journal"))
+        self.alarms: list[str] = []
+        self.ledger = Ledger(DISK, self.folder, self.alarms.append)
+        self.stock = Stock(Plan(load(Instance(root))), self.ledger, lambda: 0.0)
+        self.announced: list[tuple[str, int]] = []
+        self.enqueuer = Enqueuer(
+            DISK, self.folder, "smtp-1", call_soon=at_once, announce=lambda *said: self.announced.append(said),
+            segment_size=1 << 20,
+        )  # fmt: skip
+        self.enqueuer.start()
+        self.count = 0
+
+    def put(self, *hosts: str, held: bool = False, channel: str = C) -> str:
+        """Accept and admit a message with one recipient for each host, a copy each."""
+        self.count += 1
+        people = tuple(Recipient(at, at, channel, f"u{at}@x", f"u{at}@x", host, held=held) for at, host in enumerate(hosts))
+        envelope = Envelope(f"0T8K00A01BCDEF{self.count:04d}", "a@x", "tcp_local", "", int(START * 1000), 3, people)
+        done = threading.Event()
+        assert self.enqueuer.submit(envelope, (b"x\r\n",), lambda _: done.set())
+        assert done.wait(5)
+        while not self.announced:  # follows the answer at once, in the committer's thread
+            done.wait(0.001)
+        for new in self.ledger.synced(WRITER, *self.announced.pop()):
+            self.stock.admit(new, START)
+        return envelope.id
+
+    def lease(self, now: float) -> list[Lease]:
+        return [self.stock.lease_of(entry, Job.DELIVER) for entry in self.stock.schedule.lease(now)]
+
+    def jobs(self, now: float) -> list[tuple[Job, int]]:
+        return [(lease.job, lease.key) for lease in self.stock.due_jobs(now, 100)]
+
+    def notices(self, now: float) -> list[tuple[Job, int]]:
+        """The jobs that are due but moves, which are done at once."""
+        found = self.jobs(now)
+        for job, key in found:
+            if job is Job.MOVE:
+                self.stock.book(Result(key, Verdict.AGAIN, file=f"{C}/000/ZY.00"), now)
+        return [pair for pair in found if pair[0] is not Job.MOVE]
+
+    def open_slots(self) -> int:
+        return sum(book.open for book in self.ledger._books.values())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.enqueuer.stop()
+
+
+def test_each_copy_of_a_message_goes_its_own_way(world: World) -> None:
+    world.put("a", "b")
+    first, second = world.lease(START)
+    assert {(first.host, first.open), (second.host, second.open)} == {("a", (0,)), ("b", (1,))}
+    world.stock.book(Result(first.key, Verdict.DONE, ((first.open[0], "D"),)), START)
+    assert len(world.stock.schedule) == 1
+    assert world.open_slots() == 1
+
+
+def test_far_next_tries_are_filed_near_ones_are_not(world: World) -> None:
+    world.put("a")
+    (lease,) = world.lease(START)
+    world.stock.book(Result(lease.key, Verdict.BUSY, (), 420, "4.2.0", "Mailbox Locked"), START)
+    assert world.jobs(START + 1) == [], "fast retry: it is tried again from the journal"
+    (lease,) = world.lease(START + 2)
+    world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 422, "4.2.2", "Quota Exceeded"), START + 2)
+    assert world.jobs(START + 2) == [(Job.MOVE, lease.key)]
+    assert world.lease(START + 4000) == [], "it is out with the mover"
+    world.stock.book(Result(lease.key, Verdict.AGAIN, file=f"{C}/000/ZX.00"), START + 3)
+    assert world.open_slots() == 0, "the file has it"
+    (lease,) = world.lease(START + 4000)
+    assert (lease.record, lease.file, lease.attempts) == (None, f"{C}/000/ZX.00", 2)
+
+
+def test_old_copies_are_filed(world: World) -> None:
+    world.put("a")
+    assert world.jobs(START + OLD - 1) == []
+    assert [job for job, _ in world.jobs(START + OLD)] == [Job.MOVE]
+
+
+def test_a_move_that_fails_is_tried_again_and_the_copy_stays_deliverable(world: World) -> None:
+    world.put("a")
+    ((_, key),) = world.jobs(START + OLD)
+    world.stock.book(Result(key, Verdict.DEFERRED, (), 451, "4.3.1", "disk full"), START + OLD)
+    assert [lease.key for lease in world.lease(START + OLD + 1)] == [key]
+    world.stock.book(Result(key, Verdict.AGAIN), START + OLD + 2)
+    assert world.jobs(START + OLD + 3) == []
+    assert [job for job, _ in world.jobs(START + OLD + 31)] == [Job.MOVE]
+
+
+def test_copies_of_a_host_that_is_down_are_filed_when_its_wait_is_long(world: World) -> None:
+    world.put("a")
+    world.put("a")
+    (probe,) = world.lease(START)
+    world.stock.host_down(C, "a", START, "refused")
+    world.stock.book(Result(probe.key, Verdict.HOST_DOWN, (), 451, "4.4.1", "refused"), START)
+    due = {world.stock.schedule.due(entry) for entry in world.stock.schedule}
+    assert due == {START + 60.0}
+    assert FAR < 60.0
+    assert len(world.jobs(START)) == 2
+
+
+def test_held_copies_are_filed_at_once_and_never_leased(world: World) -> None:
+    number = world.put("a", held=True)
+    assert world.lease(START) == []
+    ((job, key),) = world.jobs(START)
+    assert job is Job.MOVE
+    world.stock.book(Result(key, Verdict.DEFERRED, (), 451, "4.3.1", "disk full"), START)
+    assert world.lease(START + 1) == [], "not even when the move failed"
+    ((_, key),) = world.jobs(START + 31)
+    path = f"{C}/ZZ{number}0000.HELD"
+    world.stock.book(Result(key, Verdict.HELD, file=path), START + 31)
+    assert world.open_slots() == 0
+    assert world.stock.held[number, 0][1].file == path
+    assert world.stock.knows_file(number, 0, path)
+    assert not world.stock.knows_file(number, 0, path.replace(".HELD", ".00")), "somebody has released it"
+
+
+def test_warning_then_return_never_while_it_is_out(world: World) -> None:
+    world.put("a")
+    hour = 3600.0
+    (lease,) = world.lease(START)
+    assert world.jobs(START + 3 * hour) == []
+    world.stock.book(Result(lease.key, Verdict.BUSY, (), 420, "4.2.0", "Mailbox Locked"), START + 3 * hour)
+    ((job, key),) = world.notices(START + 3 * hour + 40)
+    assert job is Job.WARN
+    world.stock.book(Result(key, Verdict.AGAIN), START + 3 * hour + 41)
+    assert world.notices(START + 6 * hour - 1) == []
+    assert world.notices(START + 6 * hour) == [(Job.RETURN, key)]
+    world.stock.book(Result(key, Verdict.DONE, ((0, "F"),)), START + 6 * hour)
+    assert len(world.stock.schedule) == 0
+    assert world.open_slots() == 0
+
+
+def test_a_file_keeps_its_attempts_and_its_time(world: World) -> None:
+    people = (Recipient(0, 0, C, "u@x", "u@x", "a"),)
+    envelope = Envelope("0T8K00A01BCDEF9999", "a@x", "tcp_local", "", int(START * 1000), 3, people)
+    cargo = Cargo(envelope, 0, people, None, f"{C}/ZY.00")
+    assert world.stock.admit_file(cargo, 1, START, START + 10)
+    assert not world.stock.admit_file(cargo, 1, START, START + 10), "once is enough"
+    assert world.lease(START + 3599) == []
+    (lease,) = world.lease(START + 3600)
+    assert lease.attempts == 1
+
+
+def test_mail_of_an_unknown_channel_only_waits(world: World) -> None:
+    world.put("a", channel="tcp_gone")
+    assert world.lease(START + 1e7) == []
+    assert world.jobs(START + 1e9) == [(Job.MOVE, 1)], "no notice: nobody may judge it"
+
+
+def test_a_copy_that_ends_its_workers_waits_in_the_end(world: World) -> None:
+    world.put("a")
+    schedule = world.stock.schedule
+    for _ in range(3):
+        world.lease(START)
+        (entry,) = schedule.worker_lost("SMTP_POOL")
+        world.stock.lost(entry, None, START)
+    (lease,) = world.lease(START)
+    (entry,) = schedule.worker_lost("SMTP_POOL")
+    world.stock.lost(entry, None, START)
+    assert lease.key == entry.key
+    assert schedule.due(entry) == START + 3600.0
