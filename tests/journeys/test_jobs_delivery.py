@@ -91,6 +91,7 @@ async def test_a_deferred_copy_is_filed_and_the_file_goes_when_it_is_delivered(s
     (file,) = relay.files()
     assert file.startswith("tcp_lmtpcs/0")
     assert f"/ZY{number}" in file
+    assert b";0;0;4.2.2;422;<bob> Quota Exceeded;" in Path(copy["file"]).read_bytes(), "the reason is in its history"
     assert copy["file"].endswith(file)
     assert await relay.retry() == 1
     await relay.empty()

@@ -247,6 +247,8 @@ class LmtpSession(asyncio.Protocol):
         else:
             if status.code == 552 and not self._body_sent and status.enhanced != "5.3.4":
                 status = Status(452, "4" + status.enhanced[1:] if status.enhanced else "", status.text)  # RFC 5321 4.5.3.1.10
+            if status.enhanced == "5.1.1":
+                self.host.shop.alarm(f"{self.host.connect_name} has no mailbox for {recipient.original}; its mail is sent there")
             self._attempt.result(recipient, status, after_data=self._body_sent)
             self._wait(self.host.settings.final_wait(len(self._recipients), 0))
 

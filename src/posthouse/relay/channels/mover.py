@@ -15,6 +15,7 @@ from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.protocol import Lease, Result
 from posthouse.relay.queue.copy_ref import JournalCopy
 from posthouse.relay.queue.move_out import MovedOut, Moving, move_out, sync_marks
+from posthouse.relay.queue.queue_format import Attempt
 from posthouse.trace.record import Action, Record
 
 if TYPE_CHECKING:
@@ -56,8 +57,11 @@ class Mover:
         ref = ref_of(lease)
         assert isinstance(ref, JournalCopy)
         settings = self._shop.settings.get(lease.channel)
-        held = bool(lease.notice)
-        return Moving(ref, lease.channel, settings.channel.subdirs if settings else 0, lease.attempts, held)
+        subdirs, now = settings.channel.subdirs if settings else 0, int(self._shop.now() * 1000)
+        told = lease.open if lease.code else ()
+        last = max(0, lease.attempts - 1)
+        history = tuple(Attempt(now, last, each, lease.enhanced, lease.code, lease.text, lease.host) for each in told)
+        return Moving(ref, lease.channel, subdirs, lease.attempts, held=bool(lease.notice), history=history)
 
     def _move(self, batch: tuple[Moving, ...]) -> MovedOut:
         """In a thread."""

@@ -9,12 +9,13 @@ No I/O but the ledger's, no clock: time is passed in.
 """
 
 import heapq
+import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from posthouse.journal.segment import Mark
 from posthouse.mail.status import Status
-from posthouse.relay.job_controller.backoff import Tries, Verdict, next_notice, notices_passed, ordinary_wait
+from posthouse.relay.job_controller.backoff import BUSY_LIMIT, Tries, Verdict, next_notice, notices_passed, ordinary_wait
 from posthouse.relay.job_controller.cargo import RANKS, Cargo
 from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.ledger import Ledger, NewRecord
@@ -25,6 +26,7 @@ from posthouse.relay.job_controller.schedule import Schedule
 if TYPE_CHECKING:
     from posthouse.mail.envelope import Recipient
 
+_log = logging.getLogger("posthouse")
 FAR = 30.0
 """seconds to the next try beyond which a copy is moved to a queue file"""
 OLD = 60.0
@@ -238,6 +240,8 @@ class Stock:
             return
         if result.file:
             cargo.file = result.file
+        if result.verdict is Verdict.BUSY and entry.tries.busies == BUSY_LIMIT:
+            _log.warning("%s: busy %d times in a row; from now on it waits its backoff", cargo.envelope.id, BUSY_LIMIT)
         due = self.schedule.finish(result.key, result.verdict, now)
         if due is None or not cargo.recipients:
             self._forget(entry, cargo, result)
