@@ -4,6 +4,7 @@ Silent and 0 when good; 78 when something is wrong; with --strict a warning coun
 """
 
 import asyncio
+import os
 import random
 import sys
 import time
@@ -17,6 +18,7 @@ from posthouse.cli.loading import BAD_CONFIGURATION
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError, Fault, Severity
 from posthouse.config.mappings import entry_faults
+from posthouse.config.tailor import NAMES as TAILOR_FILES
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
 from posthouse.relay.directory.ldif import LdifError, read_ldif
@@ -55,6 +57,16 @@ def check_mappings(configuration: Configuration) -> Iterable[Fault]:
     except MappingError as error:
         return entry_faults(configuration.mappings, error.faults)
     return ()
+
+
+def check_user(configuration: Configuration) -> list[Fault]:
+    """A warning to root when nothing says whom the processes are to run as."""
+    if os.geteuid() != 0 or configuration.tailor.user is not None:
+        return []
+    folder = configuration.instance.config
+    name = next((each for each in TAILOR_FILES if (folder / each).exists()), TAILOR_FILES[0])
+    reason = "IMTA_USER is not set: started as root, every process runs as root"
+    return [Fault(configuration.instance.name_of(folder / name), 0, reason, Severity.WARNING)]
 
 
 def check_relay(configuration: Configuration) -> list[Fault]:
@@ -97,4 +109,4 @@ def _scripts(configuration: Configuration) -> list[Fault]:
     return [Fault(configuration.instance.name_of(path), 0, reason, Severity.WARNING)]
 
 
-CHECKS = (check_mappings, check_relay)
+CHECKS = (check_mappings, check_user, check_relay)

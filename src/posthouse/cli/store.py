@@ -74,6 +74,8 @@ def _show(instance: Instance, name: str, *, create: bool, as_json: bool) -> None
         data = disk.open_dir(str(instance.data))
         partition = open_folder(disk, PARTITION, open_folder(disk, "store", data))
         open_maildir(disk, partition, target.owner, create=create).close()
+        if create:
+            disk.syncfs(partition)
     except MailboxNonexistent:
         raise _end(f"{target.owner}: no such mailbox", NO_USER) from None
     except (MailboxError, OSError) as error:
