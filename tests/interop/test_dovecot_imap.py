@@ -8,7 +8,7 @@ import pytest
 
 from posthouse.testing.tiers import TwoTiers
 from support.interop_daemon import needs_root, wait_for
-from support.interop_dovecot import Dovecot, dovecot, fetch, found
+from support.interop_dovecot import Dovecot, body_of, dovecot, fetch, found
 from support.interop_tiers import arrived, lmtp, mail, maildir, messages, smtp
 
 pytestmark = needs_root
@@ -29,8 +29,7 @@ def test_mail_is_seen_and_flags_are_kept(tiers: TwoTiers, imap: Dovecot) -> None
     with imap.imap("jdoe") as client:
         client.select()
         (uid,) = found(client, "SUBJECT", "imap-flags")
-        _, rows = client.uid("FETCH", uid, "(BODY[])")
-        octets = rows[0][1]
+        octets = body_of(client, uid)
         assert octets.startswith(b"Return-Path: <a@outside.test>\r\nReceived: ")
         assert octets.endswith(body.partition(b"\r\n\r\n")[2])
         client.uid("STORE", uid, "+FLAGS", r"(\Flagged \Answered $Label1)")
@@ -50,10 +49,10 @@ def test_sizes_are_those_in_the_file_names(tiers: TwoTiers, imap: Dovecot) -> No
     with imap.imap("imap-size") as client:
         client.select()
         (answer,) = fetch(client, "1", "(RFC822.SIZE)")
-        _, octets = client.fetch("1", "(BODY.PEEK[])")
-        assert int(answer.split()[-1].rstrip(b")")) == len(octets[0][1])
+        octets = body_of(client, found(client, "ALL")[0])
+        assert int(answer.split()[-1].rstrip(b")")) == len(octets)
     (path,) = (maildir(tiers.stores[0], "imap-size") / "cur").iterdir()
-    assert f",W={len(octets[0][1])}" in path.name
+    assert f",W={len(octets)}" in path.name
 
 
 def test_a_folder_of_the_relays_filing_is_a_mailbox(tiers: TwoTiers, imap: Dovecot) -> None:

@@ -9,7 +9,7 @@ from support.interop_daemon import needs_root
 from support.interop_exim import EXIM, Exim, exim
 from support.interop_tiers import arrived, limit, mail, messages
 
-pytestmark = [needs_root, pytest.mark.skipif(not EXIM.exists(), reason="Exim is not unpacked: tests/setup/debian-packages does it")]
+pytestmark = [needs_root, pytest.mark.skipif(not EXIM.exists(), reason="no .deps-exim: tests/setup/debian-packages makes it")]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def test_mail_for_two_users_is_one_transaction_without_our_parameters(foreign: F
     assert "X-Mail-Args: <a@outside.test>" in "\n".join(own)
     assert [line for line in own if line.startswith("X-Rcpt-Args:")] == [
         "X-Rcpt-Args: <asmith>",
-        "X-Rcpt-Args: <smiller@hosted.example.org>",
+        "X-Rcpt-Args: <SMiller@hosted.example.org>",
     ]
     assert "xquota" not in text.lower()
     assert "xdflg" not in text.lower()

@@ -16,7 +16,9 @@ import pytest
 SECONDS = 20.0
 T = TypeVar("T")
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="this server changes its user, which only root may do: run the tests as root")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="this server changes its user, which only root may do: run the tests as root"
+)
 
 
 def wait_for(ask: Callable[[], T], seconds: float = SECONDS) -> T:
@@ -54,7 +56,9 @@ def daemon(argv: Sequence[str | Path], log: Path, *, port: int, address: str = "
         deadline = time.monotonic() + SECONDS
         while not listens(port, address):
             assert process.poll() is None, f"{argv[0]} ended with {process.returncode}:\n{log.read_text(errors='replace')}"
-            assert time.monotonic() < deadline, f"{argv[0]} does not listen on {address}:{port}:\n{log.read_text(errors='replace')}"
+            assert time.monotonic() < deadline, (
+                f"{argv[0]} does not listen on {address}:{port}:\n{log.read_text(errors='replace')}"
+            )
             time.sleep(0.05)
         yield
     finally:
@@ -69,4 +73,6 @@ def daemon(argv: Sequence[str | Path], log: Path, *, port: int, address: str = "
 def run(argv: Sequence[str | Path], *, seconds: float = 60.0, given: bytes = b"") -> subprocess.CompletedProcess[str]:
     """Run a tool to its end; its output as text, whatever its exit code."""
     done = subprocess.run(argv, input=given, capture_output=True, timeout=seconds, check=False)
-    return subprocess.CompletedProcess(argv, done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+    return subprocess.CompletedProcess(
+        argv, done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    )

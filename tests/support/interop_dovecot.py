@@ -113,3 +113,11 @@ def found(client: imaplib.IMAP4, *criteria: str) -> list[str]:
     kind, rows = client.uid("SEARCH", *criteria)
     assert kind == "OK", rows
     return [] if rows[0] is None else rows[0].decode().split()
+
+
+def body_of(client: imaplib.IMAP4, uid: str) -> bytes:
+    """A whole message; it is seen from then on."""
+    kind, rows = client.uid("FETCH", uid, "(BODY[])")
+    assert kind == "OK", rows
+    octets: bytes = rows[0][1]
+    return octets

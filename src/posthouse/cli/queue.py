@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.rows import show
 from posthouse.config.instance import Instance
 from posthouse.relay.job_controller.client import ControllerDown, request
 
@@ -81,21 +82,20 @@ def _from_disk(place: Instance) -> list[dict[str, Any]]:
 
 
 def _table(waiting: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     if not waiting:
         sys.stdout.write("nothing waits\n")
         return
-    table = Table()
-    for column in ("id", "state", "channel", "host", "tries", "next try", "size", "sender", "recipient", "status"):
-        table.add_column(column, overflow="fold")
+    columns = ("id", "state", "channel", "host", "tries", "next try", "size", "sender", "recipient", "status")
+    rows = []
     for copy in waiting:
         for recipient in copy["recipients"]:
             status = recipient["status"]
             words = f"{status['code']} {status['enhanced']} {status['text']}" if status else ""
-            table.add_row(
+            rows.append((
                 copy["id"], copy["state"], copy["channel"], copy["host"], str(copy["attempts"]), copy["next_try"] or "",
                 str(copy["size"]), copy["sender"] or "<>", recipient["original"], words,
-            )  # fmt: skip
-    Console().print(table)
+            ))  # fmt: skip
+        if not copy["recipients"]:  # a file that cannot be read
+            rows.append((copy["id"], copy["state"], copy["channel"], copy["file"], "", "", str(copy["size"]), "", "",
+                         copy.get("reason", "")))  # fmt: skip
+    show(columns, rows)

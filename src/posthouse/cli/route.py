@@ -70,7 +70,7 @@ def route(
     routed = asyncio.run(_ask(configuration, rules, request))
     facts = _facts(rules, address, routed)
     if as_json:
-        sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(_shape(facts), ensure_ascii=False) + "\n")
     else:
         _print(facts, explain=explain)
     raise SystemExit({"deliver": 0, "refuse": REFUSED, "defer": DEFERRED}[facts["result"]])
@@ -111,6 +111,18 @@ def _facts(rules: "Rules", address: str, routed: Routed) -> dict[str, Any]:
             }
         )
     return facts
+
+
+def _shape(facts: dict[str, Any]) -> dict[str, Any]:
+    """What --json shows: the keys that are promised, no others."""
+    steps, recipients = ("step", "address", "channel", "file", "line"), ("channel", "address", "connect", "wire")
+    return {
+        "address": facts["address"],
+        "result": facts["result"],
+        "steps": [{key: step[key] for key in steps} for step in facts["steps"]],
+        "recipients": [{key: target[key] for key in recipients} for target in facts["recipients"]],
+        "reply": facts["reply"],
+    }
 
 
 def _print(facts: dict[str, Any], *, explain: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.rows import show
 from posthouse.trace.reader import time_line
 from posthouse.trace.record import Action, Record
 
@@ -70,14 +71,10 @@ def _fields(record: Record) -> dict[str, Any]:
 
 
 def _table(records: list[Record]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for column in ("time", "what", "message", "recipient", "channel", "host", "reply"):
-        table.add_column(column, overflow="fold")
+    columns = ("time", "what", "message", "recipient", "channel", "host", "reply")
+    rows = []
     for record in records:
         reply = f"{record.co} {record.en} {record.tx}".strip() if record.co else record.re
         recipient = record.od.partition(";")[2] or record.so
-        table.add_row(record.ts, _WORDS[record.ac], record.ei, recipient, record.dc or record.sc, record.ho, reply)
-    Console().print(table)
+        rows.append((record.ts, _WORDS[record.ac], record.ei, recipient, record.dc or record.sc, record.ho, reply))
+    show(columns, rows)

@@ -9,7 +9,6 @@ that one record is always one line, whatever a client typed.
 
 import re
 from datetime import UTC, datetime
-from xml.sax.saxutils import quoteattr
 
 import msgspec
 
@@ -93,9 +92,16 @@ class TextLines:
         element = "co" if record.ac in _CONNECTION_ACTIONS else "en"
         pairs = [("ts", when), ("sc", record.sc), ("dc", record.dc), ("ac", record.ac + record.mo), ("sz", str(record.sz))]
         pairs += [("so", record.so), ("od", record.od), ("de", record.de), *self._optional(record)]
-        return f"<{element} " + " ".join(f"{name}={quoteattr(clean(text))}" for name, text in pairs if text) + "/>\n"
+        return f"<{element} " + " ".join(f"{name}={_quoted(clean(text))}" for name, text in pairs if text) + "/>\n"
 
 
 def clean(text: str) -> str:
     """The text with control characters written out."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02X}", text) if not text.isprintable() else text
+
+
+def _quoted(text: str) -> str:
+    """An attribute's value in quotes."""
+    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
+        text = text.replace(sign, entity)
+    return f'"{text}"'
