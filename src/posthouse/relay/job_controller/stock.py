@@ -91,9 +91,13 @@ class Stock:
         known = self._names.get(name)
         if known is not None:
             entry = self.schedule.get(known)
-            if entry is not None and entry.state in {State.READY, State.WAITING}:
+            if entry is None or entry.state not in {State.READY, State.WAITING}:
+                return False
+            if not file.endswith(".HELD"):
                 cargo_of(entry).file = file
-            return False
+                return False
+            self.schedule.remove(known)  # an operator holds it
+            del self._names[name]
         if file.endswith(".HELD"):
             self.held[name] = (cargo.recipients[0].channel, cargo)
             return True
@@ -130,7 +134,8 @@ class Stock:
         if cargo.held:
             self.schedule.take(entry.key)  # it must not go: only to a .HELD file
         if cargo.record is not None:
-            heapq.heappush(self._moves, (now if cargo.held else now + OLD, entry.key))
+            far = cargo.held or self.schedule.due(entry) - now > FAR  # its host may be known to be down
+            heapq.heappush(self._moves, (now if far else now + OLD, entry.key))
         return entry
 
     def _plan_notice(self, entry: Entry) -> None:
