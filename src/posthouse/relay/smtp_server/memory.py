@@ -29,7 +29,7 @@ class Memory:
         """So many octets more are held, or less."""
         self.held += octets
         if octets < 0 and self._stalled:
-            self._go_on()
+            self.resume()
 
     @property
     def is_full(self) -> bool:
@@ -44,6 +44,7 @@ class Memory:
         """Have this called, once, when there is room."""
         self._stalled.append(go_on)
 
-    def _go_on(self) -> None:
+    def resume(self) -> None:
+        """Let as many go on as there is room for one read each."""
         for _ in range(min(len(self._stalled), -(-(self.limit - self.held) // READ))):
             self._stalled.popleft()()

@@ -95,8 +95,13 @@ class SmtpProgram:
 
     def session(self, connection: Connection, closed: Callable[[], None]) -> SmtpSession:
         """A new connection's protocol object."""
+        return SmtpSession(self.relay, connection, self._channel, closed)
+
+    @property
+    def relay(self) -> Relay:
+        """What the sessions share; only after `start`."""
         assert self._relay is not None
-        return SmtpSession(self._relay, connection, self._channel, closed)
+        return self._relay
 
     async def stop(self) -> None:
         """All sessions have ended."""
@@ -121,8 +126,7 @@ class SmtpProgram:
         Raises:
             ConfigurationError: it is bad; the old one stays.
         """
-        relay = self._relay
-        assert relay is not None
+        relay = self.relay
         configuration = load(self._instance, routing_rules.check)
         rules, limits = _compile(configuration), self._limits(configuration)
         host = self._host(rules)
@@ -142,9 +146,8 @@ class SmtpProgram:
     def _synced(self, segment: str, offset: int) -> None:
         """A batch is durable and answered: tell the job controller; what waited for memory has room now."""
         assert self._announcer is not None
-        assert self._relay is not None
         self._announcer.synced(segment, offset)
-        self._relay.submit_waiting()
+        self.relay.submit_waiting()
 
     def _host(self, rules: routing_rules.Rules) -> str:
         return rules.local_host or self._instance.root.name
@@ -166,9 +169,8 @@ class SmtpProgram:
         )  # fmt: skip
 
     def _tick(self) -> None:
-        assert self._relay is not None
-        self._ticking = self._relay.loop.call_later(_TICK, self._tick)
-        self._relay.tick()
+        self._ticking = self.relay.loop.call_later(_TICK, self._tick)
+        self.relay.tick()
 
 
 def _compile(configuration: Configuration) -> routing_rules.Rules:

@@ -177,7 +177,8 @@ class Relay:
         self.flush()
 
     def _make_room(self) -> None:
-        """All memory is held by bodies that do not end, and others wait: the oldest have to go."""
+        """Bodies that wait go on; when all memory is held by bodies that do not end, the oldest of them have to go."""
+        self.memory.resume()
         if not self.memory.overfull() or self._waiting or self.enqueuer.writer.waiting:
             return
         arriving = [(one.receiving_since, one) for one in self.sessions if one.receiving_since is not None]
