@@ -131,6 +131,8 @@ def test_copies_of_a_host_that_is_down_are_filed_when_its_wait_is_long(world: Wo
     assert due == {START + 60.0}
     assert FAR < 60.0
     assert len(world.jobs(START)) == 2
+    world.put("a")
+    assert len(world.jobs(START)) == 1, "what comes later for a host that is down too"
 
 
 def test_held_copies_are_filed_at_once_and_never_leased(world: World) -> None:
