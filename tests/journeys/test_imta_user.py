@@ -1,0 +1,110 @@
+"""Started as root with IMTA_USER: everything that reads the network or writes mail runs as that user, and mail arrives."""
+
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import uvloop
+
+import posthouse as product
+from posthouse.testing.tiers import RunningInstance, posthouse
+from support.journey_mail import Ledger, connect, reconcile, wait_delivered
+from support.journey_tiers import everyone, journey, status, wait_empty
+
+USER = "nobody"
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+def identity(pid: int) -> tuple[str, set[int], set[int]]:
+    """Command line, user ids and group ids (real, effective, saved, file system; and supplementary groups)."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return command, {int(word) for word in lines["Uid"].split()}, {int(word) for word in (lines["Gid"] + lines["Groups"]).split()}
+
+
+def check(instance: RunningInstance) -> list[str]:
+    """The roles that run as the user; everything but supervisor and dispatcher must."""
+    entry = pwd.getpwnam(USER)
+    roles = {row["pid"]: row["role"] for row in status(instance)["processes"]}
+    dropped = []
+    for pid in everyone(instance):
+        command, users, groups = identity(pid)
+        role = roles.get(pid, command)
+        if role == "supervisor":
+            continue
+        assert users == {entry.pw_uid}, (role, users)
+        assert 0 not in groups, (role, groups)
+        dropped.append(role)
+    return dropped
+
+
+def owners(instance: RunningInstance) -> set[str]:
+    """Of everything below data/ but the lock the supervisor takes before anything else."""
+    paths = [instance.folder / "data", *(path for path in (instance.folder / "data").rglob("*") if path.name != "lock")]
+    return {path.owner() for path in paths}
+
+
+def python_of_everybody() -> str | None:
+    """An interpreter the user may run with our packages: this one, or the system's of the same version."""
+    for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
+        command = [python, "-c", "import posthouse.dispatcher.supervisor"]
+        try:
+            subprocess.run(command, user=USER, group="nogroup", check=True, env=packages(), cwd="/", capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return python
+    return None
+
+
+def packages() -> dict[str, str]:
+    folders = [Path(str(module.__file__)).parents[1] for module in (product, uvloop)]
+    return {"PYTHONPATH": ":".join(str(folder) for folder in folders), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def test_every_process_runs_as_the_user_and_mail_is_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = python_of_everybody()
+    if python is None:
+        pytest.skip(f"no Python that {USER} may run has our packages")
+    monkeypatch.setattr(sys, "executable", python)
+    for name, value in packages().items():
+        monkeypatch.setenv(name, value)
+    for folder in [tmp_path, *tmp_path.parents]:
+        if folder.owner() == pwd.getpwuid(os.getuid()).pw_name and folder != Path("/") and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)  # pytest's own folders are for root only
+    ledger = Ledger()
+    with journey(tmp_path, users=4, relay_options=("--user", USER), start=False) as tiers:
+        for store in tiers.stores:
+            again(store)
+        tiers.start()
+        assert sorted(check(tiers.relay)) == ["channel", "dispatcher", "job_controller", "smtp"]
+        assert [sorted(check(store)) for store in tiers.stores] == [["dispatcher", "lmtp"], ["dispatcher", "lmtp"]]
+        with connect(tiers.relay) as client:
+            for number in range(5):
+                ledger.send(client, ["user0", "user1", "user2"], size=(400, 300_000)[number % 2])
+        wait_delivered(ledger, tiers.stores)
+        wait_empty(tiers.relay)
+        assert owners(tiers.stores[0]) == {USER}
+        assert owners(tiers.relay) == {USER}
+        assert tiers.relay.command("check").stderr == ""
+        for instance in reversed(tiers.instances):
+            assert instance.stop() == 0
+        reconcile(ledger, tiers.stores).check()
+
+
+def test_started_as_root_without_it_check_and_start_warn(tmp_path: Path) -> None:
+    with journey(tmp_path, users=1, stores=1) as tiers:
+        assert "IMTA_USER" in tiers.relay.output.read_text()
+        checked = tiers.relay.command("check")
+        assert checked.returncode == 0
+        assert "IMTA_USER" in checked.stderr
+
+
+def again(store: RunningInstance) -> None:
+    """`init store` once more, with --user."""
+    posthouse(
+        "init", "store", str(store.folder), "--lmtp", f"{store.address}:{store.port}", "--user", USER, "--force",
+        "--host", f"{store.folder.name}.example.com", "--default-domain", "example.com", "--allow", "127.0.0.0/8",
+    )  # fmt: skip
