@@ -97,6 +97,10 @@ async def test_a_deferred_copy_is_filed_and_the_file_goes_when_it_is_delivered(s
     await relay.empty()
     assert relay.files() == []
     assert sink.bodies == [BODY, BODY]
+    assert [line for taken in sink.taken for line in taken.rcpts] == [
+        "RCPT TO:<bob> XQUOTA=1000,10 XDFLG=2",
+        "RCPT TO:<bob> XDFLG=2",
+    ], "a quota is told once: the retry must not undo a newer one"
     assert relay.records("Q")[0]["tx"] == "<bob> Quota Exceeded"
 
 

@@ -2,6 +2,7 @@
 
 * MAIL with SIZE, BODY=8BITMIME, SMTPUTF8 and XQID where listed; RCPT with XQUOTA and XDFLG where listed or after the chapter's
   bare `250 OK`; IGNOREQUOTA for value 2 where that is listed (LMTP reference 2, 4).
+* The quota is told once: at a retry the store may have heard a newer one from a later message, which ours must not undo.
 * An address outside ASCII is not sent to a server without SMTPUTF8: 5.6.7 for its recipients.
 * `500 message too big`: SIZE is counted again over the octets and the copy is sent once more at once; then it is 5.3.4.
 * A kept connection that turns out to be closed before the body was sent has cost nothing: the copy goes over another one.
@@ -190,7 +191,8 @@ class LmtpSession(asyncio.Protocol):
         if not self.host.settings.sends_flags:
             return ""
         listed, bare, flags, out = self._extensions, self._bare, recipient.flags, ""
-        if recipient.quota and (bare or "XQUOTA" in listed):
+        told = self._job is not None and self._job.lease.told
+        if recipient.quota and not told and (bare or "XQUOTA" in listed):
             out = f" XQUOTA={recipient.quota}"
         if flags & OVER_QUOTA_FLAG and "IGNOREQUOTA" in listed:
             flags &= ~OVER_QUOTA_FLAG

@@ -28,7 +28,7 @@ class Cargo:
         file: path of its queue file under the queue folder, or empty.
     """
 
-    __slots__ = ("copy", "crashes", "envelope", "file", "job", "move_at", "notices", "recipients", "record", "status")
+    __slots__ = ("copy", "crashes", "envelope", "file", "job", "move_at", "notices", "recipients", "record", "status", "told")
 
     def __init__(
         self, envelope: Envelope, copy: int, recipients: tuple[Recipient, ...], record: RecordRef | None, file: str
@@ -45,6 +45,8 @@ class Cargo:
         self.job: object = None
         """what it was last leased for"""
         self.move_at = 0.0
+        self.told = False
+        """the host has answered for its recipients before"""
         self.crashes = 0
         """workers lost while they had it"""
 

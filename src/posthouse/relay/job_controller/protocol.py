@@ -54,7 +54,9 @@ class Lease(msgspec.Struct, array_like=True, tag="l", gc=False):
     code: int = 0
     enhanced: str = ""
     text: str = ""
-    """the last reply that kept it waiting, for WARN and RETURN"""
+    """the last reply that kept it waiting, for all but DELIVER"""
+    told: bool = False
+    """the host has had the recipients' quota already: what is recorded here may be older than what it knows now"""
 
 
 class Result(msgspec.Struct, array_like=True, tag="r", gc=False):

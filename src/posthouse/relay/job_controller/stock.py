@@ -35,6 +35,7 @@ AGAIN = 30.0
 """seconds after which a move or a notice that failed is tried again"""
 CRASHES = 4
 """workers a copy may lose before it waits its backoff: it may be what ends them"""
+_ANSWERED = {Verdict.DEFERRED, Verdict.PARTLY, Verdict.BUSY}
 _ENDED = {Verdict.DONE, Verdict.HELD, Verdict.GONE}
 
 
@@ -153,7 +154,7 @@ class Stock:
         cargo.job = job
         lease = Lease(
             entry.key, job, entry.channel, entry.host_name, cargo.copy, cargo.record, cargo.file, cargo.open,
-            entry.tries.attempts, not entry.tries.instant, int(cargo.held),
+            entry.tries.attempts, not entry.tries.instant, int(cargo.held), told=cargo.told,
         )  # fmt: skip
         status = cargo.status
         if status is not None and job is not Job.DELIVER:
@@ -240,6 +241,7 @@ class Stock:
             cargo.settle({key for key, _ in result.settled})
         if result.code:
             cargo.status = Status(result.code, result.enhanced, result.text)
+            cargo.told |= result.verdict in _ANSWERED and not result.enhanced.startswith("4.4.")
         if entry.state is State.TAKEN:
             self._book_other(entry, cargo, result, now)
             return
