@@ -48,8 +48,13 @@ def listens(port: int, address: str = "127.0.0.1") -> bool:
 
 
 @contextlib.contextmanager
-def daemon(argv: Sequence[str | Path], log: Path, *, port: int, address: str = "127.0.0.1") -> Iterator[None]:
-    """Run it until the block ends; it must not leave its process group. Fails with its words if it does not listen in time."""
+def daemon(
+    argv: Sequence[str | Path], log: Path, *, port: int, address: str = "127.0.0.1", stop: Sequence[str | Path] = ()
+) -> Iterator[None]:
+    """Run it until the block ends. Fails with its words if it does not listen in time.
+
+    `stop` is the command that ends a server which leaves our process group; others get SIGTERM.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     try:
@@ -62,7 +67,10 @@ def daemon(argv: Sequence[str | Path], log: Path, *, port: int, address: str = "
             time.sleep(0.05)
         yield
     finally:
-        process.terminate()
+        if stop:
+            run(stop)
+        else:
+            process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
         with contextlib.suppress(ProcessLookupError):

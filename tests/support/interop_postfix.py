@@ -93,5 +93,6 @@ def postfix(store: str) -> Iterator[Postfix]:
         port = free_port()
         (folder / "conf" / "main.cf").write_text(_MAIN.format(folder=folder, store=store))
         (folder / "conf" / "master.cf").write_text(_MASTER.format(port=port))
-        with daemon([POSTFIX, "-c", folder / "conf", "start-fg"], folder / "said", port=port):
+        command: list[str | Path] = [POSTFIX, "-c", folder / "conf"]
+        with daemon([*command, "start-fg"], folder / "said", port=port, stop=[*command, "stop"]):
             yield Postfix(folder, port)
