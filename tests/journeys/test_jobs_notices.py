@@ -85,9 +85,7 @@ async def test_a_notice_to_a_remote_sender_waits_for_the_smtp_client(start: Star
 
 
 async def test_warned_then_returned_by_age(start: Start, sink: Sink) -> None:
-    sink.script.final = lambda address, _: (
-        "250 2.5.0 OK" if address == "ann" else f"422 4.2.2 <{address}> Quota Exceeded"
-    )
+    sink.script.final = lambda address, _: "250 2.5.0 OK" if address == "ann" else f"422 4.2.2 <{address}> Quota Exceeded"
     relay = await start(notices="1 4", units=3)
     await relay.put("bob", sender=LOCAL)
     await until(lambda: len([t for t in sink.taken if t.addresses == ["ann"]]) == 2)

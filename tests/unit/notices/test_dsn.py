@@ -11,9 +11,7 @@ from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.notices.dsn import Kind, Notice, Report, build, rfc_date, scrub, wants
 
-BOB = Recipient(
-    0, 0, "tcp_lmtpcs", "@store1.example.com.lmtp:bob@lmtpcs-daemon", "bob@example.com", "store1.example.com.lmtp"
-)
+BOB = Recipient(0, 0, "tcp_lmtpcs", "@store1.example.com.lmtp:bob@lmtpcs-daemon", "bob@example.com", "store1.example.com.lmtp")
 MESSAGE = b"From: a@example.org\r\nTo: bob@example.com\r\nSubject: long\r\n subject\r\nX: 1\r\n\r\nHello\r\n.dot\r\n"
 HEADER = MESSAGE[: MESSAGE.index(b"\r\n\r\n") + 4]
 REFUSED = Status(511, "5.1.1", "<bob> mailbox nonexistent")

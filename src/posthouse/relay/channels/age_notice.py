@@ -46,9 +46,7 @@ def warn(shop: Workshop, lease: Lease, opened: OpenCopy, ended: Callable[[], Non
         done(None)
         return
     reports = [Report(recipient, last, recipient.host if last.code else "") for recipient in told]
-    shop.notifier.send(
-        Kind.DELAYED, envelope, tuple(opened.parts()), reports, lease.channel, shop.wording, shop.stamp(), done
-    )
+    shop.notifier.send(Kind.DELAYED, envelope, tuple(opened.parts()), reports, lease.channel, shop.wording, shop.stamp(), done)
 
 
 def return_copy(shop: Workshop, attempt: Attempt, opened: OpenCopy) -> None:

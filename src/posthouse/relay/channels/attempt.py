@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import asyncio
 
 
-
 class Attempt:
     """An attempt under way.
 
@@ -203,4 +202,3 @@ def _outcome(done: "asyncio.Future[tuple[Verdict, str]]", verdict: Verdict) -> t
     if error is None:
         return done.result()
     return (Verdict.DEFERRED if verdict is Verdict.DONE else verdict), ""
-

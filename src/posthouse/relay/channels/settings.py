@@ -45,9 +45,7 @@ class ChannelSettings:
     def final_wait(self, recipients: int, octets: int) -> float:
         """Seconds to wait for each final reply."""
         blocks = octets / 1024
-        return self.data_wait + recipients * self.per_address + blocks * (
-            self.per_block + recipients * self.per_address_block
-        )
+        return self.data_wait + recipients * self.per_address + blocks * (self.per_block + recipients * self.per_address_block)
 
     @classmethod
     def read(cls, configuration: Configuration, channel: Channel) -> "ChannelSettings":

@@ -276,9 +276,7 @@ async def run(instance: Instance, pool: str, link: socket.socket) -> None:
         Wording.from_configuration(configuration, host), send,
     )  # fmt: skip
     worker = ChannelWorker(shop)
-    shop.notifier = Notifier(
-        loop, places.disk, places.body, enqueuer, worker.ids, time.time, shop.note, log.process
-    )
+    shop.notifier = Notifier(loop, places.disk, places.body, enqueuer, worker.ids, time.time, shop.note, log.process)
     enqueuer.start()
     programs = {settings.program for name, settings in shop.settings.items() if _pool(configuration, name) == pool}
     if Program.PROCESS in programs:

@@ -97,4 +97,3 @@ def ref_of(lease: Lease) -> CopyRef:
         return JournalCopy(lease.record.segment, lease.record.offset, lease.copy)
     channel, *middle, name = lease.file.split("/")
     return FileCopy(channel, middle[0] if middle else "", name)
-

@@ -153,9 +153,7 @@ class JobController:
             channel = channels.get(entry.channel)
             built = channel is not None and plan.has_program(channel)
             due = schedule.due(entry) if built else 0.0
-            out.append(
-                listing(cargo_of(entry), entry.channel, entry.host_name, entry.tries.attempts, due, queue, program=built)
-            )
+            out.append(listing(cargo_of(entry), entry.channel, entry.host_name, entry.tries.attempts, due, queue, program=built))
         for channel_name, cargo in self._stock.held.values():
             host = cargo.recipients[0].host
             out.append(listing(cargo, channel_name, host, 0, 0.0, queue, program=True))
@@ -178,9 +176,7 @@ class JobController:
     async def _start_child(self, pool: str) -> None:
         child = self._children.get(pool)
         if child is None:
-            child = self._children[pool] = Child(
-                pool, self._configuration.instance.root, self._locks, self._heard, self._lost
-            )
+            child = self._children[pool] = Child(pool, self._configuration.instance.root, self._locks, self._heard, self._lost)
         self._starting.add(pool)
         try:
             await child.start()

@@ -106,13 +106,17 @@ class Ledger:
         return found
 
     def orphans(self) -> list[NewRecord]:
-        """Look again at segments nobody announces, and at files in the folder nobody told us of."""
+        """Look again at segments that are not complete, and at files in the folder nobody told us of.
+
+        A writer gives up a segment's lock when it seals it. Where no room is left for its next segment it announces nothing
+        more, and only this look lets the full one be freed.
+        """
         found = []
         for name in self._disk.listdir(self._folder):
             if name.endswith(".seg") and name not in self._books:
                 self._open(name)
         for book in tuple(self._books.values()):
-            if book.writer is None and not book.complete:
+            if not book.complete:
                 found += self.adopt(book)
         return found
 
