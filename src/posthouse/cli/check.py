@@ -19,11 +19,21 @@ from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError, Fault, Severity
 from posthouse.config.mappings import entry_faults
 from posthouse.config.tailor import NAMES as TAILOR_FILES
+from posthouse.dispatcher.programs import IMAGES, check_services
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
 from posthouse.relay.directory.ldif import LdifError, read_ldif
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.routing import rules
+from posthouse.store.lmtp_server import settings
+
+_LATER = (
+    "store.quotawarn",
+    "store.quotanotification",
+    "store.quotaexceededmsg",
+    "store.quotaexceededmsginterval",
+    "store.dupcheck",
+)
 
 app = App(name="check", help="Find every fault of the configuration.")
 
@@ -109,4 +119,22 @@ def _scripts(configuration: Configuration) -> list[Fault]:
     return [Fault(configuration.instance.name_of(path), 0, reason, Severity.WARNING)]
 
 
-CHECKS = (check_mappings, check_user, check_relay)
+def check_programs(configuration: Configuration) -> tuple[Fault, ...]:
+    """Services whose program is not part of this version, or that lack what they need to start."""
+    try:
+        check_services(configuration, IMAGES)
+    except ConfigurationError as error:
+        return error.faults
+    return ()
+
+
+def check_store(configuration: Configuration) -> list[Fault]:
+    """What is wrong with the store's services, and settings that have no effect yet."""
+    faults = settings.check(configuration)
+    file = configuration.instance.name_of(configuration.tailor.table / "store.conf")
+    reason = "is read, but has no effect in this version"
+    faults += [Fault(file, 0, f"{name} {reason}", Severity.WARNING) for name in _LATER if name in configuration.store.raw]
+    return faults
+
+
+CHECKS = (check_mappings, check_user, check_programs, check_relay, check_store)

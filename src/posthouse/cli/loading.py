@@ -1,9 +1,10 @@
 """Reads an instance's configuration for a command; a bad one ends the command with 78 and every fault on stderr."""
 
 import sys
+from collections.abc import Iterable
 
 from posthouse.config.configuration import Configuration, load
-from posthouse.config.fault import ConfigurationError
+from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
 
 BAD_CONFIGURATION = 78
@@ -18,6 +19,11 @@ def load_or_exit(instance: Instance) -> Configuration:
     try:
         return load(instance)
     except ConfigurationError as error:
-        for fault in error.faults:
-            sys.stderr.write(f"{fault}\n")
-        raise SystemExit(BAD_CONFIGURATION) from None
+        raise exit_with(error.faults) from None
+
+
+def exit_with(faults: Iterable[Fault]) -> SystemExit:
+    """Print the faults; the exit with 78 to raise."""
+    for fault in faults:
+        sys.stderr.write(f"{fault}\n")
+    return SystemExit(BAD_CONFIGURATION)

@@ -14,7 +14,7 @@ import time
 from cyclopts import App
 
 from posthouse.cli.instance_option import InstanceOption, here
-from posthouse.cli.loading import BAD_CONFIGURATION, load_or_exit
+from posthouse.cli.loading import exit_with, load_or_exit
 from posthouse.config.mappings import entry_faults
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
@@ -41,9 +41,7 @@ def mapping(table: str, text: str, /, *flags: str, instance: InstanceOption = No
             clock=time.time,
         )
     except MappingError as error:
-        for fault in entry_faults(configuration.mappings, error.faults):
-            sys.stderr.write(f"{fault}\n")
-        raise SystemExit(BAD_CONFIGURATION) from None
+        raise exit_with(entry_faults(configuration.mappings, error.faults)) from None
     if table not in tables:
         sys.stderr.write(f"posthouse mapping: there is no table {table}\n")
         raise SystemExit(64)

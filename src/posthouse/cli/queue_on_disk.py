@@ -5,6 +5,7 @@ segment or a queue file that cannot be read shows with the reason in place of it
 """
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from posthouse.config.instance import Instance
@@ -31,7 +32,7 @@ def list_from_disk(instance: Instance) -> list[dict[str, Any]]:
     try:
         entries = list(places.tree.entries())
         filed = {(entry.name.message, entry.name.copy) for entry in entries}
-        rows = [_file(places, entry) for entry in entries]
+        rows = [_file(places, instance.queue, entry) for entry in entries]
         for name in segment_names(places.disk, places.journal):
             rows += _segment(places, name, filed)
     finally:
@@ -61,16 +62,17 @@ def _segment(places: Places, name: str, filed: set[tuple[str, int]]) -> list[dic
     return rows
 
 
-def _file(places: Places, entry: QueueEntry) -> dict[str, Any]:
+def _file(places: Places, queue: Path, entry: QueueEntry) -> dict[str, Any]:
+    file = str(queue / entry.ref.path)
     state = "held" if entry.name.held else "file"
     try:
         opened = OpenQueueFile.open(places.tree, entry.ref)
     except (DamagedQueueFile, OSError) as error:
         unread = Envelope(entry.name.message, "", "", "", int(entry.mtime * 1000), entry.size, ())
-        row = _row(unread, (), state, entry.name.attempts, entry.ref.path)
+        row = _row(unread, (), state, entry.name.attempts, file)
         return {**row, "channel": entry.ref.channel, "reason": str(error)}
     try:
-        row = _row(opened.envelope, opened.recipients, state, entry.name.attempts, entry.ref.path)
+        row = _row(opened.envelope, opened.recipients, state, entry.name.attempts, file)
         last = {attempt.recipient: attempt for attempt in opened.history()}
     finally:
         opened.close()

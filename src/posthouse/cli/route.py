@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
-from posthouse.cli.loading import load_or_exit
+from posthouse.cli.loading import exit_with, load_or_exit
 from posthouse.config.configuration import Configuration
+from posthouse.config.fault import ConfigurationError
 from posthouse.relay.directory.drive import drive
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.routing import rules as routing_rules
@@ -55,7 +56,10 @@ def route(
         as_json: print one JSON object, steps included.
     """
     configuration = load_or_exit(here(instance))
-    rules = routing_rules.compile(configuration, chance=random.random, clock=time.time)
+    try:
+        rules = routing_rules.compile(configuration, chance=random.random, clock=time.time)
+    except ConfigurationError as error:
+        raise exit_with(error.faults) from None
     request = RouteRequest(
         sender=sender,
         recipient=address,
@@ -67,7 +71,10 @@ def route(
         unique="ROUTE",
         explain=True,
     )
-    routed = asyncio.run(_ask(configuration, rules, request))
+    try:
+        routed = asyncio.run(_ask(configuration, rules, request))
+    except ConfigurationError as error:
+        raise exit_with(error.faults) from None
     facts = _facts(rules, address, routed)
     if as_json:
         sys.stdout.write(json.dumps(_shape(facts), ensure_ascii=False) + "\n")
