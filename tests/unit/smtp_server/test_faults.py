@@ -247,3 +247,22 @@ def test_bodies_that_do_not_end_give_way(tmp_path: Path) -> None:
         stalled[1].send(b"\r\n.\r\n")
         assert stalled[1].reply()[:3] in {"250", "421"}
         assert world.call(lambda: world.relay.memory.held) == 0
+
+
+def test_what_is_thrown_away_takes_no_memory(tmp_path: Path) -> None:
+    """Beyond the size limit, in a refused chunk, and for a body the disk does not take: octets pass by uncounted."""
+
+    def small(relay: Relay) -> None:
+        relay.memory.limit = 700_000
+
+    disk = FailingDisk()
+    instance = relay_files(tmp_path, option_dat="BLOCK_LIMIT=1000\n")
+    with SmtpWorld(instance, disk=cast("Disk", disk), prepare=small) as world:
+        client = world.hello()
+        assert client.message(b"\r\n" + b"x" * 3_000_000 + b"\r\n", "jd@example.com").startswith("552 5.3.4 ")
+        client.send(b"BDAT 2000000\r\n" + b"x" * 2_000_000)
+        assert client.reply().startswith("503 ")
+        disk.fault = disk_full
+        assert client.message(b"\r\n" + b"x" * 1_000_000 + b"\r\n", "jd@example.com").startswith("452 4.3.1 ")
+        disk.fault = None
+        assert world.call(lambda: world.relay.memory.held) == 0

@@ -28,6 +28,7 @@ from posthouse.relay.smtp_server.relay import Relay
 
 _LEAST_RATE = 1024
 _LINGER = 2.0
+_NEVER = float("inf")
 _BUFFER = bytearray(READ)
 _VIEW = memoryview(_BUFFER)
 _SILENT = Status(421, "4.4.2", "connection timed out")
@@ -54,8 +55,8 @@ class Line(asyncio.BufferedProtocol):
         """the loop's time at which the client has been too slow"""
         self.receiving_since: float | None = None
         """the loop's time at which the body began that is being received"""
-        self.transaction_ends = float("inf")
-        """the loop's time at which the transaction has to be over"""
+        self.transaction_ends = _NEVER
+        """the loop's time at which the transaction has to be over; infinite outside one"""
         self._closed = closed
         self._octets = self._ahead = self._held = 0
         self._paused = self._stalled = self._deaf = self._ended = self._leaving = False
@@ -101,7 +102,8 @@ class Line(asyncio.BufferedProtocol):
         server.feed(_VIEW[:nbytes])
         if self.receiving_since is not None:
             self._octets += nbytes
-            self.hold(self._held + nbytes)
+            if self.transaction_ends != _NEVER:  # else the body is refused already and only passes by
+                self.hold(self._held + nbytes)
         if not server.awaiting:
             self.pump()
             return
@@ -112,7 +114,7 @@ class Line(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The client has closed its side, perhaps behind a message whose reply it still wants to hear."""
         self._ended = True
-        return self.server.awaiting and not self._leaving and not self.connection.tls
+        return (self.server.awaiting or self._deaf) and not self._leaving and not self.connection.tls
 
     def pause_writing(self) -> None:
         """The client does not read our replies: neither do we read."""

@@ -21,11 +21,6 @@ def _modifiers(session: "SmtpSession") -> str:
     return ("E" if client.esmtp else "") + ("S" if client.tls else "")
 
 
-def _transport(session: "SmtpSession") -> str:
-    local, peer = session.connection.local, session.connection.peer
-    return f"TCP|{local[0]}|{local[1]}|{peer[0]}|{peer[1]}"
-
-
 def blocks(octets: int) -> int:
     """Size in blocks, rounded up."""
     return -(-octets // _BLOCK)
@@ -37,9 +32,9 @@ def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Doubl
     One more for each recipient that leads where another one leads: without channels it is only in the JSON log, so that
     `posthouse trace` finds the message by that spelling and the text log still has as many E as D.
     """
-    relay, transport, mode = session.relay, _transport(session), _modifiers(session)
+    relay, transport, mode = session.relay, session.transport_name, _modifiers(session)
     ts, process, size = relay.stamp(), relay.log.process, blocks(envelope.size)
-    return [
+    records = [
         Record(
             ts=ts,
             ac=Action.ENQUEUED,
@@ -62,22 +57,24 @@ def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Doubl
             ia=recipient.intermediate,
         )
         for recipient in envelope.recipients
-    ] + [
-        Record(
+    ]
+    for double in doubles:
+        first = envelope.recipients[double.recipient]
+        again = Record(
             ts=ts,
             ac=Action.ENQUEUED,
             mo=mode,
             so=envelope.sender,
             od=f"rfc822;{double.original}",
-            de=envelope.recipients[double.recipient].address,
+            de=first.address,
             ei=envelope.id,
-            ri=double.recipient,
+            ri=first.id,
             mi=envelope.message_id,
             pi=process,
-            re=f"same as {envelope.recipients[double.recipient].original}",
+            re=f"same as {first.original}",
         )
-        for double in doubles
-    ]
+        records.append(again)
+    return records
 
 
 def refused(session: "SmtpSession", transaction: Transaction, status: Status) -> list[Record]:
@@ -147,6 +144,6 @@ def connection(session: "SmtpSession", action: Action) -> Record:
         sc=session.client.channel,
         dc="+",
         pi=session.relay.log.process,
-        tr=_transport(session),
+        tr=session.transport_name,
         ap="SMTP",
     )

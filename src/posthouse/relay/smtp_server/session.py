@@ -64,6 +64,8 @@ class SmtpSession(Line):
         """who speaks, as far as it said"""
         self.source = f"[{connection.peer[0]}]"
         """the client's name for itself and its address"""
+        local, peer = connection.local, connection.peer
+        self.transport_name = f"TCP|{local[0]}|{local[1]}|{peer[0]}|{peer[1]}"
         self._transaction: Transaction | None = None
         self._asking: asyncio.Task[None] | None = None
         self._accepted = self._rejected = self._refusals = self._bad_commands = 0
@@ -247,7 +249,10 @@ class SmtpSession(Line):
 
     def _part(self, octets: bytes) -> None:
         transaction = self._transaction
-        if transaction is None or transaction.failed is not None:
+        if transaction is None:
+            return
+        self.hold(len(transaction.start))
+        if transaction.failed is not None:
             return
         try:
             if transaction.body_file is None:
@@ -261,7 +266,6 @@ class SmtpSession(Line):
         except OSError as error:
             transaction.abandon()
             transaction.failed = error
-        self.hold(len(transaction.start))
 
     def _message(self, whole: bytes | None, event: Message | MessageEnd) -> None:
         transaction = self._transaction
