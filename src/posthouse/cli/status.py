@@ -4,8 +4,10 @@ With --json one object:
 
     {"ready": bool, "state": "starting"|"running"|"stopping"|"stopped", "instance": path,
      "processes": [{"pid", "role", "service", "state", "active", "served", "since"}],
-     "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}}}
+     "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}},
+     "queue": null or {"waiting", "held", "segments", "alarms": [{"time", "text"}], ...}}
 
+`queue` is the job controller's on a relay; its alarms are what a person must know.
 Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running, 77 when it
 belongs to another user.
 """
@@ -20,6 +22,7 @@ from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.supervisor_call import ask_supervisor
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import lock
+from posthouse.relay.job_controller.client import ControllerDown, request
 
 app = App(name="status", help="Show processes and listeners.")
 EX_UNAVAILABLE, EX_TEMPFAIL = 69, 75
@@ -50,10 +53,20 @@ def status(*, instance: InstanceOption = None, as_json: Annotated[bool, Paramete
 def _ask(place: Instance) -> dict[str, Any]:
     answer = ask_supervisor(place, "status")
     if answer is not None:
-        return answer
+        return {**answer, "queue": _queue(place, answer)}
     state = "stopping" if lock.is_held(place.data / "lock") else "stopped"
-    nothing: dict[str, Any] = {"processes": [], "listeners": [], "services": {}}
+    nothing: dict[str, Any] = {"processes": [], "listeners": [], "services": {}, "queue": None}
     return {"ready": False, "state": state, "instance": str(place.root), **nothing}
+
+
+def _queue(place: Instance, answer: dict[str, Any]) -> dict[str, Any] | None:
+    """What the job controller says of itself, where there is one."""
+    if not any(process["role"] == "job_controller" for process in answer["processes"]):
+        return None
+    try:
+        return request(place.run / "job_controller.sock", "status", timeout=5)
+    except ControllerDown:
+        return None
 
 
 def _table(facts: dict[str, Any]) -> None:
@@ -68,3 +81,8 @@ def _table(facts: dict[str, Any]) -> None:
     for listener in facts["listeners"]:
         tls = " (TLS)" if listener["tls"] else ""
         out(f"{listener['service']} listens on {listener['address']}, port {listener['port']}{tls}\n")
+    queue = facts["queue"]
+    if queue is not None:
+        out(f"{queue['waiting']} copies wait, {queue['held']} are held\n")
+        for alarm in queue["alarms"]:
+            out(f"alarm {alarm['time']}: {alarm['text']}\n")
