@@ -6,6 +6,7 @@ The people are the demo's. What was queued is read back from the journal as the 
 import asyncio
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -62,8 +63,10 @@ class Queued:
 class Client:
     """A client that sends what it is told and reads replies."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        if tls is not None:
+            self._socket = tls.wrap_socket(self._socket, server_hostname="localhost")
         self._lines = self._socket.makefile("rb")
 
     def send(self, octets: bytes) -> None:
@@ -114,10 +117,25 @@ class Client:
 
 
 class SmtpWorld:
-    """The server. A context manager: leaving it drains and stops."""
+    """The server. A context manager: leaving it drains and stops.
 
-    def __init__(self, instance: Instance, *, disk: Disk | None = None, prepare: Callable[[Relay], None] | None = None) -> None:
+    Args:
+        instance: of a relay.
+        disk: what the journal is written to.
+        prepare: called before the first connection.
+        tls: the server's and the clients' contexts; TLS begins with the first octet.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        *,
+        disk: Disk | None = None,
+        prepare: Callable[[Relay], None] | None = None,
+        tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+    ) -> None:
         self.instance = instance
+        self._tls = tls
         self.program = SmtpProgram(instance, "SMTP", "tcp_local", disk)
         self._prepare = prepare
         self._clients: list[Client] = []
@@ -140,14 +158,14 @@ class SmtpWorld:
         await self.program.start(WorkerContext(self.instance, "SMTP", "tcp_local", self._loop, log, lambda _: None))
         if self._prepare is not None:
             self._prepare(self.relay)
-        self._server = await self._loop.create_server(self._session, "127.0.0.1", 0)
+        self._server = await self._loop.create_server(self._session, "127.0.0.1", 0, ssl=self._tls[0] if self._tls else None)
         self.port = cast("asyncio.Server", self._server).sockets[0].getsockname()[1]
 
     def _session(self) -> asyncio.BaseProtocol:
         peer = ("127.0.0.1", 40000)
         probe = f"TCP|127.0.0.1|25|{peer[0]}|{peer[1]}"
         session = self.program.session(
-            Connection("SMTP", "tcp_local", ("127.0.0.1", 25), peer, probe, tls=False, serial=1), self._gone
+            Connection("SMTP", "tcp_local", ("127.0.0.1", 25), peer, probe, tls=self._tls is not None, serial=1), self._gone
         )
         return cast("asyncio.BaseProtocol", session)
 
@@ -190,7 +208,7 @@ class SmtpWorld:
 
     def connect(self) -> Client:
         """A client that has read the greeting."""
-        client = Client(self.port)
+        client = Client(self.port, self._tls[1] if self._tls else None)
         self._clients.append(client)
         assert client.reply().startswith("220 ")
         return client

@@ -1,9 +1,11 @@
 """What is accepted, and that the journal holds it octet for octet."""
 
 import re
+import ssl
 from pathlib import Path
 
 import pytest
+import trustme
 
 from posthouse.mail.envelope import Priority
 from posthouse.trace.reader import time_line
@@ -201,3 +203,21 @@ def test_a_hello_within_a_transaction_forgets_it(tmp_path: Path) -> None:
         assert client.ask("EHLO again").startswith("250-")
         assert client.ask("DATA").startswith("503 ")
         assert world.queued() == []
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    server, clients = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority = trustme.CA()
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(clients)
+    mappings = "FROM_ACCESS\n\n  *|SMTP/TLSv1*/client.*|MAIL|*  $Y\n  *  $NTLS$ only\n"
+    with SmtpWorld(relay_files(tmp_path, mappings=mappings), tls=(server, clients)) as world:
+        client = world.hello()
+        assert client.message(BODY, "jd@example.com").startswith("250 ")
+        assert client.message(BODY + b"bare\nx\r\n", "jd@example.com").startswith("550 5.6.11 ")
+        assert client.at_end()
+        (enqueued,) = world.records(Action.ENQUEUED)
+        assert enqueued.mo == "ES"
+        (message,) = world.queued()
+        assert b" with ESMTPS id " in message.body
+        assert without_received(message) == BODY
