@@ -1,8 +1,7 @@
 """`python -m posthouse.dispatcher --instance DIR`: the Dispatcher of an instance."""
 
-import sys
-
+from posthouse.dispatcher.family import leave
 from posthouse.dispatcher.process import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -11,14 +11,17 @@ Every child gets in its environment:
 Started without these (by hand, in a test) a process has no parent to watch and holds no lock.
 """
 
+import contextlib
+import logging
 import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -57,6 +60,19 @@ def end_hard_when_closed(fd: int, seconds: float = ORPHAN_SECONDS) -> None:
         os._exit(EX_TEMPFAIL)
 
     threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process: what is buffered is written, then the kernel takes the rest.
+
+    For programs whose work is finished and safe. Taking the interpreter apart object by object costs each process
+    some 25 ms of CPU and changes nothing.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 def ignore_interrupt() -> None:

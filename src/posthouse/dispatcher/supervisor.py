@@ -30,7 +30,7 @@ from posthouse.config.fault import ConfigurationError, Severity
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import control, descendants, lock
 from posthouse.dispatcher.child import Child
-from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL
+from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL, leave
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.programs import IMAGES, Images, check_services, instance_of, show_faults
 from posthouse.dispatcher.sd_notify import notify, reloading
@@ -349,4 +349,4 @@ def _iso(since: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

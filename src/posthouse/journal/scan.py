@@ -22,6 +22,7 @@ from posthouse.journal.segment import (
 )
 
 _STEP = 1 << 20
+_ZEROS = bytes(_STEP + HEADER_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def next_header(segment: Segment, offset: int, limit: int) -> int:
     """The first place at or behind the offset where a header of this segment stands, or the limit."""
     while offset < limit:
         octets = segment.disk.pread(segment.fd, min(_STEP, limit - offset) + HEADER_LENGTH, offset)
-        at = octets.find(RECORD_MAGIC)
+        at = -1 if _is_empty(octets) else octets.find(RECORD_MAGIC)
         while 0 <= at <= min(_STEP, len(octets) - HEADER_LENGTH):
             if (offset + at) % 8 == 0 and decode_record_header(segment.name, segment.seed, octets, at, offset + at):
                 return min(offset + at, limit)
@@ -135,6 +136,11 @@ def _used(segment: Segment, begin: int, end: int) -> int:
     """Octets up to the last one that is not zero."""
     length = 0
     for offset in range(begin, end, _STEP):
-        octets = segment.disk.pread(segment.fd, min(_STEP, end - offset), offset).rstrip(b"\0")
-        length = offset - begin + len(octets) if octets else length
+        octets = segment.disk.pread(segment.fd, min(_STEP, end - offset), offset)
+        length = length if _is_empty(octets) else offset - begin + len(octets.rstrip(b"\0"))
     return length
+
+
+def _is_empty(octets: bytes) -> bool:
+    """Whether all are zero. One comparison: searching the unused rest of a segment octet by octet takes 0.1 s of CPU."""
+    return octets == _ZEROS[: len(octets)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from posthouse.config.fault import ConfigurationError
 from posthouse.config.instance import Instance
-from posthouse.dispatcher.family import EX_CONFIG, EX_UNAVAILABLE, ignore_interrupt
+from posthouse.dispatcher.family import EX_CONFIG, EX_UNAVAILABLE, ignore_interrupt, leave
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.relay.channels.worker import run
 
@@ -41,4 +41,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

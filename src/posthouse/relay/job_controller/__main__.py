@@ -24,6 +24,7 @@ from posthouse.dispatcher.family import (
     Parent,
     ignore_interrupt,
     inherited_locks,
+    leave,
 )
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.journal.disk import LinuxDisk
@@ -93,4 +94,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

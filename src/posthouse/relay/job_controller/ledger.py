@@ -124,6 +124,10 @@ class Ledger:
         """Read a segment to its end if its writer has given up the lock."""
         if book.complete or not self._disk.flock(book.segment.fd):
             return []
+        if not self._disk.fstat(book.segment.fd).links:  # made ahead and never used: its writer has removed it
+            del self._books[book.segment.name]
+            book.segment.close()
+            return []
         book.complete = True
         return self._read(book, None)
 

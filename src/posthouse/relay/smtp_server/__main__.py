@@ -1,9 +1,8 @@
 """`tcp_smtp_server`: the worker program the Dispatcher starts for the relay's SMTP services."""
 
-import sys
-
+from posthouse.dispatcher.family import leave
 from posthouse.dispatcher.worker import run_worker
 from posthouse.relay.smtp_server.program import SmtpProgram
 
 if __name__ == "__main__":
-    sys.exit(run_worker(SmtpProgram))
+    leave(run_worker(SmtpProgram))

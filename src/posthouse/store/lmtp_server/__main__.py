@@ -1,8 +1,7 @@
 """`IMAGE=IMTA_BIN:tcp_lmtp_server`: a worker of the Dispatcher. Arguments and exit codes: `posthouse.dispatcher.worker`."""
 
-import sys
-
 from posthouse.config.instance import Instance
+from posthouse.dispatcher.family import leave
 from posthouse.dispatcher.worker import run_worker
 from posthouse.store.lmtp_server.program import LmtpProgram
 
@@ -13,4 +12,4 @@ def make(instance: Instance, service: str, channel: str) -> LmtpProgram:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker(make))
+    leave(run_worker(make))
