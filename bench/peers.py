@@ -289,6 +289,11 @@ postlog unix-dgram n - n - 1 postlogd
         self.write("conf/master.cf", f"127.0.0.1:{self.port} inet n - n - - smtpd\n{services.strip()}\n")
         self.group.popen(["/usr/sbin/postfix", "-c", str(folder / "conf"), "start-fg"])
 
+    def stop(self) -> None:
+        """By its own command: the master leaves the process group it was started in."""
+        subprocess.run(["/usr/sbin/postfix", "-c", str(self.folder / "conf"), "stop"], check=False, capture_output=True)
+        super().stop()
+
     def drain(self, seconds: float = 180) -> None:
         """Wait until nothing is left to deliver."""
         end = time.monotonic() + seconds
