@@ -173,9 +173,11 @@ class Attempt:
 
     def _give_back(self, outcome: tuple[Verdict, str]) -> None:
         verdict, file = outcome
-        status = self._left[0][1] if self._left else Status(0, "", "")
+        left = self._left
+        status = left[0][1] if left else Status(0, "", "")
         settled, path = tuple(self._settled), file or self.lease.file
-        self._shop.tell(Result(self.lease.key, verdict, settled, status.code, status.enhanced, status.text, path))
+        own = () if all(each == status for _, each in left) else tuple((r.id, s.code, s.enhanced, s.text) for r, s in left)
+        self._shop.tell(Result(self.lease.key, verdict, settled, status.code, status.enhanced, status.text, path, own))
         if self._ended is not None:
             self._ended()
 

@@ -12,7 +12,7 @@ from posthouse.mail.status import Status
 from posthouse.relay.channels.unreadable import give_up
 from posthouse.relay.channels.workshop import Workshop, ref_of
 from posthouse.relay.job_controller.backoff import Verdict
-from posthouse.relay.job_controller.protocol import Lease, Result
+from posthouse.relay.job_controller.protocol import Lease, Result, own_replies
 from posthouse.relay.queue.copy_ref import JournalCopy
 from posthouse.relay.queue.move_out import MovedOut, Moving, move_out, sync_marks
 from posthouse.relay.queue.queue_format import Attempt
@@ -58,9 +58,7 @@ class Mover:
         assert isinstance(ref, JournalCopy)
         settings = self._shop.settings.get(lease.channel)
         subdirs, now = settings.channel.subdirs if settings else 0, int(self._shop.now() * 1000)
-        told = lease.open if lease.code else ()
-        last = max(0, lease.attempts - 1)
-        history = tuple(Attempt(now, last, each, lease.enhanced, lease.code, lease.text, lease.host) for each in told)
+        history = _history(lease, now) if lease.code and lease.attempts else ()
         return Moving(ref, lease.channel, subdirs, lease.attempts, held=bool(lease.notice), history=history)
 
     def _move(self, batch: tuple[Moving, ...]) -> MovedOut:
@@ -100,3 +98,11 @@ class Mover:
         shop = self._shop
         record = Record(ts=shop.stamp(), ac=Action.HELD, sc=lease.channel, fi=path, pi=shop.log.process, ho=lease.host)
         shop.note((record,))
+
+
+def _history(lease: Lease, now: int) -> tuple[Attempt, ...]:
+    """A line for each recipient: its own last reply."""
+    all_had = Status(lease.code, lease.enhanced, lease.text)
+    own = own_replies(lease)
+    replies = ((each, own.get(each, all_had)) for each in lease.open)
+    return tuple(Attempt(now, lease.attempts - 1, each, s.enhanced, s.code, s.text, lease.host) for each, s in replies)

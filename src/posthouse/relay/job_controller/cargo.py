@@ -3,10 +3,12 @@
     {"id", "channel", "state": "journal"|"file"|"held", "host", "attempts", "next_try", "enqueued", "size", "sender", "file",
      "recipients": [{"id", "address", "original", "status"}]}
 
-Times are ISO 8601 UTC; `next_try` is null where no time is known: held, or waiting for a session.
+`status` is the recipient's own last reply. Times are ISO 8601 UTC; `next_try` is null where no time is known: held, or waiting
+for a session. A copy that was held because it is damaged has the key `reason` too.
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from posthouse.journal.segment import RecordRef
@@ -14,6 +16,7 @@ from posthouse.mail.envelope import Envelope, Priority, Recipient
 from posthouse.mail.status import Status
 
 NO_PROGRAM = Status(450, "4.3.5", "no program empties this channel in this version; the copy waits")
+_NONE: Mapping[int, Status] = {}
 RANKS = {Priority.URGENT: 0, Priority.NORMAL: 1, Priority.NON_URGENT: 2}
 
 
@@ -28,7 +31,10 @@ class Cargo:
         file: path of its queue file under the queue folder, or empty.
     """
 
-    __slots__ = ("copy", "crashes", "envelope", "file", "job", "move_at", "notices", "recipients", "record", "status", "told")
+    __slots__ = (
+        "copy", "crashes", "envelope", "file", "job", "move_at", "notices", "reason", "recipients", "record",
+        "replies", "status", "told",
+    )
 
     def __init__(
         self, envelope: Envelope, copy: int, recipients: tuple[Recipient, ...], record: RecordRef | None, file: str
@@ -42,11 +48,15 @@ class Cargo:
         """notices given so far"""
         self.status: Status | None = None
         """the last reply that kept it waiting"""
+        self.replies: Mapping[int, Status] = _NONE
+        """the recipients' own, by id, where they are not all the same; never changed, only replaced"""
         self.job: object = None
         """what it was last leased for"""
         self.move_at = 0.0
         self.told = False
         """the host has answered for its recipients before"""
+        self.reason = ""
+        """why it was held, where that is known"""
         self.crashes = 0
         """workers lost while they had it"""
 
@@ -60,6 +70,10 @@ class Cargo:
         """Whether it is to be filed as .HELD."""
         return self.recipients[0].held
 
+    def reply(self, recipient: int) -> Status | None:
+        """The last reply one recipient had, None before the first."""
+        return self.replies.get(recipient, self.status)
+
     def settle(self, ids: set[int]) -> None:
         """These recipients are done with."""
         self.recipients = tuple(recipient for recipient in self.recipients if recipient.id not in ids)
@@ -71,7 +85,7 @@ def iso(when: float) -> str:
 
 
 def listing(
-    cargo: Cargo, channel: str, host: str, attempts: int, next_try: float, queue: str, *, program: bool
+    cargo: Cargo, channel: str, host: str, attempts: int, next_try: float, queue: str, otherwise: Status | None = None
 ) -> dict[str, Any]:
     """One element of `queue list`.
 
@@ -82,12 +96,10 @@ def listing(
         attempts: made so far.
         next_try: Unix seconds, 0.0 for none.
         queue: path of the queue folder.
-        program: whether the channel is emptied in this version.
+        otherwise: why it waits, for recipients without a reply so far.
     """
     envelope = cargo.envelope
     held = cargo.file.endswith(".HELD")
-    status = cargo.status or (None if program else NO_PROGRAM)
-    shown = {"code": status.code, "enhanced": status.enhanced, "text": status.text} if status is not None else None
     return {
         "id": envelope.id,
         "channel": channel,
@@ -99,8 +111,11 @@ def listing(
         "size": envelope.size,
         "sender": envelope.sender,
         "file": f"{queue}/{cargo.file}" if cargo.file else "",
-        "recipients": [
-            {"id": recipient.id, "address": recipient.address, "original": recipient.original, "status": shown}
-            for recipient in cargo.recipients
-        ],
+        "recipients": [_recipient(each, cargo.reply(each.id) or otherwise) for each in cargo.recipients],
+        **({"reason": cargo.reason} if cargo.reason else {}),
     }
+
+
+def _recipient(recipient: Recipient, status: Status | None) -> dict[str, Any]:
+    shown = {"code": status.code, "enhanced": status.enhanced, "text": status.text} if status is not None else None
+    return {"id": recipient.id, "address": recipient.address, "original": recipient.original, "status": shown}

@@ -18,7 +18,7 @@ from typing import Any
 from posthouse.config.configuration import Configuration
 from posthouse.journal.adopt import open_folder
 from posthouse.relay.job_controller import control
-from posthouse.relay.job_controller.cargo import Cargo, iso, listing
+from posthouse.relay.job_controller.cargo import NO_PROGRAM, Cargo, iso, listing
 from posthouse.relay.job_controller.child import Child
 from posthouse.relay.job_controller.control import Line
 from posthouse.relay.job_controller.files import filed_copies, read_tree
@@ -39,6 +39,7 @@ from posthouse.relay.job_controller.protocol import (
     Upward,
 )
 from posthouse.relay.job_controller.stock import Stock, cargo_of
+from posthouse.relay.queue.names import parse
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import recover
 
@@ -146,17 +147,16 @@ class JobController:
         return {"error": f"unknown request {line.op!r}"}
 
     def _listing(self) -> list[dict[str, Any]]:
-        queue, schedule, plan = str(self._configuration.instance.queue), self._stock.schedule, self._stock.plan
-        channels = self._configuration.imta.channels
+        queue, schedule = str(self._configuration.instance.queue), self._stock.schedule
         out = []
         for entry in schedule:
-            channel = channels.get(entry.channel)
-            built = channel is not None and plan.has_program(channel)
-            due = schedule.due(entry) if built else 0.0
-            out.append(listing(cargo_of(entry), entry.channel, entry.host_name, entry.tries.attempts, due, queue, program=built))
-        for channel_name, cargo in self._stock.held.values():
-            host = cargo.recipients[0].host
-            out.append(listing(cargo, channel_name, host, 0, 0.0, queue, program=True))
+            why = self._stock.waits_for(entry)
+            due = schedule.due(entry) if why is not NO_PROGRAM else 0.0
+            out.append(listing(cargo_of(entry), entry.channel, entry.host_name, entry.tries.attempts, due, queue, why))
+        for channel, cargo in self._stock.held.values():
+            name = parse(cargo.file.rpartition("/")[2])
+            made = name.attempts if name is not None else 0
+            out.append(listing(cargo, channel, cargo.recipients[0].host, made, 0.0, queue))
         return out
 
     def _status(self) -> dict[str, Any]:

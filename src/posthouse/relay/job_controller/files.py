@@ -5,10 +5,11 @@ Envelopes and states only; messages are not read here. A file that cannot be rea
 
 from collections.abc import Callable, Iterator
 
+from posthouse.mail.status import Status
 from posthouse.relay.job_controller.cargo import Cargo
 from posthouse.relay.queue.places import Places
-from posthouse.relay.queue.queue_file import hold_damaged, read_queue_file
-from posthouse.relay.queue.queue_format import DamagedQueueFile
+from posthouse.relay.queue.queue_file import hold_damaged, read_with_history
+from posthouse.relay.queue.queue_format import Attempt, DamagedQueueFile
 from posthouse.relay.queue.tree import QueueEntry
 
 Known = Callable[[str, int, str], bool]
@@ -32,7 +33,7 @@ def read_tree(places: Places, known: Known, alarm: Callable[[str], None]) -> Ite
 def read_file(places: Places, entry: QueueEntry, alarm: Callable[[str], None]) -> Cargo | None:
     """The copy in a queue file; None: nothing of it is left to do, or it went away, or it had to be held."""
     try:
-        content = read_queue_file(places.tree, entry.ref)
+        content, history = read_with_history(places.tree, entry.ref)
     except FileNotFoundError:
         return None
     except DamagedQueueFile as fault:
@@ -49,7 +50,19 @@ def read_file(places: Places, entry: QueueEntry, alarm: Callable[[str], None]) -
         places.disk.unlink(entry.ref.name, places.tree.of(entry.ref))
         places.tree.touched(places.tree.of(entry.ref))
         return None
-    return Cargo(content.envelope, entry.name.copy, recipients, None, entry.ref.path)
+    cargo = Cargo(content.envelope, entry.name.copy, recipients, None, entry.ref.path)
+    _remember(cargo, history, still)
+    return cargo
+
+
+def _remember(cargo: Cargo, history: list[Attempt], still: set[int]) -> None:
+    """The last replies, as they were before the restart."""
+    last = {line.recipient: line for line in history if line.recipient in still}
+    if last:
+        cargo.replies = {key: Status(line.code, line.enhanced, line.text) for key, line in last.items()}
+        newest = max(last.values(), key=lambda line: line.time)
+        cargo.status = cargo.replies[newest.recipient]
+        cargo.told = any(line.host and not line.enhanced.startswith("4.4.") for line in last.values())
 
 
 def filed_copies(places: Places, wanted: set[tuple[str, int]], alarm: Callable[[str], None]) -> dict[tuple[str, int], Cargo]:

@@ -12,9 +12,14 @@ from typing import TypeAlias
 import msgspec
 
 from posthouse.journal.segment import RecordRef
+from posthouse.mail.status import Status
 from posthouse.relay.job_controller.backoff import Verdict
 
 MAX_FRAME = 16 * 1024 * 1024
+
+
+Reply: TypeAlias = tuple[int, int, str, str]
+"""recipient id, code, enhanced code, text"""
 
 
 class Job(IntEnum):
@@ -57,6 +62,8 @@ class Lease(msgspec.Struct, array_like=True, tag="l", gc=False):
     """the last reply that kept it waiting, for all but DELIVER"""
     told: bool = False
     """the host has had the recipients' quota already: what is recorded here may be older than what it knows now"""
+    replies: tuple[Reply, ...] = ()
+    """the recipients' own, where they are not all the same"""
 
 
 class Result(msgspec.Struct, array_like=True, tag="r", gc=False):
@@ -72,6 +79,13 @@ class Result(msgspec.Struct, array_like=True, tag="r", gc=False):
     """the reply that kept the rest waiting"""
     file: str = ""
     """path of the queue file now, where it has one"""
+    replies: tuple[Reply, ...] = ()
+    """the recipients' own, where they are not all the same"""
+
+
+def own_replies(said: Lease | Result) -> dict[int, Status]:
+    """The replies of recipients that have one of their own."""
+    return {recipient: Status(code, enhanced, text) for recipient, code, enhanced, text in said.replies}
 
 
 class HostUp(msgspec.Struct, array_like=True, tag="u", gc=False):

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from posthouse.journal.segment import Mark
 from posthouse.mail.status import Status
 from posthouse.relay.job_controller.backoff import BUSY_LIMIT, Tries, Verdict, next_notice, notices_passed, ordinary_wait
-from posthouse.relay.job_controller.cargo import RANKS, Cargo
+from posthouse.relay.job_controller.cargo import NO_PROGRAM, RANKS, Cargo
 from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.ledger import Ledger, NewRecord
 from posthouse.relay.job_controller.plan import Plan
-from posthouse.relay.job_controller.protocol import Job, Lease, Result
+from posthouse.relay.job_controller.protocol import Job, Lease, Result, own_replies
 from posthouse.relay.job_controller.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -156,10 +156,19 @@ class Stock:
             entry.key, job, entry.channel, entry.host_name, cargo.copy, cargo.record, cargo.file, cargo.open,
             entry.tries.attempts, not entry.tries.instant, int(cargo.held), told=cargo.told,
         )  # fmt: skip
-        status = cargo.status
+        status = cargo.status or self.waits_for(entry)
         if status is not None and job is not Job.DELIVER:
             lease.code, lease.enhanced, lease.text = status.code, status.enhanced, status.text
+            lease.replies = tuple((key, each.code, each.enhanced, each.text) for key, each in cargo.replies.items())
         return lease
+
+    def waits_for(self, entry: Entry) -> Status | None:
+        """Why the copy waits though it has had no reply of its own: no program, or its host is down. None when it may go."""
+        block = self.plan.configuration.imta.channels.get(entry.channel)
+        if block is None or not self.plan.has_program(block):
+            return NO_PROGRAM
+        host = entry.host
+        return Status(451, "4.4.1", host.reason) if host is not None and host.blocked_until and host.reason else None
 
     def due_jobs(self, now: float, most: int) -> Iterator[Lease]:
         """Moves, warnings and returns that are due; at most so many."""
@@ -241,6 +250,7 @@ class Stock:
             cargo.settle({key for key, _ in result.settled})
         if result.code:
             cargo.status = Status(result.code, result.enhanced, result.text)
+            cargo.replies = own_replies(result)
             cargo.told |= result.verdict in _ANSWERED and not result.enhanced.startswith("4.4.")
         if entry.state is State.TAKEN:
             self._book_other(entry, cargo, result, now)
@@ -292,6 +302,7 @@ class Stock:
                 self.ledger.reread(cargo.record, cargo.open)
         if result.verdict is Verdict.HELD and result.file.endswith(".HELD"):
             cargo.file = result.file
+            cargo.reason = result.text
             self.held[name] = (entry.channel, cargo)
 
     def lost(self, entry: Entry, filed: Cargo | None, now: float) -> None:

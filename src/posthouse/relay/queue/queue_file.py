@@ -92,9 +92,8 @@ class OpenQueueFile:
         self._tree.disk.pwrite(self._fd, octets, self._tree.disk.fstat(self._fd).size)
 
     def history(self) -> list[Attempt]:
-        """The lines behind the message."""
-        end = self.content.body_end + len(self.content.boundary) + (1 if self._ends_in_lf else 2)
-        return decode_history(self._tree.disk.pread(self._fd, _MAX_HISTORY, end))
+        """The lines behind the message; the last MiB of them."""
+        return _read_history(self._tree, self._fd, self.content)
 
     def next_attempt(self) -> FileCopy:
         """Make states and history durable and rename to the next prefix; the new reference.
@@ -150,6 +149,28 @@ def read_queue_file(tree: QueueTree, ref: FileCopy) -> QueueFile:
         return _read_head(tree, ref, fd)
     finally:
         tree.disk.close(fd)
+
+
+def read_with_history(tree: QueueTree, ref: FileCopy) -> tuple[QueueFile, list[Attempt]]:
+    """`read_queue_file`, and the lines behind the message: the last MiB of them.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DamagedQueueFile: what is wrong with it.
+    """
+    fd = tree.disk.open_file(ref.name, tree.of(ref))
+    try:
+        content = _read_head(tree, ref, fd)
+        return content, _read_history(tree, fd, content)
+    finally:
+        tree.disk.close(fd)
+
+
+def _read_history(tree: QueueTree, fd: int, content: QueueFile) -> list[Attempt]:
+    """Whatever else stands there (the boundary, half a line) is no history line and passed over."""
+    size = tree.disk.fstat(fd).size
+    start = max(content.body_end, size - _MAX_HISTORY)
+    return decode_history(tree.disk.pread(fd, size - start, start)) if start < size else []
 
 
 def hold_damaged(tree: QueueTree, ref: FileCopy) -> FileCopy:
