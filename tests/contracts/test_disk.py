@@ -168,8 +168,13 @@ def test_one_holder_of_a_lock(disk: Disk, root: int) -> None:
     assert disk.flock(first)
     assert disk.flock(first)
     assert not disk.flock(second)
-    disk.close(first)
+    disk.unlock(second)
+    assert not disk.flock(second)
+    disk.unlock(first)
     assert disk.flock(second)
+    assert not disk.flock(first)
+    disk.close(second)
+    assert disk.flock(first)
 
 
 def test_syncfs_and_type(disk: Disk, root: int) -> None:

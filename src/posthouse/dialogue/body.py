@@ -33,15 +33,13 @@ class Allowance(NamedTuple):
     """octets beyond which a body within the limit is cut and named TOO_LARGE; 0 for none"""
 
 
-_ALL_BUT_ENDS = bytes(set(range(256)) - set(b"\r\n\0"))
-
-
 def line_end_faults(data: bytes) -> frozenset[Fault]:
     """NUL, bare LF and bare CR in a block that neither begins nor ends inside a CRLF.
 
-    In a good block CR, LF and NUL together are twice as many as CRLF: two passes instead of four.
+    A good block is what its octets without CR become when each LF is made CRLF. Octets are searched for one at a time
+    that way, which is several times as quick as counting the pairs.
     """
-    if len(data.translate(None, _ALL_BUT_ENDS)) == 2 * data.count(b"\r\n"):
+    if b"\0" not in data and data.replace(b"\r", b"").replace(b"\n", b"\r\n") == data:
         return NO_FAULTS
     return _count_faults(data)
 

@@ -60,6 +60,9 @@ class Conversation:
         "hello",
         "idle",
         "is_lmtp",
+        "ok_data",
+        "ok_mail",
+        "ok_rcpt",
         "out",
         "owed",
         "policy",
@@ -71,7 +74,7 @@ class Conversation:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.words: Words = policy.words
+        self.speak(policy.words)
         self.is_lmtp = policy.role is Role.LMTP
         self.out: list[bytes] = []
         self.events: deque[Event] = deque()
@@ -91,6 +94,11 @@ class Conversation:
         self.chunk_refusal: BadCommand | None = None
         self.body: Body | None = None
         self.forget()
+
+    def speak(self, words: Words) -> None:
+        """Use these words; what every message needs is rendered once."""
+        self.words = words
+        self.ok_mail, self.ok_rcpt, self.ok_data = render(words.mail), render(words.rcpt), render(words.data)
 
     def forget(self) -> None:
         """No transaction is open any more."""
@@ -131,7 +139,7 @@ class Conversation:
         self.hello = verb
         self.bare = bare
         self.extended = extended
-        self.words = BARE_WORDS if bare else self.policy.words
+        self.speak(BARE_WORDS if bare else self.policy.words)
 
     def allowance(self) -> Allowance:
         """What the body of this transaction may have.

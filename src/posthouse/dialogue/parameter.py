@@ -14,6 +14,7 @@ XQUOTA: the size may end in K, M or G, either half may be empty or negative, the
 """
 
 import re
+from collections.abc import Mapping
 
 from posthouse.mail.status import Status
 
@@ -36,6 +37,8 @@ _NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*")
 _VALUE = re.compile(rb"[^\x00-\x20\x7f]+")
 _NAMES = {name.encode(): name for name in _FORMS} | {name.lower().encode(): name for name in _FORMS}
 """the common spellings, found without a search"""
+NO_PARAMETERS: Mapping[str, bytes | None] = {}
+"""what most commands have; nobody writes to it"""
 
 
 class ParameterError(ValueError):

@@ -15,6 +15,7 @@ connection closes. LMTP takes a body pipelined behind DATA.
 Memory: the unread octets of one `feed`, one command line, and a body of at most `Policy.spill`.
 """
 
+import re
 from collections.abc import Sequence
 from enum import Enum
 
@@ -24,9 +25,13 @@ from posthouse.dialogue.event import Event, Fault, Message, MessageEnd, MessageR
 from posthouse.dialogue.policy import BareLineEnds, Policy
 from posthouse.dialogue.reply import render
 from posthouse.dialogue.verbs.bdat import OVER_LIMIT, TOO_BIG
+from posthouse.dialogue.verbs.mail import sender
+from posthouse.dialogue.verbs.rcpt import recipient
 from posthouse.dialogue.verbs.table import VERBS
 from posthouse.mail.status import Status
 
+_PLAIN = re.compile(rb"(?:(MAIL FROM)|RCPT TO):(<([!#-;=?-\[\]-~]*)>)(?: ([ -~]+))?\r\n").match
+"""the two commands as nearly every client writes them, taken without looking at the line again and again"""
 _EARLY_LIMIT = 4096
 _CR = 0x0D
 _LINE_TOO_LONG = Status(500, "5.5.2", "command line too long")
@@ -36,7 +41,7 @@ _BARE = Status(550, "5.6.11", "bare CR or LF in message data")
 _BARE_FAULTS = frozenset({Fault.BARE_LF, Fault.BARE_CR})
 
 # looked up once: a member of an enum costs a tenth of a microsecond each time
-_NOTHING, _DATA_OWED = Owed.NOTHING, Owed.DATA
+_NOTHING, _MAIL_OWED, _RCPT_OWED, _DATA_OWED = Owed.NOTHING, Owed.MAIL, Owed.RCPT, Owed.DATA
 _COMMAND, _GO, _DATA = Reading.COMMAND, Reading.GO, Reading.DATA
 
 
@@ -140,15 +145,20 @@ class Server:
             reading = talk.reading
             if reading is _COMMAND:
                 buffer, position = self._buffer, self._position
+                if not buffer:
+                    return None
                 end = buffer.find(b"\n", position)
                 if 0 <= end <= position + self._longest and not self._skipping:
                     self._position = end + 1
+                    if end + 1 == len(buffer):
+                        self._buffer = b""  # an idle connection holds nothing
+                        self._position = 0
                     event = self._obey(buffer, position, end)
                     moved = True
                 elif position < len(buffer):
                     event, moved = self._read_unfinished(end)
                 else:
-                    self._buffer = b""  # an idle connection holds nothing
+                    self._buffer = b""
                     self._position = 0
                     return None
             elif reading is _DATA:
@@ -166,8 +176,20 @@ class Server:
 
     def accept(self) -> None:
         """Answer `Mail` or `Rcpt` with the dialogue's own OK."""
-        words = self._talk.words
-        self.answer(words.mail if self._talk.owed is Owed.MAIL else words.rcpt)
+        talk = self._talk
+        if talk.closing:
+            return
+        if talk.owed is _RCPT_OWED:
+            talk.accepted += 1
+            talk.out.append(talk.ok_rcpt)
+        elif talk.owed is _MAIL_OWED:
+            talk.sender_known = True
+            talk.out.append(talk.ok_mail)
+        else:
+            raise ValueError("no answer to MAIL or RCPT is owed")
+        talk.owed = _NOTHING
+        if self._shed is not None:
+            self._shed_if_quiet()
 
     def answer(self, status: Status) -> None:
         """Answer `Mail` or `Rcpt`; 2yz accepts it into the transaction. Ignored when the connection is to be closed.
@@ -178,9 +200,9 @@ class Server:
         talk = self._talk
         if talk.closing:
             return
-        if talk.owed is Owed.MAIL:
+        if talk.owed is _MAIL_OWED:
             talk.sender_known = status.is_success
-        elif talk.owed is Owed.RCPT:
+        elif talk.owed is _RCPT_OWED:
             talk.accepted += status.is_success
         else:
             raise ValueError("no answer to MAIL or RCPT is owed")
@@ -259,7 +281,7 @@ class Server:
         early, self._early = bytes(self._early), bytearray()
         lines = early.split(b"\r\n")
         if not lines.pop() and len(early) <= _EARLY_LIMIT and all(line.partition(b" ")[0].upper() in VERBS for line in lines):
-            talk.say(talk.words.data)
+            talk.out.append(talk.ok_data)
             talk.reading = _DATA
             return
         talk.forget()
@@ -273,6 +295,14 @@ class Server:
         """Carry out the command line that ends with the LF at `end`."""
         talk = self._talk
         line = buffer[position : end - 1]
+        plain = _PLAIN(buffer, position)
+        if plain is not None and not talk.chunking:
+            is_mail, raw, address, rest = plain.groups(b"")
+            if is_mail:
+                if talk.hello and not talk.sender_known:
+                    return sender(talk, address, raw, rest, line)
+            elif talk.sender_known:
+                return recipient(talk, address, raw, rest, line)
         if end == position or buffer[end - 1] != _CR or b"\r" in line or b"\0" in line:
             return talk.bad(buffer[position:end].rstrip(b"\r"), _BAD_LINE)
         word, _, argument = line.partition(b" ")

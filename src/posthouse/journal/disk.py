@@ -123,6 +123,10 @@ class Disk(Protocol):
         """Take the lock of the open file; False when another has it and `wait` is not given."""
         ...
 
+    def unlock(self, fd: int) -> None:
+        """Give the lock of the open file up; closing it does the same."""
+        ...
+
     def fstype(self, fd: int) -> int:
         """The file system's magic number (statfs f_type)."""
         ...
@@ -141,16 +145,17 @@ def one_step(name: str) -> str:
     Raises:
         ValueError: it is not.
     """
-    if "/" in name or "\0" in name or name in {"", ".", ".."}:
+    if "/" in name or name in {"", ".", ".."} or "\0" in name:
         raise ValueError(f"not a name of one step: {name!r}")
     return name
 
 
 def _file_stat(found: os.stat_result) -> FileStat:
     mode = found.st_mode
+    kind = mode & 0o170000
     return FileStat(
         found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_nlink,
-        modes.S_ISDIR(mode), modes.S_ISREG(mode), found.st_uid, modes.S_IMODE(mode),
+        kind == modes.S_IFDIR, kind == modes.S_IFREG, found.st_uid, mode & 0o7777,
     )  # fmt: skip
 
 
@@ -229,6 +234,10 @@ class LinuxDisk:
         except BlockingIOError:
             return False
         return True
+
+    def unlock(self, fd: int) -> None:
+        """Unlock."""
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
     def fstype(self, fd: int) -> int:
         """The magic number of the file system."""

@@ -236,6 +236,11 @@ class CrashDisk:
         file.locked_by = fd if exclusive else file.locked_by
         return True
 
+    def unlock(self, fd: int) -> None:
+        self._alive()
+        file = self._file(fd)
+        file.locked_by = -1 if file.locked_by == fd else file.locked_by
+
     def fstype(self, fd: int) -> int:
         self._handle(fd)
         return self._fstype

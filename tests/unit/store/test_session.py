@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,7 +131,7 @@ async def test_a_silent_client_is_told_421(tmp_path: Path) -> None:
         (session,) = program.sessions
         assert session.deadline - program.loop.time() == pytest.approx(600, abs=5)
         await client.say("MAIL FROM:<s@example.org>")
-        session.deadline = program.loop.time() - 1
+        program.settings = replace(program.settings, command_seconds=-1)
         program._sweep()
         assert await client.reply() == "421 4.4.2 connection timed out"
         assert await client.reader.read() == b""

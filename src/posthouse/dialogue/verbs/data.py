@@ -11,6 +11,7 @@ NO_RECIPIENTS = Status(503, "5.5.0", "No recipients")
 NO_TRANSACTION = Status(503, "5.5.1", "MAIL and RCPT first")
 _IN_CHUNKS = Status(503, "5.5.1", "BDAT was used, DATA cannot follow")
 _ARGUMENT = Status(501, "5.5.4", "DATA takes no argument")
+_START = DataStart()
 
 
 def data(talk: Conversation, argument: bytes, line: bytes) -> Event:
@@ -25,8 +26,8 @@ def data(talk: Conversation, argument: bytes, line: bytes) -> Event:
         return talk.bad(line, NO_RECIPIENTS)
     talk.begin_body(dotted=True)
     if talk.is_lmtp:
-        talk.say(talk.words.data)
+        talk.out.append(talk.ok_data)
         talk.reading = Reading.DATA
     else:
         talk.reading = Reading.GO
-    return DataStart()
+    return _START

@@ -6,7 +6,7 @@ SMTPUTF8 was given (553 5.6.7). A SIZE above the limit is refused here unless th
 
 from posthouse.dialogue.conversation import Conversation, Owed
 from posthouse.dialogue.event import Event, Mail
-from posthouse.dialogue.parameter import ParameterError, parse_parameters
+from posthouse.dialogue.parameter import NO_PARAMETERS, ParameterError, parse_parameters
 from posthouse.dialogue.path import is_mailbox, is_utf8, split_path
 from posthouse.mail.status import Status
 
@@ -23,17 +23,29 @@ def mail(talk: Conversation, argument: bytes, line: bytes) -> Event:
         return talk.bad(line, _NO_HELLO)
     if talk.sender_known or talk.chunking:
         return talk.bad(line, _NESTED)
-    liberal = talk.is_lmtp
-    path = split_path(argument, b"FROM:", liberal=liberal)
+    path = split_path(argument, b"FROM:", liberal=talk.is_lmtp)
     if path is None:
         return talk.bad(line, _SYNTAX)
+    return sender(talk, *path, line)
+
+
+def sender(talk: Conversation, address: bytes, raw: bytes, rest: bytes, line: bytes) -> Event:
+    """A sender in its place: its parameters, then the session's turn.
+
+    Args:
+        talk: has a hello and no sender.
+        address: without its brackets.
+        raw: the address as typed.
+        rest: the parameters, uncut.
+        line: the whole line, for the event of a refusal.
+    """
     try:
-        params = parse_parameters(path.rest, talk.policy.known_mail_params, skip_unknown=talk.bare)
+        params = parse_parameters(rest, talk.policy.known_mail_params, skip_unknown=talk.bare) if rest else NO_PARAMETERS
     except ParameterError as error:
         return talk.bad(line, error.reply)
     utf8 = "SMTPUTF8" in params
-    if not liberal and path.address:
-        refusal = _refuse_address(path.address, utf8=utf8)
+    if address and not talk.is_lmtp:
+        refusal = _refuse_address(address, utf8=utf8)
         if refusal:
             return talk.bad(line, refusal)
     announced = params.get("SIZE")
@@ -43,7 +55,7 @@ def mail(talk: Conversation, argument: bytes, line: bytes) -> Event:
     talk.announced = size
     talk.utf8 = utf8
     talk.owed = Owed.MAIL
-    return Mail(path.address, params, path.raw)
+    return Mail(address, params, raw)
 
 
 def _refuse_address(address: bytes, *, utf8: bool) -> Status | None:

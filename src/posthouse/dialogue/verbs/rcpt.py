@@ -6,7 +6,7 @@ at MAIL (553 5.6.7). Beyond the limit of recipients: 452 4.5.3 (RFC 5321 4.5.3.1
 
 from posthouse.dialogue.conversation import Conversation, Owed
 from posthouse.dialogue.event import BadCommand, Event, Rcpt
-from posthouse.dialogue.parameter import ParameterError, parse_parameters
+from posthouse.dialogue.parameter import NO_PARAMETERS, ParameterError, parse_parameters
 from posthouse.dialogue.path import is_mailbox, is_utf8, split_path
 from posthouse.mail.status import Status
 
@@ -24,24 +24,36 @@ def rcpt(talk: Conversation, argument: bytes, line: bytes) -> Event:
         return talk.bad(line, _NO_SENDER)
     if talk.chunking:
         return talk.bad(line, _IN_BODY)
-    liberal = talk.is_lmtp
-    path = split_path(argument, b"TO:", liberal=liberal)
+    path = split_path(argument, b"TO:", liberal=talk.is_lmtp)
     if path is None:
         return talk.bad(line, _SYNTAX)
+    return recipient(talk, *path, line)
+
+
+def recipient(talk: Conversation, address: bytes, raw: bytes, rest: bytes, line: bytes) -> Event:
+    """A recipient in its place: its parameters, then the session's turn.
+
+    Args:
+        talk: has a sender and no body.
+        address: without its brackets.
+        raw: the address as typed.
+        rest: the parameters, uncut.
+        line: the whole line, for the event of a refusal.
+    """
     try:
-        params = parse_parameters(path.rest, talk.policy.known_rcpt_params, skip_unknown=talk.bare)
+        params = parse_parameters(rest, talk.policy.known_rcpt_params, skip_unknown=talk.bare) if rest else NO_PARAMETERS
     except ParameterError as error:
         return talk.bad(line, error.reply)
-    if not liberal:
-        if not is_mailbox(path.address):
+    if not talk.is_lmtp:
+        if not is_mailbox(address):
             return talk.bad(line, _BAD_RECIPIENT)
-        if not path.address.isascii():
+        if not address.isascii():
             if not talk.utf8:
                 return talk.bad(line, _NOT_ASCII)
-            if not is_utf8(path.address):
+            if not is_utf8(address):
                 return talk.bad(line, _BAD_RECIPIENT)
     if talk.accepted >= talk.policy.max_recipients:
         talk.say(_TOO_MANY)
         return BadCommand(line, _TOO_MANY)
     talk.owed = Owed.RCPT
-    return Rcpt(path.address, params, path.raw)
+    return Rcpt(address, params, raw)

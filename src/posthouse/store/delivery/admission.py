@@ -28,6 +28,7 @@ from posthouse.store.quota.limits import Limits
 LOCK_WAIT = 5.0
 MOST_WAITING = 16
 _POLL = 0.02
+_BUSY, _UNCOUNTED = Entry.BUSY, Entry.UNCOUNTED
 
 
 class Surroundings(Protocol):
@@ -100,11 +101,11 @@ class Admission:
         account = self._accounts.get(target.owner, now)
         try:
             entry = account.enter(now)
-            if entry is Entry.BUSY:
+            if entry is _BUSY:
                 self._wait(_Waiting(transaction, addressee, message, account), now)
                 return False
             addressee.account = account
-            if entry is Entry.UNCOUNTED:
+            if entry is _UNCOUNTED:
                 if not account.maildir.fresh:
                     self._count(transaction, addressee, message)
                     return False

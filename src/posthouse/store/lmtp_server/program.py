@@ -93,6 +93,7 @@ class LmtpProgram:
         self._accounts: Accounts
         self._transactions: TransactionLog
         self._sweeper: asyncio.TimerHandle | None = None
+        self._unsent: list[tuple[asyncio.Transport, bytes]] = []
         self.sessions: set[LmtpSession] = set()
         self.settings: ServerSettings
         self.delivery: Delivery
@@ -145,6 +146,21 @@ class LmtpProgram:
             self._writer.start()
             self._checkpoint.start()
 
+    # --- for sessions: sending ----------------------------------------------------------------------------------
+
+    def send(self, transport: asyncio.Transport, octets: bytes) -> None:
+        """Send when all sockets that are ready have been read: a client that our write wakes would interrupt the round."""
+        if not self._unsent:
+            self.loop.call_soon(self.send_all)
+        self._unsent.append((transport, octets))
+
+    def send_all(self) -> None:
+        """Send all that waits."""
+        unsent, self._unsent = self._unsent, []
+        for transport, octets in unsent:
+            if not transport.is_closing():
+                transport.write(octets)
+
     # --- for sessions -------------------------------------------------------------------------------------------
 
     def _find_targets(self) -> None:
@@ -196,6 +212,7 @@ class LmtpProgram:
         self._transactions.write(records)
         for session, lines in replies:
             session.finish(lines)
+        self.send_all()
 
     # --- the journal --------------------------------------------------------------------------------------------
 

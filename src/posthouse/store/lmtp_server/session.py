@@ -7,7 +7,7 @@ connection is lost the transaction that was complete is delivered all the same: 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from posthouse.dialogue.event import (
     BodyPart,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from posthouse.store.lmtp_server.program import LmtpProgram
 
 _READ_AHEAD = 65_536
-_BUFFER = bytearray(262_144)
-_VIEW = memoryview(_BUFFER)
 _LEAST_RATE = 1000
 """octets in a second, asked of a body that takes long"""
 _SILENT = Status(421, "4.4.2", "connection timed out")
@@ -45,7 +43,7 @@ _DRAINING = Status(421, "4.3.2", "service is shutting down or busy; try again")
 _BAD_PARAMETER = "5.5.4"
 
 
-class LmtpSession(asyncio.BufferedProtocol):
+class LmtpSession(asyncio.Protocol):
     """The protocol object of one connection."""
 
     def __init__(self, program: "LmtpProgram", connection: Connection, closed: Callable[[], None]) -> None:
@@ -59,10 +57,9 @@ class LmtpSession(asyncio.BufferedProtocol):
         self._transaction: Transaction | None = None
         self._pumping = self._paused = self._ended = False
         self._ahead = self._under_way = self._octets = 0
-        self._idle = self._since = 0.0
+        self._now = program.loop.time
+        self._idle = self._since = self._last = 0.0
         self._message_id = b""
-        self.deadline = 0.0
-        """the loop's time at which the client is told that it is too slow"""
         local, peer = connection.local, connection.peer
         self.transport_name = f"TCP|{local[0]}|{local[1]}|{peer[0]}|{peer[1]}"
 
@@ -70,22 +67,18 @@ class LmtpSession(asyncio.BufferedProtocol):
         """Greet."""
         self._transport = cast("asyncio.Transport", transport)
         self._program.sessions.add(self)
-        self._idle = self._program.loop.time()
+        self._idle = self._now()
         self._pump()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's signature
-        """One buffer for all sessions: it is emptied before the next read."""
-        return _VIEW
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         """Octets came; while an answer is owed they wait, and beyond one buffer the socket does."""
         server = self._server
-        server.feed(_VIEW[:nbytes])
-        self._octets += nbytes
+        server.feed(data)
+        self._octets += len(data)
         if not server.awaiting:
             self._pump()
             return
-        self._ahead += nbytes
+        self._ahead += len(data)
         if self._ahead > _READ_AHEAD and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -114,8 +107,13 @@ class LmtpSession(asyncio.BufferedProtocol):
     def expire(self) -> None:
         """The deadline has passed: 421 now, whatever is open."""
         if self._transport is not None and not self._server.awaiting:
-            self._transport.write(self._server.to_send() + f"{_SILENT}\r\n".encode())
-            self._transport.close()
+            self._program.send(self._transport, self._server.to_send() + f"{_SILENT}\r\n".encode())
+            self._close(self._transport)
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        """Close behind what is still to be sent."""
+        self._program.send_all()
+        transport.close()
 
     def _pump(self) -> None:
         """Handle all events the input allows, write what is to be said, set the next deadline."""
@@ -131,46 +129,43 @@ class LmtpSession(asyncio.BufferedProtocol):
                 event = server.next_event()
         except Exception:
             self._program.log.exception("session failed")
-            transport.write(b"421 4.3.0 internal error; try again later\r\n")
-            transport.close()
+            self._program.send(transport, b"421 4.3.0 internal error; try again later\r\n")
+            self._close(transport)
             return
         finally:
             self._pumping = False
         if output := server.to_send():
-            transport.write(output)
+            self._program.send(transport, output)
             moved = True
         if server.closing or (self._ended and self._transaction is None):
-            transport.close()
+            self._close(transport)
             return
-        self._set_deadline(server.phase, moved=moved)
-
-    def _set_deadline(self, phase: Phase, *, moved: bool) -> None:
-        """A command has its time from the last reply on; a body its time of silence, and a least rate after a while."""
-        settings, now = self._program.settings, self._program.loop.time()
+        self._last = self._now()
         if moved:
-            self._since, self._octets = now, 0
-            self.deadline = now + settings.command_seconds
-        if phase is Phase.BODY:
-            least = self._since + 2 * settings.data_seconds + self._octets / _LEAST_RATE
-            self.deadline = min(now + settings.data_seconds, least)
+            self._since, self._octets = self._last, 0
+
+    @property
+    def deadline(self) -> float:
+        """The loop's time at which the client is told that it is too slow.
+
+        A command has its time from the last reply on; a body its time of silence, and a least rate after a while.
+        """
+        settings = self._program.settings
+        if self._server.phase is not Phase.BODY:
+            return self._since + settings.command_seconds
+        least = self._since + 2 * settings.data_seconds + self._octets / _LEAST_RATE
+        return min(self._last + settings.data_seconds, least)
 
     def _handle(self, event: Event) -> None:
-        kind = type(event)
-        if kind is Rcpt:
-            self._rcpt(cast("Rcpt", event))
-        elif kind is Mail:
-            self._sender = cast("Mail", event).sender
-            self._addressees = []
-            self._coming(1)
-            self._server.accept()
-        elif kind is Message:
-            self._message(cast("Message", event))
-        elif kind is BodyPart:
-            self._part(cast("BodyPart", event).data)
-        elif kind is MessageEnd:
-            self._end(cast("MessageEnd", event))
-        elif kind in {Oversize, MessageRefused, Reset, Hello}:
-            self._forget()
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(self, event)
+
+    def _mail(self, event: Mail) -> None:
+        self._sender = event.sender
+        self._addressees = []
+        self._coming(1)
+        self._server.accept()
 
     def _coming(self, count: int) -> None:
         """Tell delivery that a transaction is under way (1) or not any more (0)."""
@@ -206,7 +201,8 @@ class LmtpSession(asyncio.BufferedProtocol):
         self._addressees = []
         return transaction
 
-    def _part(self, data: bytes) -> None:
+    def _part(self, event: BodyPart) -> None:
+        data = event.data
         if self._large is None:
             probe = Transaction(self._sender, self._addressees)
             self._large = self._program.large(probe)
@@ -226,7 +222,7 @@ class LmtpSession(asyncio.BufferedProtocol):
         transaction.message_id = self._message_id
         program.delivery.deliver(transaction, message, fault)
 
-    def _forget(self) -> None:
+    def _forget(self, event: Event | None = None) -> None:  # noqa: ARG002 - also a handler
         self._coming(0)
         self._addressees = []
         if self._large is not None:
@@ -238,13 +234,23 @@ class LmtpSession(asyncio.BufferedProtocol):
         self._transaction = None
         if self._transport is None:
             return
-        self._idle = self._program.loop.time()
+        self._idle = self._now()
         self._server.answer_data(replies)
         self._ahead = 0
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
         self._pump()
+
+    _handlers: ClassVar[dict[type[Event], Callable[["LmtpSession", Any], None]]] = {
+        Mail: _mail,
+        Rcpt: _rcpt,
+        Message: _message,
+        BodyPart: _part,
+        MessageEnd: _end,
+        **dict.fromkeys((Oversize, MessageRefused, Reset, Hello), _forget),
+    }
+    """DataStart, Quit and BadCommand need nothing: the dialogue has answered"""
 
 
 def _parameters(params: Mapping[str, bytes | None]) -> tuple[GivenLimits | None, int]:

@@ -33,6 +33,8 @@ class Maildir:
         self.owner = owner
         self.root = root
         self.tmp = self.new = -1
+        self.looks = 0
+        """how often it was looked at: whatever was opened by name before the last time may be another file by now"""
         self.fresh = False
         """it was made just now: nothing is in it"""
         self._device, self._inode = found.device, found.inode
@@ -53,6 +55,7 @@ class Maildir:
 
     def _look(self) -> None:
         """See that the parts are what they must be and nobody works on the mailbox."""
+        self.looks += 1
         inodes = []
         for part in PARTS:
             found = self.disk.stat(part, self.root)
