@@ -46,6 +46,8 @@ class Sent:
     answer: Answer
     code: int
     seconds: float
+    reply: str
+    """the text after the final dot"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,26 +132,32 @@ class Ledger:
         token = self.token()
         body = body_of(token, size)
         begin = time.monotonic()
+        users = list(users)
 
-        def note(answer: Answer, code: int) -> Sent:
-            sent = Sent(token, sender, tuple(users), body, answer, code, time.monotonic() - begin)
+        def note(answer: Answer, code: int, reply: str) -> Sent:
+            sent = Sent(token, sender, tuple(users), body, answer, code, time.monotonic() - begin, reply)
             self.sent.append(sent)
             return sent
 
         try:
-            refused = client.sendmail(sender, [f"{user}@{DOMAIN}" for user in users], body)
-        except smtplib.SMTPRecipientsRefused as error:
-            return note(Answer.REFUSED, min(code for code, _ in error.recipients.values()))
-        except smtplib.SMTPResponseException as error:
-            sent = note(Answer.REFUSED if error.smtp_code > 0 else Answer.UNKNOWN, error.smtp_code)
-            if error.smtp_code in {-1, 421}:
-                raise
-            return sent
+            client.ehlo_or_helo_if_needed()
+            codes = [client.mail(sender)[0]]
+            if codes[0] == 250:
+                codes = [client.rcpt(f"{user}@{DOMAIN}")[0] for user in users]
+            users = [user for user, code in zip(users, codes, strict=False) if code == 250]
+            if not users:
+                client.rset()
+                return note(Answer.REFUSED, min(codes), "")
+            code, text = client.data(body)
+        except smtplib.SMTPDataError as error:
+            return note(Answer.REFUSED, error.smtp_code, "")
         except (OSError, smtplib.SMTPException):
-            note(Answer.UNKNOWN, 0)
+            note(Answer.UNKNOWN, 0, "")
             raise
-        users = [user for user in users if f"{user}@{DOMAIN}" not in refused]
-        return note(Answer.ACCEPTED, 250)
+        sent = note(Answer.ACCEPTED if code == 250 else Answer.REFUSED, code, text.decode())
+        if code == 421:
+            raise smtplib.SMTPServerDisconnected("421")
+        return sent
 
 
 def body_of(token: str, size: int) -> bytes:
@@ -184,9 +192,12 @@ class Load:
         self._port, self._users, self._sizes, self._most, self._pause = port, list(users), sizes, most, pause
         self._protocol, self._host = protocol, host
         self._over = threading.Event()
+        self._begin = 0.0
+        self.seconds = 0.0
         self._threads = [threading.Thread(target=self._client, args=(number,), daemon=True) for number in range(clients)]
 
     def __enter__(self) -> Self:
+        self._begin = time.monotonic()
         for thread in self._threads:
             thread.start()
         return self
@@ -196,6 +207,7 @@ class Load:
         for thread in self._threads:
             thread.join(60)
             assert not thread.is_alive(), "a client hangs"
+        self.seconds = time.monotonic() - self._begin
 
     def _client(self, number: int) -> None:
         chance = random.Random(number)

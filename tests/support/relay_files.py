@@ -20,7 +20,7 @@ relay1.example.com   $U%$D@relay1.example.com
 """.lstrip()
 
 CHANNELS = r"""
-defaults logging notices 1 2 4 7 copywarnpost copysendpost postheadonly
+defaults logging notices 1 2 4 7 copysendpost postheadonly
 
 l
 relay1.example.com
