@@ -1,0 +1,69 @@
+"""A store needs imta.cnf, mappings, dispatcher.cnf, imta.tailor and store.conf, no python-ldap, and asks no directory."""
+
+import os
+import smtplib
+from pathlib import Path
+
+from posthouse.testing.tiers import RunningInstance
+from support.journey_mail import Ledger, reconcile, wait_delivered
+from support.journey_tiers import everyone, journey
+
+NEEDED = {"imta.cnf", "mappings", "dispatcher.cnf", "imta.tailor", "store.conf"}
+NO_LDAP = '''"""Stands before python-ldap on the path."""
+raise ImportError("python-ldap is not installed here")
+'''
+
+
+def sockets(pid: int) -> set[str]:
+    """Inodes of a process's open sockets."""
+    names = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.exists() or path.is_symlink()]
+    return {name[8:-1] for name in names if name.startswith("socket:")}
+
+
+def remote_ports(pid: int) -> set[int]:
+    """Ports at the far end of its established TCP connections."""
+    mine = sockets(pid)
+    ports: set[int] = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[9] in mine and fields[3] == "01":
+                ports.add(int(fields[2].rpartition(":")[2], 16))
+    return ports
+
+
+def loaded(instance: RunningInstance) -> set[str]:
+    """Shared objects of its processes that belong to LDAP."""
+    maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in everyone(instance))
+    return {line.split()[-1] for line in maps.splitlines() if "ldap" in line.lower()}
+
+
+def test_a_store_of_five_files_takes_mail_without_a_directory(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "ldap.py").write_text(NO_LDAP)
+    (blocked / "_ldap.py").write_text(NO_LDAP)
+    ledger = Ledger()
+    with journey(tmp_path, users=1, stores=1, start=False) as tiers:
+        (store,) = tiers.stores
+        config = store.folder / "config"
+        (config / "imta_tailor").rename(config / "imta.tailor")
+        for path in config.iterdir():
+            if path.name not in NEEDED:
+                path.unlink()
+        assert {path.name for path in config.iterdir()} == NEEDED
+        assert store.command("check").stdout == ""
+        store.start(environment={"PYTHONPATH": f"{blocked}:{os.environ.get('PYTHONPATH', '')}"})
+        with smtplib.LMTP(store.address, store.port, timeout=20) as client:
+            client.ehlo()
+            assert client.sock is not None
+            own = client.sock.getsockname()[1]
+            for _ in range(10):
+                assert ledger.send(client, ["anna"]).code == 250
+            # the only connection any process has is ours
+            assert {port for pid in everyone(store) for port in remote_ports(pid)} <= {own}
+        assert loaded(store) == set()
+        wait_delivered(ledger, tiers.stores)
+        assert store.stop() == 0
+        assert "ldap" not in store.output.read_text().lower()
+        assert reconcile(ledger, tiers.stores, relayed=False).check().duplicates == 0
