@@ -1,7 +1,6 @@
 """Two tiers under faults: short waits, processes by role, killed and waited for by pid, the folder kept when a test fails.
 
-    with journey(tmp_path, users=20) as tiers:
-        kill(tiers.relay, "smtp")
+`journey` makes and ends them, `kill` ends one process, `edit` and `append` change the configuration, `queued` is the queue.
 """
 
 import contextlib
