@@ -3,6 +3,9 @@
 It answers by the same searches as the real ones, so that what it says of an address is what they would say.
 """
 
+import asyncio
+from collections.abc import Callable
+
 from posthouse.config.option_file import OptionFile, OptionValue
 from posthouse.relay.directory.layout import Layout, read_layout
 from posthouse.relay.directory.ldif import read_ldif
@@ -32,6 +35,7 @@ class MemoryDirectory:
         """every question that `answer` was asked"""
         self.failing = ""
         """set it, and every answer is Unknown for this reason"""
+        self._asking: set[asyncio.Task[Answer]] = set()
         self.replace(text)
 
     def replace(self, text: str) -> None:
@@ -48,6 +52,13 @@ class MemoryDirectory:
     def cached(self, question: Question) -> Answer | None:
         """The answer, if answers are at hand and nothing fails."""
         return self._search(question) if self._at_hand and not self.failing else None
+
+    def ask(self, question: Question, done: Callable[[Answer], None]) -> None:
+        """Have `done` called with what `answer` says."""
+        task = asyncio.get_running_loop().create_task(self.answer(question))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        task.add_done_callback(lambda ended: done(ended.result()))
 
     async def answer(self, question: Question) -> Answer:
         """The answer, or Unknown when failing."""

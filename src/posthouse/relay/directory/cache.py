@@ -11,6 +11,7 @@ Absent wipes out what was found before. Unknown is never remembered. The clock i
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -118,6 +119,19 @@ class AnswerCache:
         return self._entries, self._absent
 
 
+class _Flight:
+    """A search under way and who waits for it."""
+
+    __slots__ = ("asked", "ends", "key", "question", "waiting")
+
+    def __init__(self, key: Key, question: Question, ends: float) -> None:
+        self.key = key
+        self.question = question
+        self.ends = ends
+        self.asked = False
+        self.waiting: list[Callable[[Answer], None]] = []
+
+
 class Flights:
     """One search for equal questions, an answer within the limit for everybody who asks.
 
@@ -131,43 +145,70 @@ class Flights:
         self._cache = cache
         self._submit = submit
         self._limit = limit
-        self._waiting: dict[Key, asyncio.Future[Answer]] = {}
+        self._open: dict[Key, _Flight] = {}
+        self._order: deque[_Flight] = deque()
+        """in the order of their ends, some of them landed"""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def ask(self, question: Question, done: Callable[[Answer], None]) -> None:
+        """Have `done` called with the answer, never before this returns."""
+        key = key_of(question)
+        flight = self._open.get(key)
+        if flight is not None:
+            flight.waiting.append(done)
+            return
+        loop = asyncio.get_running_loop()
+        flight = self._open[key] = _Flight(key, question, loop.time() + self._limit)
+        flight.waiting.append(done)
+        self._order.append(flight)
+        if self._timer is None:
+            self._timer = loop.call_at(flight.ends, self._look)
+
+        def answered(answer: Answer) -> None:
+            self._cache.put(question, answer)
+            if flight.asked:
+                self._land(flight, answer)
+            else:
+                loop.call_soon(self._land, flight, answer)
+
+        self._submit(question, answered)
+        flight.asked = True
 
     async def answer(self, question: Question) -> Answer:
         """The answer, fresh where possible."""
         known = self._cache.fresh(question)
         if known is not None:
             return known
-        key = key_of(question)
-        flight = self._waiting.get(key)
-        if flight is None:
-            flight = self._start(key, question)
-        return await asyncio.shield(flight)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.ask(question, lambda answer: None if future.done() else future.set_result(answer))
+        return await future
 
     def give_up(self, reason: str) -> None:
         """Answer all that wait."""
-        for key in tuple(self._waiting):
-            self._land(key, None, Unknown(reason))
+        for flight in tuple(self._open.values()):
+            self._land(flight, Unknown(reason), stale=False)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _start(self, key: Key, question: Question) -> asyncio.Future[Answer]:
-        loop = asyncio.get_running_loop()
-        flight: asyncio.Future[Answer] = loop.create_future()
-        self._waiting[key] = flight
-        timer = loop.call_later(self._limit, self._land, key, question, Unknown(f"no answer within {self._limit:g} s"))
+    def _look(self) -> None:
+        """Time is up for the oldest."""
+        self._timer = None
+        loop, order = asyncio.get_running_loop(), self._order
+        while order and (order[0].ends <= loop.time() or not order[0].waiting):
+            self._land(order.popleft(), Unknown(f"no answer within {self._limit:g} s"))
+        if order:
+            self._timer = loop.call_at(order[0].ends, self._look)
 
-        def landed(answer: Answer) -> None:
-            timer.cancel()
-            self._cache.put(question, answer)
-            if self._waiting.get(key) is flight:
-                self._land(key, question, answer)
-
-        self._submit(question, landed)
-        return flight
-
-    def _land(self, key: Key, question: Question | None, answer: Answer) -> None:
-        flight = self._waiting.pop(key, None)
-        if flight is None or flight.done():
+    def _land(self, flight: _Flight, answer: Answer, *, stale: bool = True) -> None:
+        if self._open.get(flight.key) is not flight:
             return
-        if isinstance(answer, Unknown) and question is not None:
-            answer = self._cache.stale(question) or answer
-        flight.set_result(answer)
+        del self._open[flight.key]
+        if stale and isinstance(answer, Unknown):
+            answer = self._cache.stale(flight.question) or answer
+        waiting, flight.waiting = flight.waiting, []
+        order = self._order
+        while order and not order[0].waiting:
+            order.popleft()
+        for done in waiting:
+            done(answer)

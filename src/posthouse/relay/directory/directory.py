@@ -1,5 +1,6 @@
 """What every directory can do: the seam between those who ask and LDAP, LDIF or a test's own."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from posthouse.relay.directory.question import Answer, Question
@@ -9,7 +10,10 @@ class Directory(Protocol):
     """Answers questions about domains and addresses."""
 
     def cached(self, question: Question) -> Answer | None:
-        """The answer if it is at hand: no I/O, about a microsecond. None: ask `answer`."""
+        """The answer if it is at hand: no I/O, about a microsecond. None: ask `ask` or `answer`."""
+
+    def ask(self, question: Question, done: Callable[[Answer], None]) -> None:
+        """Have `done` called once with the answer, in bounded time, from the event loop and never before this returns."""
 
     async def answer(self, question: Question) -> Answer:
         """The answer, in bounded time. Never raises for what the directory does: that is Unknown."""

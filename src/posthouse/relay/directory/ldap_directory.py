@@ -65,6 +65,13 @@ class LdapDirectory:
         """The answer when the cache has it."""
         return self._cache.fresh(question)
 
+    def ask(self, question: Question, done: Callable[[Answer], None]) -> None:
+        """Have `done` called with the answer, within LDAP_TIMEOUT seconds."""
+        if self._loop is None:
+            asyncio.get_running_loop().call_soon(done, Unknown("the directory is not open"))
+        else:
+            self._flights.ask(question, done)
+
     async def answer(self, question: Question) -> Answer:
         """The answer, within LDAP_TIMEOUT seconds."""
         if self._loop is None:

@@ -9,6 +9,7 @@ safely write a new one beside it and rename it. A file that is missing or bad at
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,7 @@ class LdifDirectory:
         self._interval = look_interval
         self._tree: LdifTree | None = None
         self._answers: dict[Key, Answer] = {}
+        self._asking: set[asyncio.Task[Answer]] = set()
         self._read: _Stamp | None = None
         self._seen: _Stamp | None = None
         self._trouble = ""
@@ -82,6 +84,13 @@ class LdifDirectory:
         if known is not None or self._tree is None:
             return known
         return self._remember(question, self._step(self._tree, question, None))
+
+    def ask(self, question: Question, done: Callable[[Answer], None]) -> None:
+        """Have `done` called with the answer; see `answer`."""
+        task = asyncio.get_running_loop().create_task(self.answer(question))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        task.add_done_callback(lambda ended: done(ended.result()))
 
     async def answer(self, question: Question) -> Answer:
         """The answer; long searches run in a thread."""

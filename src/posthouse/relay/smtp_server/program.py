@@ -110,6 +110,7 @@ class SmtpProgram:
             return
         if self._ticking is not None:
             self._ticking.cancel()
+        relay.submit_waiting()
         await relay.loop.run_in_executor(None, relay.enqueuer.stop)
         await asyncio.sleep(0)  # the completions of the last batch run first
         relay.flush()
@@ -147,7 +148,7 @@ class SmtpProgram:
         """A batch is durable and answered: tell the job controller; what waited for memory has room now."""
         assert self._announcer is not None
         self._announcer.synced(segment, offset)
-        self.relay.submit_waiting()
+        self.relay.room_again()
 
     def _host(self, rules: routing_rules.Rules) -> str:
         return rules.local_host or self._instance.root.name

@@ -28,6 +28,7 @@ from posthouse.mail.message_id import MessageIds
 from posthouse.relay.directory.directory import Directory
 from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.routing.rules import Rules
+from posthouse.relay.smtp_server.gather import Gather
 from posthouse.relay.smtp_server.limits import Limits
 from posthouse.relay.smtp_server.memory import Memory
 from posthouse.relay.smtp_server.transaction import abandon
@@ -69,6 +70,12 @@ class Relay:
     _serials: Iterator[int] = field(default_factory=lambda: count(int(time.time() * 1000)))
     _records: list[Record] = field(default_factory=list)
     _waiting: deque[_Waiting] = field(default_factory=deque)
+    _stuck: bool = False
+    """the journal had no room for the first of those that wait"""
+    gather: Gather = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gather = Gather(self.loop, self.submit_waiting)
 
     @staticmethod
     def now() -> float:
@@ -152,20 +159,27 @@ class Relay:
         self.loop.run_in_executor(None, finish).add_done_callback(finished)
 
     def _submit(self, envelope: Envelope, body: Sequence[bytes] | BodyReference, done: Done) -> None:
-        if self._waiting or not self.enqueuer.submit(envelope, body, done):
-            self._waiting.append((envelope, body, done))
+        self._waiting.append((envelope, body, done))
+        self.gather.arrived()
 
     def submit_waiting(self) -> None:
-        """The journal may have room again: give it what waits, in order."""
+        """Give the journal what waits, in order, as far as it has room."""
+        self._stuck = False
         while self._waiting:
             envelope, body, done = self._waiting[0]
             try:
                 if not self.enqueuer.submit(envelope, body, done):
+                    self._stuck = True
                     return
             except ValueError as error:
                 self.report(f"message {envelope.id} cannot be journalled")
                 done(OSError(str(error)))
             self._waiting.popleft()
+
+    def room_again(self) -> None:
+        """A batch is through: go on with what the journal had no room for."""
+        if self._stuck:
+            self.submit_waiting()
 
     def tick(self) -> None:
         """Once a second: close what is past its deadline, try again what waits for memory, write records."""

@@ -7,7 +7,7 @@ connection, never another.
 
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from posthouse.dialogue.event import (
     BadCommand,
@@ -35,9 +35,6 @@ from posthouse.relay.smtp_server.line import Line
 from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.transaction import Transaction
 from posthouse.trace.record import Action, Record
-
-if TYPE_CHECKING:
-    import asyncio
 
 R = TypeVar("R")
 _LONGEST_DELAY = 60.0
@@ -67,7 +64,8 @@ class SmtpSession(Line):
         local, peer = connection.local, connection.peer
         self.transport_name = f"TCP|{local[0]}|{local[1]}|{peer[0]}|{peer[1]}"
         self._transaction: Transaction | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._asking: object = None
+        """the question the directory has been asked, while a decision waits for it"""
         self._accepted = self._rejected = self._refusals = self._bad_commands = 0
         self._idle = 0.0
 
@@ -84,9 +82,7 @@ class SmtpSession(Line):
 
     def over(self) -> None:
         """Forget the transaction; a message whose answer is owed stays accepted once it is durable."""
-        if self._asking is not None:
-            self._asking.cancel()
-            self._asking = None
+        self._asking = None
         self._drop(aborted=True)
 
     def lost(self) -> None:
@@ -168,6 +164,7 @@ class SmtpSession(Line):
 
     def _begin(self, begun: Transaction) -> None:
         self._transaction = begun
+        self.relay.gather.coming += 1
         self.transaction_ends = self.relay.loop.time() + self.relay.limits.transaction_seconds
         self.server.accept()
 
@@ -214,36 +211,44 @@ class SmtpSession(Line):
     # --- decisions that ask the directory -----------------------------------------------------------------------
 
     def _ask(self, questions: Generator[Question, Answer, R], then: Callable[[R | None], None]) -> None:
-        """Run a decision: at once when the cache has every answer, else in a task. None: it failed."""
-        value: R | None = None
+        """Run a decision: at once when the cache has every answer, else as the directory answers. None: it failed."""
+        finished = self._decided(questions, then, None)
+        if finished is not None:
+            then(finished.value)
+
+    def _decided(
+        self, questions: Generator[Question, Answer, R], then: Callable[[R | None], None], answer: Answer | None
+    ) -> Finished[R | None] | None:
+        """Run it as far as it goes; None: the directory is asked, and `go_on` tells `then` what comes of it."""
         try:
-            step = advance(questions, self.relay.directory)
-            if not isinstance(step, Finished):
-                self._asking = self.relay.loop.create_task(self._ask_slowly(questions, step, then))
-                return
-            value = step.value
+            step = advance(questions, self.relay.directory, answer)
         except Exception:
             self.relay.report("a decision failed")
-        then(value)
+            return Finished(None)
+        if isinstance(step, Finished):
+            return Finished(step.value)
+        self._ask_directory(questions, then, step)
+        return None
 
-    async def _ask_slowly(
-        self, questions: Generator[Question, Answer, R], step: Finished[R] | Question, then: Callable[[R | None], None]
+    def _ask_directory(
+        self, questions: Generator[Question, Answer, R], then: Callable[[R | None], None], question: Question
     ) -> None:
         """The cache has no answer. A reload may close the directory meanwhile: then the new one is asked."""
-        relay = self.relay
-        value: R | None = None
-        try:
-            while not isinstance(step, Finished):
-                directory = relay.directory
-                answer = await directory.answer(step)
-                if isinstance(answer, Unknown) and relay.directory is not directory:
-                    answer = await relay.directory.answer(step)
-                step = advance(questions, relay.directory, answer)
-            value = step.value
-        except Exception:
-            relay.report("a decision failed")
-        self._asking = None
-        self.go_on(then, value)
+        directory, asked = self.relay.directory, object()
+
+        def answered(answer: Answer) -> None:
+            if self._asking is not asked:  # the client is gone
+                return
+            self._asking = None
+            if isinstance(answer, Unknown) and self.relay.directory is not directory:
+                self._ask_directory(questions, then, question)
+                return
+            finished = self._decided(questions, then, answer)
+            if finished is not None:
+                self.go_on(then, finished.value)
+
+        self._asking = asked
+        directory.ask(question, answered)
 
     # --- the message --------------------------------------------------------------------------------------------
 
@@ -281,8 +286,9 @@ class SmtpSession(Line):
 
         if whole is not None:
             self.hold(len(whole))
-        self.relay.enqueue(taken.envelope, taken.parts, transaction.body_file, done)
         self._transaction = None
+        self.relay.gather.coming -= 1
+        self.relay.enqueue(taken.envelope, taken.parts, transaction.body_file, done)
 
     def _answered(self, transaction: Transaction, taken: data.Taken, error: OSError | None) -> None:
         """The journal has spoken: durable, or refused by the disk."""
@@ -301,6 +307,7 @@ class SmtpSession(Line):
         transaction, self._transaction = self._transaction, None
         if transaction is None:
             return
+        self.relay.gather.coming -= 1
         transaction.abandon()
         self._end_transaction()
         if refused is not None:
