@@ -49,8 +49,8 @@ def time_line(folder: Path, wanted: str) -> list[Record]:
     unique = _unique_part(key)
     records = list(read_records(folder))
     messages = {r.ei for r in records if r.ei and _names(r, key, unique)}
-    messages |= {r.ei for r in records if r.ab and r.ab in messages}
     messages |= {r.ab for r in records if r.ab and r.ei in messages}
+    messages |= {r.ei for r in records if r.ab and r.ab in messages}
     found = [r for r in records if (r.ei in messages if r.ei else _names(r, key, unique))]
     return sorted(found, key=lambda r: r.ts)
 

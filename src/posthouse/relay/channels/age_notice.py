@@ -10,9 +10,9 @@ from collections.abc import Callable
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
-from posthouse.relay.channels.workshop import Workshop
+from posthouse.relay.channels.workshop import Workshop, copy_path
 from posthouse.relay.job_controller.backoff import Verdict
-from posthouse.relay.job_controller.protocol import Lease, Result
+from posthouse.relay.job_controller.protocol import Lease, Result, own_replies
 from posthouse.relay.notices.dsn import Kind, Report, wants
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.trace.record import Action, Record
@@ -21,7 +21,7 @@ from posthouse.trace.record import Action, Record
 def warn(shop: Workshop, lease: Lease, opened: OpenCopy, ended: Callable[[], None]) -> None:
     """Tell the sender that delivery is delayed."""
     envelope = opened.envelope
-    last = Status(lease.code, lease.enhanced, lease.text)
+    last, own = Status(lease.code, lease.enhanced, lease.text), own_replies(lease)
     told = [recipient for recipient in opened.recipients if envelope.sender and wants(recipient, Kind.DELAYED)]
 
     def done(error: OSError | None) -> None:
@@ -35,26 +35,32 @@ def warn(shop: Workshop, lease: Lease, opened: OpenCopy, ended: Callable[[], Non
         ended()
 
     def _warned(recipient: Recipient) -> Record:
+        said = own.get(recipient.id, last)
         return Record(
             ts=shop.stamp(), ac=Action.WARNED, sc=lease.channel, sz=-(-envelope.size // 1024), so=envelope.sender,
             od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, ei=envelope.id, ri=recipient.id,
-            mi=envelope.message_id, pi=shop.log.process, di=f"smtp;{last}" if last.code else "", ho=recipient.host,
-            qt=shop.now() - envelope.enqueued / 1000, at=lease.attempts,
+            mi=envelope.message_id, pi=shop.log.process, di=f"smtp;{said}" if said.code else "", ho=recipient.host,
+            qt=shop.now() - envelope.enqueued / 1000, at=lease.attempts, fi=copy_path(shop, lease, envelope.id),
+            co=said.code, en=said.enhanced, tx=said.text, ia=recipient.intermediate, ab=envelope.about,
         )  # fmt: skip
 
     if not told:
         done(None)
         return
-    reports = [Report(recipient, last, recipient.host if last.code else "") for recipient in told]
+    reports = [Report(each, own.get(each.id, last), each.host if last.code else "") for each in told]
     shop.notifier.send(Kind.DELAYED, envelope, tuple(opened.parts()), reports, lease.channel, shop.wording, shop.stamp(), done)
 
 
 def return_copy(shop: Workshop, attempt: Attempt, opened: OpenCopy) -> None:
     """Return the message to its sender: every recipient still to do has failed."""
     del shop
-    lease = attempt.lease
-    text = "delivery time expired" + (f"; last reply: {Status(lease.code, lease.enhanced, lease.text)}" if lease.code else "")
+    lease, recipients = attempt.lease, opened.recipients
     attempt.kind = Kind.TIMED_OUT
-    for recipient in opened.recipients:
+    if lease.code:
+        last = Status(lease.code, lease.enhanced, lease.text)
+        attempt.diagnostics = {recipient.id: last for recipient in recipients} | own_replies(lease)
+    for recipient in recipients:
+        said = attempt.diagnostics.get(recipient.id)
+        text = f"delivery time expired; last reply: {said}" if said else "delivery time expired"
         attempt.result(recipient, Status(550, "5.4.7", text))
     attempt.end()

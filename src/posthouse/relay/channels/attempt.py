@@ -10,16 +10,16 @@
 `end` is called once; after it nothing else is.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
-from posthouse.relay.channels.workshop import Workshop
+from posthouse.relay.channels.workshop import Workshop, copy_path
 from posthouse.relay.job_controller.backoff import Verdict, is_busy
 from posthouse.relay.job_controller.protocol import Lease, Result
-from posthouse.relay.notices.dsn import Kind, Report, wants
-from posthouse.relay.queue.names import log_path
+from posthouse.relay.notices.dsn import Kind, Report, reason, wants
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.queue.queue_file import OpenQueueFile, Replaced
 from posthouse.relay.queue.queue_format import Attempt as HistoryLine
@@ -28,6 +28,8 @@ from posthouse.trace.record import Action, Record
 
 if TYPE_CHECKING:
     import asyncio
+
+_NO_RESULT = Status(451, "4.3.0", "no result")
 
 
 class Attempt:
@@ -41,7 +43,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_delivered", "_ended", "_failed", "_fast", "_left", "_opened", "_reach", "_settled", "_shop", "kind", "lease", "verdict",
+        "_delivered", "_ended", "_failed", "_fast", "_left", "_opened", "_reach", "_settled", "_shop", "body_sent", "diagnostics",
+        "kind", "lease", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +64,10 @@ class Attempt:
         """what the sender is told when recipients failed"""
         self.verdict: Verdict | None = None
         """set it to report something else than what the replies mean, e.g. HOST_DOWN"""
+        self.body_sent = False
+        """set it when the message has gone out: what the log says of its size"""
+        self.diagnostics: Mapping[int, Status] = {}
+        """by recipient id: what the sender is told a server said, where that is not the recipient's result"""
 
     @property
     def untouched(self) -> bool:
@@ -91,8 +98,13 @@ class Attempt:
             self._left.append((recipient, status))
 
     def end(self) -> None:
-        """All recipients have their result: tell the sender of those that failed, then give the lease back."""
+        """All recipients have their result: tell the sender of those that failed, then give the lease back.
+
+        One that has none stays to do: nothing but a result of its own settles a recipient.
+        """
         envelope = self._opened.envelope
+        seen = {key for key, _ in self._settled}.union(r.id for r, _ in self._failed).union(r.id for r, _ in self._left)
+        self._left += [(each, _NO_RESULT) for each in self._opened.recipients if each.id not in seen]
         told = [(r, s) for r, s in self._failed if envelope.sender and wants(r, self.kind)]
         if not told:
             self._fail(Action.DROPPED, self._failed)
@@ -104,7 +116,7 @@ class Attempt:
             self._noticed(error, told)
             return
         host, transport, banner, _ = self._reach
-        reports = [Report(r, s, host, transport, banner) for r, s in told]
+        reports = [Report(r, self.diagnostics.get(r.id, s), host, transport, banner) for r, s in told]
         self._shop.notifier.send(
             self.kind, envelope, parts, reports, self.lease.channel, self._shop.wording, self._shop.stamp(),
             lambda error: self._noticed(error, told),
@@ -157,7 +169,8 @@ class Attempt:
             if not self._left:
                 opened.remove()
                 return Verdict.DONE, ""
-            opened.add_history(self._history())
+            with contextlib.suppress(OSError):  # a full disk: the line is missed, the attempt is not
+                opened.add_history(self._history())
             return verdict, opened.next_attempt().path
         except Replaced:
             return Verdict.GONE, ""
@@ -185,18 +198,25 @@ class Attempt:
         shop, lease, envelope = self._shop, self.lease, self._opened.envelope
         host, transport, banner, modifiers = self._reach
         now = shop.now()
+        kept = action in {Action.DEFERRED, Action.PARTLY}
         where = f"dns;{host} ({transport}) ({banner}) " if host and transport else ""
-        settings = shop.settings.get(lease.channel)
-        subdirs, queue = settings.channel.subdirs if settings else 0, shop.wording.queue_folder
-        file = f"{queue}/{lease.file}" if lease.file else ""
-        file = file or log_path(queue, lease.channel, subdirs, envelope.id, lease.copy, lease.attempts)
+        file = copy_path(shop, lease, envelope.id)
+        size = 0 if kept and not self.body_sent else -(-envelope.size // 1024)  # what was transferred
         return Record(
-            ts=shop.stamp(), ac=action, mo=modifiers if host else "", sc=lease.channel, sz=-(-envelope.size // 1024),
-            so=envelope.sender, od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, fi=file,
-            ei=envelope.id, ri=recipient.id, mi=envelope.message_id, pi=shop.log.process, di=f"{where}smtp;{status}",
+            ts=shop.stamp(), ac=action, mo=modifiers if host else "", sc=lease.channel, sz=size, so=envelope.sender,
+            od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, fi=file, ei=envelope.id, ri=recipient.id,
+            mi=envelope.message_id, pi=shop.log.process, re=self._why(action, recipient, status), di=f"{where}smtp;{status}",
             tr=transport, qt=now - envelope.enqueued / 1000, ho=host or recipient.host, co=status.code, en=status.enhanced,
             tx=status.text, at=lease.attempts, ia=recipient.intermediate, ab=envelope.about,
         )  # fmt: skip
+
+    def _why(self, action: Action, recipient: Recipient, status: Status) -> str:
+        """LOG_REASON: of R and K only."""
+        if action is Action.RETURNED:
+            return reason(self.kind, Report(recipient, status, self._reach[0]))
+        if action is Action.DROPPED:
+            return f"no notice: NOTIFY={recipient.notify}" if self._opened.envelope.sender else "no notice: null sender"
+        return ""
 
 
 def _outcome(done: "asyncio.Future[tuple[Verdict, str]]", verdict: Verdict) -> tuple[Verdict, str]:

@@ -43,8 +43,8 @@ class Waiting:
         self.lease = lease
         self.stale = False
         """it met a closed session already"""
-        self.exact = False
-        """the server found it too big: count SIZE over the octets"""
+        self.exact = not lease.instant
+        """the server found it too big, or may have: count SIZE over the octets"""
 
 
 class LmtpHost:

@@ -4,7 +4,8 @@
   bare `250 OK`; IGNOREQUOTA for value 2 where that is listed (LMTP reference 2, 4).
 * The quota is told once: at a retry the store may have heard a newer one from a later message, which ours must not undo.
 * An address outside ASCII is not sent to a server without SMTPUTF8: 5.6.7 for its recipients.
-* `500 message too big`: SIZE is counted again over the octets and the copy is sent once more at once; then it is 5.3.4.
+* `500 message too big`: SIZE is counted again over the octets and the copy is sent once more at once; then it is 5.3.4. A copy
+  that has had its immediate retry is counted from the start.
 * A kept connection that turns out to be closed before the body was sent has cost nothing: the copy goes over another one.
 * Deadlines are looked at by the program once a second; there is no timer and no task for each message.
 """
@@ -28,6 +29,7 @@ from posthouse.journal.body_file import INLINE_LIMIT
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.queue.open_copy import OpenCopy
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ IDLE_SECONDS = 60.0
 LEAVING_SECONDS = 10.0
 OVER_QUOTA_FLAG = 2
 _TOO_BIG = Status(552, "5.3.4", "message too big for the next system")
+_COUNT_AGAIN = Status(452, "4.3.4", "message too big for the size announced; it is counted again")
 _NEEDS_UTF8 = Status(550, "5.6.7", "the next system does not take internationalized addresses")
 
 
@@ -259,6 +262,8 @@ class LmtpSession(asyncio.Protocol):
         assert opened is not None
         assert transport is not None
         self._body_sent = True
+        if self._attempt is not None:
+            self._attempt.body_sent = True
         if opened.envelope.size <= INLINE_LIMIT:
             transport.write(on_wire(b"".join(opened.parts())))
             self._body_done()
@@ -307,10 +312,16 @@ class LmtpSession(asyncio.Protocol):
         else:
             for recipient, status in self._lost:
                 attempt.result(recipient, status)
-            for recipient in self._oversize:
-                attempt.result(recipient, _TOO_BIG)
+            self._settle_oversize(job, attempt)
             attempt.end()
         self.served += 1
+
+    def _settle_oversize(self, job: "Waiting", attempt: Attempt) -> None:
+        """Others of the copy have their result already: an immediate retry counts SIZE; after that it is final."""
+        if self._oversize and not job.exact:
+            attempt.verdict = Verdict.PARTLY
+        for recipient in self._oversize:
+            attempt.result(recipient, _TOO_BIG if job.exact else _COUNT_AGAIN)
 
     def rest(self) -> None:
         """Nothing to do: wait for the next copy, not for ever."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from posthouse.journal.segment import CorruptRecord
 from posthouse.mail.status import Status
 from posthouse.relay.channels.unreadable import give_up
-from posthouse.relay.channels.workshop import Workshop, ref_of
+from posthouse.relay.channels.workshop import Workshop, message_of, ref_of
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.protocol import Lease, Result, own_replies
 from posthouse.relay.queue.copy_ref import JournalCopy
@@ -96,7 +96,10 @@ class Mover:
 
     def _note_held(self, lease: Lease, path: str) -> None:
         shop = self._shop
-        record = Record(ts=shop.stamp(), ac=Action.HELD, sc=lease.channel, fi=path, pi=shop.log.process, ho=lease.host)
+        record = Record(
+            ts=shop.stamp(), ac=Action.HELD, sc=lease.channel, fi=f"{shop.wording.queue_folder}/{path}", ei=message_of(path),
+            pi=shop.log.process, ho=lease.host, at=lease.attempts,
+        )  # fmt: skip
         shop.note((record,))
 
 

@@ -63,9 +63,7 @@ class Process:
                 await self._reroute(attempt, opened, recipients)
             except Exception as error:
                 self._shop.alarm(f"{attempt.lease.channel}: {error!r}")
-                for recipient in recipients if attempt.untouched else ():
-                    attempt.result(recipient, Status(451, "4.3.0", "internal error"))
-            attempt.end()
+            attempt.end()  # whoever has no result stays to do
 
     async def _reroute(self, attempt: Attempt, opened: OpenCopy, recipients: Sequence[Recipient]) -> None:
         envelope, channel = opened.envelope, attempt.lease.channel
@@ -82,7 +80,7 @@ class Process:
         new = self._envelope(envelope, accepted, source)
         error = await self._enqueue(new, opened)
         if error is None:
-            self._shop.note(self._records(new, channel))
+            self._shop.note(self._records(new, envelope.id, channel))
         for recipient, _ in accepted:
             attempt.result(recipient, _DONE if error is None else _FULL)
 
@@ -150,7 +148,8 @@ class Process:
             file.abandon()
             raise
 
-    def _records(self, new: Envelope, channel: str) -> list[Record]:
+    def _records(self, new: Envelope, old: str, channel: str) -> list[Record]:
+        """One for each recipient; `ab` ties the new message to the old one or, for a notice, to what it is about."""
         shop, stamp = self._shop, self._shop.stamp()
         out = []
         for recipient in new.recipients:
@@ -159,8 +158,8 @@ class Process:
             file = log_path(shop.wording.queue_folder, recipient.channel, subdirs, new.id, recipient.copy, 0)
             record = Record(
                 ts=stamp, ac=Action.ENQUEUED, sc=channel, dc=recipient.channel, sz=-(-new.size // 1024), so=new.sender,
-                od=f"rfc822;{recipient.original}", de=recipient.address, fi=file, ei=new.id, ri=recipient.id,
-                mi=new.message_id, pi=shop.log.process, ho=recipient.host, ia=recipient.intermediate, ab=new.about,
+                od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, fi=file, ei=new.id, ri=recipient.id,
+                mi=new.message_id, pi=shop.log.process, ho=recipient.host, ia=recipient.intermediate, ab=new.about or old,
             )  # fmt: skip
             out.append(record)
         return out

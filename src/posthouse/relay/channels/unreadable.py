@@ -4,8 +4,11 @@ A record is copied to journal/aside and its open slots are marked V; a queue fil
 record `H` in the transaction log, and the copy leaves the schedule.
 """
 
+import msgspec
+
 from posthouse.journal.segment import CorruptRecord, JournalError
-from posthouse.relay.channels.workshop import Workshop, ref_of
+from posthouse.mail.envelope import decode_envelope
+from posthouse.relay.channels.workshop import Workshop, message_of, ref_of
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.protocol import Lease, Result
 from posthouse.relay.queue.copy_ref import FileCopy
@@ -44,6 +47,19 @@ def give_up(shop: Workshop, lease: Lease, reason: str) -> None:
         shop.tell(Result(lease.key, Verdict.DEFERRED, (), 451, "4.3.0", reason, lease.file))
         return
     shop.alarm(f"{file}: {reason}; kept for a person")
-    record = Record(ts=shop.stamp(), ac=Action.HELD, sc=lease.channel, fi=file, pi=shop.log.process, re=reason, ho=lease.host)
+    record = Record(
+        ts=shop.stamp(), ac=Action.HELD, sc=lease.channel, fi=f"{shop.wording.queue_folder}/{file}" if lease.file else file,
+        ei=message_of(file) or _message_id(shop, lease), pi=shop.log.process, re=reason, ho=lease.host, at=lease.attempts,
+    )  # fmt: skip
     shop.note((record,))
     shop.tell(Result(lease.key, Verdict.HELD, (), 0, "", reason, file))
+
+
+def _message_id(shop: Workshop, lease: Lease) -> str:
+    """The id in a damaged record, where its envelope can still be read: for `posthouse trace` only."""
+    if lease.record is None:
+        return ""
+    try:
+        return decode_envelope(shop.places.segment(lease.record.segment).read_envelope(lease.record)).id
+    except (OSError, JournalError, CorruptRecord, msgspec.DecodeError):
+        return ""

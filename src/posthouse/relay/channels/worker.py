@@ -35,6 +35,7 @@ from posthouse.relay.channels.unreadable import open_leased
 from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.cargo import NO_PROGRAM
 from posthouse.relay.job_controller.client import Announcer
 from posthouse.relay.job_controller.local_socket import NAME
 from posthouse.relay.job_controller.programs import Program
@@ -175,8 +176,9 @@ class ChannelWorker:
             self.process.put(attempt, opened)
         elif program is Program.BITBUCKET:
             swallow(attempt, opened)
-        else:
-            attempt.verdict = Verdict.AGAIN
+        else:  # the controller has read a newer configuration than we
+            for recipient in opened.recipients:
+                attempt.result(recipient, NO_PROGRAM)
             attempt.end()
 
     def _one_less(self) -> None:

@@ -16,6 +16,7 @@ from posthouse.relay.job_controller.protocol import Alarm, Lease, Upward
 from posthouse.relay.notices.notifier import Notifier, Wording
 from posthouse.relay.queue.copy_ref import CopyRef, FileCopy, JournalCopy
 from posthouse.relay.queue.enqueue import Enqueuer
+from posthouse.relay.queue.names import log_path, parse
 from posthouse.relay.queue.places import Places
 from posthouse.relay.routing.rules import Rules
 from posthouse.trace.record import Record
@@ -89,6 +90,22 @@ class Workshop:
         if self._results:
             results, self._results = self._results, []
             self.send(results)
+
+
+def copy_path(shop: Workshop, lease: Lease, message: str) -> str:
+    """The leased copy's queue file as the log prints it: its path, or the one it would have."""
+    queue = shop.wording.queue_folder
+    if lease.file:
+        return f"{queue}/{lease.file}"
+    settings = shop.settings.get(lease.channel)
+    subdirs = settings.channel.subdirs if settings else 0
+    return log_path(queue, lease.channel, subdirs, message, lease.copy, lease.attempts)
+
+
+def message_of(path: str) -> str:
+    """The message id in a queue file's path, empty when it has none."""
+    name = parse(path.rpartition("/")[2])
+    return name.message if name is not None else ""
 
 
 def ref_of(lease: Lease) -> CopyRef:

@@ -199,7 +199,7 @@ def _people(notice: Notice, header: bytes) -> str:
     for report in notice.reports:
         original = report.recipient.original
         lines.append(f"  Recipient address: {original}")
-        lines.append(f"  Reason: {_reason(notice.kind, report)}")
+        lines.append(f"  Reason: {reason(notice.kind, report)}")
         if report.status.code:
             lines.append(f"  Diagnostic code: smtp;{scrub(str(report.status), original)}")
         if report.host:
@@ -222,7 +222,8 @@ def _quoted_header(header: bytes) -> list[str]:
     return out
 
 
-def _reason(kind: Kind, report: Report) -> str:
+def reason(kind: Kind, report: Report) -> str:
+    """Why, in words for people; internal addresses taken out."""
     if kind is Kind.TIMED_OUT:
         return "Delivery time expired"
     if report.host and report.status.code:
@@ -248,7 +249,7 @@ def _recipient_fields(notice: Notice, report: Report) -> list[str]:
         f"Original-Recipient: {kind};{_unxtext(asked)}" if asked else f"Original-Recipient: {_typed(recipient.original)}",
         f"Final-Recipient: {_typed(recipient.original)}",
         f"Action: {notice.kind.action}",
-        f"Status: {_enhanced(notice.kind, status)} ({_reason(notice.kind, report)})",
+        f"Status: {_enhanced(notice.kind, status)} ({reason(notice.kind, report)})",
     ]
     if report.host:
         lines.append(f"Remote-MTA: dns;{scrub(report.host, '')}")
