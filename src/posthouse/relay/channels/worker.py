@@ -106,6 +106,7 @@ class ChannelWorker:
     """One worker under way."""
 
     shop: Workshop
+    pool: str
     lmtp: LmtpChannels = field(init=False)
     mover: Mover = field(init=False)
     process: Process | None = None
@@ -226,19 +227,31 @@ class ChannelWorker:
         self.shop.settings = _settings(configuration)
         self.shop.wording = Wording.from_configuration(configuration, self.shop.host)
         self.lmtp.reload()
-        if self.process is not None:
-            self._reloading = self.shop.loop.create_task(self._reload_directory(self.process))
+        self._reloading = self.shop.loop.create_task(self._reload_directory())
 
-    async def _reload_directory(self, process: Process) -> None:
+    async def _reload_directory(self) -> None:
         """Ask the directory of the new configuration from now on; one that cannot be opened leaves the old one."""
         try:
-            directory = open_directory(self.shop.configuration)
-            await directory.start()
+            await self.open_directory()
         except ConfigurationError as error:
             self.shop.alarm(f"reload: {error}; the old directory stays")
+
+    async def open_directory(self) -> None:
+        """Open the configuration's directory, where a channel of the pool needs one.
+
+        Raises:
+            ConfigurationError: it cannot be opened.
+        """
+        configuration = self.shop.configuration
+        if not any(s.program is Program.PROCESS and _pool(configuration, n) == self.pool for n, s in self.shop.settings.items()):
             return
-        old, process.directory = process.directory, directory
-        await old.close()
+        directory = open_directory(configuration)
+        await directory.start()
+        if self.process is None:
+            self.process = Process(self.shop, directory, self.ids)
+        else:
+            old, self.process.directory = self.process.directory, directory
+            await old.close()
 
 
 def _settings(configuration: Configuration) -> dict[str, ChannelSettings]:
@@ -277,14 +290,10 @@ async def run(instance: Instance, pool: str, link: socket.socket) -> None:
         loop, configuration, rules, _settings(configuration), places, log, enqueuer, host,
         Wording.from_configuration(configuration, host), send,
     )  # fmt: skip
-    worker = ChannelWorker(shop)
+    worker = ChannelWorker(shop, pool)
     shop.notifier = Notifier(loop, places.disk, places.body, enqueuer, worker.ids, time.time, shop.note, log.process)
     enqueuer.start()
-    programs = {settings.program for name, settings in shop.settings.items() if _pool(configuration, name) == pool}
-    if Program.PROCESS in programs:
-        directory = open_directory(configuration)
-        await directory.start()
-        worker.process = Process(shop, directory, worker.ids)
+    await worker.open_directory()
     fd = os.dup(link.fileno())  # watched by a thread, so that a blocked loop cannot keep an orphan alive
     _, opened = await loop.create_connection(lambda: Link(worker), sock=link)
     held.append(opened)

@@ -14,6 +14,7 @@ from typing import Any
 from posthouse.journal.segment import RecordRef
 from posthouse.mail.envelope import Envelope, Priority, Recipient
 from posthouse.mail.status import Status
+from posthouse.relay.queue.tree import QueueEntry
 
 NO_PROGRAM = Status(450, "4.3.5", "no program empties this channel in this version; the copy waits")
 _NONE: Mapping[int, Status] = {}
@@ -114,6 +115,15 @@ def listing(
         "recipients": [_recipient(each, cargo.reply(each.id) or otherwise) for each in cargo.recipients],
         **({"reason": cargo.reason} if cargo.reason else {}),
     }
+
+
+def damaged_listing(entry: QueueEntry, reason: str, queue: str) -> dict[str, Any]:
+    """The element of a held file whose envelope cannot be read: without recipients, with the reason."""
+    return {
+        "id": entry.name.message, "channel": entry.ref.channel, "state": "held", "host": "", "attempts": entry.name.attempts,
+        "next_try": None, "enqueued": iso(entry.mtime), "size": entry.size, "sender": "", "file": f"{queue}/{entry.ref.path}",
+        "recipients": [], "reason": reason,
+    }  # fmt: skip
 
 
 def _recipient(recipient: Recipient, status: Status | None) -> dict[str, Any]:

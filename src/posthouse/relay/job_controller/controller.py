@@ -18,7 +18,8 @@ from typing import Any
 from posthouse.config.configuration import Configuration
 from posthouse.journal.adopt import open_folder
 from posthouse.relay.job_controller import control
-from posthouse.relay.job_controller.cargo import NO_PROGRAM, Cargo, iso, listing
+from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.cargo import NO_PROGRAM, Cargo, damaged_listing, iso, listing
 from posthouse.relay.job_controller.child import Child
 from posthouse.relay.job_controller.control import Line
 from posthouse.relay.job_controller.files import filed_copies, read_tree
@@ -42,6 +43,7 @@ from posthouse.relay.job_controller.stock import Stock, cargo_of
 from posthouse.relay.queue.names import parse
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import recover
+from posthouse.relay.queue.tree import QueueEntry
 
 TURN = 0.25
 MOVES_AT_ONCE = 500
@@ -64,6 +66,8 @@ class JobController:
         self._configuration = configuration
         self._places = places
         self._locks = locks
+        self._damaged: dict[str, tuple[QueueEntry, str]] = {}
+        """held files whose envelope cannot be read, and why; found anew by each scan"""
         self._alarms: deque[tuple[float, str]] = deque(maxlen=KEPT_ALARMS)
         self._ledger = Ledger(places.disk, places.journal, self.alarm)
         self._stock = Stock(Plan(configuration), self._ledger, random.random)
@@ -102,9 +106,15 @@ class JobController:
     def scan_files(self) -> None:
         """Look for queue files that are not known."""
         now = time.time()
-        for cargo, attempts, mtime in read_tree(self._places, self._stock.knows_file, self.alarm):
+        self._damaged.clear()
+        for cargo, attempts, mtime in read_tree(self._places, self._stock.knows_file, self._hold_damaged):
             self._stock.admit_file(cargo, attempts, mtime, now)
         self._soon()
+
+    def _hold_damaged(self, entry: QueueEntry, reason: str, *, news: bool) -> None:
+        self._damaged[entry.ref.path] = (entry, reason)
+        if news:
+            self.alarm(f"{entry.ref.path}: {reason}; held")
 
     def _admit(self, records: list[NewRecord]) -> None:
         now = time.time()
@@ -157,13 +167,13 @@ class JobController:
             name = parse(cargo.file.rpartition("/")[2])
             made = name.attempts if name is not None else 0
             out.append(listing(cargo, channel, cargo.recipients[0].host, made, 0.0, queue))
-        return out
+        return out + [damaged_listing(entry, reason, queue) for entry, reason in self._damaged.values()]
 
     def _status(self) -> dict[str, Any]:
         return {
             "started": iso(self._started),
             "waiting": len(self._stock.schedule),
-            "held": len(self._stock.held),
+            "held": len(self._stock.held) + len(self._damaged),
             "segments": len(self._ledger),
             "workers": [
                 {"pool": child.pool, "pid": child.pid, "role": "channel"} for child in self._children.values() if child.pid
@@ -203,6 +213,8 @@ class JobController:
         now, stock = time.time(), self._stock
         for message in messages:
             if isinstance(message, Result):
+                if message.verdict is Verdict.GONE:
+                    self._missed(message)
                 stock.book(message, now)
             elif isinstance(message, HostUp):
                 stock.schedule.host_up(message.channel, message.host, now)
@@ -212,6 +224,11 @@ class JobController:
             elif isinstance(message, Alarm):
                 self.alarm(message.text)
         self._soon()
+
+    def _missed(self, result: Result) -> None:
+        """A copy's file is not where it was: an operator's doing. It may stand there under another name."""
+        _log.warning("%s: taken away or replaced by somebody else", result.file or "a copy")
+        self._next_scan = min(self._next_scan, self._loop.time() + TURN)
 
     def _lost(self, pool: str) -> None:
         entries = self._stock.schedule.worker_lost(pool)
@@ -231,7 +248,7 @@ class JobController:
         now = time.time()
         entries = self._stock.schedule.worker_lost(pool)
         wanted = {(cargo_of(e).envelope.id, cargo_of(e).copy) for e in entries if _may_be_filed(cargo_of(e))}
-        filed: dict[tuple[str, int], Cargo] = filed_copies(self._places, wanted, self.alarm) if wanted else {}
+        filed: dict[tuple[str, int], Cargo] = filed_copies(self._places, wanted, self._hold_damaged) if wanted else {}
         for entry in entries:
             cargo = cargo_of(entry)
             self._stock.lost(entry, filed.get((cargo.envelope.id, cargo.copy)), now)
@@ -316,6 +333,7 @@ class JobController:
         self._stock.reload(Plan(configuration))
         for child in self._children.values():
             child.send([Reload()])
+        self._stock.schedule.tell_again()
         self._soon()
 
     async def drain(self) -> None:

@@ -4,6 +4,8 @@ Envelopes and states only; messages are not read here. A file that cannot be rea
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Protocol
 
 from posthouse.mail.status import Status
 from posthouse.relay.job_controller.cargo import Cargo
@@ -15,34 +17,39 @@ from posthouse.relay.queue.tree import QueueEntry
 Known = Callable[[str, int, str], bool]
 
 
-def read_tree(places: Places, known: Known, alarm: Callable[[str], None]) -> Iterator[tuple[Cargo, int, float]]:
+class Damaged(Protocol):
+    """Told of a file that cannot be read."""
+
+    def __call__(self, entry: QueueEntry, reason: str, *, news: bool) -> None:
+        """It is `.HELD` now; news: it was not before, or it cannot be opened."""
+
+
+def read_tree(places: Places, known: Known, damaged: Damaged) -> Iterator[tuple[Cargo, int, float]]:
     """Each queue file that is not known: its copy, its attempts, its time of change.
 
     Args:
         places: the folders.
         known: told message id, copy number and path: whether it need not be read.
-        alarm: told of files that cannot be read.
+        damaged: told of files that cannot be read.
     """
     for entry in places.tree.entries():
         if not known(entry.name.message, entry.name.copy, entry.ref.path):
-            cargo = read_file(places, entry, alarm)
+            cargo = read_file(places, entry, damaged)
             if cargo is not None:
                 yield cargo, entry.name.attempts, entry.mtime
 
 
-def read_file(places: Places, entry: QueueEntry, alarm: Callable[[str], None]) -> Cargo | None:
+def read_file(places: Places, entry: QueueEntry, damaged: Damaged) -> Cargo | None:
     """The copy in a queue file; None: nothing of it is left to do, or it went away, or it had to be held."""
     try:
         content, history = read_with_history(places.tree, entry.ref)
     except FileNotFoundError:
         return None
     except DamagedQueueFile as fault:
-        if not entry.name.held:
-            held = hold_damaged(places.tree, entry.ref)
-            alarm(f"{held.path}: {fault}; held")
+        _hold(places, entry, str(fault), damaged)
         return None
     except OSError as error:
-        alarm(f"{entry.ref.path}: {error}")
+        damaged(entry, str(error), news=True)
         return None
     still = set(content.open_ids)
     recipients = tuple(each for each in content.envelope.recipients if each.id in still)
@@ -55,6 +62,17 @@ def read_file(places: Places, entry: QueueEntry, alarm: Callable[[str], None]) -
     return cargo
 
 
+def _hold(places: Places, entry: QueueEntry, reason: str, damaged: Damaged) -> None:
+    try:
+        held = hold_damaged(places.tree, entry.ref)
+    except FileNotFoundError:  # somebody was quicker
+        return
+    except OSError as error:  # the name is taken: it stays, is never leased, and is looked at again
+        damaged(entry, f"{reason}; it cannot be held: {error.strerror or error}", news=True)
+        return
+    damaged(replace(entry, ref=held), reason, news=not entry.name.held)
+
+
 def _remember(cargo: Cargo, history: list[Attempt], still: set[int]) -> None:
     """The last replies, as they were before the restart."""
     last = {line.recipient: line for line in history if line.recipient in still}
@@ -65,13 +83,13 @@ def _remember(cargo: Cargo, history: list[Attempt], still: set[int]) -> None:
         cargo.told = any(line.host and not line.enhanced.startswith("4.4.") for line in last.values())
 
 
-def filed_copies(places: Places, wanted: set[tuple[str, int]], alarm: Callable[[str], None]) -> dict[tuple[str, int], Cargo]:
+def filed_copies(places: Places, wanted: set[tuple[str, int]], damaged: Damaged) -> dict[tuple[str, int], Cargo]:
     """Those of the copies (message id, copy number) that have a queue file now; their names are made durable."""
     found: dict[tuple[str, int], Cargo] = {}
     for entry in places.tree.entries():
         name = (entry.name.message, entry.name.copy)
         if name in wanted:
-            cargo = read_file(places, entry, alarm)
+            cargo = read_file(places, entry, damaged)
             if cargo is not None:
                 places.disk.fsync_dir(places.tree.of(entry.ref))
                 found[name] = cargo

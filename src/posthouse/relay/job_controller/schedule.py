@@ -171,6 +171,13 @@ class Schedule:
         self._changed.clear()
         return out
 
+    def tell_again(self) -> None:
+        """The workers forget what they were told of sessions: `grants` says it all once more."""
+        for channel in self._channels.values():
+            for host in channel.hosts.values():
+                host.told = 0
+                self._changed[host] = None
+
     def _fall_due(self, now: float) -> None:
         timers = self._timers
         while timers and timers[0][0] <= now:
