@@ -17,8 +17,32 @@ from posthouse.trace.record import Action, Record
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_CONNECTION_ACTIONS = frozenset({Action.OPENED, Action.CLOSED, Action.REJECTED, Action.UNREACHED})
+_CONNECTION_ACTIONS = (Action.OPENED, Action.CLOSED, Action.REJECTED, Action.UNREACHED)
 _json = msgspec.json.Encoder()
+
+
+_ENQUEUED = Action.ENQUEUED
+_AT_ENQUEUE = frozenset({"ss", "tr"})
+_MARKED = frozenset({"fi", "mi", "us", "ss", "re", "di"})
+
+
+def _shown(on: LogOptions) -> tuple[str, ...]:
+    """The optional fields that are on, in the order in which they stand."""
+    fields = {
+        "pi": on.process,
+        "fi": on.filename,
+        "ei": on.envelope_id,
+        "mi": on.message_id,
+        "us": on.username,
+        "ss": bool(on.connection & CONNECTION_SOURCE),
+        "ia": on.intermediate,
+        "re": on.reason,
+        "di": True,
+        "tr": bool(on.connection & CONNECTION_TRANSPORT),
+        "ap": bool(on.connection & CONNECTION_APPLICATION),
+        "qt": on.queue_time,
+    }
+    return tuple(name for name, shown in fields.items() if shown)
 
 
 class TextLines:
@@ -30,6 +54,7 @@ class TextLines:
 
     def __init__(self, options: LogOptions) -> None:
         self._options = options
+        self._fields = _shown(options)
         self._second = ""
         self._local = ""
 
@@ -58,7 +83,7 @@ class TextLines:
         out = f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {record.sz} "
         out += f"{mark(record.so)} {mark(record.od)} {mark(record.de)}"
         for name, text in self._optional(record):
-            out += " " + (mark(text) if name in {"fi", "mi", "us", "ss", "re", "di"} else text)
+            out += " " + (mark(text) if name in _MARKED else text)
         return out
 
     def _variable(self, text: str) -> str:
@@ -70,23 +95,18 @@ class TextLines:
         return text
 
     def _optional(self, record: Record) -> list[tuple[str, str]]:
-        on = self._options
-        enqueued = record.ac == Action.ENQUEUED
-        fields = [
-            ("pi", record.pi, on.process),
-            ("fi", record.fi, on.filename),
-            ("ei", record.ei, on.envelope_id),
-            ("mi", record.mi, on.message_id),
-            ("us", record.us, on.username),
-            ("ss", record.ss, bool(on.connection & CONNECTION_SOURCE) and enqueued),
-            ("in", record.ia, on.intermediate),
-            ("re", record.re, on.reason),
-            ("di", record.di, True),
-            ("tr", record.tr, bool(on.connection & CONNECTION_TRANSPORT) and enqueued),
-            ("ap", record.ap, bool(on.connection & CONNECTION_APPLICATION)),
-            ("qt", f"{record.qt:.2f}" if record.qt >= 0 else "", on.queue_time),
-        ]
-        return [(name, text) for name, text, shown in fields if shown and text]
+        enqueued = record.ac is _ENQUEUED
+        found = []
+        for name in self._fields:
+            if name == "qt":
+                text = f"{record.qt:.2f}" if record.qt >= 0 else ""
+            elif name in _AT_ENQUEUE and not enqueued:
+                continue
+            else:
+                text = getattr(record, name)
+            if text:
+                found.append(("in" if name == "ia" else name, text))
+        return found
 
     def _xml(self, record: Record, when: str) -> str:
         element = "co" if record.ac in _CONNECTION_ACTIONS else "en"

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.journal.disk import Disk
+from posthouse.store.delivery.delivery import GATHER_SECONDS
 from posthouse.store.delivery.stored_form import LineEnds
 from posthouse.store.mailbox.base_name import size_of
 from posthouse.store.mailbox.errors import MailboxIOError, MailboxLocked, PersistentQuotaExceeded, QuotaExceeded
@@ -327,22 +328,25 @@ def test_nothing_is_delivered_while_the_disk_is_not_believed() -> None:
 
 def test_a_batch_waits_a_moment_for_what_is_under_way_and_not_for_a_client_that_stays_there() -> None:
     world = World(CrashDisk())
-    world.delivery.incoming = 1
+    first = world.delivery.expect()
     world.deliver(BODY, "<bob>")
     world.commit()
     assert world.accepted == []
     world.clock.run(0.001)
-    world.delivery.incoming = 0
+    world.delivery.expect_no_more(first)
     world.deliver(BODY, "<sue>")  # the one it waited for: both go together
     world.commit()
     assert [each.owner for each in world.accepted] == ["bob", "sue"]
-    world.delivery.incoming = 1
+    stays = world.delivery.expect()
     world.deliver(BODY, "<bob>")
     world.commit()
     assert len(world.accepted) == 2
-    world.clock.run(0.002)
+    world.clock.run(2 * GATHER_SECONDS)
     world.commit()
     assert len(world.accepted) == 3
     world.deliver(BODY, "<bob>")
     world.commit()
     assert len(world.accepted) == 4
+    world.delivery.expect()
+    world.delivery.expect_no_more(stays)
+    assert world.delivery.expected == 1

@@ -30,9 +30,8 @@ from posthouse.store.mailbox.faults import fault_of
 
 RECORD_LIMIT = 262_144
 """octets of a message that is journalled; a larger one is synced by itself"""
-GATHER_SECONDS = 0.002
-"""a batch waits at most so long for transactions that are under way"""
-SKIPS = 16
+GATHER_SECONDS = 0.003
+"""a batch waits so long for transactions that are under way, at most twice as long"""
 _log = logging.getLogger("posthouse.store")
 
 
@@ -88,11 +87,9 @@ class Delivery:
         self._done: list[Transaction] = []
         self._unsent: list[Part] = []
         """files that wait for their record"""
-        self._sending = self._timed = False
-        self._skips = 0
-        self._gather_until = 0.0
-        self.incoming = 0
-        """transactions that have begun and are not here yet: a batch waits a moment for them"""
+        self._sending = self._timed = self._held_up = False
+        self._expected = self._turn = 0
+        self._timed_for = self._sent = 0
         self.without_record = False
         """too many segments are unchecked: no records until the checkpoint returns (DURABILITY 3.7)"""
         self.closed: MailboxError | None = None
@@ -176,36 +173,47 @@ class Delivery:
         else:
             self._disk.close(part.fd)
             part.fd = -1
-            if not self._unsent:
-                self._gather_until = self._around.now() + GATHER_SECONDS
             self._unsent.append(part)
             self._send_soon()
+
+    @property
+    def expected(self) -> int:
+        """Transactions that have begun and are not here yet, as far as a batch waits for them."""
+        return self._expected
+
+    def expect(self) -> int:
+        """A transaction has begun: the batch waits for it. Returns what `expect_no_more` wants to hear."""
+        self._expected += 1
+        return self._turn
+
+    def expect_no_more(self, turn: int) -> None:
+        """The transaction is here, or will not come."""
+        if turn == self._turn:
+            self._expected -= 1
 
     def _send_soon(self) -> None:
         """Step c once everything that is under way is here: one batch, one switch to the committer's thread.
 
-        A client that stays in the middle of its transaction would make every batch wait: after such a one the next
-        `SKIPS` batches wait only for as many as they have.
+        A transaction that one batch has waited for in vain is not waited for again.
         """
-        if not self.incoming or (self._skips and len(self._unsent) >= self.incoming):
+        if not self._expected:
             if not self._sending:
                 self._sending = True
                 self._around.later(0, self._send)
         elif not self._timed:
-            self._timed = True
+            self._timed, self._timed_for = True, self._sent
             self._around.later(GATHER_SECONDS, self._gathered)
 
     def _gathered(self) -> None:
-        """The timer: it may have been set for a batch that has gone since."""
+        """The timer: it may have been set for a batch that has gone since; then this one has its time anew."""
         self._timed = False
         if not self._unsent or self._sending:
             return
-        left = self._gather_until - self._around.now()
-        if left > 0:
-            self._timed = True
-            self._around.later(left, self._gathered)
+        if self._timed_for != self._sent:
+            self._send_soon()
             return
-        self._skips = SKIPS
+        self._turn += 1
+        self._expected = 0
         self._send()
 
     def _write(self, part: Part) -> bool:
@@ -228,15 +236,16 @@ class Delivery:
     def _send(self) -> None:
         """Step c for all files that are written."""
         assert self._journal is not None
-        self._sending = False
-        self._skips -= bool(self._skips)
+        self._sending = self._held_up = False
+        self._sent += 1
         unsent, self._unsent = self._unsent, []
         for number, part in enumerate(unsent):
             envelope = encode_placement(
                 Placement(self._partition.name, tuple([a.place for a in part.addressees if a.place is not None]))
             )
             if not self._journal.append(part, envelope, (part.message.stored,), len(part.addressees)):
-                self._unsent = unsent[number:]  # until the next batch is through
+                self._unsent = unsent[number:]
+                self._held_up = True  # until the next batch is through
                 return
 
     def journalled(self, completions: Sequence[Completion]) -> None:
@@ -248,7 +257,7 @@ class Delivery:
                 self._fail(part, completion.error or OSError("not written"))
                 continue
             self._settle_part(part, self.place(part), completion.record)
-        if self._unsent:
+        if self._held_up:
             self._send()
         self.flush()
 

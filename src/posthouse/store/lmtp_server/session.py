@@ -56,7 +56,8 @@ class LmtpSession(asyncio.Protocol):
         self._large: LargeMessage | None = None
         self._transaction: Transaction | None = None
         self._pumping = self._paused = self._ended = False
-        self._ahead = self._under_way = self._octets = 0
+        self._ahead = self._octets = 0
+        self._turn = -1
         self._now = program.loop.time
         self._idle = self._since = self._last = 0.0
         self._message_id = b""
@@ -164,13 +165,15 @@ class LmtpSession(asyncio.Protocol):
     def _mail(self, event: Mail) -> None:
         self._sender = event.sender
         self._addressees = []
-        self._coming(1)
+        if self._turn < 0:
+            self._turn = self._program.delivery.expect()
         self._server.accept()
 
-    def _coming(self, count: int) -> None:
-        """Tell delivery that a transaction is under way (1) or not any more (0)."""
-        self._program.delivery.incoming += count - self._under_way
-        self._under_way = count
+    def _not_coming(self) -> None:
+        """Nothing is under way that delivery would wait for."""
+        if self._turn >= 0:
+            self._program.delivery.expect_no_more(self._turn)
+            self._turn = -1
 
     def _rcpt(self, event: Rcpt) -> None:
         params = event.params
@@ -189,14 +192,14 @@ class LmtpSession(asyncio.Protocol):
         data, program = event.data, self._program
         transaction = self._begin()
         transaction.message_id = message_id(data, event.header_end)
-        body = to_lf(data)
+        body = data.replace(b"\r", b"") if not event.faults else to_lf(data)
         head = return_path(transaction.sender)
         size = len(head) + len(body)
         message = delivered.Message(head + body, size, len(head) + 1 + len(data))
         program.delivery.deliver(transaction, message, message_fault(event.faults, lenient=program.settings.lenient))
 
     def _begin(self) -> Transaction:
-        self._coming(0)
+        self._not_coming()
         transaction = self._transaction = Transaction(self._sender, self._addressees, self)
         self._addressees = []
         return transaction
@@ -223,7 +226,7 @@ class LmtpSession(asyncio.Protocol):
         program.delivery.deliver(transaction, message, fault)
 
     def _forget(self, event: Event | None = None) -> None:  # noqa: ARG002 - also a handler
-        self._coming(0)
+        self._not_coming()
         self._addressees = []
         if self._large is not None:
             self._large.abort()

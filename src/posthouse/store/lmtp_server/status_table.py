@@ -92,6 +92,8 @@ def message_fault(faults: frozenset[Fault], *, lenient: bool) -> MailboxError | 
         faults: as the dialogue found them.
         lenient: `store.header_check=lenient`, the last two rows are accepted.
     """
+    if not faults:
+        return None
     for fault, kind in _OF_MESSAGE:
         if fault in faults and not (lenient and fault in {Fault.BAD_HEADER, Fault.NO_BLANK_LINE}):
             return kind(fault.value)

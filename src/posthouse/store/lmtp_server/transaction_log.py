@@ -16,7 +16,11 @@ _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r\n[ \t]+)?(<[^>\r\n]{1,500}>)
 
 def message_id(data: bytes, header_end: int) -> bytes:
     """The Message-ID field of a header, with its brackets; empty when there is none."""
-    found = _MESSAGE_ID.search(data, 0, min(header_end, _HEADER_LIMIT))
+    end = min(header_end, _HEADER_LIMIT)
+    first = data[:end].lower().find(b"message-id:")
+    if first < 0:
+        return b""
+    found = _MESSAGE_ID.search(data, max(first - 1, 0), end)
     return found[1] if found else b""
 
 
