@@ -69,6 +69,8 @@ def test_an_owner_is_always_one_step_of_a_path(local: bytes, domain: bytes) -> N
     [
         ("", ""), ("INBOX", ""), ("inbox", ""), ("INBOX/x", ".x"), ("Lists/python", ".Lists.python"), ("My Folder", ".My Folder"),
         ("Entwürfe", ".Entw&APw-rfe"), ("a&b", ".a&-b"), ("日本", ".&ZeVnLA-"),
+        ("Entw&APw-rfe", ".Entw&APw-rfe"), ("&ZeVnLA-/x", ".&ZeVnLA-.x"), ("R&-D", ".R&-D"), ("R&D", ".R&-D"), ("&", ".&-"),
+        ("&AGE-", ".&-AGE-"), ("&AC8-", ".&-AC8-"), ("&AC4ALg-", ".&-AC4ALg-"), ("&A-", ".&-A-"), ("&2AA-", ".&-2AA-"), ("&AAA-", None),
         ("a.b", None), ("a//b", None), ("/a", None), ("..", None), ("../../etc", None), ("a/..", None), ("a\0b", None),
         ("x" * 250, None), ("a\nb", None),
     ],
