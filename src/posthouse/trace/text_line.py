@@ -53,20 +53,20 @@ class TextLines:
     """
 
     def __init__(self, options: LogOptions) -> None:
-        self._options = options
         self._fields = _shown(options)
+        self._layout = options.format
         self._second = ""
         self._local = ""
 
     def render(self, record: Record) -> str:
         """The line, with its line end."""
-        layout = self._options.format
+        layout = self._layout
         if layout == 5:
             return _json.encode(record).decode() + "\n"
         when = self._time(record.ts)
         if layout == 4:
             return self._xml(record, when)
-        return f"{when} {self._columns(record)}\n"
+        return f"{when} {clean(self._columns(record))}\n"
 
     def _time(self, stamp: str) -> str:
         if stamp[:19] != self._second:
@@ -76,9 +76,9 @@ class TextLines:
         return f"{self._local}.{stamp[20:22]}"
 
     def _columns(self, record: Record) -> str:
-        mark = self._variable
+        mark = str if self._layout == 1 else self._variable
         if record.ac in _CONNECTION_ACTIONS:
-            rest = " ".join(part for part in (record.tr, record.ap, clean(record.di)) if part)
+            rest = " ".join(part for part in (record.tr, record.ap, record.di) if part)
             return f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {rest}".rstrip()
         out = f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {record.sz} "
         out += f"{mark(record.so)} {mark(record.od)} {mark(record.de)}"
@@ -87,12 +87,11 @@ class TextLines:
         return out
 
     def _variable(self, text: str) -> str:
-        text = clean(text)
-        if self._options.format == 2:
+        """The field as formats 2 and 3 show it; the length is that of the text with its control characters written out."""
+        if self._layout == 2:
             return text or "<>"
-        if self._options.format == 3:
-            return f"{len(text)}:{text}"
-        return text
+        text = clean(text)
+        return f"{len(text)}:{text}"
 
     def _optional(self, record: Record) -> list[tuple[str, str]]:
         enqueued = record.ac is _ENQUEUED

@@ -174,17 +174,20 @@ class Account:
         Raises:
             OSError: the disk failed.
         """
+        sizes = self.sizes
+        if not sizes.present:
+            return
         of = (self.saved.limits, defaults)
         if of != self._line_of:
             self._line, self._line_of = limits_line(*self.saved.limits.resolved(defaults)), of
-        if self.sizes.present and (self._line != self.sizes.limits or self.sizes.wants_rewrite):
-            self.sizes.write(self._line, self.usage, name(), now)
+        if self._line != sizes.limits or sizes.wants_rewrite:
+            sizes.write(self._line, self.usage, name(), now)
 
     def charge(self, size: int) -> None:
         """A reserved message was placed."""
         self.release(size)
-        self.sizes.add(size, 1)
         self.usage = Sizes(self.usage.bytes + size, self.usage.messages + 1)
+        self.sizes.add(size, 1)
 
     def release(self, size: int) -> None:
         """A reserved message will not come."""

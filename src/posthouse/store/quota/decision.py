@@ -45,6 +45,9 @@ class Decision(NamedTuple):
     """Unix time since when the owner is over quota"""
 
 
+_FITS = Decision(Verdict.DELIVER, None)
+
+
 def _exceeds(usage: Usage, limits: Limits) -> bool:
     return 0 <= limits.bytes < usage.bytes or 0 <= limits.messages < usage.messages
 
@@ -64,14 +67,14 @@ def decide(
         now: Unix time in seconds.
     """
     if limits.bytes < 0 and limits.messages < 0:
-        return Decision(Verdict.DELIVER, None)
+        return _FITS
     would = _exceeds(Usage(usage.bytes + size, usage.messages + 1), limits)
     if bypass or not policy.enforced:
         return Decision(Verdict.DELIVER, over_since if would else None)
     if limits.bytes == 0 or limits.messages == 0:
         return Decision(Verdict.PERSISTENT, over_since)
     if not would:
-        return Decision(Verdict.DELIVER, None)
+        return _FITS
     since = now if over_since is None or over_since > now else over_since
     if policy.overdraft and not _exceeds(usage, limits) and not 0 <= limits.bytes < size:
         return Decision(Verdict.DELIVER, now)
