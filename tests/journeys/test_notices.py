@@ -12,7 +12,7 @@ INTERNAL = re.compile(rb"lmtpcs-daemon|\.lmtp|tcp-daemon|process-daemon|@store\d
 
 
 def in_seconds(tiers: TwoTiers, ages: str) -> None:
-    edit(tiers.relay, "imta.cnf", "notices 1 2 4 7", f"notices {ages} copywarnpost")
+    edit(tiers.relay, "imta.cnf", "notices 1 2 4 7", f"notices {ages}")
     append(tiers.relay, "option.dat", "RETURN_UNITS=3\n")
 
 
