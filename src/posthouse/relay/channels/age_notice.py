@@ -7,11 +7,11 @@ failure: the notice first, then the mark. The null sender and NOTIFY without DEL
 
 from collections.abc import Callable
 
-from posthouse.mail.envelope import Recipient
+from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.workshop import Workshop, copy_path
-from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.backoff import Verdict, unit_seconds
 from posthouse.relay.job_controller.protocol import Lease, Result, own_replies
 from posthouse.relay.notices.dsn import Kind, Report, wants
 from posthouse.relay.queue.open_copy import OpenCopy
@@ -48,7 +48,17 @@ def warn(shop: Workshop, lease: Lease, opened: OpenCopy, ended: Callable[[], Non
         done(None)
         return
     reports = [Report(each, own.get(each.id, last), each.host if last.code else "") for each in told]
-    shop.notifier.send(Kind.DELAYED, envelope, tuple(opened.parts()), reports, lease.channel, shop.wording, shop.stamp(), done)
+    shop.notifier.send(
+        Kind.DELAYED, envelope, tuple(opened.parts()), reports, lease.channel, shop.wording, shop.stamp(), done,
+        _given_up(shop, lease.channel, envelope),
+    )  # fmt: skip
+
+
+def _given_up(shop: Workshop, channel: str, envelope: Envelope) -> float:
+    """Unix time at which the message is returned."""
+    block = shop.configuration.imta.channels.get(channel)
+    unit = unit_seconds(shop.configuration.options.integer("RETURN_UNITS", 0))
+    return envelope.enqueued / 1000 + block.notices(envelope.priority)[-1] * unit if block is not None else 0.0
 
 
 def return_copy(shop: Workshop, attempt: Attempt, opened: OpenCopy) -> None:

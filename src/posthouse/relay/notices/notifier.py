@@ -95,6 +95,7 @@ class Notifier:
         wording: Wording,
         stamp: str,
         done: Callable[[OSError | None], None],
+        retry_until: float = 0.0,
     ) -> None:
         """Make a notice and enqueue it.
 
@@ -107,10 +108,11 @@ class Notifier:
             wording: of the configuration.
             stamp: the time, as records carry it.
             done: told None, or why the notice is not durable.
+            retry_until: Unix seconds of the last try, for a delay; 0.0 when there is none.
         """
         notice = Notice(
             kind, envelope, reports, wording.reporter, channel, wording.postmaster, self._ids.next(), self._now(),
-            content_limit=wording.content_limit, personal=wording.personal,
+            retry_until, content_limit=wording.content_limit, personal=wording.personal,
         )  # fmt: skip
         octets = b"".join(build(notice, header_of(parts), parts))
         recipient = Recipient(0, 0, CHANNEL, envelope.sender, envelope.sender, intermediate=envelope.sender)
