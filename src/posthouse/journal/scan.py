@@ -8,6 +8,7 @@ A gap that begins below the `synced` of a later good record was durable once: it
 Gaps of zeros only are no gaps. No exception for any content; OSError when the segment cannot be read.
 """
 
+import zlib
 from dataclasses import dataclass
 
 from posthouse.journal.segment import (
@@ -15,6 +16,7 @@ from posthouse.journal.segment import (
     RECORD_MAGIC,
     RECORDS_AT,
     CorruptRecord,
+    Flag,
     RecordRef,
     Segment,
     decode_record_header,
@@ -22,6 +24,7 @@ from posthouse.journal.segment import (
 )
 
 _STEP = 1 << 20
+_WINDOW = 1 << 15
 _ZEROS = bytes(_STEP + HEADER_LENGTH)
 
 
@@ -87,6 +90,41 @@ def scan(segment: Segment, upto: int | None = None, start: int = RECORDS_AT, *, 
     end = next_block(records[-1].end) if records else start
     known = limit if upto is not None and not bodies else max((ref.synced for ref in records), default=0)
     return Scan(tuple(records), _judge(segment, gaps, known), end)
+
+
+def read_announced(segment: Segment, start: int, upto: int) -> list[tuple[RecordRef, bytes]] | None:
+    """The records between two offsets and their envelopes, read in few large pieces; None: `scan` has to look closely.
+
+    Args:
+        segment: the segment; its writer lives.
+        start: a batch's beginning.
+        upto: the announced offset: all below it is durable.
+    """
+    found: list[tuple[RecordRef, bytes]] = []
+    offset, seq = start, 0
+    window, base = b"", start
+    while offset < upto:
+        at = offset - base
+        if at + HEADER_LENGTH > len(window):
+            window, base, at = segment.disk.pread(segment.fd, _WINDOW, offset), offset, 0
+        ref = None
+        if at + HEADER_LENGTH <= len(window):
+            ref = decode_record_header(segment.name, segment.seed, window, at, offset)
+        if ref is None or ref.seq <= seq or ref.end > next_block(upto):
+            return None
+        begin = at + HEADER_LENGTH
+        end = begin + ref.envelope_length
+        envelope = (
+            window[begin:end]
+            if end <= len(window)
+            else segment.disk.pread(segment.fd, ref.envelope_length, offset + HEADER_LENGTH)
+        )
+        if len(envelope) != ref.envelope_length or zlib.crc32(envelope, segment.seed) != ref.envelope_crc:
+            return None
+        found.append((ref, envelope))
+        seq = ref.seq
+        offset = next_block(ref.end) if ref.flags & Flag.LAST.value else ref.end
+    return found
 
 
 def _good_header(segment: Segment, offset: int, limit: int, seq: int) -> RecordRef | None:

@@ -1,7 +1,8 @@
 """What all jobs of one channel worker share: configuration, queue, log, notices, and the way back to the controller.
 
-Results and log records are collected and go out together at the end of each turn of the event loop: one frame, one write
-for each log. A record is written after the mark it tells of.
+Results and log records are collected and go out together after GATHER_SECONDS: one frame, one write for each log. What the
+controller has to know sooner, of hosts and alarms, takes them along at the end of the turn. A record is written after the
+mark it tells of.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 
 from posthouse.config.configuration import Configuration
 from posthouse.relay.channels.settings import ChannelSettings
-from posthouse.relay.job_controller.protocol import Alarm, Lease, Upward
+from posthouse.relay.job_controller.protocol import Alarm, Lease, Result, Upward
 from posthouse.relay.notices.notifier import Notifier, Wording
 from posthouse.relay.queue.copy_ref import CopyRef, FileCopy, JournalCopy
 from posthouse.relay.queue.enqueue import Enqueuer
@@ -22,6 +23,7 @@ from posthouse.relay.routing.rules import Rules
 from posthouse.trace.record import Record
 from posthouse.trace.writer import TransactionLog, stamp
 
+GATHER_SECONDS = 0.005
 _log = logging.getLogger("posthouse")
 
 
@@ -45,6 +47,7 @@ class Workshop:
     _results: list[Upward] = field(default_factory=list)
     _records: list[Record] = field(default_factory=list)
     _pending: bool = False
+    _timer: asyncio.TimerHandle | None = None
     _alarmed: dict[str, float] = field(default_factory=dict)
 
     @staticmethod
@@ -59,12 +62,18 @@ class Workshop:
     def note(self, records: Iterable[Record]) -> None:
         """Write to the transaction log with everything else of this turn."""
         self._records.extend(records)
-        self._later()
+        if self._timer is None:
+            self._timer = self.loop.call_later(GATHER_SECONDS, self.flush)
 
     def tell(self, message: Upward) -> None:
-        """Tell the controller with everything else of this turn."""
+        """Tell the controller: a result soon, anything else with this turn."""
         self._results.append(message)
-        self._later()
+        if type(message) is not Result:
+            if not self._pending:
+                self._pending = True
+                self.loop.call_soon(self.flush)
+        elif self._timer is None:
+            self._timer = self.loop.call_later(GATHER_SECONDS, self.flush)
 
     def alarm(self, text: str) -> None:
         """Tell a person, at most once a minute in the same words."""
@@ -76,14 +85,12 @@ class Workshop:
             _log.error("%s", text)
             self.tell(Alarm(text))
 
-    def _later(self) -> None:
-        if not self._pending:
-            self._pending = True
-            self.loop.call_soon(self.flush)
-
     def flush(self) -> None:
         """Write and send what was collected."""
         self._pending = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._records:
             records, self._records = self._records, []
             self.log.write(records)

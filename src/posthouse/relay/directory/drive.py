@@ -5,8 +5,9 @@ which is the whole way for a recipient seen lately; `drive` waits for the direct
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.question import Answer, Question
@@ -14,8 +15,7 @@ from posthouse.relay.directory.question import Answer, Question
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Finished(Generic[R]):
+class Finished(msgspec.Struct, Generic[R], frozen=True):
     """The generator has returned."""
 
     value: R

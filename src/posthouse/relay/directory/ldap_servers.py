@@ -37,9 +37,13 @@ class LdapServers:
         self._clock = clock
         self._longest_try = longest_try
         self._lock = threading.Lock()
+        self._first = next(iter(uris), None)
+        self._all_well = True
 
     def next(self, tried: set[str]) -> str | None:
         """The server to ask now, one not yet tried for this question; None when there is none that may be asked."""
+        if self._all_well and not tried:
+            return self._first
         now = self._clock()
         with self._lock:
             well = (one for one in self._servers.values() if not one.failures and one.uri not in tried)
@@ -59,6 +63,7 @@ class LdapServers:
             return
         with self._lock:
             server.failures, server.reason = 0, ""
+            self._all_well = not any(one.failures for one in self._servers.values())
         _log.warning("directory: %s answers again", uri)
 
     def failed(self, uri: str, reason: str) -> None:
@@ -67,6 +72,7 @@ class LdapServers:
         with self._lock:
             first = not server.failures
             server.failures += 1
+            self._all_well = False
             server.rests_until = self._clock() + min(FIRST_REST * 2 ** min(server.failures - 1, 10), LONGEST_REST)
             server.reason = reason
         if first:

@@ -7,9 +7,10 @@ Values that come from addresses are escaped here, once, where they enter a filte
 """
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
+
+import msgspec
 
 from posthouse.mail.address import quote, unquote
 from posthouse.relay.directory.dn import domain_of, escape_value
@@ -51,8 +52,7 @@ class Missing(StrEnum):
     BASE_MISSING = "base missing"
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(msgspec.Struct, frozen=True):
     """One search to make."""
 
     base: str

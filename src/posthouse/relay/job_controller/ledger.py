@@ -14,21 +14,22 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
 from posthouse.journal.adopt import keep_damage, set_segment_aside
 from posthouse.journal.body_file import BodyReference
 from posthouse.journal.disk import Disk
-from posthouse.journal.scan import scan
-from posthouse.journal.segment import RECORDS_AT, JournalError, Mark, RecordRef, Segment, UnreadableSegment
+from posthouse.journal.scan import read_announced, scan
+from posthouse.journal.segment import RECORDS_AT, Flag, JournalError, Mark, RecordRef, Segment, UnreadableSegment, next_block
 from posthouse.mail.envelope import Envelope, decode_envelope
 
+_BODY_FILE = Flag.BODY_FILE.value
 _log = logging.getLogger("posthouse")
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(NamedTuple):
     """A record that has become readable, and which of its recipients are open."""
 
     record: RecordRef
@@ -148,6 +149,9 @@ class Ledger:
     def _read(self, book: Book, upto: int | None) -> list[NewRecord]:
         segment = book.segment
         try:
+            announced = read_announced(segment, book.known, upto) if upto is not None else None
+            if announced:
+                return self._take_all(book, announced)
             result = scan(segment, upto, book.known, bodies=upto is None)
         except OSError as fault:
             self._alarm(f"{segment.name}: {fault}")
@@ -160,18 +164,35 @@ class Ledger:
         found = []
         for ref in result.records:
             try:
-                found.append(self._take(book, ref, decode_envelope(segment.read_envelope(ref))))
+                found.append(self._take(book, ref, segment.read_envelope(ref), segment.marks(ref.first_slot, ref.slots)))
             except (msgspec.DecodeError, JournalError) as fault:
-                self._alarm(f"{segment.name}: record at {ref.offset}: {fault}")
-                book.open += 1  # keeps the segment for a person
+                self._complain(book, ref, fault)
         book.known = result.end  # a batch's beginning; what was announced ends where its last record does
         return found
 
-    def _take(self, book: Book, ref: RecordRef, envelope: Envelope) -> NewRecord:
-        if ref.body_in_file:
+    def _take_all(self, book: Book, announced: list[tuple[RecordRef, bytes]]) -> list[NewRecord]:
+        """Records that follow each other without a fault."""
+        found = []
+        first, last = announced[0][0].first_slot, announced[-1][0]
+        marks = book.segment.marks(first, last.first_slot + last.slots - first)
+        for ref, envelope in announced:
+            begin = ref.first_slot - first
+            try:
+                found.append(self._take(book, ref, envelope, marks[begin : begin + ref.slots]))
+            except (msgspec.DecodeError, JournalError) as fault:
+                self._complain(book, ref, fault)
+        book.known = next_block(last.end)
+        return found
+
+    def _complain(self, book: Book, ref: RecordRef, fault: Exception) -> None:
+        self._alarm(f"{book.segment.name}: record at {ref.offset}: {fault}")
+        book.open += 1  # keeps the segment for a person
+
+    def _take(self, book: Book, ref: RecordRef, octets: bytes, marks: bytes) -> NewRecord:
+        envelope = decode_envelope(octets)
+        if ref.flags & _BODY_FILE:
             book.bodies.append(BodyReference.decode(book.segment.read_body(ref)).name)
-        marks = book.segment.marks(ref.first_slot, ref.slots)
-        still = tuple(place for place, mark in enumerate(marks) if not mark)
+        still = tuple([place for place, mark in enumerate(marks) if not mark])
         book.open += len(still)
         return NewRecord(ref, envelope, still)
 

@@ -78,6 +78,8 @@ class Rules:
     """file and line of each mapping table, by upper-case name"""
     standings: dict[str, Any] = field(default_factory=dict)
     """by DN: kept by standing.py"""
+    shapes: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    """by the values that decide: kept by standing.py"""
 
 
 def compile(  # noqa: A001 - rules.compile(...) is how it is called

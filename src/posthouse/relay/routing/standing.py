@@ -2,7 +2,8 @@
 
 A standing depends on the entry, its domain and, only where a clause with `^` or `%` is chosen, on the time. The directory
 hands out the same entry object while nothing has changed, so a standing is kept for as long as entry and domain are
-the same objects; at most REMEMBERED of them.
+the same objects; at most REMEMBERED of them. Most entries of a domain differ in name only: what was decided for one serves
+for all that have the same values of the attributes in SHAPE, at most SHAPES of these.
 """
 
 from typing import NamedTuple
@@ -16,6 +17,13 @@ from posthouse.relay.routing.refusal import Refusal
 from posthouse.relay.routing.rules import Rules
 
 REMEMBERED = 20_000
+SHAPES = 1000
+SHAPE = (
+    "inetuserstatus", "mailuserstatus", "inetmailgroupstatus", "groupstatus", "mailhost", "mailroutingaddress",
+    "maildeliveryoption", "mailprogramdeliveryinfo", "maildeliveryfileurl", "mailquota", "mailmsgquota", "mailmsgmaxblocks",
+    "mailsieverulesource", "spare1", "spare2", "spare3", "spare4", "spare5",
+)  # fmt: skip
+"""every attribute of an entry that decides here, but uid and the dates"""
 _ROUTING_CHARACTERS = frozenset("+%@")
 
 
@@ -58,13 +66,37 @@ def standing(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing
     known: Standing | None = rules.standings.get(entry.dn)
     if known is not None and known.entry is entry and known.domain is domain:
         return known
-    made = _decide(rules, domain, entry, now)
-    wanted = {value.lower() for value in entry.all("maildeliveryoption")}
-    if not any(clause.name in wanted and (clause.inside_dates or clause.outside_dates) for clause in rules.clauses):
-        if len(rules.standings) >= REMEMBERED:
-            rules.standings.clear()
-        rules.standings[entry.dn] = made
+    shape = (entry.kind, *map(entry.attributes.get, SHAPE))
+    twin: Standing | None = rules.shapes.get(shape)
+    if twin is not None and twin.domain is domain and entry.uid and _ROUTING_CHARACTERS.isdisjoint(entry.uid):
+        made = _like(twin, entry)
+    else:
+        made = _decide(rules, domain, entry, now)
+        wanted = {value.lower() for value in entry.all("maildeliveryoption")}
+        if any(clause.name in wanted and (clause.inside_dates or clause.outside_dates) for clause in rules.clauses):
+            return made
+        if made.values is not None and made.entry.uid:
+            if len(rules.shapes) >= SHAPES:
+                rules.shapes.clear()
+            rules.shapes[shape] = made
+    if len(rules.standings) >= REMEMBERED:
+        rules.standings.clear()
+    rules.standings[entry.dn] = made
     return made
+
+
+def _like(twin: Standing, entry: Entry) -> Standing:
+    """The standing of an entry of the same shape, in the same domain, that is not refused."""
+    assert twin.values is not None
+    dn, values = entry.dn, twin.values
+    return Standing(
+        entry, twin.domain, dn.lower(), None, "", "", "", twin.clauses, twin.offline,
+        OwnerValues(entry.uid, *values[1:]), twin.quota, twin.block_limit, (_named(entry), *twin.notes[1:]),
+    )  # fmt: skip
+
+
+def _named(entry: Entry) -> str:
+    return f"{entry.kind.value} {entry.dn}"
 
 
 def _decide(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing:
@@ -161,7 +193,7 @@ def _blocks(text: str) -> int:
 
 
 def _notes(rules: Rules, entry: Entry) -> tuple[str, ...]:
-    notes = [f"{entry.kind} {entry.dn}"]
+    notes = [_named(entry)]
     notes += [f"mailDeliveryOption {value}: no such clause" for value in ignored_values(rules.clauses, entry)]
     if entry.all("mailsieverulesource"):
         notes.append("mailSieveRuleSource is not run yet: mail goes to INBOX")
