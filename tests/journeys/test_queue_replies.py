@@ -170,3 +170,20 @@ async def test_reload_keeps_the_sessions_a_host_may_have(start: Start, sink: Sin
     await relay.empty()
     assert sink.connections - before >= 4, "sessions of the new configuration, as many as before"
     assert len(sink.taken) == len(sink.seen) == 60
+
+
+async def test_a_locked_mailbox_is_tried_soon_its_neighbour_over_quota_is_not(start: Start, sink: Sink) -> None:
+    locked = "420 4.2.0 <jane> Mailbox Locked"
+    sink.script.final = lambda address, count: locked if address == "jane" and count == 1 else mixed(address, count).replace(
+        "420 4.2.0 <jane> Mailbox Bad Formats", "250 2.5.0 <jane> OK"
+    )  # fmt: skip
+    relay = await start()
+    await relay.put("bob", "jane")
+    (copy,) = await relay.until_list(lambda copies: copies and len(copies[0]["recipients"]) == 1, 25)
+    assert codes(copy) == {"bob": "422 4.2.2"}
+    assert copy["attempts"] == 2
+    assert sink.seen == {"bob": 1, "jane": 2}
+    (copy,) = await relay.until_list(lambda copies: copies and copies[0]["state"] == "file")
+    assert codes(copy) == {"bob": "422 4.2.2"}
+    await relay.retry()
+    await until(lambda: sink.seen["bob"] == 2)

@@ -10,12 +10,13 @@ from posthouse.config.configuration import load
 from posthouse.config.instance import Instance
 from posthouse.journal.disk import LinuxDisk
 from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.status import Status
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.cargo import Cargo
 from posthouse.relay.job_controller.ledger import Ledger
 from posthouse.relay.job_controller.plan import Plan
 from posthouse.relay.job_controller.protocol import Job, Lease, Result
-from posthouse.relay.job_controller.stock import FAR, OLD, Stock
+from posthouse.relay.job_controller.stock import FAR, OLD, Stock, cargo_of
 from posthouse.relay.queue.enqueue import Enqueuer, at_once
 from support.jobs_relay import JobsRelay
 
@@ -196,3 +197,70 @@ def test_a_copy_that_ends_its_workers_waits_in_the_end(world: World) -> None:
     world.stock.lost(entry, None, START)
     assert lease.key == entry.key
     assert schedule.due(entry) == START + 3600.0
+
+
+BUSY = Status(420, "4.2.0", "Mailbox Locked")
+FULL = Status(422, "4.2.2", "Quota Exceeded")
+
+
+def two_of_a_copy(world: World) -> None:
+    """One copy with recipients 0 and 1; the first is over quota, the second one's mailbox is locked."""
+    people = tuple(Recipient(at, 0, C, f"u{at}@x", f"u{at}@x", "a") for at in (0, 1))
+    envelope = Envelope("0T8K00A01BCDEF7777", "a@x", "tcp_local", "", int(START * 1000), 3, people)
+    world.stock.admit_file(Cargo(envelope, 0, people, None, f"{C}/ZZ.00"), 0, START, START)
+
+
+def busy(key: int) -> Result:
+    own = tuple((at, each.code, each.enhanced, each.text) for at, each in enumerate((FULL, BUSY)))
+    return Result(key, Verdict.BUSY, (), FULL.code, FULL.enhanced, FULL.text, f"{C}/ZY.00", own, (0,))
+
+
+def test_a_busy_neighbour_s_fast_retries_leave_the_others_alone(world: World) -> None:
+    two_of_a_copy(world)
+    (lease,) = world.lease(START)
+    assert (lease.open, lease.some) == ((0, 1), False)
+    world.stock.book(busy(lease.key), START)
+    assert world.lease(START + 0.5) == []
+    for second in (1, 2, 3):
+        (lease,) = world.lease(START + second)
+        assert (lease.open, lease.some) == ((1,), True)
+        again = Result(lease.key, Verdict.BUSY, (), BUSY.code, BUSY.enhanced, BUSY.text, f"{C}/ZX.00")
+        world.stock.book(again, START + second)
+    (entry,) = world.stock.schedule
+    assert [cargo_of(entry).reply(at) for at in (0, 1)] == [FULL, BUSY]
+    (lease,) = world.lease(START + 4)
+    world.stock.book(Result(lease.key, Verdict.REST, ((1, "D"),), file=f"{C}/ZW.00"), START + 4)
+    assert world.stock.schedule.due(entry) == START + 3600.0, "its own backoff, from its own failure"
+    assert cargo_of(entry).reply(0) == FULL
+    assert world.lease(START + 3599) == []
+    (lease,) = world.lease(START + 3600)
+    assert (lease.open, lease.some, lease.attempts) == ((0,), False, 5)
+
+
+def test_a_patient_neighbour_joins_when_its_time_has_come_and_at_a_retry(world: World) -> None:
+    two_of_a_copy(world)
+    (lease,) = world.lease(START)
+    world.stock.book(busy(lease.key), START)
+    (lease,) = world.lease(START + 3700)
+    world.stock.book(Result(lease.key, Verdict.BUSY, (), BUSY.code, BUSY.enhanced, BUSY.text), START + 3700)
+    (lease,) = world.lease(START + 3702)
+    assert (lease.open, lease.some) == ((0, 1), False)
+    world.stock.book(busy(lease.key), START + 3702)
+    assert world.stock.retry([lease.key]) == 1
+    (lease,) = world.lease(START + 3702)
+    assert (lease.open, lease.some) == ((0, 1), False)
+
+
+def test_a_worker_lost_while_only_some_were_tried_loses_nobody(world: World) -> None:
+    two_of_a_copy(world)
+    (lease,) = world.lease(START)
+    world.stock.book(busy(lease.key), START)
+    world.lease(START + 1)
+    (entry,) = world.stock.schedule.worker_lost("SMTP_POOL")
+    people = cargo_of(entry).recipients
+    filed = Cargo(cargo_of(entry).envelope, 0, people[:1], None, f"{C}/ZY.00")  # the mark D of the other one was set
+    world.stock.lost(entry, filed, START + 2)
+    (lease,) = world.lease(START + 2)
+    world.stock.book(Result(lease.key, Verdict.REST, file=f"{C}/ZY.00"), START + 2)
+    (lease,) = world.lease(START + 3600)
+    assert lease.open == (0,)

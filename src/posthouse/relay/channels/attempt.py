@@ -158,7 +158,7 @@ class Attempt:
 
     def _judge(self) -> Verdict:
         if not self._left:
-            return Verdict.DONE
+            return Verdict.REST if self.lease.some else Verdict.DONE
         if self.verdict is not None:
             return self.verdict
         return Verdict.PARTLY if self._delivered else Verdict.DEFERRED
@@ -166,7 +166,7 @@ class Attempt:
     def _close_file(self, opened: OpenQueueFile, verdict: Verdict) -> tuple[Verdict, str]:
         """In a thread: what the queue file says next."""
         try:
-            if not self._left:
+            if verdict is Verdict.DONE:
                 opened.remove()
                 return Verdict.DONE, ""
             with contextlib.suppress(OSError):  # a full disk: the line is missed, the attempt is not
@@ -190,7 +190,8 @@ class Attempt:
         status = left[0][1] if left else Status(0, "", "")
         settled, path = tuple(self._settled), file or self.lease.file
         own = () if all(each == status for _, each in left) else tuple((r.id, s.code, s.enhanced, s.text) for r, s in left)
-        self._shop.tell(Result(self.lease.key, verdict, settled, status.code, status.enhanced, status.text, path, own))
+        patient = tuple(r.id for r, s in left if not is_busy(s)) if verdict is Verdict.BUSY else ()
+        self._shop.tell(Result(self.lease.key, verdict, settled, status.code, status.enhanced, status.text, path, own, patient))
         if self._ended is not None:
             self._ended()
 

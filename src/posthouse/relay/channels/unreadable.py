@@ -21,7 +21,7 @@ from posthouse.trace.record import Action, Record
 def open_leased(shop: Workshop, lease: Lease) -> OpenCopy | None:
     """The copy, opened and checked; None: what is wrong with it was reported already."""
     try:
-        return open_copy(shop.places, ref_of(lease))
+        opened = open_copy(shop.places, ref_of(lease))
     except (CorruptRecord, DamagedQueueFile, JournalError) as fault:
         give_up(shop, lease, str(fault))
     except FileNotFoundError:
@@ -29,6 +29,10 @@ def open_leased(shop: Workshop, lease: Lease) -> OpenCopy | None:
     except OSError as error:
         shop.alarm(f"a queued message cannot be read: {error}")
         shop.tell(Result(lease.key, Verdict.DEFERRED, (), 451, "4.3.0", str(error), lease.file))
+    else:
+        if lease.some:
+            opened.narrow(lease.open)
+        return opened
     return None
 
 

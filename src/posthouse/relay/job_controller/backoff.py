@@ -5,7 +5,7 @@ Rules (job-controller-cnf 3 to 5), all times in seconds:
 * ordinary: the n-th failure in a row waits the n-th `backoff` value, the last one for ever, stretched by 0-5 %;
 * partly: some recipients were delivered and others deferred: one immediate retry in a copy's life, then ordinary;
 * busy (`MAILBOX_BUSY_FAST_RETRY`): 1-15 s by chance, the range doubled after every 5 in a row up to 120 s, not counted
-  as a failure; from the 51st on ordinary;
+  as a failure; from the 51st on ordinary. Other recipients of the copy wait their ordinary time meanwhile;
 * host down: min(60 s x 2^(n-1), first backoff value), stretched likewise, shared by all copies for the host;
 * notices: a copy is `n` units old when n full units have passed since it was accepted. RETURN_UNITS 0 days, 1 hours, 3 seconds.
 """
@@ -37,6 +37,8 @@ class Verdict(StrEnum):
     """some are left and some were delivered just now"""
     BUSY = "busy"
     """at least one of those left has a busy mailbox"""
+    REST = "rest"
+    """those tried are settled; others of the copy wait their own time (see Result.patient)"""
     HOST_DOWN = "host_down"
     """the host could not be reached: the copy waits with the others for it"""
     AGAIN = "again"
@@ -91,11 +93,13 @@ def is_busy(status: Status) -> bool:
 def after(tries: Tries, verdict: Verdict, intervals: Sequence[float], chance: float) -> tuple[Tries, float]:
     """The new counts, and the seconds to wait, after an attempt that left something to do.
 
-    HOST_DOWN waits 0 here: the host's own wait holds the copy back.
+    HOST_DOWN and REST wait 0 here: the host's own wait, or the recipients', holds the copy back.
     """
     attempts = tries.attempts + 1
     if verdict is Verdict.AGAIN:
         return tries, 0.0
+    if verdict is Verdict.REST:
+        return Tries(attempts, tries.failures + 1, 0, tries.instant), 0.0
     if verdict is Verdict.HOST_DOWN:
         return Tries(attempts, tries.failures, tries.busies, tries.instant), 0.0
     if verdict is Verdict.BUSY and tries.busies < BUSY_LIMIT:

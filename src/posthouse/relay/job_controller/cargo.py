@@ -18,6 +18,7 @@ from posthouse.relay.queue.tree import QueueEntry
 
 NO_PROGRAM = Status(450, "4.3.5", "no program empties this channel in this version; the copy waits")
 _NONE: Mapping[int, Status] = {}
+_NO_WAITS: Mapping[int, float] = {}
 RANKS = {Priority.URGENT: 0, Priority.NORMAL: 1, Priority.NON_URGENT: 2}
 
 
@@ -33,8 +34,8 @@ class Cargo:
     """
 
     __slots__ = (
-        "copy", "crashes", "envelope", "file", "job", "move_at", "notices", "reason", "recipients", "record",
-        "replies", "status", "told",
+        "copy", "crashes", "envelope", "file", "job", "move_at", "notices", "patient", "reason", "recipients",
+        "record", "replies", "status", "told",
     )
 
     def __init__(
@@ -56,6 +57,8 @@ class Cargo:
         self.move_at = 0.0
         self.told = False
         """the host has answered for its recipients before"""
+        self.patient: Mapping[int, float] = _NO_WAITS
+        """recipients that are not tried before a Unix time, while others of the copy are; never changed, only replaced"""
         self.reason = ""
         """why it was held, where that is known"""
         self.crashes = 0
@@ -74,6 +77,11 @@ class Cargo:
     def reply(self, recipient: int) -> Status | None:
         """The last reply one recipient had, None before the first."""
         return self.replies.get(recipient, self.status)
+
+    @property
+    def impatient(self) -> tuple[int, ...]:
+        """Ids of those that may be tried at its next try."""
+        return tuple(recipient.id for recipient in self.recipients if recipient.id not in self.patient)
 
     def settle(self, ids: set[int]) -> None:
         """These recipients are done with."""

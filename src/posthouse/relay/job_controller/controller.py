@@ -146,7 +146,7 @@ class JobController:
             self.scan_files()
             wanted = set(line.ids)
             keys = [e.key for e in self._stock.schedule if line.all or cargo_of(e).envelope.id in wanted]
-            count = self._stock.schedule.retry(keys)
+            count = self._stock.retry(keys)
             self._soon()
             return {"retried": count}
         if line.op == "scan":

@@ -60,6 +60,8 @@ class Lease(msgspec.Struct, array_like=True, tag="l", gc=False):
     enhanced: str = ""
     text: str = ""
     """the last reply that kept it waiting, for all but DELIVER"""
+    some: bool = False
+    """`open` is not all that is to do: the others wait their own time and are not to be tried now"""
     told: bool = False
     """the host has had the recipients' quota already: what is recorded here may be older than what it knows now"""
     replies: tuple[Reply, ...] = ()
@@ -81,6 +83,8 @@ class Result(msgspec.Struct, array_like=True, tag="r", gc=False):
     """path of the queue file now, where it has one"""
     replies: tuple[Reply, ...] = ()
     """the recipients' own, where they are not all the same"""
+    patient: tuple[int, ...] = ()
+    """BUSY: those left whose mailbox is not busy; they wait their ordinary time"""
 
 
 def own_replies(said: Lease | Result) -> dict[int, Status]:

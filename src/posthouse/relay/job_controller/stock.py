@@ -10,7 +10,7 @@ No I/O but the ledger's, no clock: time is passed in.
 
 import heapq
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from posthouse.journal.segment import Mark
@@ -52,6 +52,7 @@ class Stock:
         self.plan = plan
         self.ledger = ledger
         self.schedule = Schedule(chance)
+        self._chance = chance
         self.held: dict[tuple[str, int], tuple[str, Cargo]] = {}
         """channel and copy of what is .HELD, by name; never scheduled"""
         self._names: dict[tuple[str, int], int] = {}
@@ -156,6 +157,8 @@ class Stock:
             entry.key, job, entry.channel, entry.host_name, cargo.copy, cargo.record, cargo.file, cargo.open,
             entry.tries.attempts, not entry.tries.instant, int(cargo.held), told=cargo.told,
         )  # fmt: skip
+        if cargo.patient and job is Job.DELIVER:
+            lease.open, lease.some = cargo.impatient, True
         status = cargo.status or self.waits_for(entry)
         if status is not None and job is not Job.DELIVER:
             lease.code, lease.enhanced, lease.text = status.code, status.enhanced, status.text
@@ -249,8 +252,9 @@ class Stock:
                 self.ledger.settled(cargo.record.segment, len(result.settled))
             cargo.settle({key for key, _ in result.settled})
         if result.code:
+            before = {key: said for key in cargo.patient if (said := cargo.reply(key)) is not None}  # not tried this time
             cargo.status = Status(result.code, result.enhanced, result.text)
-            cargo.replies = own_replies(result)
+            cargo.replies = before | own_replies(result)
             cargo.told |= result.verdict in _ANSWERED and not result.enhanced.startswith("4.4.")
         if entry.state is State.TAKEN:
             self._book_other(entry, cargo, result, now)
@@ -259,11 +263,38 @@ class Stock:
             cargo.file = result.file
         if result.verdict is Verdict.BUSY and entry.tries.busies == BUSY_LIMIT:
             _log.warning("%s: busy %d times in a row; from now on it waits its backoff", cargo.envelope.id, BUSY_LIMIT)
+        failures = entry.tries.failures + 1
         due = self.schedule.finish(result.key, result.verdict, now)
+        if cargo.patient or result.patient:
+            self._be_patient(entry, cargo, result, now, failures)
         if due is None or not cargo.recipients:
             self._forget(entry, cargo, result)
         elif cargo.record is not None and self.schedule.due(entry) - now > FAR:
             heapq.heappush(self._moves, (now, entry.key))
+
+    def _be_patient(self, entry: Entry, cargo: Cargo, result: Result, now: float, failures: int) -> None:
+        """Of a copy with a busy mailbox only that one is tried soon; the others wait their own time."""
+        if result.verdict not in {Verdict.BUSY, Verdict.REST, Verdict.AGAIN, Verdict.HOST_DOWN}:
+            cargo.patient = {}
+            return
+        wait = ordinary_wait(entry.intervals, failures, self._chance())
+        waits = dict.fromkeys(result.patient, now + wait) | dict(cargo.patient)
+        open_ids = set(cargo.open)
+        waits = {key: until for key, until in waits.items() if key in open_ids and until > max(now, entry.next_try)}
+        if len(waits) < len(open_ids):
+            cargo.patient = waits
+        elif waits:  # nobody else is left: the copy waits for the first of them
+            cargo.patient = {}
+            self._postpone(entry, min(waits.values()))
+
+    def retry(self, keys: Iterable[int]) -> int:
+        """Let these copies go at once, with all their recipients; how many there were."""
+        wanted = tuple(keys)
+        for key in wanted:
+            entry = self.schedule.get(key)
+            if entry is not None:
+                cargo_of(entry).patient = {}
+        return self.schedule.retry(wanted)
 
     def _book_other(self, entry: Entry, cargo: Cargo, result: Result, now: float) -> None:
         """A move, a warning or a return is over."""

@@ -7,7 +7,7 @@ All crcs are checked before the first octet is handed out; what does not agree i
 anything else is done with a reply.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Protocol
 
 from posthouse.journal.adopt import set_record_aside
@@ -35,6 +35,9 @@ class OpenCopy(Protocol):
     def recipients(self) -> tuple[Recipient, ...]:
         """The copy's recipients still to do when it was opened."""
         ...
+
+    def narrow(self, ids: Collection[int]) -> None:
+        """Leave out of `recipients` all others than these."""
 
     def parts(self) -> Iterator[bytes]:
         """The message in parts of at most 256 KiB, checked already."""
@@ -66,6 +69,10 @@ class OpenRecord:
         self._reference = BodyReference.decode(self._body) if self.record.body_in_file else None
         if self._reference is not None:
             self._open_file(places, self._reference)
+
+    def narrow(self, ids: Collection[int]) -> None:
+        """Leave out of `recipients` all others than these."""
+        self.recipients = tuple(each for each in self.recipients if each.id in ids)
 
     def parts(self) -> Iterator[bytes]:
         """The message."""

@@ -5,7 +5,7 @@ the name is changed or taken away it must still be the same file: else somebody 
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Self
 
 from posthouse.journal.body_file import read_parts
@@ -42,6 +42,7 @@ class OpenQueueFile:
         self._ends_in_lf = ends_in_lf
         self.ref = ref
         self.content = content
+        self._only: frozenset[int] | None = None
 
     @classmethod
     def open(cls, tree: QueueTree, ref: FileCopy) -> Self:
@@ -71,7 +72,13 @@ class OpenQueueFile:
     def recipients(self) -> tuple[Recipient, ...]:
         """Those that were still to do when the file was opened."""
         open_ids = set(self.content.open_ids)
+        if self._only is not None:
+            open_ids &= self._only
         return tuple(each for each in self.content.envelope.recipients if each.id in open_ids)
+
+    def narrow(self, ids: Collection[int]) -> None:
+        """Leave out of `recipients` all others than these."""
+        self._only = frozenset(ids)
 
     def parts(self) -> Iterator[bytes]:
         """The message in parts of at most 256 KiB."""
