@@ -5,7 +5,7 @@
     DIR/data/{queue,journal,store}  DIR/log  DIR/run
 
 A folder that is not empty is refused (73) unless --force is given; then the configuration is written over and everything
-below data/ is left as it is. Bad arguments end with 64 and write nothing.
+below data/ is left as it is. Bad arguments end with 64, files that are missing with 66, and write nothing.
 """
 
 import ipaddress
@@ -20,9 +20,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from posthouse.mail.address import parse_address
+
 app = App(name="init", help="Make an instance folder.")
 
-_USAGE, _CANNOT_CREATE, _NO_USER = 64, 73, 67
+_USAGE, _NO_INPUT, _NO_USER, _CANNOT_CREATE = 64, 66, 67, 73
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,7 @@ def _resolved(pairs: list[str]) -> str:
             ipaddress.ip_address(address)
         except ValueError:
             raise _refuse(f"--resolve {pair}: give NAME=ADDRESS, e.g. store1.example.com=192.0.2.10") from None
-        if not name:
-            raise _refuse(f"--resolve {pair}: the name is missing")
-        lines.append(f"{address}\t{name}\n")
+        lines.append(f"{address}\t{_host(name, '--resolve')}\n")
     return "# asked before the system's resolver; the syntax of /etc/hosts\n" + "".join(lines) if lines else ""
 
 
@@ -143,7 +143,7 @@ def relay(
     smtp: str,
     host: str,
     default_domain: str,
-    lmtp_port: int,
+    lmtp_port: int = 225,
     ldif: Path | None = None,
     ldap: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     base: str | None = None,
@@ -184,7 +184,7 @@ def relay(
         "interface": _interface(listener),
         "lmtp_port": str(lmtp_port),
         "directory": _directory(ldif, ldap or [], base, schema, bind_dn, bind_password_file),
-        "postmaster": f"postmaster: {postmaster}" if postmaster else f"! postmaster: somebody@{default_domain}",
+        "postmaster": _postmaster(postmaster) if postmaster is not None else f"! postmaster: somebody@{default_domain}",
     }
     files = (*_Plan(folder, "", {}).files, "aliases")
     _write(_Plan(folder, "relay", words, _resolved(resolve or []), user, files), force=force)
@@ -200,7 +200,7 @@ def _directory(
         raise _refuse(f"--schema {schema}: 1 or 2")
     if ldif is not None:
         if not ldif.is_file():
-            raise _refuse(f"--ldif {ldif}: no such file", 66)
+            raise _refuse(f"--ldif {ldif}: no such file", _NO_INPUT)
         lines = ["! an LDIF file, read again when it changes", f"LDAP_LDIF_FILE={ldif.resolve()}"]
         lines += [f"LDAP_USER_ROOT={base}"] if base else []
     else:
@@ -210,11 +210,21 @@ def _directory(
             raise _refuse(f"--ldap {bad[0]}: give a URI, e.g. ldap://192.0.2.3:389")
         lines = ["! servers are tried in this order", f"LDAP_HOST={' '.join(ldap)}", f"LDAP_USER_ROOT={base}"]
     lines.append(f"LDAP_SCHEMALEVEL={schema}")
-    if bind_dn:
-        lines.append(f"LDAP_USERNAME={bind_dn}")
-    if password_file:
-        lines.append(f"LDAP_PASSWORD_FILE={password_file.resolve()}")
+    if (bind_dn is None) != (password_file is None) or (bind_dn is not None and not ldap):
+        raise _refuse("--bind-dn DN and --bind-password-file FILE go together, with --ldap")
+    if bind_dn is not None and password_file is not None:
+        if not password_file.is_file():
+            raise _refuse(f"--bind-password-file {password_file}: no such file", _NO_INPUT)
+        lines += [f"LDAP_USERNAME={bind_dn}", f"LDAP_PASSWORD_FILE={password_file.resolve()}"]
     return "\n".join(lines)
+
+
+def _postmaster(address: str) -> str:
+    try:
+        parse_address(address)
+    except ValueError as error:
+        raise _refuse(f"--postmaster {address}: {error}") from None
+    return f"postmaster: {address}"
 
 
 def _write(plan: _Plan, *, force: bool) -> None:
