@@ -47,6 +47,8 @@ BEAT_SECONDS = 10.0
 _ORPHAN_DRAIN_SECONDS = 3.0
 _CUT_SECONDS = DRAIN_SECONDS - 2  # leaves time for an orderly `Program.stop`
 _RETIRE_CUT_SECONDS = 600.0
+_KEPT_OCTETS = 16 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 __all__ = ["Connection", "Program", "Session", "WorkerContext", "run_worker"]
 
@@ -158,6 +160,19 @@ def run_worker(make: Callable[[Instance, str, str], Program], argv: Sequence[str
         return runner.run(_Worker(program, arguments, log).run(instance))
 
 
+def keep_freed_memory(octets: int = _KEPT_OCTETS) -> None:
+    """Let the C library keep so much freed memory: pages given back and taken anew cost a fifth of a 1 MiB message's CPU.
+
+    Where the library has no `mallopt` (it is not glibc) nothing changes.
+    """
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            mallopt(option, octets)
+
+
 class _Worker:
     def __init__(self, program: Program, arguments: _Arguments, log: logging.Logger) -> None:
         self._program = program
@@ -198,6 +213,7 @@ class _Worker:
             self._log.exception("cannot start")
             self._wire.send(handoff.Failed(EX_SOFTWARE, (f"{self._arguments.service}: cannot start: {error}",)))
             return EX_SOFTWARE
+        keep_freed_memory()
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 50, 50)
