@@ -1,13 +1,13 @@
 """A reply as a value: code, enhanced code, text (RFC 5321 4.2, RFC 3463)."""
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _REPLY = re.compile(r"(\d{3})(?:[ -](?:(\d\.\d{1,3}\.\d{1,3})(?:\s+|$))?(.*))?", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """What a server said, or what we say.
 
     Args:

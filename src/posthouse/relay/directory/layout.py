@@ -13,7 +13,7 @@ a search of the whole tree. LDAP_SCHEMALEVEL is 2 unless set to 1; bit values of
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import unquote
 
@@ -100,6 +100,8 @@ class Layout:
     domain_renames: Renames
     class_filter: str
     """finds entries of any object class set ($K)"""
+    prepared: dict[tuple[object, ...], object] = field(default_factory=dict, compare=False, repr=False)
+    """searches filled but for the local part: kept by search.py"""
 
 
 def read_layout(options: OptionFile) -> Layout:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeAlias, TypeVar
 
+import msgspec
+
 T = TypeVar("T")
 
 
@@ -70,15 +72,13 @@ class Entry:
         return self.attributes.get(name, ())
 
 
-@dataclass(frozen=True, slots=True)
-class NeedDomain:
+class NeedDomain(msgspec.Struct, frozen=True):
     """Is this domain ours? DOMAIN_UPLEVEL and DOMAIN_MATCH_URL are seen to; mailRoutingHosts is for the asker to judge."""
 
     domain: str
 
 
-@dataclass(frozen=True, slots=True)
-class NeedEntry:
+class NeedEntry(msgspec.Struct, frozen=True):
     """Who is `local@given_domain`?
 
     The whole local part is looked for, nothing is cut off: the asker asks again without the subaddress, and
@@ -100,8 +100,7 @@ class NeedUrl:
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
+class Found(msgspec.Struct, Generic[T], frozen=True):
     """It is there."""
 
     value: T

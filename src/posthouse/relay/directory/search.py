@@ -36,6 +36,9 @@ from posthouse.relay.directory.question import (
 )
 
 MAX_DOMAIN = 255
+PREPARED = 10_000
+_LOCAL = "\x00"
+"""stands for the local part in a prepared filter: `escape` leaves no NUL in one, and no local part has one"""
 
 
 class Scope(StrEnum):
@@ -90,7 +93,7 @@ def _domain(layout: Layout, asked: str) -> Generator[Search, Result, DomainAnswe
             return answer
         name = name.partition(".")[2] if layout.uplevel_retry else ""
     if layout.domain_match is not None:
-        search = _fill(layout, layout.domain_match, "", (whole,), "")
+        search = _fill(layout, layout.domain_match, "", (whole,), "", "")
         if search is not None and _entries((yield search)):
             return Found(Domain(whole, whole, ""))
     return Absent()
@@ -153,7 +156,7 @@ def _entry(layout: Layout, question: NeedEntry) -> Generator[Search, Result, Ent
         return Absent()
     urls = layout.alias_urls if local else (layout.catchall_url,)
     for url in urls:
-        search = _fill(layout, url, domain.base_dn, spellings, quote(local) if local else "")
+        search = _search_for(layout, url, domain.base_dn, spellings, quote(local) if local else "")
         if search is None:
             continue
         result = yield search
@@ -189,16 +192,34 @@ def _spellings(layout: Layout, domain: Domain, given: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _fill(layout: Layout, url: UrlTemplate, user_base: str, domains: tuple[str, ...], local: str) -> Search | None:
-    """The search a template means for `local@domains[0]`; None where a code has no value."""
+def _search_for(layout: Layout, url: UrlTemplate, user_base: str, domains: tuple[str, ...], local: str) -> Search | None:
+    """As `_fill`. What does not depend on the local part is made once for each domain."""
+    if "A" in url.base.codes:
+        return _fill(layout, url, user_base, domains, local, escape(local))
+    key = (url, user_base, domains)
+    known = layout.prepared.get(key)
+    if not isinstance(known, Search):
+        known = _fill(layout, url, user_base, domains, "", _LOCAL)
+        if known is None:
+            return None
+        if len(layout.prepared) >= PREPARED:
+            layout.prepared.clear()
+        layout.prepared[key] = known
+    return Search(known.base, known.scope, known.filter.replace(_LOCAL, escape(local)), known.attributes)
+
+
+def _fill(
+    layout: Layout, url: UrlTemplate, user_base: str, domains: tuple[str, ...], local: str, escaped: str
+) -> Search | None:
+    """The search a template means for `local@domains[0]`; None where a code has no value. escaped: local as in a filter."""
     if not user_base and not url.codes.isdisjoint(("V", "1V")):
         return None
     roots = {"V": user_base, "1V": user_base, "B": layout.user_root, "C": layout.domain_root, "$": "$"}
-    values = roots | {"R": _address_filter(layout.mail_attributes, domains, local), "K": layout.class_filter}
+    values = roots | {"R": _address_filter(layout.mail_attributes, domains, escaped), "K": layout.class_filter}
     filters: list[str] = []
     for domain in domains:
         values["D"] = escape(domain)
-        values["A"] = escape(f"{local}@{domain}")
+        values["A"] = f"{escaped}@{values['D']}"
         filled = url.filter.fill(values)
         if filled not in filters:
             filters.append(filled)
@@ -208,9 +229,9 @@ def _fill(layout: Layout, url: UrlTemplate, user_base: str, domains: tuple[str, 
     return Search(base, Scope(url.scope), condition, layout.user_attributes)
 
 
-def _address_filter(attributes: tuple[str, ...], domains: tuple[str, ...], local: str) -> str:
-    """Any of the attributes is `local` at any of the domains ($R)."""
-    addresses = [escape(f"{local}@{domain}") for domain in domains]
+def _address_filter(attributes: tuple[str, ...], domains: tuple[str, ...], escaped: str) -> str:
+    """Any of the attributes is the local part, escaped already, at any of the domains ($R)."""
+    addresses = [f"{escaped}@{escape(domain)}" for domain in domains]
     return "(|" + "".join([f"({name}={address})" for name in attributes for address in addresses]) + ")"
 
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import msgspec
+
 from posthouse.mail.status import Status
 
 
-@dataclass(frozen=True, slots=True)
-class RouteRequest:
+class RouteRequest(msgspec.Struct, frozen=True):
     """One RCPT TO to be decided.
 
     Args:
@@ -39,8 +40,7 @@ class RouteRequest:
     explain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """One final recipient address and the channel it waits on."""
 
     channel: str

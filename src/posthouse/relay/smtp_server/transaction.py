@@ -3,14 +3,15 @@
 import contextlib
 from dataclasses import dataclass, field
 
+import msgspec
+
 from posthouse.journal.body_file import BodyFile
 from posthouse.mail.status import Status
 from posthouse.relay.routing.result import Target
 from posthouse.relay.routing.rules import Rules
 
 
-@dataclass(frozen=True, slots=True)
-class TakenRecipient:
+class TakenRecipient(msgspec.Struct, frozen=True):
     """A recipient that was answered 250: what was typed, and where it leads."""
 
     original: str
