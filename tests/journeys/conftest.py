@@ -1,6 +1,8 @@
-"""Fixtures of the job journeys: a sink, and relays that are stopped cleanly at the end."""
+"""Fixtures of the journeys: a sink, relays that are stopped cleanly at the end, and a folder every user may look into."""
 
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,15 @@ import pytest
 
 from support.jobs_relay import JobsRelay, Start
 from support.lmtp_sink import Sink
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Not below pytest's own folder, which is for its user only and is closed again by every other run on the machine."""
+    folder = Path(tempfile.mkdtemp(prefix="posthouse-journey-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -169,7 +169,8 @@ async def test_a_kept_session_that_is_closed_costs_nothing(start: Start, sink: S
     await relay.empty()
     sink.script.close = frozenset({"mail"})
     await relay.put("bob")
-    await until(lambda: sink.connections == 2)
+    await relay.until_list(lambda copies: copies and copies[0]["attempts"] == 1)
+    assert sink.connections == 2
     sink.script.close = frozenset()
     await relay.retry()
     await relay.empty()

@@ -102,3 +102,17 @@ async def test_deferrals_say_how_much_was_transferred(start: Start, sink: Sink) 
     await until(lambda: len(relay.records("Q")) == 2)
     sizes: dict[str, Any] = {record["od"]: record.get("sz", 0) for record in relay.records("Q")}
     assert sizes == {"rfc822;early@example.com": 0, "rfc822;late@example.com": 1}
+
+
+async def test_a_notice_of_what_was_never_sent_does_not_blame_the_server(start: Start, sink: Sink) -> None:
+    sink.script.extensions = ("PIPELINING", "8BITMIME")
+    relay = await start()
+    await relay.put("j\u00f6rg", sender=LOCAL, utf8=True)
+    await until(lambda: sink.taken)
+    await relay.empty()
+    text = sink.taken[0].body.decode()
+    assert "Reason: the next system does not take internationalized addresses" in text
+    assert "Status: 5.6.7 " in text
+    assert "Remote-MTA" not in text
+    assert "Remote system" not in text
+    assert relay.records("R")[0]["re"] == "the next system does not take internationalized addresses"

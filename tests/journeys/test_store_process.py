@@ -118,8 +118,7 @@ def test_nothing_answered_is_lost_when_everything_is_killed_again_and_again(stor
         stop = threading.Event()
 
         def load(stop: threading.Event = stop) -> None:
-            with contextlib.suppress(OSError, smtplib.SMTPException):
-                client = store.client()
+            with contextlib.suppress(OSError, smtplib.SMTPException), contextlib.closing(store.client()) as client:
                 while not stop.is_set():
                     number = len(sent)
                     sent.append(number)
