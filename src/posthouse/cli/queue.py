@@ -93,7 +93,7 @@ def _table(waiting: list[dict[str, Any]]) -> None:
             words = f"{status['code']} {status['enhanced']} {status['text']}" if status else ""
             rows.append((
                 copy["id"], copy["state"], copy["channel"], copy["host"], str(copy["attempts"]), copy["next_try"] or "",
-                str(copy["size"]), copy["sender"] or "<>", recipient["original"], words,
+                str(copy["size"]), copy["sender"] or "<>", recipient["original"], copy.get("reason") or words,
             ))  # fmt: skip
         if not copy["recipients"]:  # a file that cannot be read
             rows.append((copy["id"], copy["state"], copy["channel"], copy["file"], "", "", str(copy["size"]), "", "",

@@ -43,8 +43,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_delivered", "_ended", "_failed", "_fast", "_left", "_opened", "_reach", "_settled", "_shop", "body_sent", "diagnostics",
-        "kind", "lease", "verdict",
+        "_delivered", "_ended", "_failed", "_fast", "_left", "_opened", "_ours", "_reach", "_settled", "_shop", "body_sent",
+        "diagnostics", "kind", "lease", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Attempt:
         self._settled: list[tuple[int, str]] = []
         self._failed: list[tuple[Recipient, Status]] = []
         self._left: list[tuple[Recipient, Status]] = []
+        self._ours: set[int] = set()
         self._delivered = 0
         self._reach = ("", "", "", "")
         self.kind = Kind.FAILED
@@ -77,6 +78,11 @@ class Attempt:
     def reached(self, host: str, transport: str, banner: str, modifiers: str = "L") -> None:
         """Which server answers: its name, `TCP|local|port|remote|port`, its greeting."""
         self._reach = (host, transport, banner, modifiers)
+
+    def refuse(self, recipient: Recipient, status: Status) -> None:
+        """A recipient is not sent to the server at all: its notice does not say that the server refused it."""
+        self._ours.add(recipient.id)
+        self.result(recipient, status, after_data=False)
 
     def result(self, recipient: Recipient, status: Status, *, after_data: bool = True) -> None:
         """One recipient's own reply, or a status that is nobody's: 2yz only from a server."""
@@ -116,7 +122,10 @@ class Attempt:
             self._noticed(error, told)
             return
         host, transport, banner, _ = self._reach
-        reports = [Report(r, self.diagnostics.get(r.id, s), host, transport, banner) for r, s in told]
+        reports = [
+            Report(r, s) if r.id in self._ours else Report(r, self.diagnostics.get(r.id, s), host, transport, banner)
+            for r, s in told
+        ]
         self._shop.notifier.send(
             self.kind, envelope, parts, reports, self.lease.channel, self._shop.wording, self._shop.stamp(),
             lambda error: self._noticed(error, told),
@@ -214,7 +223,7 @@ class Attempt:
     def _why(self, action: Action, recipient: Recipient, status: Status) -> str:
         """LOG_REASON: of R and K only."""
         if action is Action.RETURNED:
-            return reason(self.kind, Report(recipient, status, self._reach[0]))
+            return reason(self.kind, Report(recipient, status, "" if recipient.id in self._ours else self._reach[0]))
         if action is Action.DROPPED:
             return f"no notice: NOTIFY={recipient.notify}" if self._opened.envelope.sender else "no notice: null sender"
         return ""

@@ -175,7 +175,7 @@ class LmtpSession(asyncio.Protocol):
         for recipient in opened.recipients:
             wire = host.wire(recipient.address)
             if not wide and not (wire.isascii() and envelope.sender.isascii()):
-                attempt.result(recipient, _NEEDS_UTF8)
+                attempt.refuse(recipient, _NEEDS_UTF8)
                 continue
             self._recipients.append(recipient)
             arguments.append(f"<{wire}>{self._rcpt_parameters(recipient)}".encode("utf-8", "surrogateescape"))
