@@ -21,7 +21,7 @@ from posthouse.trace.record import Action, Record
 def open_leased(shop: Workshop, lease: Lease) -> OpenCopy | None:
     """The copy, opened and checked; None: what is wrong with it was reported already."""
     try:
-        opened = open_copy(shop.places, ref_of(lease))
+        opened = open_copy(shop.places, ref_of(lease), lease.record, lease.open)
     except (CorruptRecord, DamagedQueueFile, JournalError) as fault:
         give_up(shop, lease, str(fault))
     except FileNotFoundError:

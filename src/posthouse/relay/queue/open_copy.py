@@ -53,18 +53,29 @@ class OpenCopy(Protocol):
 
 
 class OpenRecord:
-    """A copy that stands in a record."""
+    """A copy that stands in a record.
 
-    def __init__(self, places: Places, ref: JournalCopy) -> None:
+    Args:
+        places: the folders.
+        ref: where it stands.
+        record: the record's header as the job controller has read it; without it, it is read here.
+        still: ids of the recipients still to do, as the controller has booked them; without it, the marks are read.
+    """
+
+    def __init__(
+        self, places: Places, ref: JournalCopy, record: RecordRef | None = None, still: Collection[int] | None = None
+    ) -> None:
         self._segment: Segment = places.segment(ref.segment)
         self._disk = places.disk
         self._fd = -1
-        self.record: RecordRef = self._segment.header(ref.offset)
+        self.record: RecordRef = record or self._segment.header(ref.offset)
         octets, self._body = self._segment.read(self.record)
         self.envelope: Envelope = envelope_of(self.record, octets)
-        marks = self._segment.marks(self.record.first_slot, self.record.slots)
+        if still is None:
+            marks = self._segment.marks(self.record.first_slot, self.record.slots)
+            still = [number for number, mark in enumerate(marks) if not mark]
         self.recipients: tuple[Recipient, ...] = tuple(
-            each for each in self.envelope.recipients if each.copy == ref.copy and not marks[each.id]
+            [each for each in self.envelope.recipients if each.copy == ref.copy and each.id in still]
         )
         self._reference = BodyReference.decode(self._body) if self.record.body_in_file else None
         if self._reference is not None:
@@ -102,8 +113,10 @@ class OpenRecord:
             raise
 
 
-def open_copy(places: Places, ref: CopyRef) -> OpenRecord | OpenQueueFile:
-    """Open a leased copy.
+def open_copy(
+    places: Places, ref: CopyRef, record: RecordRef | None = None, still: Collection[int] | None = None
+) -> OpenRecord | OpenQueueFile:
+    """Open a leased copy; record and still as for `OpenRecord`.
 
     Raises:
         CorruptRecord: the record or its body file is not what was accepted.
@@ -113,7 +126,7 @@ def open_copy(places: Places, ref: CopyRef) -> OpenRecord | OpenQueueFile:
     """
     if isinstance(ref, FileCopy):
         return OpenQueueFile.open(places.tree, ref)
-    return OpenRecord(places, ref)
+    return OpenRecord(places, ref, record, still)
 
 
 def set_aside(places: Places, ref: JournalCopy, slots: int, first_slot: int) -> str:
