@@ -8,12 +8,13 @@ import pytest
 from posthouse.journal.body_file import BodyFile
 from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.segment import CorruptRecord, Mark
+from posthouse.relay.job_controller.files import read_tree
 from posthouse.relay.queue.copy_ref import FileCopy, JournalCopy
 from posthouse.relay.queue.free import free_segment, is_settled
 from posthouse.relay.queue.move_out import Moving, move_out
 from posthouse.relay.queue.open_copy import OpenCopy, open_copy, set_aside
 from posthouse.relay.queue.places import Places
-from posthouse.relay.queue.queue_file import OpenQueueFile, Replaced, hold_damaged, read_queue_file
+from posthouse.relay.queue.queue_file import OpenQueueFile, Replaced, hold_damaged, read_queue_file, read_with_history
 from posthouse.relay.queue.queue_format import Attempt, DamagedQueueFile, State
 from posthouse.relay.queue.recovery import read_segment, recover
 from posthouse.relay.queue.release import hold, release
@@ -378,3 +379,45 @@ def test_a_name_that_is_taken_is_not_overwritten(places: Places, tmp_path: Path)
     with pytest.raises(FileExistsError):
         hold(places.tree, copy)
     assert other.read_text() == "an operator's"
+
+
+def test_only_some_recipients_may_be_asked_for(places: Places) -> None:
+    copy = file_one(places)
+    opened = open_copy(places, copy)
+    opened.narrow((1,))
+    assert [each.id for each in opened.recipients] == [1]
+    opened.settle(1, State.DONE)
+    assert opened.recipients == ()
+    opened.close()
+    later = open_copy(places, copy)
+    assert [each.id for each in later.recipients] == [0], "the other one is still to do"
+    later.close()
+
+
+def test_however_long_the_history_its_end_is_read(places: Places) -> None:
+    copy = file_one(places)
+    opened = open_copy(places, copy)
+    assert isinstance(opened, OpenQueueFile)
+    long = "x" * 400
+    opened.add_history(Attempt(at, at, at % 2, "4.2.2", 422, long, "store0") for at in range(5000))
+    opened.add_history([Attempt(9999, 5000, 0, "4.2.0", 420, "Mailbox Locked", "store0")])
+    assert opened.history()[-1].text == "Mailbox Locked"
+    opened.close()
+    content, history = read_with_history(places.tree, copy)
+    assert content.open_ids == (0, 1)
+    assert {line.recipient: line.code for line in history} == {0: 420, 1: 422}
+
+
+def test_a_restart_remembers_each_recipient_s_last_reply(places: Places) -> None:
+    first = (
+        Attempt(1, 0, 0, "4.4.1", 451, "connection refused", "store0"),
+        Attempt(2, 1, 0, "4.2.2", 422, "Quota Exceeded", "store0"),
+        Attempt(3, 1, 1, "4.2.0", 420, "Mailbox Locked", "store0"),
+    )
+    file_one(places, history=first)
+    damaged: list[str] = []
+    ((cargo, _, _),) = read_tree(places, lambda *_: False, lambda _, reason, *, news: damaged.append(f"{reason} {news}"))
+    assert damaged == []
+    assert [str(cargo.reply(at)) for at in (0, 1)] == ["422 4.2.2 Quota Exceeded", "420 4.2.0 Mailbox Locked"]
+    assert str(cargo.status) == "420 4.2.0 Mailbox Locked", "the newest"
+    assert cargo.told
