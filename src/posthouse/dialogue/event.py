@@ -44,7 +44,7 @@ class Hello(msgspec.Struct, frozen=True, gc=False):
     """the argument as given, empty for a bare LHLO"""
 
 
-class Mail(msgspec.Struct, frozen=True):
+class Mail(msgspec.Struct, frozen=True, gc=False):
     """MAIL FROM, well formed and in its place. Wants an answer."""
 
     sender: bytes
@@ -55,7 +55,7 @@ class Mail(msgspec.Struct, frozen=True):
     """the path as typed, with `<>` if typed"""
 
 
-class Rcpt(msgspec.Struct, frozen=True):
+class Rcpt(msgspec.Struct, frozen=True, gc=False):
     """RCPT TO, well formed and in its place. Wants an answer."""
 
     recipient: bytes
@@ -67,7 +67,7 @@ class DataStart(msgspec.Struct, frozen=True, gc=False):
     """The body begins: 354 was sent, or the first BDAT heard."""
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A whole body of at most `Policy.spill` octets on the wire. Wants the final replies."""
 
     data: bytes
@@ -85,7 +85,7 @@ class BodyPart(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-class MessageEnd(msgspec.Struct, frozen=True):
+class MessageEnd(msgspec.Struct, frozen=True, gc=False):
     """The end of a body that came in parts. Wants the final replies."""
 
     size: int

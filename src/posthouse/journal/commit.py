@@ -43,7 +43,7 @@ _BUFFERS = 1024
 """the kernel's limit for one pwritev"""
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One record that waits to be written."""
 
     token: object
@@ -58,7 +58,7 @@ class Item(msgspec.Struct, frozen=True):
     flags: int = 0
 
 
-class Completion(msgspec.Struct, frozen=True):
+class Completion(msgspec.Struct, frozen=True, gc=False):
     """What became of one item: a record that is durable, or an error."""
 
     token: object

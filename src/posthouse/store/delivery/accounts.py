@@ -56,7 +56,7 @@ class Accounts:
             if idle is None:
                 break
             self._drop(idle)
-        maildir = open_maildir(self._disk, self._partition, owner, create=self.create)
+        maildir = open_maildir(self._disk, self._partition, owner, create=self.create, now=now)
         if not maildir.fresh:
             with contextlib.suppress(OSError):  # nothing depends on it
                 sweep_tmp(self._disk, maildir.tmp, now)

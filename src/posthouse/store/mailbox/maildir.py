@@ -10,6 +10,7 @@ folder can be reached. Descriptors are kept: `still_there` tells whether the nam
 """
 
 import contextlib
+from collections.abc import Mapping
 
 from posthouse.journal.disk import Disk, FileStat
 from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxLocked, MailboxNonexistent
@@ -41,8 +42,8 @@ class Maildir:
         self._seen = -1
         self._parts: tuple[int, ...] = ()
 
-    def complete(self) -> None:
-        """Make what is missing, look at what is there, open it."""
+    def complete(self, seen: FileStat, now: float) -> None:
+        """Make what is missing, look at what is there, open it. `seen` is the root as it was before."""
         disk, root = self.disk, self.root
         found = {part: disk.stat(part, root) for part in PARTS}
         if not any(found.values()) and any(name not in _OURS for name in disk.listdir(root)):
@@ -50,15 +51,20 @@ class Maildir:
         for part in PARTS:
             if found[part] is None:
                 make_folder(disk, part, root)
+                found[part] = disk.stat(part, root)
         self.tmp, self.new = disk.open_dir("tmp", root), disk.open_dir("new", root)
-        self._look()
+        self._look(found)
+        self._remember(seen, now)
 
-    def _look(self) -> None:
+    def _remember(self, seen: FileStat, now: float) -> None:
+        """The root as it was before it was looked at: unchanged means that there is nothing new to see."""
+        self._seen = seen.mtime_ns if seen.mtime_ns + _SETTLED_NS < now * 1e9 else -1
+
+    def _look(self, parts: Mapping[str, FileStat | None]) -> None:
         """See that the parts are what they must be and nobody works on the mailbox."""
         self.looks += 1
         inodes = []
-        for part in PARTS:
-            found = self.disk.stat(part, self.root)
+        for part, found in parts.items():
             if found is None:
                 raise MailboxBadFormat(f"{self.owner}: no folder {part}")
             need_folder(found, f"{self.owner}/{part}")
@@ -82,10 +88,10 @@ class Maildir:
             return True
         need_folder(found, self.owner)
         try:
-            self._look()
+            self._look({part: self.disk.stat(part, self.root) for part in PARTS})
         except FileNotFoundError:
             return False
-        self._seen = found.mtime_ns if found.mtime_ns + _SETTLED_NS < now * 1e9 else -1
+        self._remember(found, now)
         return True
 
     def open_lock(self) -> int:
@@ -124,7 +130,7 @@ def make_folder(disk: Disk, name: str, parent: int) -> None:
         return
 
 
-def open_maildir(disk: Disk, partition: int, owner: str, *, create: bool) -> Maildir:
+def open_maildir(disk: Disk, partition: int, owner: str, *, create: bool, now: float = 0.0) -> Maildir:
     """Open the owner's mailbox.
 
     Args:
@@ -132,6 +138,7 @@ def open_maildir(disk: Disk, partition: int, owner: str, *, create: bool) -> Mai
         partition: descriptor of the partition's folder.
         owner: as `owner.check_owner` allows it.
         create: make it when there is none.
+        now: Unix time in seconds; with it the first `still_there` need not look again.
 
     Raises:
         MailboxNonexistent: there is none, and it was not to be made.
@@ -150,7 +157,7 @@ def open_maildir(disk: Disk, partition: int, owner: str, *, create: bool) -> Mai
         need_folder(found, owner)
         maildir = Maildir(disk, partition, owner, disk.open_dir(owner, partition), found)
         try:
-            maildir.complete()
+            maildir.complete(found, now)
             maildir.fresh = fresh
         except BaseException:
             maildir.close()
