@@ -187,3 +187,19 @@ async def test_a_locked_mailbox_is_tried_soon_its_neighbour_over_quota_is_not(st
     assert codes(copy) == {"bob": "422 4.2.2"}
     await relay.retry()
     await until(lambda: sink.seen["bob"] == 2)
+
+
+async def test_an_address_with_a_line_end_edited_into_a_file_stops_nobody(start: Start, sink: Sink) -> None:
+    sink.script.final = lambda address, _: QUOTA.format(address)
+    relay = await start()
+    await relay.put("bob")
+    (copy,) = await relay.until_list(lambda copies: copies and copies[0]["state"] == "file")
+    path = Path(copy["file"])
+    path.write_bytes(path.read_bytes().replace(b".lmtp:bob@", b".lmtp:bob\\nDATA@"))
+    sink.script.final = lambda address, _: f"250 2.5.0 <{address}> OK"
+    await relay.retry()
+    (copy,) = await relay.until_list(lambda copies: copies and copies[0]["attempts"] == 2)
+    assert codes(copy) == {"bob": "451 4.1.3"}
+    await relay.put("jane")
+    await until(lambda: "jane" in sink.seen)
+    assert sink.seen["bob"] == 1

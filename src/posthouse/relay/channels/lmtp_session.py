@@ -161,7 +161,13 @@ class LmtpSession(asyncio.Protocol):
         if transaction is None:
             self._conclude()
             return False
-        self._client.begin(transaction)
+        try:
+            self._client.begin(transaction)
+        except ValueError as error:  # an operator's edit of the queue file: it must neither bounce nor stop the others
+            for recipient in self._recipients:
+                attempt.refuse(recipient, Status(451, "4.1.3", f"cannot be sent: {error}"))
+            self._conclude()
+            return False
         self._flush()
         self._wait(max(self.host.settings.mail_wait, self.host.settings.rcpt_wait, self.host.settings.data_wait))
         return True
