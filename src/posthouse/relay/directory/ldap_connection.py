@@ -90,7 +90,7 @@ class LdapConnection:
         """
         while True:
             try:
-                kind, found, number, _ = self.handle.result3(ldap.RES_ANY, ldap.MSG_ALL, 0)
+                kind, found, number, *_ = self.handle.result4(ldap.RES_ANY, ldap.MSG_ALL, 0)
             except ldap.TIMEOUT:
                 return
             except ldap.LDAPError as problem:

@@ -108,7 +108,7 @@ class LdapLink:
                     self._step(job, result)
                 while self._queue and len(self._waiting) < ON_THE_WAY and not self._over:
                     self._start_next(self._queue.popleft())
-                if self._over:
+                if self._over or not self._waiting:  # what else comes makes the socket readable again
                     return
         except ServerTroubleError as problem:
             self._end(str(problem), silent=False)
