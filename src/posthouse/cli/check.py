@@ -88,6 +88,8 @@ def check_relay(configuration: Configuration) -> list[Fault]:
 
 def _directory_faults(configuration: Configuration) -> tuple[Fault, ...]:
     """What is wrong with the directory's options and, where it is a file, with the file. No server is asked."""
+    if configuration.ldif_file is None and configuration.options.text("LDAP_LDIF_FILE"):
+        return ()  # the file does not exist: a fault already
 
     async def look() -> None:
         directory = open_directory(configuration)

@@ -1,7 +1,8 @@
 """The queue as it stands on disk, read without a lock and without changing anything.
 
 For a relay whose job controller is not running. What a live worker has written but not yet synced may show as well. A
-segment or a queue file that cannot be read shows with the reason in place of its recipients' status.
+queue file that cannot be read shows with the reason; a record of the journal that cannot is left to the start of the relay.
+The journal of a store holds no queue and shows nothing.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from posthouse.config.instance import Instance
 from posthouse.journal.adopt import segment_names
 from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.scan import scan
-from posthouse.journal.segment import JournalError, Segment
+from posthouse.journal.segment import CorruptRecord, JournalError, Segment, Tier
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.queue_file import OpenQueueFile
@@ -47,11 +48,14 @@ def _segment(places: Places, name: str, filed: set[tuple[str, int]]) -> list[dic
     except (JournalError, OSError):
         return []
     try:
-        for ref in scan(segment, bodies=False).records:
+        for ref in scan(segment, bodies=False).records if segment.tier is Tier.RELAY else ():
             marks = segment.marks(ref.first_slot, ref.slots)
             if 0 not in marks:
                 continue
-            envelope = envelope_of(ref, segment.read_envelope(ref))
+            try:
+                envelope = envelope_of(ref, segment.read_envelope(ref))
+            except CorruptRecord:
+                continue
             rows += [
                 _row(envelope, copy.recipients, "journal", 0, "")
                 for copy in copies_of(ref, envelope, marks)

@@ -24,6 +24,7 @@ from posthouse.relay.routing import rules as routing_rules
 from posthouse.relay.routing.connect import connect_host, wire_address
 from posthouse.relay.routing.result import Accepted, Routed, RouteRequest
 from posthouse.relay.routing.route import route_recipient
+from posthouse.relay.routing.standing import SIEVE_NOTE
 
 if TYPE_CHECKING:
     from posthouse.relay.routing.rules import Rules
@@ -143,6 +144,8 @@ def _print(facts: dict[str, Any], *, explain: bool) -> None:
         out(f"{target['channel']}  {target['address']}{held}\n")
         if target["connect"]:
             out(f"    connect to {target['connect']}, RCPT TO:<{target['wire']}>\n")
+    if not explain and any(step["text"] == SIEVE_NOTE for step in facts["steps"]):
+        out(f"    {SIEVE_NOTE}\n")
     if facts["reply"]:
         reply = facts["reply"]
         out(f"{facts['result']}: {reply['code']} {reply['enhanced']} {reply['text']}\n")

@@ -24,6 +24,7 @@ SHAPE = (
     "mailsieverulesource", "spare1", "spare2", "spare3", "spare4", "spare5",
 )  # fmt: skip
 """every attribute of an entry that decides here, but uid and the dates"""
+SIEVE_NOTE = "mailSieveRuleSource is not run yet: mail goes to INBOX"
 _ROUTING_CHARACTERS = frozenset("+%@")
 
 
@@ -196,5 +197,5 @@ def _notes(rules: Rules, entry: Entry) -> tuple[str, ...]:
     notes = [_named(entry)]
     notes += [f"mailDeliveryOption {value}: no such clause" for value in ignored_values(rules.clauses, entry)]
     if entry.all("mailsieverulesource"):
-        notes.append("mailSieveRuleSource is not run yet: mail goes to INBOX")
+        notes.append(SIEVE_NOTE)
     return tuple(notes)
