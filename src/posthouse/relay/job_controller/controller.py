@@ -49,6 +49,7 @@ TURN = 0.25
 MOVES_AT_ONCE = 500
 DRAIN_SECONDS = 33.0
 KEPT_ALARMS = 50
+_LOCK_SECONDS = 0.05
 _log = logging.getLogger("posthouse")
 
 
@@ -137,6 +138,11 @@ class JobController:
     def writer_gone(self, writer: object) -> None:
         """A writer has ended or hung up."""
         self._admit(self._ledger.writer_gone(writer))
+        self._loop.call_later(_LOCK_SECONDS, self._adopt)  # a killed writer's lock may outlive its connection for a moment
+
+    def _adopt(self) -> None:
+        if not self._draining:
+            self._admit(self._ledger.orphans())
 
     def request(self, line: Line) -> dict[str, Any]:
         """A command: list, retry, status, scan."""
