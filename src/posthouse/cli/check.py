@@ -83,7 +83,7 @@ def check_relay(configuration: Configuration) -> list[Fault]:
     """Rewrite rules, delivery options and directory, on an instance that relays: one with a channel l."""
     if configuration.imta.local is None:
         return []
-    return [*rules.check(configuration), *_directory_faults(configuration), *_scripts(configuration)]
+    return [*rules.check(configuration), *_directory_faults(configuration), *_entries(configuration)]
 
 
 def _directory_faults(configuration: Configuration) -> tuple[Fault, ...]:
@@ -104,21 +104,32 @@ def _directory_faults(configuration: Configuration) -> tuple[Fault, ...]:
     return ()
 
 
-def _scripts(configuration: Configuration) -> list[Fault]:
-    """A warning when users of an LDIF directory have Sieve scripts: this version does not run them."""
+def _entries(configuration: Configuration) -> list[Fault]:
+    """What an LDIF directory asks for that cannot be done: LMTP to this very host, and Sieve scripts (a warning)."""
     path = configuration.ldif_file
     if path is None or not path.is_file():
         return []
-    attribute = configuration.options.text("LDAP_FILTER", "mailSieveRuleSource").lower()
+    names = (
+        ("LDAP_FILTER", "mailSieveRuleSource"),
+        ("LDAP_MAILHOST", "mailHost"),
+        ("LDAP_DELIVERY_OPTION", "mailDeliveryOption"),
+    )
+    script, host, option = (configuration.options.text(*name).lower() for name in names)
     try:
         entries = read_ldif(path.read_bytes())
     except (LdifError, OSError):
         return []  # its faults are told by the directory itself
-    owners = [entry.dn for entry in entries.values() if attribute in entry.attributes]
+    hosts = {
+        entry.dn: (entry.attributes[host][0].lower(), tuple(value.lower() for value in entry.attributes.get(option, ())))
+        for entry in entries.values()
+        if entry.attributes.get(host)
+    }
+    faults = rules.single_system_entries(configuration, hosts)
+    owners = [entry.dn for entry in entries.values() if script in entry.attributes]
     if not owners:
-        return []
+        return faults
     reason = f"{len(owners)} entries have a Sieve script, which is not run yet: their mail goes to INBOX (first: {owners[0]})"
-    return [Fault(configuration.instance.name_of(path), 0, reason, Severity.WARNING)]
+    return [*faults, Fault(configuration.instance.name_of(path), 0, reason, Severity.WARNING)]
 
 
 def check_programs(configuration: Configuration) -> tuple[Fault, ...]:

@@ -72,3 +72,16 @@ def test_a_journal_without_a_queue_shows_nothing(relay: Path, tier: Tier) -> Non
     disk.close(folder)
     assert [each.error for each in done] == [None]
     assert list_from_disk(Instance(relay)) == []
+
+
+def test_users_whose_mail_host_is_the_relay_itself_are_a_fault(relay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    people = relay.parent / "people.ldif"
+    before = people.read_bytes()
+    assert _code(check, "--instance", str(relay)) == 0
+    people.write_bytes(before.replace(b"mailHost: store1.example.com", b"mailHost: Relay1.example.com"))
+    capsys.readouterr()
+    assert _code(check, "--instance", str(relay)) == 78
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("config/option.dat:")
+    assert "delivery option mailbox" in line
+    assert line.endswith("not possible in single-system deployments")

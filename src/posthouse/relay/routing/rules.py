@@ -195,6 +195,26 @@ def _here(imta: ImtaCnf, options: OptionFile) -> frozenset[str]:
     return _this_host(options) | names
 
 
+def single_system_entries(configuration: Configuration, hosts: Mapping[str, tuple[str, tuple[str, ...]]]) -> list[Fault]:
+    """A fault for each clause that would send users of a known directory by LMTP to this very host.
+
+    Args:
+        configuration: whose delivery options.
+        hosts: DN of each user with a mailHost, to that host and the entry's delivery options, all in lower case.
+    """
+    imta, options = configuration.imta, configuration.options
+    here, (clauses, _) = _here(imta, options), delivery_clauses(options)
+    faults = []
+    for place, clause in enumerate(clauses):
+        if not clause.template.through_lmtp or "X" not in clause.template.uses:
+            continue
+        found = [dn for dn, (host, wanted) in hosts.items() if host in here and (clause.name in wanted if wanted else place == 0)]
+        if found:
+            reason = f"delivery option {clause.name} sends {len(found)} users by LMTP to this very host (first: {found[0]})"
+            faults.append(Fault(clause.file, clause.line, f"{reason}: not possible in single-system deployments"))
+    return faults
+
+
 def _single_system(clauses: tuple[Clause, ...], here: frozenset[str]) -> list[Fault]:
     faults = []
     for clause in clauses:
