@@ -365,7 +365,8 @@ class JobController:
         if self._server is not None:
             self._server.close()
         self._ledger.orphans()
-        self._ledger.synced_marks(self._ledger.sync(self._ledger.to_sync()))
+        for name in self._ledger.synced_marks(self._ledger.sync(self._ledger.to_sync())):
+            self._remove_body(name)
         self._ledger.close()
         self._places.tree.sync_touched()
 
