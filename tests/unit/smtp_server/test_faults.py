@@ -1,9 +1,9 @@
 """Disk, directory and connections fail: 4xx, nothing half done, and other sessions go on."""
 
 import asyncio
-import time
 import errno
 import os
+import time
 from pathlib import Path
 from typing import cast
 

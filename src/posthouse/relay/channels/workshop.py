@@ -46,6 +46,7 @@ class Workshop:
     notifier: Notifier = field(init=False)
     _results: list[Upward] = field(default_factory=list)
     _records: list[Record] = field(default_factory=list)
+    _unsaid: list[tuple[asyncio.WriteTransport, bytes]] = field(default_factory=list)
     _pending: bool = False
     _timer: asyncio.TimerHandle | None = None
     _alarmed: dict[str, float] = field(default_factory=dict)
@@ -84,6 +85,19 @@ class Workshop:
             self._alarmed[text] = now
             _log.error("%s", text)
             self.tell(Alarm(text))
+
+    def say(self, transport: asyncio.WriteTransport, octets: bytes) -> None:
+        """Send to a store when all ready sockets have been read: a server that our write wakes would interrupt the round."""
+        if not self._unsaid:
+            self.loop.call_soon(self.say_all)
+        self._unsaid.append((transport, octets))
+
+    def say_all(self) -> None:
+        """Send what waits, in order."""
+        unsaid, self._unsaid = self._unsaid, []
+        for transport, octets in unsaid:
+            if not transport.is_closing():
+                transport.write(octets)
 
     def flush(self) -> None:
         """Write and send what was collected."""

@@ -68,6 +68,7 @@ class Relay:
     product: str = f"Posthouse {posthouse.__version__}"
     _date: tuple[int, str] = (0, "")
     _serials: Iterator[int] = field(default_factory=lambda: count(int(time.time() * 1000)))
+    _replies: list[tuple[asyncio.Transport, bytes]] = field(default_factory=list)
     _records: list[Record] = field(default_factory=list)
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _stuck: bool = False
@@ -111,6 +112,20 @@ class Relay:
         if not self._records:
             self.loop.call_soon(self.flush)
         self._records += records
+
+    def send(self, transport: asyncio.Transport, octets: bytes) -> None:
+        """Send when all sockets that are ready have been read: a client that our write wakes would interrupt the round."""
+        if not self._replies:
+            self.loop.call_soon(self.send_all)
+        self._replies.append((transport, octets))
+
+    def send_all(self) -> None:
+        """Send what waits, in order."""
+        replies = self._replies
+        self._replies = []
+        for transport, octets in replies:
+            if not transport.is_closing():
+                transport.write(octets)
 
     def flush(self) -> None:
         """Write the records noted so far."""
