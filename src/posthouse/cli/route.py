@@ -57,6 +57,8 @@ def route(
         as_json: print one JSON object, steps included.
     """
     configuration = load_or_exit(here(instance))
+    if address.startswith("<") and address.endswith(">"):
+        address = address[1:-1]
     try:
         rules = routing_rules.compile(configuration, chance=random.random, clock=time.time)
     except ConfigurationError as error:

@@ -23,7 +23,7 @@ from posthouse.store.mailbox.owner import parse_target
 
 app = App(name="store", help="Mailboxes of a store.")
 PARTITION = "primary"
-DATA, NO_USER, CANNOT_CREATE = 65, 67, 73
+USAGE, DATA, NO_USER, CANNOT_CREATE = 64, 65, 67, 73
 
 
 @app.command
@@ -56,6 +56,8 @@ def path(
 
 def _show(instance: Instance, name: str, *, create: bool, as_json: bool) -> None:
     configuration = load_or_exit(instance)
+    if not any(service.image == "tcp_lmtp_server" for service in configuration.dispatcher.services):
+        raise _end(f"{instance.root}: no LMTP service in dispatcher.cnf, so this is no store", USAGE)
     try:
         user = wanted_user(configuration.tailor.user)
     except NoSuchUser as error:

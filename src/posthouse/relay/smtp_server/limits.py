@@ -9,7 +9,8 @@ from posthouse.config.channel import Channel
 from posthouse.config.option_file import OptionFile
 from posthouse.relay.smtp_server.received import LoopLimits
 
-_DEFAULT_SIZE = 52_428_800
+_DEFAULT_SIZE = 52_428_800 - 65_536
+"""a store's limit less room for the header fields added on the way: what is taken here must not bounce there"""
 
 
 @dataclass(frozen=True, slots=True)
