@@ -241,13 +241,13 @@ class LmtpSession(asyncio.Protocol):
                 self.host.not_idle(self)
         self._flush()
         if client.closed and self._transport is not None:
-            self.host.shop.say_all()
+            self.host.shop.round.send_all()
             self._transport.close()
 
     def _flush(self) -> None:
         octets = self._client.to_send()
         if octets and self._transport is not None and not self._transport.is_closing():
-            self.host.shop.say(self._transport, octets)
+            self.host.shop.round.send(self._transport, octets)
 
     def _hear(self, event: RecipientResult) -> None:
         assert self._attempt is not None
@@ -272,10 +272,10 @@ class LmtpSession(asyncio.Protocol):
         if self._attempt is not None:
             self._attempt.body_sent = True
         if opened.envelope.size <= INLINE_LIMIT:
-            self.host.shop.say(transport, on_wire(b"".join(opened.parts())))
+            self.host.shop.round.send(transport, on_wire(b"".join(opened.parts())))
             self._body_done()
             return
-        self.host.shop.say_all()
+        self.host.shop.round.send_all()
         self._body, self._stuffer = opened.parts(), Stuffer()
         self._send_more()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from posthouse.config.configuration import Configuration
+from posthouse.dispatcher.sending_round import SendingRound
 from posthouse.relay.channels.settings import ChannelSettings
 from posthouse.relay.job_controller.protocol import Alarm, Lease, Result, Upward
 from posthouse.relay.notices.notifier import Notifier, Wording
@@ -44,12 +45,15 @@ class Workshop:
     send: Callable[[list[Upward]], None]
     """takes a frame's messages to the controller"""
     notifier: Notifier = field(init=False)
+    round: SendingRound = field(init=False)
     _results: list[Upward] = field(default_factory=list)
     _records: list[Record] = field(default_factory=list)
-    _unsaid: list[tuple[asyncio.WriteTransport, bytes]] = field(default_factory=list)
     _pending: bool = False
     _timer: asyncio.TimerHandle | None = None
     _alarmed: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.round = SendingRound(self.loop)
 
     @staticmethod
     def now() -> float:
@@ -85,19 +89,6 @@ class Workshop:
             self._alarmed[text] = now
             _log.error("%s", text)
             self.tell(Alarm(text))
-
-    def say(self, transport: asyncio.WriteTransport, octets: bytes) -> None:
-        """Send to a store when all ready sockets have been read: a server that our write wakes would interrupt the round."""
-        if not self._unsaid:
-            self.loop.call_soon(self.say_all)
-        self._unsaid.append((transport, octets))
-
-    def say_all(self) -> None:
-        """Send what waits, in order."""
-        unsaid, self._unsaid = self._unsaid, []
-        for transport, octets in unsaid:
-            if not transport.is_closing():
-                transport.write(octets)
 
     def flush(self) -> None:
         """Write and send what was collected."""

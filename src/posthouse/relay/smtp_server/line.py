@@ -189,7 +189,7 @@ class Line(asyncio.BufferedProtocol):
             self._fail()
             out = server.to_send()
         if out:
-            self.relay.send(transport, out)
+            self.relay.round.send(transport, out)
         awaiting = server.awaiting
         if server.closing or (self._ended and not awaiting):
             self._leave(transport)
@@ -248,7 +248,7 @@ class Line(asyncio.BufferedProtocol):
     def _leave(self, transport: asyncio.Transport) -> None:
         """Close, when the client was refused in the middle of what it sends, only after listening for a moment."""
         self._leaving = True
-        self.relay.send_all()
+        self.relay.round.send_all()
         if not self._deaf:
             self.deadline = self.relay.loop.time() + _LINGER
         if self.abrupt or self._ended or not transport.can_write_eof():

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import posthouse
 from posthouse.dialogue.policy import Policy
+from posthouse.dispatcher.sending_round import SendingRound
 from posthouse.journal.body_file import BodyFile, BodyReference
 from posthouse.journal.disk import Disk
 from posthouse.mail.envelope import Envelope
@@ -68,7 +69,7 @@ class Relay:
     product: str = f"Posthouse {posthouse.__version__}"
     _date: tuple[int, str] = (0, "")
     _serials: Iterator[int] = field(default_factory=lambda: count(int(time.time() * 1000)))
-    _replies: list[tuple[asyncio.Transport, bytes]] = field(default_factory=list)
+    round: SendingRound = field(init=False)
     _records: list[Record] = field(default_factory=list)
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _stuck: bool = False
@@ -77,6 +78,7 @@ class Relay:
 
     def __post_init__(self) -> None:
         self.gather = Gather(self.loop, self.submit_waiting)
+        self.round = SendingRound(self.loop)
 
     @staticmethod
     def now() -> float:
@@ -112,20 +114,6 @@ class Relay:
         if not self._records:
             self.loop.call_soon(self.flush)
         self._records += records
-
-    def send(self, transport: asyncio.Transport, octets: bytes) -> None:
-        """Send when all sockets that are ready have been read: a client that our write wakes would interrupt the round."""
-        if not self._replies:
-            self.loop.call_soon(self.send_all)
-        self._replies.append((transport, octets))
-
-    def send_all(self) -> None:
-        """Send what waits, in order."""
-        replies = self._replies
-        self._replies = []
-        for transport, octets in replies:
-            if not transport.is_closing():
-                transport.write(octets)
 
     def flush(self) -> None:
         """Write the records noted so far."""

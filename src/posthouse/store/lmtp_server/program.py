@@ -19,6 +19,7 @@ from typing import cast
 from posthouse.config.configuration import load
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
+from posthouse.dispatcher.sending_round import SendingRound
 from posthouse.dispatcher.worker import Connection, WorkerContext
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.barrier import Barriers
@@ -93,7 +94,7 @@ class LmtpProgram:
         self._accounts: Accounts
         self._transactions: TransactionLog
         self._sweeper: asyncio.TimerHandle | None = None
-        self._unsent: list[tuple[asyncio.Transport, bytes]] = []
+        self.round: SendingRound
         self.sessions: set[LmtpSession] = set()
         self.settings: ServerSettings
         self.delivery: Delivery
@@ -108,6 +109,7 @@ class LmtpProgram:
             OSError: the folders cannot be used.
         """
         self.loop = worker.loop
+        self.round = SendingRound(worker.loop)
         os.umask(0o077)
         configuration = load(self._instance)
         self.settings = server_settings(configuration, self._channel)
@@ -145,21 +147,6 @@ class LmtpProgram:
         if self._writer is not None and self._checkpoint is not None:
             self._writer.start()
             self._checkpoint.start()
-
-    # --- for sessions: sending ----------------------------------------------------------------------------------
-
-    def send(self, transport: asyncio.Transport, octets: bytes) -> None:
-        """Send when all sockets that are ready have been read: a client that our write wakes would interrupt the round."""
-        if not self._unsent:
-            self.loop.call_soon(self.send_all)
-        self._unsent.append((transport, octets))
-
-    def send_all(self) -> None:
-        """Send all that waits."""
-        unsent, self._unsent = self._unsent, []
-        for transport, octets in unsent:
-            if not transport.is_closing():
-                transport.write(octets)
 
     # --- for sessions -------------------------------------------------------------------------------------------
 
@@ -212,7 +199,7 @@ class LmtpProgram:
         self._transactions.write(records)
         for session, lines in replies:
             session.finish(lines)
-        self.send_all()
+        self.round.send_all()
 
     # --- the journal --------------------------------------------------------------------------------------------
 

@@ -108,12 +108,12 @@ class LmtpSession(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline has passed: 421 now, whatever is open."""
         if self._transport is not None and not self._server.awaiting:
-            self._program.send(self._transport, self._server.to_send() + f"{_SILENT}\r\n".encode())
+            self._program.round.send(self._transport, self._server.to_send() + f"{_SILENT}\r\n".encode())
             self._close(self._transport)
 
     def _close(self, transport: asyncio.Transport) -> None:
         """Close behind what is still to be sent."""
-        self._program.send_all()
+        self._program.round.send_all()
         transport.close()
 
     def _pump(self) -> None:
@@ -130,13 +130,13 @@ class LmtpSession(asyncio.Protocol):
                 event = server.next_event()
         except Exception:
             self._program.log.exception("session failed")
-            self._program.send(transport, b"421 4.3.0 internal error; try again later\r\n")
+            self._program.round.send(transport, b"421 4.3.0 internal error; try again later\r\n")
             self._close(transport)
             return
         finally:
             self._pumping = False
         if output := server.to_send():
-            self._program.send(transport, output)
+            self._program.round.send(transport, output)
             moved = True
         if server.closing or (self._ended and self._transaction is None):
             self._close(transport)

@@ -1,0 +1,32 @@
+"""Sending after the round: what is said goes out when all sockets that are ready have been read.
+
+A peer that a write wakes at once would take the processor in the middle of the round. Order is kept, for each transport and over
+all of them; what waits for a transport that is closing is dropped, as a write to it would be.
+"""
+
+import asyncio
+
+
+class SendingRound:
+    """What one event loop has still to send.
+
+    Args:
+        loop: whose ready sockets make the round.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[tuple[asyncio.WriteTransport, bytes]] = []
+
+    def send(self, transport: asyncio.WriteTransport, octets: bytes) -> None:
+        """Send after this round."""
+        if not self._waiting:
+            self._loop.call_soon(self.send_all)
+        self._waiting.append((transport, octets))
+
+    def send_all(self) -> None:
+        """Send all that waits now: before a transport is closed or written to directly."""
+        waiting, self._waiting = self._waiting, []
+        for transport, octets in waiting:
+            if not transport.is_closing():
+                transport.write(octets)
