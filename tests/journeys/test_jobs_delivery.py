@@ -44,6 +44,18 @@ async def test_a_server_that_lists_nothing_of_ours_is_sent_nothing_of_ours(start
     assert sink.taken[0].rcpts == ["RCPT TO:<bob> IGNOREQUOTA"]
 
 
+async def test_a_recipient_has_the_same_xqid_at_every_try(start: Start, sink: Sink) -> None:
+    sink.script.extensions = ("PIPELINING", "XQID")
+    sink.script.final = lambda address, seen: f"420 4.2.0 <{address}> x" if (address, seen) == ("u1", 1) else "250 2.5.0 OK"
+    relay = await start()
+    number = await relay.put("u0", "u1")
+    await relay.empty()
+    first, second = sink.taken
+    assert first.mail == "MAIL FROM:<ann@example.com>"
+    assert first.rcpts == [f"RCPT TO:<u0> XQID={number}.0", f"RCPT TO:<u1> XQID={number}.1"]
+    assert second.rcpts == first.rcpts[1:]
+
+
 async def test_a_large_body_with_dots_is_streamed_unchanged(start: Start, sink: Sink) -> None:
     relay = await start()
     body = b"Subject: big\r\n\r\n" + b".dots\r\n..\r\n.\r\nplain line of text\r\n" * 7000

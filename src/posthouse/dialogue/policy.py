@@ -73,7 +73,6 @@ BARE_WORDS = Words(
 
 ESMTP_MAIL = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"})
 ESMTP_RCPT = frozenset({"NOTIFY", "ORCPT"})
-LMTP_MAIL = ESMTP_MAIL | {"XQID"}
 LMTP_RCPT = ESMTP_RCPT | {"XQUOTA", "XDFLG", "XQID", "IGNOREQUOTA"}
 
 
@@ -132,7 +131,7 @@ def lmtp_policy(hostname: str, extensions: tuple[str, ...] = ()) -> Policy:
         hostname=hostname,
         greeting=f"{hostname} LMTP server ready",
         extensions=extensions,
-        known_mail_params=LMTP_MAIL,
+        known_mail_params=ESMTP_MAIL,
         known_rcpt_params=LMTP_RCPT,
         words=LMTP_WORDS,
     )

@@ -1,7 +1,8 @@
 """One kept LMTP connection: takes copies from its host, one transaction each, and settles recipients by their own replies.
 
-* MAIL with SIZE, BODY=8BITMIME, SMTPUTF8 and XQID where listed; RCPT with XQUOTA and XDFLG where listed or after the chapter's
-  bare `250 OK`; IGNOREQUOTA for value 2 where that is listed (LMTP reference 2, 4).
+* MAIL with SIZE, BODY=8BITMIME and SMTPUTF8 where listed; RCPT with XQUOTA and XDFLG where listed or after the chapter's
+  bare `250 OK`; IGNOREQUOTA for value 2 where that is listed (LMTP reference 2, 4). XQID=<envelope id>.<recipient id> where that
+  is listed: the same at every try, so that a store can tell a repeat (message-store 5).
 * The quota is told once: at a retry the store may have heard a newer one from a later message, which ours must not undo.
 * An address outside ASCII is not sent to a server without SMTPUTF8: 5.6.7 for its recipients.
 * `500 message too big`: SIZE is counted again over the octets and the copy is sent once more at once; then it is 5.3.4. A copy
@@ -177,6 +178,7 @@ class LmtpSession(asyncio.Protocol):
     def _transaction(self, job: "Waiting", opened: OpenCopy, attempt: Attempt) -> Transaction | None:
         host, envelope, listed = self.host, opened.envelope, self._extensions
         wide = "SMTPUTF8" in listed
+        xqid = f" XQID={envelope.id}." if "XQID" in listed else ""
         self._recipients, arguments = [], []
         for recipient in opened.recipients:
             wire = host.wire(recipient.address)
@@ -184,17 +186,16 @@ class LmtpSession(asyncio.Protocol):
                 attempt.refuse(recipient, _NEEDS_UTF8)
                 continue
             self._recipients.append(recipient)
-            arguments.append(f"<{wire}>{self._rcpt_parameters(recipient)}".encode("utf-8", "surrogateescape"))
+            parameters = self._rcpt_parameters(recipient) + (f"{xqid}{recipient.id}" if xqid else "")
+            arguments.append(f"<{wire}>{parameters}".encode("utf-8", "surrogateescape"))
         if not arguments:
             return None
         growth = self._exact_growth(opened) if job.exact else envelope.wire_growth
-        parameters = [b"BODY=8BITMIME"] if envelope.eight_bit and "8BITMIME" in listed else []
+        params = [b"BODY=8BITMIME"] if envelope.eight_bit and "8BITMIME" in listed else []
         if envelope.utf8 and wide:
-            parameters.append(b"SMTPUTF8")
-        if "XQID" in listed:
-            parameters.append(f"XQID={envelope.id}".encode())
+            params.append(b"SMTPUTF8")
         sender = envelope.sender.encode("utf-8", "surrogateescape")
-        return Transaction(sender, wire_size(envelope.size, growth), tuple(arguments), b" ".join(parameters))
+        return Transaction(sender, wire_size(envelope.size, growth), tuple(arguments), b" ".join(params))
 
     def _rcpt_parameters(self, recipient: Recipient) -> str:
         if not self.host.settings.sends_flags:
