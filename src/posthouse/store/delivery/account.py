@@ -9,10 +9,10 @@ from collections.abc import Callable
 from enum import Enum
 
 from posthouse.journal.disk import Disk
-from posthouse.store.mailbox.errors import MailboxError, PersistentQuotaExceeded, QuotaExceeded
-from posthouse.store.mailbox.maildir import Maildir
+from posthouse.store.mailbox.errors import MailboxError, MailboxLocked, PersistentQuotaExceeded, QuotaExceeded
+from posthouse.store.mailbox.maildir import GONE, Maildir
 from posthouse.store.mailbox.maildirsize import SizeFile, Sizes, limits_line
-from posthouse.store.quota.decision import QuotaPolicy, Usage, Verdict, decide
+from posthouse.store.quota.decision import QuotaPolicy, Usage, Verdict, decide, exceeds
 from posthouse.store.quota.limits import Limits
 from posthouse.store.quota.saved import LENGTH, NOTHING_SAVED, SavedQuota, decode_saved
 
@@ -41,7 +41,7 @@ class Account:
 
     __slots__ = (
         "_held_since", "_line", "_line_of", "_lock", "_lock_looks", "counting", "disk", "dropped", "holders", "maildir",
-        "pending_bytes", "pending_messages", "pins", "rooted",
+        "noticing", "pending_bytes", "pending_messages", "pins", "rooted",
         "saved", "saved_octets", "sizes", "usage", "waiting",
     )  # fmt: skip
 
@@ -61,6 +61,8 @@ class Account:
         self.rooted = False
         """the names of its folders are known to be durable"""
         self.counting = False
+        self.noticing = False
+        """a quota notice is under way, which holds the lock"""
         self.dropped = False
         """the mailbox is another one now: close this when nobody uses it"""
         self._held_since = 0.0
@@ -77,6 +79,7 @@ class Account:
         """Ask for the lock without waiting. HELD and UNCOUNTED are to be given back by `leave`.
 
         Raises:
+            MailboxLocked: the mailbox was renamed or removed since it was looked at.
             OSError: the disk failed.
         """
         if self.holders:
@@ -91,6 +94,8 @@ class Account:
         try:
             octets = disk.pread(lock, LENGTH, 0)
             if octets != self.saved_octets:
+                if octets == GONE:
+                    raise MailboxLocked(f"{self.maildir.owner}: renamed or removed just now")
                 self.saved_octets, self.saved = octets, decode_saved(octets)
             usage = self.sizes.load(now)
         except BaseException:
@@ -114,6 +119,10 @@ class Account:
             self.disk.close(self._lock)
             self._lock = -1
 
+    def hold(self) -> None:
+        """One more hold on the lock that is held."""
+        self.holders += 1
+
     def leave(self) -> bool:
         """Give one hold back; True when that freed the lock."""
         self.holders -= 1
@@ -125,12 +134,17 @@ class Account:
     def counted(self, sizes: Sizes, *, steady: bool, name: str, defaults: Limits, now: float) -> None:
         """Take over the result of a recount and write it down, unless the folders changed meanwhile.
 
+        When it finds less than was believed, and that within the limits, the owner is over quota no longer. A recount that
+        finds what was known does not end a grace period: a strict quota is never exceeded, only reached.
+
         Raises:
             OSError: the disk failed.
         """
+        saved, limits = self.saved._replace(counted=now), self.saved.limits.resolved(defaults)
+        if saved.over_since is not None and sizes < self.usage and not exceeds(Usage(*sizes), limits):
+            saved = saved._replace(over_since=None)
         self.usage = sizes
-        self._save(self.saved._replace(counted=now))
-        limits = self.saved.limits.resolved(defaults)
+        self.save(saved)
         self.sizes.write(limits_line(*limits), sizes, name, now, keep_late=False)
         if not steady:
             self.sizes.forget()
@@ -156,12 +170,12 @@ class Account:
         usage = Usage(self.usage.bytes + self.pending_bytes, self.usage.messages + self.pending_messages)
         decision = decide(usage, size, limits, saved.over_since, policy, bypass=bypass, now=now)
         if decision.verdict is not _DELIVER and now - saved.counted >= COUNT_AGAIN and self.holders == 1:
-            self._save(saved)
+            self.save(saved)
             return False
         if decision.over_since != saved.over_since:
             saved = saved._replace(over_since=decision.over_since)
         if saved is not self.saved:
-            self._save(saved)
+            self.save(saved)
         if decision.verdict is not _DELIVER:
             raise _REFUSALS[decision.verdict](f"{self.maildir.owner}: {usage} of {limits}, message {size}")
         self.pending_bytes += size
@@ -194,10 +208,23 @@ class Account:
         self.pending_bytes -= size
         self.pending_messages -= 1
 
-    def _save(self, saved: SavedQuota) -> None:
+    def save(self, saved: SavedQuota) -> None:
+        """Remember this about the quota, under the lock.
+
+        Raises:
+            OSError: the disk failed.
+        """
         octets = saved.encode()
         self.disk.pwrite(self._lock, octets, 0)
         self.saved, self.saved_octets = saved, octets
+
+    def sync_saved(self) -> None:
+        """Make what was saved durable. Blocks.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        self.disk.fsync(self._lock)
 
     def close(self) -> None:
         """Close everything."""
