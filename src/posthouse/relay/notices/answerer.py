@@ -1,0 +1,111 @@
+"""Gives vacation answers: asks the memory, builds, and makes the answer durable on channel `process`.
+
+    answerer.answer(vacation, envelope, header, whole) -> "" when answered, else why not
+
+Promise: one answer at most for each sender, owner and handle within `seconds`, whatever process is asked; an answer that
+could not be made durable is not remembered, and is an OSError: the message's recipient stays to do. When the memory itself
+cannot be used nobody is answered. The message that is answered is not touched: whether it is answered says nothing about it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from posthouse.dialogue.stuffing import count_growth
+from posthouse.journal.body_file import INLINE_LIMIT
+from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.message_id import MessageIds
+from posthouse.relay.notices.answer_memory import AnswerMemory, answer_key
+from posthouse.relay.notices.notifier import CHANNEL, Wording
+from posthouse.relay.notices.vacation import Asked, Vacation, answer_octets, silence
+from posthouse.relay.queue.enqueue import Enqueuer
+from posthouse.relay.queue.names import log_path
+from posthouse.trace.record import Action, Record
+from posthouse.trace.writer import stamp
+
+_ROOM = 16 << 10
+"""of a record, for what an answer adds to the message it echoes"""
+RECENTLY = "answered already"
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Answers for one process.
+
+    Args:
+        memory: of answers given.
+        enqueuer: of this process, started.
+        ids: gives message ids.
+        now: Unix time in seconds.
+        note: takes records for the transaction log.
+        process: our process id as the log prints it.
+        wording: whose reporter is our own name.
+    """
+
+    memory: AnswerMemory
+    enqueuer: Enqueuer
+    ids: MessageIds
+    now: Callable[[], float]
+    note: Callable[[Iterable[Record]], None]
+    process: str
+    wording: Wording
+
+    async def answer(self, vacation: Vacation, envelope: Envelope, header: bytes, whole: bytes | None = None) -> str:
+        """Answer the message's sender, if that is to be.
+
+        Args:
+            vacation: what the user wants said.
+            envelope: of the message.
+            header: its header.
+            whole: all of it, for `echo`; left out when it is large.
+
+        Returns:
+            Empty when the answer is durable, else why none was given.
+
+        Raises:
+            OSError: not now; nothing is remembered.
+        """
+        asked = Asked(envelope.sender, header, whole if vacation.echo and _fits(whole, vacation) else None)
+        reason = silence(vacation, asked)
+        if reason:
+            return reason
+        now, key = self.now(), answer_key(envelope.sender, vacation.handle)
+        if not await asyncio.to_thread(self.memory.claim, vacation.owner, key, now, vacation.seconds):
+            return RECENTLY
+        try:
+            await self._send(vacation, asked, envelope, now)
+        except OSError:
+            await asyncio.to_thread(self.memory.release, vacation.owner, key)
+            raise
+        return ""
+
+    async def _send(self, vacation: Vacation, asked: Asked, about: Envelope, now: float) -> None:
+        identity = self.ids.next()
+        message_id = f"<{identity}@{self.wording.reporter}>"
+        octets = answer_octets(vacation, asked, message_id, now)
+        recipient = Recipient(0, 0, CHANNEL, about.sender, about.sender, intermediate=about.sender, notify="NEVER")
+        answer = Envelope(
+            id=identity, sender="", source_channel=CHANNEL, source="", enqueued=int(now * 1000), size=len(octets),
+            recipients=(recipient,), message_id=message_id, eight_bit=not octets.isascii(), utf8=not about.sender.isascii(),
+            wire_growth=count_growth(octets), about=about.id,
+        )  # fmt: skip
+        durable: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
+        if not self.enqueuer.submit(answer, (octets,), durable.set_result):
+            raise OSError(12, "too much waits for the journal")
+        error = await durable
+        if error is not None:
+            raise error
+        self.note((self._record(answer, about),))
+
+    def _record(self, answer: Envelope, about: Envelope) -> Record:
+        queue, subdirs = self.wording.queue_folder, self.wording.subdirs
+        recipient = answer.recipients[0]
+        return Record(
+            ts=stamp(self.now()), ac=Action.ENQUEUED, sc=CHANNEL, dc=CHANNEL, sz=-(-answer.size // 1024),
+            od=f"rfc822;{recipient.original}", de=recipient.address, fi=log_path(queue, CHANNEL, subdirs, answer.id, 0, 0),
+            ei=answer.id, ri=0, mi=f"{answer.message_id},{about.message_id}", pi=self.process, ab=about.id,
+        )  # fmt: skip
+
+
+def _fits(whole: bytes | None, vacation: Vacation) -> bool:
+    return whole is not None and len(whole) + 4 * len(vacation.text) <= INLINE_LIMIT - _ROOM
