@@ -1,6 +1,6 @@
-"""What the LMTP client's dialogue tells its session.
+"""What a client's dialogue tells its session.
 
-    connection    ( Greeting Ready | Refused ) transaction* ( Bye | ProtocolError )
+    connection    ( Greeting [ WantTls ] Ready | Refused ) transaction* ( Bye | ProtocolError )
     transaction   RecipientResult* [ WantBody ] RecipientResult* TransactionDone
 
 Each recipient of a transaction has exactly one `RecipientResult`, however the transaction ends.
@@ -18,6 +18,10 @@ class Greeting(msgspec.Struct, frozen=True):
     """220 was heard; the hello is queued."""
 
     status: Status
+
+
+class WantTls(msgspec.Struct, frozen=True, gc=False):
+    """The server waits for the handshake: make it, then call `tls_started`. Nothing may be read in clear any more."""
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -66,4 +70,4 @@ class Bye(msgspec.Struct, frozen=True):
     status: Status
 
 
-ClientEvent: TypeAlias = Greeting | Ready | Refused | WantBody | RecipientResult | TransactionDone | ProtocolError | Bye
+ClientEvent: TypeAlias = Greeting | WantTls | Ready | Refused | WantBody | RecipientResult | TransactionDone | ProtocolError | Bye

@@ -1,4 +1,4 @@
-"""What the LMTP client is given, a message's envelope, and where it stands with it."""
+"""What a client is given, a message's envelope, and where it stands with it."""
 
 from enum import Enum
 from typing import NamedTuple
@@ -9,6 +9,9 @@ class ClientPhase(Enum):
 
     GREETING = "greeting"
     HELLO = "reply to the hello"
+    STARTTLS = "reply to STARTTLS"
+    HANDSHAKE = "the handshake of TLS"
+    AUTH = "reply to AUTH"
     IDLE = "a transaction"
     ENVELOPE = "replies to MAIL, RCPT and DATA"
     BODY = "the session's body"
@@ -32,8 +35,8 @@ class Transaction(NamedTuple):
     sender: bytes
     """without brackets"""
     size: int
-    """`stuffing.wire_size` of the body"""
+    """`stuffing.wire_size` of the body; negative when it is not known"""
     recipients: tuple[bytes, ...]
     """ready-made RCPT arguments: `<uid+folder@domain> XQUOTA=1,2`"""
     params: bytes = b""
-    """further MAIL parameters, separated by blanks: `BODY=8BITMIME XQID=...`"""
+    """further MAIL parameters, separated by blanks: `BODY=8BITMIME SMTPUTF8`"""

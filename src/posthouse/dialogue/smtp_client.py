@@ -1,0 +1,214 @@
+"""The client's side of SMTP (RFC 5321; RFC 3207 STARTTLS, RFC 4954 AUTH). What it has in common with LMTP is in `exchange.py`.
+
+    220 -> EHLO, after 5yz HELO (RFC 5321 3.2) -> [ STARTTLS -> WantTls, tls_started() -> EHLO ] -> [ AUTH ] -> Ready
+
+* STARTTLS: what was listed in clear is forgotten. Octets behind the reply to STARTTLS are an attack or a broken server: protocol
+  error, the connection is dropped (RFC 3207 6). A server that refuses STARTTLS is spoken to in clear only with `Tls.MAY`.
+* AUTH PLAIN, else LOGIN, and only under TLS unless `in_clear`. Credentials that are refused end the connection with 4yz: our own
+  configuration's fault must not bounce mail. Without a mechanism of ours, or without TLS, the same where they are `needed`.
+* One reply to the body is every accepted recipient's. A refusal while the body is being written settles them too and ends the
+  connection; a success before the body's end is a protocol error, never a delivery.
+* 354 though every recipient was refused: an empty message ends it (RFC 2920 3.1); its reply changes nothing.
+"""
+
+from base64 import b64encode
+from collections import deque
+from enum import Enum
+
+import msgspec
+
+from posthouse.dialogue.client_event import Greeting, WantTls
+from posthouse.dialogue.exchange import Exchange, extensions_of
+from posthouse.dialogue.reply import ReplyReader
+from posthouse.dialogue.transaction import ClientPhase
+from posthouse.mail.status import Status
+
+_NO_TLS = Status(451, "4.7.4", "the server offers no STARTTLS, and this channel insists on TLS")
+_IN_CLEAR = Status(451, "4.7.11", "without TLS the password would be sent in clear")
+_NO_MECHANISM = Status(451, "4.7.4", "the server offers neither AUTH PLAIN nor AUTH LOGIN")
+
+
+class Tls(Enum):
+    """Whether STARTTLS is used."""
+
+    NEVER = "never"
+    MAY = "may"
+    """where it is offered"""
+    MUST = "must"
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Who we are to the server."""
+
+    user: str
+    password: str
+    needed: bool = True
+    """no mail is sent without having been authenticated"""
+    in_clear: bool = False
+    """the password may go over a connection without TLS"""
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """How a connection is opened."""
+
+    tls: Tls = Tls.NEVER
+    credentials: Credentials | None = None
+    ehlo: bool = True
+
+
+class SmtpClient(Exchange):
+    """One connection's dialogue.
+
+    Args:
+        hello: our name, behind EHLO.
+        opening: TLS and credentials.
+    """
+
+    def __init__(self, hello: str, opening: Opening) -> None:
+        super().__init__(hello)
+        self._opening = opening
+        self._offered: dict[str, str] = {}
+        self._answers: deque[bytes] = deque()
+        self._ehlo = opening.ehlo
+        self.secured = False
+        """whether TLS is on"""
+        self.authenticated = False
+        self.extended = False
+        """whether EHLO was taken"""
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take octets from the server."""
+        if self._phase is ClientPhase.HANDSHAKE:
+            self._break("octets in clear behind the reply to STARTTLS")
+        super().feed(data)
+
+    def tls_started(self) -> None:
+        """The handshake is done: begin again.
+
+        Raises:
+            ValueError: none was wanted.
+        """
+        if self._phase is not ClientPhase.HANDSHAKE:
+            raise ValueError(f"no handshake was wanted while waiting for {self._phase.value}")
+        self._reader = ReplyReader()
+        self.secured, self._ehlo = True, True
+        self._say_hello()
+
+    def _hear_opening(self, status: Status, texts: list[bytes]) -> None:
+        phase = self._phase
+        if phase is ClientPhase.GREETING:
+            if status.code != 220:
+                self._refuse(status)
+                return
+            self._events.append(Greeting(status))
+            self._say_hello()
+        elif phase is ClientPhase.HELLO:
+            self._hear_hello(status, texts)
+        elif phase is ClientPhase.STARTTLS:
+            self._hear_starttls(status)
+        else:
+            self._hear_auth(status)
+
+    # opening
+
+    def _say_hello(self) -> None:
+        self._phase = ClientPhase.HELLO
+        self._out.append(b"%b %b\r\n" % (b"EHLO" if self._ehlo else b"HELO", self._hello))
+
+    def _hear_hello(self, status: Status, texts: list[bytes]) -> None:
+        if status.is_permanent and self._ehlo:
+            self._ehlo = False
+            self._say_hello()
+        elif not status.is_success:
+            self._refuse(status)
+        else:
+            self.extended = self._ehlo
+            self._offered = extensions_of(texts) if self._ehlo else {}
+            self._want_tls()
+
+    def _want_tls(self) -> None:
+        if self.secured or self._opening.tls is Tls.NEVER:
+            self._authenticate()
+        elif "STARTTLS" in self._offered:
+            self._phase = ClientPhase.STARTTLS
+            self._out.append(b"STARTTLS\r\n")
+        elif self._opening.tls is Tls.MUST:
+            self._refuse(_NO_TLS)
+        else:
+            self._authenticate()
+
+    def _hear_starttls(self, status: Status) -> None:
+        if status.code == 220:
+            if self._reader.pending:
+                self._break("octets in clear behind the reply to STARTTLS")
+                return
+            self._phase = ClientPhase.HANDSHAKE
+            self._offered = {}
+            self._events.append(WantTls())
+        elif status.code == 421 or status.is_success or 300 <= status.code < 400:
+            self._refuse(status)
+        elif self._opening.tls is Tls.MUST:
+            self._refuse(Status(451, "4.7.4", f"STARTTLS was refused: {status}"))
+        else:
+            self._authenticate()
+
+    def _authenticate(self) -> None:
+        credentials = self._opening.credentials
+        if credentials is None:
+            self._be_ready(self._offered)
+            return
+        refusal = None
+        mechanisms = self._offered.get("AUTH", "").upper().split()
+        user, password = credentials.user.encode(), credentials.password.encode()
+        if not (self.secured or credentials.in_clear):
+            refusal = _IN_CLEAR
+        elif "PLAIN" in mechanisms:
+            self._begin_auth(b"AUTH PLAIN %b" % b64encode(b"\0%b\0%b" % (user, password)))
+        elif "LOGIN" in mechanisms:
+            self._begin_auth(b"AUTH LOGIN", b64encode(user), b64encode(password))
+        else:
+            refusal = _NO_MECHANISM
+        if refusal is None:
+            return
+        if credentials.needed:
+            self._refuse(refusal)
+        else:
+            self._be_ready(self._offered)
+
+    def _begin_auth(self, command: bytes, *answers: bytes) -> None:
+        self._phase = ClientPhase.AUTH
+        self._answers = deque(answers)
+        self._out.append(command + b"\r\n")
+
+    def _hear_auth(self, status: Status) -> None:
+        if status.code == 334 and self._answers:
+            self._out.append(self._answers.popleft() + b"\r\n")
+        elif status.code == 235 and not self._answers:
+            self.authenticated = True
+            self._be_ready(self._offered)
+        elif status.code == 421:
+            self._refuse(status)
+        else:
+            self._refuse(Status(454, "4.7.8", f"our credentials were refused: {status}"))
+
+    # transactions
+
+    def _hear_early(self, status: Status) -> None:
+        if status.is_success or 300 <= status.code < 400:
+            self._break(f"reply before the end of the body: {status}")
+        else:
+            self._settle_rest(status)
+            self._leave(status)
+
+    def _hear_final(self, status: Status) -> None:
+        if 300 <= status.code < 400:
+            self._break(f"unexpected final reply: {status}")
+            return
+        for index in self._accepted:
+            self._settle(index, status)
+        self._accepted.clear()
+        self._done()
+
+    def _hear_unwanted_go(self) -> None:
+        self._phase = ClientPhase.FINAL
+        self._out.append(b".\r\n")
