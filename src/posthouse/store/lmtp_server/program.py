@@ -6,8 +6,6 @@ Reload: new settings for deliveries from now on and for new connections; a bad c
 """
 
 import asyncio
-import functools
-import logging
 import os
 import resource
 import secrets
@@ -16,11 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
-from posthouse.config.configuration import load
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
-from posthouse.dispatcher.sending_round import SendingRound
-from posthouse.dispatcher.worker import Connection, WorkerContext
+from posthouse.dispatcher.worker import WorkerContext
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.barrier import Barriers
 from posthouse.journal.commit import Completion
@@ -33,19 +29,14 @@ from posthouse.store.delivery.delivery import Delivery, Partition
 from posthouse.store.delivery.large import LargeMessage
 from posthouse.store.delivery.recovery import Leftovers, recover
 from posthouse.store.delivery.transaction import Transaction
-from posthouse.store.lmtp_server.session import LmtpSession
-from posthouse.store.lmtp_server.settings import ServerSettings, server_settings
-from posthouse.store.lmtp_server.status_table import IO_ERROR, row_of
-from posthouse.store.lmtp_server.transaction_log import recipient_record
+from posthouse.store.lmtp_server.serving import Serving
 from posthouse.store.mailbox.base_name import BaseNames
-from posthouse.store.mailbox.errors import MailboxError, MailboxIOError
+from posthouse.store.mailbox.errors import MailboxIOError
 from posthouse.store.mailbox.owner import Target, parse_target
-from posthouse.trace.writer import TransactionLog, stamp
 
 PARTITION = "primary"
 UNCHECKED_LIMIT = 4
 """sealed segments whose end is unchecked, beyond which deliveries take the way without a record"""
-_SWEEP_SECONDS = 5.0
 _RESERVED_FILES = 400
 
 
@@ -74,7 +65,7 @@ class _Around:
         self._pool.submit(run)
 
 
-class LmtpProgram:
+class LmtpProgram(Serving):
     """Serves one LMTP service.
 
     Args:
@@ -84,22 +75,14 @@ class LmtpProgram:
     """
 
     def __init__(self, instance: Instance, channel: str, disk: Disk | None = None) -> None:
-        self._instance = instance
-        self._channel = channel
+        super().__init__(instance, channel)
         self._disk = disk or cast("Disk", LinuxDisk())
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="sync")
         self._writer: Writer | None = None
         self._checkpoint: Checkpoint | None = None
         self._names: BaseNames
         self._accounts: Accounts
-        self._transactions: TransactionLog
-        self._sweeper: asyncio.TimerHandle | None = None
-        self.round: SendingRound
-        self.sessions: set[LmtpSession] = set()
-        self.settings: ServerSettings
         self.delivery: Delivery
-        self.loop: asyncio.AbstractEventLoop
-        self.log = logging.getLogger("posthouse.store")
 
     async def start(self, worker: WorkerContext) -> None:
         """Recover, then be ready.
@@ -108,15 +91,10 @@ class LmtpProgram:
             ConfigurationError: the configuration is bad, or a newer version wrote the journal.
             OSError: the folders cannot be used.
         """
-        self.loop = worker.loop
-        self.round = SendingRound(worker.loop)
         os.umask(0o077)
-        configuration = load(self._instance)
-        self.settings = server_settings(configuration, self._channel)
-        self._find_targets()
-        self._transactions = TransactionLog(self._instance.log, self.settings.log_options, self.settings.logging_channels)
+        self.begin(worker)
         await self.loop.run_in_executor(self._pool, self._open)
-        self._sweep()
+        self.sweep()
 
     def _open(self) -> None:
         """Everything on disk, in a thread."""
@@ -142,7 +120,7 @@ class LmtpProgram:
             self.log.warning("no barrier to be trusted on this file system: every message is synced by itself")
         self.delivery = Delivery(
             disk, Partition(PARTITION, partition, journal), self._names, settings.delivery, _Around(self.loop, self._pool),
-            self._accounts, self._writer, self._finished,
+            self._accounts, self._writer, self.finished,
         )  # fmt: skip
         if self._writer is not None and self._checkpoint is not None:
             self._writer.start()
@@ -150,56 +128,13 @@ class LmtpProgram:
 
     # --- for sessions -------------------------------------------------------------------------------------------
 
-    def _find_targets(self) -> None:
-        domain = self.settings.default_domain
-
-        @functools.lru_cache(maxsize=8192)
-        def target(token: bytes) -> Target | MailboxError:
-            try:
-                return parse_target(token, domain)
-            except MailboxError as fault:
-                return fault.with_traceback(None)
-
-        self.target: Callable[[bytes], Target | MailboxError] = target
+    def parse(self, token: bytes, default_domain: str) -> Target:
+        """The mailbox and folder a RCPT address names."""
+        return parse_target(token, default_domain)
 
     def large(self, transaction: Transaction) -> LargeMessage:
         """A message that streams."""
         return LargeMessage(self._disk, self._accounts, self._names, transaction, time.time())
-
-    def session(self, connection: Connection, closed: Callable[[], None]) -> LmtpSession:
-        """The protocol object of a new connection."""
-        return LmtpSession(self, connection, closed)
-
-    def _sweep(self) -> None:
-        now = self.loop.time()
-        for session in [each for each in self.sessions if each.deadline < now]:
-            session.expire()
-        self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
-
-    # --- results ------------------------------------------------------------------------------------------------
-
-    def _finished(self, transactions: list[Transaction]) -> None:
-        """Log a batch in one write, then send all its replies."""
-        ts, channel, process = stamp(time.time()), self._channel, self._transactions.process
-        records, replies = [], []
-        for transaction in transactions:
-            session = cast("LmtpSession", transaction.session)
-            lines = []
-            for addressee in transaction.addressees:
-                row = row_of(addressee.fault)
-                if row is IO_ERROR:
-                    self.log.error("%s", addressee.fault)
-                lines.append(row.line(addressee.token))
-                records.append(
-                    recipient_record(
-                        transaction, addressee, row, ts=ts, channel=channel, process=process, transport=session.transport_name
-                    )
-                )
-            replies.append((session, lines))
-        self._transactions.write(records)
-        for session, lines in replies:
-            session.finish(lines)
-        self.round.send_all()
 
     # --- the journal --------------------------------------------------------------------------------------------
 
@@ -235,8 +170,7 @@ class LmtpProgram:
         Raises:
             OSError: the last checkpoint failed; the next start will replay.
         """
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        self.quit_sweeping()
         writer, checkpoint = self._writer, self._checkpoint
         if writer is not None and checkpoint is not None:
             await self.loop.run_in_executor(None, writer.stop)
@@ -254,11 +188,9 @@ class LmtpProgram:
         Raises:
             ConfigurationError: it is bad; the old one goes on.
         """
-        settings = server_settings(load(self._instance), self._channel)
-        self.settings = settings
-        self._accounts.create = settings.autocreate
-        self.delivery.settings = settings.delivery
-        self._find_targets()
+        self.configure()
+        self._accounts.create = self.settings.autocreate
+        self.delivery.settings = self.settings.delivery
 
 
 def _mailboxes_to_keep() -> int:

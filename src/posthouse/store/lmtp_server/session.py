@@ -32,8 +32,7 @@ from posthouse.store.lmtp_server.transaction_log import message_id
 from posthouse.store.quota.limits import GivenLimits, parse_limits
 
 if TYPE_CHECKING:
-    from posthouse.store.delivery.large import LargeMessage
-    from posthouse.store.lmtp_server.program import LmtpProgram
+    from posthouse.store.lmtp_server.host import SessionHost, Streaming
 
 _READ_AHEAD = 65_536
 _LEAST_RATE = 1000
@@ -46,14 +45,14 @@ _BAD_PARAMETER = "5.5.4"
 class LmtpSession(asyncio.Protocol):
     """The protocol object of one connection."""
 
-    def __init__(self, program: "LmtpProgram", connection: Connection, closed: Callable[[], None]) -> None:
+    def __init__(self, program: "SessionHost", connection: Connection, closed: Callable[[], None]) -> None:
         self._program = program
         self._closed = closed
         self._server = Server(program.settings.policy)
         self._transport: asyncio.Transport | None = None
         self._sender = b""
         self._addressees: list[Addressee] = []
-        self._large: LargeMessage | None = None
+        self._large: Streaming | None = None
         self._transaction: Transaction | None = None
         self._pumping = self._paused = self._ended = False
         self._ahead = self._octets = 0
