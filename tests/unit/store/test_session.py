@@ -132,7 +132,7 @@ async def test_a_silent_client_is_told_421(tmp_path: Path) -> None:
         assert session.deadline - program.loop.time() == pytest.approx(600, abs=5)
         await client.say("MAIL FROM:<s@example.org>")
         program.settings = replace(program.settings, command_seconds=-1)
-        program._sweep()
+        program.sweep()
         assert await client.reply() == "421 4.4.2 connection timed out"
         assert await client.reader.read() == b""
         client.writer.close()
