@@ -44,6 +44,10 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True):
     """the address that entered alias expansion, for the log"""
     held: bool = False
     """the copy is to be held (.HELD) as soon as it is accepted"""
+    sender: str = ""
+    """envelope From of this recipient's copy (a list's mgrpErrorsTo, SRS), or empty for the message's own"""
+    answers: bool = False
+    """its owner's vacation answer is due when the copy is swallowed"""
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -77,6 +81,14 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     """octets dot-stuffing adds on the wire: SIZE= is size + wire_growth"""
     about: str = ""
     """for a notice: the id of the message it is about"""
+
+
+def as_copy(envelope: Envelope, sender: str) -> Envelope:
+    """The envelope as the copies see it whose recipients have a sender of their own.
+
+    Such a copy is a new message in the eyes of RFC 3461 (5.2.7.3): the first sender's ENVID and RET do not go with it.
+    """
+    return msgspec.structs.replace(envelope, sender=sender, envid="", ret="")
 
 
 _encoder = msgspec.msgpack.Encoder()

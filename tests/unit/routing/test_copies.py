@@ -42,3 +42,11 @@ def test_copies(tmp_path: Path, keyword: str, copies: tuple[int, ...]) -> None:
 
 def test_one_target_is_one_copy(tmp_path: Path) -> None:
     assert assign_copies(relay_rules(tmp_path).imta.channels, [target("tcp_lmtpcs", "a")]) == (0,)
+
+
+def test_a_copy_has_one_sender_and_at_most_a_thousand_recipients(tmp_path: Path) -> None:
+    found = relay_rules(tmp_path).imta.channels
+    listed = Target("tcp_lmtpcs", "@a:l@tcp_lmtpcs", "a", sender="owner@example.com")
+    assert assign_copies(found, [target("tcp_lmtpcs", "a"), listed, target("tcp_lmtpcs", "a"), listed]) == (0, 1, 0, 1)
+    many = assign_copies(found, [target("tcp_lmtpcs", "a")] * 2500)
+    assert [many.count(copy) for copy in (0, 1, 2)] == [1000, 1000, 500]

@@ -118,7 +118,7 @@ def listing(
         "next_try": iso(next_try) if next_try and not held else None,
         "enqueued": iso(envelope.enqueued / 1000),
         "size": envelope.size,
-        "sender": envelope.sender,
+        "sender": cargo.recipients[0].sender or envelope.sender if cargo.recipients else envelope.sender,
         "file": f"{queue}/{cargo.file}" if cargo.file else "",
         "recipients": [_recipient(each, cargo.reply(each.id) or otherwise) for each in cargo.recipients],
         **({"reason": cargo.reason} if cargo.reason else {}),

@@ -13,7 +13,7 @@ from typing import Protocol
 from posthouse.journal.adopt import set_record_aside
 from posthouse.journal.body_file import BodyReference, check_parts, read_parts
 from posthouse.journal.segment import CorruptRecord, Mark, RecordRef, Segment
-from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.envelope import Envelope, Recipient, as_copy
 from posthouse.relay.queue.copy_ref import CopyRef, FileCopy, JournalCopy
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.queue_file import OpenQueueFile
@@ -28,7 +28,7 @@ class OpenCopy(Protocol):
 
     @property
     def envelope(self) -> Envelope:
-        """The envelope; its recipients may be more than this copy's."""
+        """The envelope with this copy's sender; its recipients may be more than this copy's."""
         ...
 
     @property
@@ -77,6 +77,8 @@ class OpenRecord:
         self.recipients: tuple[Recipient, ...] = tuple(
             [each for each in self.envelope.recipients if each.copy == ref.copy and each.id in still]
         )
+        if self.recipients and self.recipients[0].sender:
+            self.envelope = as_copy(self.envelope, self.recipients[0].sender)
         self._reference = BodyReference.decode(self._body) if self.record.body_in_file else None
         if self._reference is not None:
             self._open_file(places, self._reference)

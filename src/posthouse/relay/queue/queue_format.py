@@ -3,7 +3,7 @@ r"""What is written in a queue file (queue.md 4).
     v;1                      one line for each letter, LF line ends, UTF-8; CR LF NUL and backslash are \r \n \0 \\
     i;<message id>  c;<source channel>  s;<source>  t;<Unix ms>  z;<octets of the message>  d;<host>  m;<sender> ...
     k;T<recipient id>        opens a recipient: its state octet T, D or F stands at a fixed place and is overwritten there
-    f;<as given at RCPT>     j;<ORCPT>  n;<NOTIFY>  q;<quota>  x;<flags>  g;<intermediate address>
+    f;<as given at RCPT>     j;<ORCPT>  n;<NOTIFY>  q;<quota>  x;<flags>  g;<intermediate address>  l;<1: vacation answer due>
     <active address>         closes it; a backslash before what would look like a letter line
     Boundary_(ID_...)
     <z octets: the message>
@@ -109,7 +109,7 @@ def encode_head(envelope: Envelope, recipients: Sequence[Recipient], boundary: b
         lines.append(f"k;{State.TO_DO}{each.id}")
         optional = (
             ("f", each.original), ("j", each.orcpt), ("n", each.notify), ("q", each.quota),
-            ("x", str(each.flags) if each.flags else ""), ("g", each.intermediate),
+            ("x", str(each.flags) if each.flags else ""), ("g", each.intermediate), ("l", "1" if each.answers else ""),
         )  # fmt: skip
         lines += [f"{letter};{escape(value)}" for letter, value in optional if value]
         address = escape(each.address)
@@ -191,7 +191,7 @@ class _Head:
                 id=list(self.states)[-1], copy=self.copy, channel=self.channel, address=address,
                 original=known.get("f", ""), host=self.values.get("d", ""), orcpt=known.get("j", ""),
                 notify=known.get("n", ""), quota=known.get("q", ""), flags=_number(known, "x", "0"),
-                intermediate=known.get("g", ""), held=self.held,
+                intermediate=known.get("g", ""), held=self.held, answers=known.get("l") == "1",
             )
         )  # fmt: skip
 

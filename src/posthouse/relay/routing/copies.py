@@ -5,13 +5,16 @@
     multiple        one for all recipients of the channel; the default of every other channel
     addrsperfile n  at most n recipients in a copy
 
-Held recipients never share a copy with others. Copies are numbered from 0 in the order of their first recipients.
+Held recipients never share a copy with others, nor do recipients with different senders: a copy has one. No copy has more
+than MOST recipients. Copies are numbered from 0 in the order of their first recipients.
 """
 
 from collections.abc import Mapping, Sequence
 
 from posthouse.config.channel import Channel
 from posthouse.relay.routing.result import Target
+
+MOST = 1000
 
 
 def assign_copies(channels: Mapping[str, Channel], targets: Sequence[Target]) -> tuple[int, ...]:
@@ -23,16 +26,16 @@ def assign_copies(channels: Mapping[str, Channel], targets: Sequence[Target]) ->
     """
     if len(targets) == 1:
         return (0,)
-    numbers: dict[tuple[str, bool, str, int], int] = {}
-    counts: dict[tuple[str, bool, str], int] = {}
+    numbers: dict[tuple[str, bool, str, str, int], int] = {}
+    counts: dict[tuple[str, bool, str, str], int] = {}
     assigned: list[int] = []
     for target in targets:
         channel = channels[target.channel]
-        group = (target.channel, target.held, target.host if by_host(channel) else "")
+        group = (target.channel, target.held, target.host if by_host(channel) else "", target.sender)
         place = counts.get(group, 0)
         counts[group] = place + 1
-        limit = 1 if channel.single else channel.addrsperfile
-        key = (*group, place // limit if limit else 0)
+        limit = 1 if channel.single else channel.addrsperfile or MOST
+        key = (*group, place // limit)
         assigned.append(numbers.setdefault(key, len(numbers)))
     return tuple(assigned)
 

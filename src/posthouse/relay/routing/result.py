@@ -58,6 +58,10 @@ class Target(msgspec.Struct, frozen=True):
     """its copy is to be held"""
     blocklimit: int = 0
     """largest message in octets, 0 for no limit"""
+    sender: str = ""
+    """envelope From of its copy, or empty for the message's own"""
+    answers: bool = False
+    """the owner's vacation answer is due"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,8 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             flags=target.flags,
             intermediate=target.intermediate,
             held=held or target.held,
+            sender=target.sender,
+            answers=target.answers,
         )
         for number, original, target in ordered
     )

@@ -42,7 +42,7 @@ def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Doubl
             sc=envelope.source_channel,
             dc=recipient.channel,
             sz=size,
-            so=envelope.sender,
+            so=recipient.sender or envelope.sender,
             od=f"rfc822;{recipient.original}",
             de=recipient.address,
             fi=log_path(relay.queue_folder, recipient.channel, relay.subdirs(recipient.channel), envelope.id, recipient.copy, 0),
