@@ -17,6 +17,7 @@ from posthouse.store.delivery.admission import Settings
 from posthouse.store.delivery.checkpoint import Checkpoint, Position
 from posthouse.store.delivery.delivery import Delivery, Partition
 from posthouse.store.delivery.recovery import Leftovers, recover
+from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.stored_form import return_path
 from posthouse.store.delivery.transaction import Addressee, Message, Transaction
 from posthouse.store.mailbox.base_name import BaseNames
@@ -24,8 +25,10 @@ from posthouse.store.mailbox.errors import MailboxError
 from posthouse.store.mailbox.owner import parse_target
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits, parse_limits
+from posthouse.store.quota.notification import Notification
 
 KERNEL = (6, 1)
+STRICT = QuotaPolicy(enforced=True, overdraft=False, grace=3600.0)
 
 
 @dataclass
@@ -75,10 +78,11 @@ class World:
     checkpoint_class: type[Checkpoint] = Checkpoint
     delivery_class: type[Delivery] = Delivery
     leftovers_class: type[Leftovers] = Leftovers
+    seen_class: type[Seen] = Seen
 
     def __init__(
         self, disk: Disk, *, policy: QuotaPolicy | None = None, defaults: Limits | None = None, segment_size: int = 1 << 18,
-        number: int = 1, create: bool = True,
+        number: int = 1, create: bool = True, notification: Notification | None = None,
     ) -> None:  # fmt: skip
         self.disk = disk
         self.clock = Clock()
@@ -95,7 +99,7 @@ class World:
         self.partition = open_folder(disk, "primary", self.store)
         barriers = Barriers(disk, KERNEL)
         trusted = barriers.of(self.partition).trusted
-        self.leftovers = self.leftovers_class(disk, self.store, self.journal, (self.partition,), barriers)
+        self.leftovers = self.leftovers_class(disk, self.store, self.journal, (self.partition,), barriers, self.clock.now)
         self.recovered = recover(disk, self.leftovers, self.journal)
         maker = SegmentMaker(disk, self.journal, Tier.STORE, f"lmtp-{number}", segment_size)
         self.committer = Committer(disk, maker.make, self._note_sealed, self.clock.now)
@@ -103,9 +107,10 @@ class World:
         self.accounts = Accounts(disk, self.partition, create=create, keep=50)
         self.delivery = self.delivery_class(
             disk, Partition("primary", self.partition, self.journal), self.names,
-            Settings(policy or QuotaPolicy(enforced=True, overdraft=False, grace=3600.0), defaults or Limits(-1, -1), True),
+            Settings(policy or STRICT, defaults or Limits(-1, -1), True, notification),
             self.clock, self.accounts, self if trusted else None, self._finished,
         )  # fmt: skip
+        self.delivery.seen = self.seen_class(disk, self.store, self.clock.now)
         self.checkpoints = self.checkpoint_class(disk, self.journal, self, self.leftovers, self._refuse)
 
     # --- what the checkpoint asks of a writer, what delivery asks of a journal ---
@@ -152,9 +157,12 @@ class World:
         for recipient in recipients:
             token, *params = recipient.encode().split()
             given = flags = None
+            xqid = b""
             for name, _, value in (param.partition(b"=") for param in params):
                 if name == b"xquota":
                     given = parse_limits(value.decode())
+                elif name == b"xqid":
+                    xqid = value
                 else:
                     flags = int(value)
             try:
@@ -162,7 +170,7 @@ class World:
             except MailboxError as fault:
                 addressees.append(Addressee(token, fault))
             else:
-                addressees.append(Addressee(token, target, given, flags or 0))
+                addressees.append(Addressee(token, target, given, flags or 0, xqid))
         transaction = Transaction(sender, addressees)
         stored = return_path(sender) + body.replace(b"\r\n", b"\n")
         self.delivery.deliver(transaction, Message(stored, len(stored), len(stored) + stored.count(b"\n")))

@@ -28,10 +28,6 @@ from posthouse.relay.routing import rules
 from posthouse.store.lmtp_server import settings
 
 _LATER = (
-    "store.quotawarn",
-    "store.quotanotification",
-    "store.quotaexceededmsg",
-    "store.quotaexceededmsginterval",
     "store.dupcheck",
 )
 

@@ -4,6 +4,7 @@ Names are the reference's, in any case. A name that does not begin with `store.`
 Times without a unit are hours for the grace period, days for the warning interval; s, m, h, d may follow.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,15 @@ from typing import Any
 
 from posthouse.config.source import Line, Source
 from posthouse.config.value import BadValueError, boolean, integer, span
+
+QUOTA_MESSAGE = (
+    "Subject: Your mailbox is nearly full$$"
+    "The mailbox [ID] uses more than [PERCENT] of what it may hold.$$"
+    "Octets used: [DISKUSAGE] of [QUOTA]$Messages: [NUMMSG] of [MSGQUOTA]$$"
+    "When it is full, mail for it is kept back, and returned to its senders$"
+    "after some days. Please delete what you do not need.$"
+)
+_HEADER_LINE = re.compile(r"[!-9;-~]+:.*|[ \t].+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +35,12 @@ class StoreConf:
     """seconds over quota before mail is refused for good; 0 at once, below 0 never"""
     quotaoverdraft: bool = False
     quotawarn: int = 90
-    """percent"""
+    """percent of a limit above which the user is told; with overdraft it is the limit itself"""
     quotanotification: bool = False
-    quotaexceededmsg: str = ""
-    """the warning mail; `$` ends a line"""
+    quotaexceededmsg: str = QUOTA_MESSAGE
+    """the mail that tells the user: header lines, `$$`, text; `$` ends a line; empty: none is sent"""
     quotaexceededmsginterval: float = 7 * 86400.0
-    """seconds"""
+    """seconds between two of them"""
     maxmessagesize: int = 52_428_800
     """octets"""
     autocreate: bool = True
@@ -52,6 +62,20 @@ def _size(text: str) -> int:
     return integer(text[:-1] if shift else text) << shift
 
 
+def _notice(text: str) -> str:
+    """A mail with `$` for line ends: a header with a Subject, an empty line, a text."""
+    head, blank, body = text.partition("$$")
+    lines = head.split("$")
+    if text and (not blank or not body.strip("$ ")):
+        raise BadValueError("needs header lines, $$ and a text")
+    if text and not any(line.lower().startswith("subject:") for line in lines):
+        raise BadValueError("needs a Subject: line before $$")
+    for line in lines if text else ():
+        if not _HEADER_LINE.fullmatch(line):
+            raise BadValueError(f"{line[:40]!r} is no header line")
+    return text
+
+
 def _word(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in allowed:
@@ -67,9 +91,10 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any], float | None]] = {
     "store.defaultmessagequota": ("defaultmessagequota", integer, -1),
     "store.quotagraceperiod": ("quotagraceperiod", lambda text: span(text, "h"), None),
     "store.quotaoverdraft": ("quotaoverdraft", boolean, None),
+    "local.store.quotaoverdraft": ("quotaoverdraft", boolean, None),
     "store.quotawarn": ("quotawarn", integer, 0),
     "store.quotanotification": ("quotanotification", boolean, None),
-    "store.quotaexceededmsg": ("quotaexceededmsg", str, None),
+    "store.quotaexceededmsg": ("quotaexceededmsg", _notice, None),
     "store.quotaexceededmsginterval": ("quotaexceededmsginterval", lambda text: span(text, "d"), 0),
     "store.maxmessagesize": ("maxmessagesize", _size, 1),
     "store.autocreate": ("autocreate", boolean, None),

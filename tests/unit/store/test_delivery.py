@@ -12,6 +12,7 @@ from posthouse.store.delivery.stored_form import LineEnds
 from posthouse.store.mailbox.base_name import size_of
 from posthouse.store.mailbox.errors import MailboxIOError, MailboxLocked, PersistentQuotaExceeded, QuotaExceeded
 from posthouse.store.mailbox.folder import may_post
+from posthouse.store.mailbox.maildirsize import Sizes, parse
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits
 from posthouse.testing.crash_disk import CrashDisk
@@ -350,3 +351,44 @@ def test_a_batch_waits_a_moment_for_what_is_under_way_and_not_for_a_client_that_
     world.delivery.expect()
     world.delivery.expect_no_more(stays)
     assert world.delivery.expected == 1
+
+
+@pytest.mark.parametrize("limits", [b"9C", b"100S,9C", b"0S"])
+def test_line_1_of_maildirsize_is_limits(limits: bytes) -> None:
+    assert parse(limits + b"\n10 1\n5 1\n") == (limits, Sizes(15, 2))
+    assert parse(b"-4503599627370496 0\n" + b"10 1\n") is None  # a file that was empty when a recount was asked for
+    assert parse(b"100\n10 1\n") is None
+
+
+def test_a_lowered_limit_is_in_maildirsize_though_it_refuses_the_message() -> None:
+    world = World(CrashDisk())
+    for _ in range(3):
+        world.send(BODY, "<bob> xquota=10000,10")
+    assert sizes(world, "bob")[0] == b"10000S,10C"
+    world.send(BODY, "<bob> xquota=20,2")
+    assert [type(each) for each in world.refused] == [QuotaExceeded]
+    assert sizes(world, "bob")[0] == b"20S,2C"
+    world.send(BODY, "<bob> xquota=-1,4")
+    assert len(world.accepted) == 4
+    assert sizes(world, "bob")[0] == b"4C"
+
+
+def test_mail_gone_unseen_ends_the_grace_period_when_it_is_counted() -> None:
+    """The third message does not fit, for two hours; then the user's server has removed mail and the file with the sums."""
+    disk = CrashDisk()
+    world = World(disk, defaults=Limits(-1, 2))
+    for _ in range(3):
+        world.send(BODY, "<bob>")
+    world.clock.run(7200)
+    world.send(BODY, "<bob>")
+    assert [type(each) for each in world.refused] == [QuotaExceeded, PersistentQuotaExceeded]
+    root = disk.open_dir("bob", world.partition)
+    new = disk.open_dir("new", root)
+    for name in disk.listdir(new):
+        disk.unlink(name, new)
+    disk.unlink("maildirsize", root)
+    big = World(disk, defaults=Limits(-1, 2), number=2)  # another process, which never knew the usage
+    big.clock.run(7300)
+    big.send(BODY, "<bob>", "<bob>", "<bob>")
+    assert len(big.accepted) == 2
+    assert [type(each) for each in big.refused] == [QuotaExceeded]

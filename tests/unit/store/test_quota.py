@@ -64,6 +64,11 @@ def test_grace_zero_is_at_once_and_negative_never(grace: float, verdict: Verdict
     assert decide(Usage(5, 1), 9, Limits(5, -1), 1.0, policy, bypass=False, now=NOW).verdict is verdict
 
 
+def test_the_grace_period_begins_with_what_xdflg_2_let_in_over_the_limit() -> None:
+    assert decide(Usage(5, 1), 9, Limits(10, -1), None, STRICT, bypass=True, now=NOW) == (D, NOW)
+    assert decide(Usage(14, 2), 9, Limits(10, -1), NOW - 5, STRICT, bypass=True, now=NOW) == (D, NOW - 5)
+
+
 def test_xdflg_2_and_no_enforcement_deliver_always() -> None:
     off = QuotaPolicy(enforced=False, overdraft=False, grace=0)
     for limits in (Limits(0, 0), Limits(1, 1)):
@@ -104,9 +109,12 @@ def test_halves_left_empty_stay() -> None:
     assert Limits(-2, 4).resolved(Limits(100, 200)) == (100, 4)
 
 
-@given(st.integers(-2, 1 << 90), st.integers(-2, 1 << 59), st.none() | st.integers(1, 1 << 41), st.integers(0, 1 << 41))
-def test_what_is_saved_is_read_again(octets: int, messages: int, over: int | None, counted: int) -> None:
-    saved = SavedQuota(Limits(octets, messages), None if over is None else over / 1000, counted / 1000)
+_times = st.integers(0, 1 << 41)
+
+
+@given(st.integers(-2, 1 << 90), st.integers(-2, 1 << 59), st.none() | st.integers(1, 1 << 41), st.tuples(_times, _times, _times))
+def test_what_is_saved_is_read_again(octets: int, messages: int, over: int | None, times: tuple[int, int, int]) -> None:
+    saved = SavedQuota(Limits(octets, messages), None if over is None else over / 1000, *(each / 1000 for each in times))
     encoded = saved.encode()
     assert len(encoded) == LENGTH
     assert decode_saved(encoded) == saved

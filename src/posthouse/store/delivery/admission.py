@@ -8,12 +8,14 @@ A lock is waited for at most `LOCK_WAIT` seconds, by at most `MOST_WAITING` addr
 meanwhile and other owners are not touched.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, cast
 
 from posthouse.journal.disk import Disk
 from posthouse.store.delivery.account import Account, Entry
 from posthouse.store.delivery.accounts import Accounts
+from posthouse.store.delivery.quota_notices import QuotaNotices
 from posthouse.store.delivery.record import Place
 from posthouse.store.delivery.transaction import FOLDER_OF_RELAY, OVER_QUOTA, Addressee, Message, Transaction
 from posthouse.store.mailbox.base_name import BaseNames
@@ -24,6 +26,7 @@ from posthouse.store.mailbox.maildirsize import Sizes
 from posthouse.store.mailbox.recount import recount
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits
+from posthouse.store.quota.notification import Notification
 
 LOCK_WAIT = 5.0
 MOST_WAITING = 16
@@ -54,6 +57,8 @@ class Settings(NamedTuple):
     defaults: Limits
     flag_transfer: bool
     """xdflg value 1 counts (the channel has `flagtransfer`)"""
+    notification: Notification | None = None
+    """how owners are told about their quota, if they are"""
 
 
 class _Waiting(NamedTuple):
@@ -85,6 +90,7 @@ class Admission:
         self._names = names
         self._around = around
         self._ready = ready
+        self._notices = QuotaNotices(disk, accounts, names, around)
         self._waiting: list[_Waiting] = []
         self._polling = False
 
@@ -125,7 +131,13 @@ class Admission:
         assert not isinstance(target, MailboxError)
         given = account.saved.limits if addressee.given is None else addressee.given.over(account.saved.limits)
         bypass = bool(addressee.flags & OVER_QUOTA)
-        if not account.admit(message.size, given, settings.defaults, settings.policy, bypass=bypass, now=now):
+        try:
+            admitted = account.admit(message.size, given, settings.defaults, settings.policy, bypass=bypass, now=now)
+        except MailboxError:
+            with contextlib.suppress(OSError):  # a limit just lowered shows at once; the refusal stands anyway
+                account.keep_sizes(self._names.unsized, settings.defaults, now)
+            raise
+        if not admitted:
             self._count(transaction, addressee, message)
             return False
         addressee.reserved = True
@@ -150,6 +162,8 @@ class Admission:
         if addressee.reserved:
             addressee.reserved = False
             (account.charge if placed else account.release)(message.size)
+        if (notification := self.settings.notification) is not None:
+            self._notices.look(account, notification, self.settings.defaults)
         account.leave()
         self._accounts.left(account)
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import Fault, Severity
+from posthouse.config.store_conf import StoreConf
 from posthouse.dialogue.policy import ESMTP_RCPT, Policy, lmtp_policy
 from posthouse.store.delivery.admission import Settings
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits
+from posthouse.store.quota.notification import Notification
 from posthouse.trace.options import LogOptions
 
 _EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING", "IGNOREQUOTA", "XQUOTA", "XDFLG")
@@ -30,6 +32,8 @@ class ServerSettings:
     default_domain: str
     autocreate: bool
     lenient: bool
+    dupcheck: bool
+    """XQID is listed: what comes again is not stored again"""
     command_seconds: float
     data_seconds: float
     log_options: LogOptions
@@ -55,15 +59,34 @@ def server_settings(configuration: Configuration, channel: str) -> ServerSetting
             QuotaPolicy(conf.quotaenforcement, conf.quotaoverdraft, conf.quotagraceperiod),
             Limits(conf.defaultmailboxquota, conf.defaultmessagequota),
             known is None or known.has("flagtransfer"),
+            _notification(conf, host),
         ),
         default_domain=conf.defaultdomain,
         autocreate=conf.autocreate,
         lenient=conf.header_check == "lenient",
+        dupcheck=False,
         command_seconds=60 * options.number("COMMAND_RECEIVE_TIME", 10),
         data_seconds=60 * options.number("DATA_RECEIVE_TIME", 5),
         log_options=LogOptions.from_options(configuration.options.integer),
         logging_channels=tuple(name for name, each in configuration.imta.channels.items() if each.logging),
     )
+
+
+def _notification(conf: StoreConf, host: str) -> Notification | None:
+    """How owners are told about their quota: with overdraft when they have passed it, else a warning before (message-store 4)."""
+    if not conf.quotanotification or not conf.quotaexceededmsg:
+        return None
+    percent = 100 if conf.quotaoverdraft else conf.quotawarn
+    return Notification(percent, conf.quotaexceededmsginterval, conf.quotaexceededmsg, host, conf.defaultdomain)
+
+
+def with_xqid(settings: ServerSettings) -> ServerSettings:
+    """The settings of a server that tells repeats by XQID (`store.dupcheck`)."""
+    policy = settings.policy
+    extended = replace(
+        policy, extensions=(*policy.extensions, "XQID"), known_rcpt_params=policy.known_rcpt_params | {"XQID"}
+    )
+    return replace(settings, dupcheck=True, policy=extended)
 
 
 def check(configuration: Configuration) -> list[Fault]:

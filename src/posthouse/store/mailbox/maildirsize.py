@@ -6,10 +6,11 @@ r"""The quota file of Maildir++ (message-store 6): what an owner's folders hold,
 Lines are appended with one write each. Readers: Dovecot and others append, and replace the file when they recount; we
 see that by its inode and length. Our own replacement (limits changed, 5120 octets reached) sums what was there and
 takes over every line that was appended to the old file while and after it was replaced, for `LINGER` seconds.
-A recount is asked for (None) when the file is missing, empty, garbled (NUL, no number, an unfinished line), over 1 MiB
-or its sum negative.
+A recount is asked for (None) when the file is missing, empty, garbled (NUL, line 1 no limits, no number, an unfinished
+line), over 1 MiB or its sum negative.
 """
 
+import re
 from typing import NamedTuple
 
 from posthouse.journal.disk import Disk
@@ -18,6 +19,7 @@ NAME = "maildirsize"
 COMPACT_AT = 5120
 LINGER = 2.0
 _MOST = 1 << 20
+_LIMITS = re.compile(rb"[0-9]+[SC](?:,[0-9]+[SC])*[ \t\r]*")
 
 
 class Sizes(NamedTuple):
@@ -51,7 +53,7 @@ def sum_lines(lines: list[bytes]) -> Sizes | None:
 def parse(data: bytes) -> tuple[bytes, Sizes] | None:
     """Line 1 and the sum; None when the file is garbled or the sum negative."""
     head, *lines = data.split(b"\n")
-    if b"\0" in data or not lines or lines.pop() or not head:
+    if b"\0" in data or not lines or lines.pop() or not _LIMITS.fullmatch(head):
         return None
     total = sum_lines(lines)
     if total is None or total.bytes < 0 or total.messages < 0:

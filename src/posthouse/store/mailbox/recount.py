@@ -1,12 +1,13 @@
 """What a mailbox really holds: the messages of `new` and `cur` of the INBOX and of every folder (message-store 6).
 
-The size is the `,S=` of the name, else the file's length. All messages count, those in Trash and those marked deleted too.
+The size is the `,S=` of the name, else the file's length. All messages count, those in Trash and those marked deleted too;
+only the store's own quota notices do not, wherever they have been moved.
 """
 
 from collections.abc import Iterator
 
 from posthouse.journal.disk import Disk
-from posthouse.store.mailbox.base_name import size_of
+from posthouse.store.mailbox.base_name import notice_seconds, size_of
 from posthouse.store.mailbox.maildirsize import Sizes
 
 _SHELVES = ("new", "cur")
@@ -29,6 +30,8 @@ def recount(disk: Disk, root: int) -> tuple[Sizes, bool]:
     for shelf, folder, fd in _shelves(disk, root):
         before[folder, shelf] = disk.fstat(fd).mtime_ns
         for name in disk.listdir(fd):
+            if notice_seconds(name) is not None:
+                continue
             size = size_of(name)
             if size is None:
                 found = disk.stat(name, fd)
@@ -39,6 +42,15 @@ def recount(disk: Disk, root: int) -> tuple[Sizes, bool]:
             messages += 1
     after = {(folder, shelf): disk.fstat(fd).mtime_ns for shelf, folder, fd in _shelves(disk, root)}
     return Sizes(octets, messages), before == after
+
+
+def has_notice(disk: Disk, root: int, since: float) -> bool:
+    """Whether a quota notice made since then is in any folder."""
+    return any(
+        seconds is not None and seconds >= since
+        for _, _, fd in _shelves(disk, root)
+        for seconds in map(notice_seconds, disk.listdir(fd))
+    )
 
 
 def _shelves(disk: Disk, root: int) -> Iterator[tuple[str, str, int]]:

@@ -2,7 +2,7 @@
 
 Using all of a limit is not being over it. A limit of 0 refuses everything for good. A message larger than the whole
 quota is refused like any other that does not fit. The grace period starts with the first message refused (or, with
-overdraft, with the one that crossed the limit) and ends with any delivery that fits.
+overdraft or xdflg value 2, with the one that crossed the limit) and ends with any delivery that fits.
 """
 
 from enum import Enum
@@ -48,7 +48,8 @@ class Decision(NamedTuple):
 _FITS = Decision(Verdict.DELIVER, None)
 
 
-def _exceeds(usage: Usage, limits: Limits) -> bool:
+def exceeds(usage: Usage, limits: Limits) -> bool:
+    """Whether the usage is over a limit; all of it used is not over."""
     return 0 <= limits.bytes < usage.bytes or 0 <= limits.messages < usage.messages
 
 
@@ -68,15 +69,15 @@ def decide(
     """
     if limits.bytes < 0 and limits.messages < 0:
         return _FITS
-    would = _exceeds(Usage(usage.bytes + size, usage.messages + 1), limits)
+    would = exceeds(Usage(usage.bytes + size, usage.messages + 1), limits)
+    since = now if over_since is None or over_since > now else over_since
     if bypass or not policy.enforced:
-        return Decision(Verdict.DELIVER, over_since if would else None)
+        return Decision(Verdict.DELIVER, since if would else None)
     if limits.bytes == 0 or limits.messages == 0:
         return Decision(Verdict.PERSISTENT, over_since)
     if not would:
         return _FITS
-    since = now if over_since is None or over_since > now else over_since
-    if policy.overdraft and not _exceeds(usage, limits) and not 0 <= limits.bytes < size:
+    if policy.overdraft and not exceeds(usage, limits) and not 0 <= limits.bytes < size:
         return Decision(Verdict.DELIVER, now)
     if 0 <= policy.grace <= now - since:
         return Decision(Verdict.PERSISTENT, since)
