@@ -16,7 +16,7 @@ COMMANDS = {
     "mapping": ("posthouse.cli.mapping:app", "Show what a mapping table answers."),
     "queue": ("posthouse.cli.queue:app", "Show and retry what waits."),
     "trace": ("posthouse.cli.trace:app", "Show one message's time line."),
-    "store": ("posthouse.cli.store:app", "Mailboxes of a store."),
+    "store": ("posthouse.cli.store.command:app", "Mailboxes of a store."),
     "demo": ("posthouse.cli.demo.command:app", "Start a relay and two stores, send sample mail, show where it went."),
 }
 """name -> its `App`, imported when asked for, and what it does"""

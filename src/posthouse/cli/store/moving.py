@@ -1,0 +1,95 @@
+"""`posthouse store delete OWNER...` and `rename OWNER NEW`.
+
+Both wait until no delivery is under way in the mailbox and the journal needs it no more (a second or two on a busy store);
+deliveries to it wait meanwhile or are deferred with Mailbox Locked. A mailbox vanishes or moves with one rename, so it is
+whole under one name whatever happens; `store.administration.removal` says why nothing is lost.
+
+Change the directory first: mail that comes for the old name later makes a new mailbox there. Exit 67 when there is no such
+mailbox, 73 when the new owner has one, 75 when the lock was not had or the journal still needs the mailbox.
+"""
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+
+from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.store.creating import DryRun, Json
+from posthouse.cli.store.journal import settle_journal
+from posthouse.cli.store.opening import CANNOT_CREATE, PACE, USAGE, Opened, end, opened, progress
+from posthouse.store.administration.mailboxes import Mailbox
+from posthouse.store.administration.removal import MailboxExistsError
+from posthouse.store.administration.removal import remove as remove_mailbox
+from posthouse.store.administration.removal import rename as rename_mailbox
+from posthouse.store.administration.usage import usage_of
+
+
+def delete(*owners: str, instance: InstanceOption = None, as_json: Json = False, dry_run: DryRun = False) -> None:
+    """Remove mailboxes and all mail in them.
+
+    Args:
+        owners: uid or uid@domain; no patterns.
+        instance: the store's folder.
+        as_json: print a JSON list of what was removed.
+        dry_run: only print what would be removed.
+    """
+    if not owners:
+        raise end("delete: give the owners", USAGE)
+    done = []
+    with opened(here(instance)) as store:
+        chosen = [store.mailbox(owner) for owner in owners]
+        if not dry_run:
+            settle_journal(store)
+        for mailbox in chosen:
+            done.append({"owner": mailbox.owner, "path": store.path(mailbox), "messages": _messages(store, mailbox)})
+            if not dry_run:
+                total = int(str(done[-1]["messages"]))
+                remove_mailbox(store.mailboxes, mailbox, PACE, _unique(), lambda names, total=total: _watch(names, total))  # type: ignore[misc]
+            if not as_json:
+                sys.stdout.write(f"{mailbox.owner}: {done[-1]['messages']} messages{' would be' if dry_run else ''} removed\n")
+    if as_json:
+        sys.stdout.write(json.dumps(done, ensure_ascii=False) + "\n")
+
+
+def _watch(names: Iterator[str], total: int) -> None:
+    for _ in progress(names, total, "removing"):
+        pass
+
+
+def _messages(store: Opened, mailbox: Mailbox) -> int:
+    root = store.mailboxes.open_root(mailbox)
+    try:
+        return usage_of(store.disk, root, store.defaults).sizes.messages
+    finally:
+        store.disk.close(root)
+
+
+def rename(owner: str, new: str, /, *, instance: InstanceOption = None, as_json: Json = False, dry_run: DryRun = False) -> None:
+    """Give a mailbox to another owner.
+
+    Args:
+        owner: uid or uid@domain.
+        new: the new owner, who must not have a mailbox.
+        instance: the store's folder.
+        as_json: print a JSON object.
+        dry_run: only print what would be done.
+    """
+    with opened(here(instance)) as store:
+        mailbox, target = store.mailbox(owner), store.owner(new)
+        moved = Mailbox(mailbox.partition, target)
+        if store.mailboxes.find(target) is not None:
+            raise end(f"{target} has a mailbox already", CANNOT_CREATE)
+        if not dry_run:
+            settle_journal(store)
+            try:
+                moved = rename_mailbox(store.mailboxes, mailbox, target, PACE, _unique())
+            except MailboxExistsError as error:
+                raise end(str(error), CANNOT_CREATE) from None
+        root = store.path(moved)
+    facts = {"owner": moved.owner, "was": mailbox.owner, "path": root}
+    sys.stdout.write((json.dumps(facts, ensure_ascii=False) if as_json else root) + "\n")
+
+
+def _unique() -> str:
+    return f"{os.getpid()}-{secrets.token_hex(8)}"

@@ -1,0 +1,130 @@
+"""What all `posthouse store` commands begin with: the configuration, the store's user, the folders, the owners meant.
+
+Started by root in an instance with IMTA_USER the command becomes that user first: what it makes must belong to the store.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar, cast
+
+from posthouse.cli.loading import load_or_exit
+from posthouse.config.instance import Instance
+from posthouse.config.store_conf import StoreConf
+from posthouse.dispatcher.user import NoSuchUser, become, wanted_user
+from posthouse.journal.disk import Disk, LinuxDisk
+from posthouse.store.administration.lock import Pace
+from posthouse.store.administration.mailboxes import Mailbox, Mailboxes
+from posthouse.store.mailbox.errors import MailboxError, MailboxLocked, MailboxNonexistent
+from posthouse.store.mailbox.owner import parse_target
+from posthouse.store.quota.limits import Limits
+
+USAGE, DATA, NO_INPUT, NO_USER, CANNOT_CREATE, IO_ERROR, TEMPORARY = 64, 65, 66, 67, 73, 74, 75
+PACE = Pace(time.time, time.sleep)
+_WILD = frozenset("*?[")
+_MANY = 20
+T = TypeVar("T")
+
+
+class Opened(NamedTuple):
+    """A store a command works on."""
+
+    instance: Instance
+    conf: StoreConf
+    mailboxes: Mailboxes
+
+    @property
+    def disk(self) -> Disk:
+        """The disk."""
+        return self.mailboxes.disk
+
+    @property
+    def defaults(self) -> Limits:
+        """The store's default limits."""
+        return Limits(self.conf.defaultmailboxquota, self.conf.defaultmessagequota)
+
+    def path(self, mailbox: Mailbox) -> str:
+        """The mailbox's Maildir++ root."""
+        return str(self.instance.store / mailbox.path)
+
+    def owner(self, name: str) -> str:
+        """The owner a name on the command line means; ends with 65 when no mailbox can have it."""
+        try:
+            target = parse_target(name.encode("utf-8", "surrogateescape"), self.conf.defaultdomain)
+        except MailboxNonexistent as error:
+            raise end(f"{name}: {error}", DATA) from None
+        if target.folder:
+            raise end(f"{name}: give the owner without a folder", DATA)
+        return target.owner
+
+    def mailbox(self, name: str) -> Mailbox:
+        """The mailbox of a name on the command line; ends with 67 when there is none."""
+        owner = self.owner(name)
+        found = self.mailboxes.find(owner)
+        if found is None:
+            raise end(f"{owner}: no mailbox", NO_USER)
+        return found
+
+    def chosen(self, names: Sequence[str]) -> list[Mailbox]:
+        """The mailboxes of names and patterns with `*`, `?`, `[`; all without any."""
+        if not names:
+            return list(self.mailboxes.all())
+        wild = [name.lower() for name in names if _WILD & set(name)]
+        plain = [self.mailbox(name) for name in names if not _WILD & set(name)]
+        return list(dict.fromkeys([*plain, *(self.mailboxes.matching(wild) if wild else ())]))
+
+
+@contextlib.contextmanager
+def opened(instance: Instance) -> Iterator[Opened]:
+    """The store of an instance. Faults of mailboxes and of the disk in the block end the command with their exit code."""
+    configuration = load_or_exit(instance)
+    if not any(service.image == "tcp_lmtp_server" for service in configuration.dispatcher.services):
+        raise end(f"{instance.root}: no LMTP service in dispatcher.cnf, so this is no store", USAGE)
+    try:
+        user = wanted_user(configuration.tailor.user)
+    except NoSuchUser as error:
+        raise end(str(error), NO_USER) from None
+    if user is not None:
+        become(user)
+    os.umask(0o077)
+    try:
+        mailboxes = Mailboxes(cast("Disk", LinuxDisk()), str(instance.data))
+    except OSError as error:
+        raise end(f"{error.filename or instance.data}: {error.strerror}", CANNOT_CREATE) from None
+    try:
+        yield Opened(instance, configuration.store, mailboxes)
+    except (MailboxError, OSError) as error:
+        raise failed(error) from None
+    finally:
+        mailboxes.close()
+
+
+def failed(error: MailboxError | OSError) -> SystemExit:
+    """The end of a command that met this."""
+    if isinstance(error, MailboxNonexistent):
+        return end(str(error), NO_USER)
+    return end(str(error), TEMPORARY if isinstance(error, MailboxLocked) else IO_ERROR)
+
+
+def end(text: str, code: int) -> SystemExit:
+    """The end of a command, its reason on stderr."""
+    say(text)
+    return SystemExit(code)
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(f"posthouse store: {text}\n")
+
+
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """The items; long work shows how far it is, when somebody looks."""
+    if total < _MANY or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, what, total, console=Console(stderr=True), transient=True)

@@ -1,0 +1,113 @@
+"""The mailboxes of one store: `data/store/<partition>/<owner>`, found and listed.
+
+An owner is in one partition. Names that no owner can have (`owner.check_owner`) are no mailboxes; a removed mailbox that
+is not emptied yet has such a name. Nothing is changed here, nothing is locked: what is listed may be gone a moment later.
+"""
+
+import fnmatch
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from posthouse.journal.adopt import open_folder
+from posthouse.journal.disk import Disk
+from posthouse.store.mailbox.errors import MailboxNonexistent
+from posthouse.store.mailbox.owner import check_owner
+
+PRIMARY = "primary"
+"""where a mailbox is made when nothing else is said"""
+
+
+class Mailbox(NamedTuple):
+    """Where one owner's mailbox is."""
+
+    partition: str
+    owner: str
+
+    @property
+    def path(self) -> str:
+        """Below `data/store`."""
+        return f"{self.partition}/{self.owner}"
+
+
+class Mailboxes:
+    """A store's folders, open.
+
+    Args:
+        disk: the disk.
+        data: path of the instance's `data`.
+
+    Raises:
+        OSError: the folders cannot be opened.
+    """
+
+    def __init__(self, disk: Disk, data: str) -> None:
+        self.disk = disk
+        folder = disk.open_dir(data)
+        try:
+            self.store = open_folder(disk, "store", folder)
+            self.journal = open_folder(disk, "journal", folder)
+        finally:
+            disk.close(folder)
+        self._partitions: dict[str, int] = {PRIMARY: open_folder(disk, PRIMARY, self.store)}
+        for name in sorted(disk.listdir(self.store)):
+            if name not in self._partitions and name[0] != "." and self._is_folder(name, self.store):
+                self._partitions[name] = disk.open_dir(name, self.store)
+
+    def _is_folder(self, name: str, parent: int) -> bool:
+        found = self.disk.stat(name, parent)
+        return found is not None and found.is_folder
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self._partitions)
+
+    def descriptor(self, partition: str) -> int:
+        """Of a partition's folder."""
+        return self._partitions[partition]
+
+    def find(self, owner: str) -> Mailbox | None:
+        """The owner's mailbox, None when there is none.
+
+        Raises:
+            MailboxNonexistent: no mailbox can have that name.
+        """
+        check_owner(owner)
+        for partition, fd in self._partitions.items():
+            if self._is_folder(owner, fd):
+                return Mailbox(partition, owner)
+        return None
+
+    def all(self) -> Iterator[Mailbox]:
+        """Every mailbox, by partition and owner."""
+        for partition, fd in self._partitions.items():
+            for name in sorted(self.disk.listdir(fd)):
+                if _can_own(name) and self._is_folder(name, fd):
+                    yield Mailbox(partition, name)
+
+    def matching(self, patterns: Iterable[str]) -> Iterator[Mailbox]:
+        """Every mailbox whose owner matches one of the patterns (`*`, `?`, `[...]`)."""
+        wanted = list(patterns)
+        return (mailbox for mailbox in self.all() if any(fnmatch.fnmatchcase(mailbox.owner, each) for each in wanted))
+
+    def open_root(self, mailbox: Mailbox) -> int:
+        """A descriptor of its root.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        return self.disk.open_dir(mailbox.owner, self.descriptor(mailbox.partition))
+
+    def close(self) -> None:
+        """Close everything."""
+        for fd in (*self._partitions.values(), self.store, self.journal):
+            self.disk.close(fd)
+        self._partitions.clear()
+
+
+def _can_own(name: str) -> bool:
+    try:
+        check_owner(name)
+    except MailboxNonexistent:
+        return False
+    return True
