@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from posthouse.relay.channels.lmtp_host import LmtpHost
 from posthouse.relay.channels.resolver import Resolver
+from posthouse.relay.channels.settings import ChannelSettings
 from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.job_controller.protocol import Lease
 
@@ -106,5 +107,9 @@ class LmtpChannels:
         if found is None:
             if len(self._hosts) >= FORGET_HOSTS:
                 self._hosts = {key: host for key, host in self._hosts.items() if host.queue or host.open_sessions}
-            found = self._hosts[channel, name] = LmtpHost(self, self._shop, self._shop.settings[channel], name)
+            found = self._hosts[channel, name] = self._make(self._shop.settings[channel], name)
         return found
+
+    def _make(self, settings: ChannelSettings, name: str) -> LmtpHost:
+        """A host that has had no copies so far."""
+        return LmtpHost(self, self._shop, settings, name)

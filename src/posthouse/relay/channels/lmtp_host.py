@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.host_session import HostSession
 from posthouse.relay.channels.lmtp_session import LmtpSession
 from posthouse.relay.channels.settings import ChannelSettings
 from posthouse.relay.channels.unreadable import open_leased
@@ -50,6 +51,9 @@ class Waiting:
 class LmtpHost:
     """One host of one channel."""
 
+    protocol = "LMTP"
+    """as the connection log names it"""
+
     def __init__(self, program: "LmtpChannels", shop: Workshop, settings: ChannelSettings, name: str) -> None:
         self.program = program
         self.shop = shop
@@ -58,8 +62,8 @@ class LmtpHost:
         self.connect_name = connect_host(shop.rules, settings.channel, f"postmaster@{name}")
         self.limit = 1
         self.queue: deque[Waiting] = deque()
-        self.sessions: set[LmtpSession] = set()
-        self._idle: list[LmtpSession] = []
+        self.sessions: set[HostSession] = set()
+        self._idle: list[HostSession] = []
         self._connecting: asyncio.Task[None] | None = None
         self._not_ready = 0
         self._busy = 0
@@ -73,7 +77,7 @@ class LmtpHost:
         return len(self.sessions) + (self._connecting is not None)
 
     @property
-    def idle_sessions(self) -> list[LmtpSession]:
+    def idle_sessions(self) -> list[HostSession]:
         """Those without work, longest rested first."""
         return self._idle
 
@@ -110,7 +114,7 @@ class LmtpHost:
             return False
         return self.shop.loop.time() >= self._hold_off and self.program.make_room(self)
 
-    def _work(self, session: LmtpSession) -> None:
+    def _work(self, session: HostSession) -> None:
         while self.queue:
             if session.take(self.queue.popleft()):
                 self._busy += 1
@@ -144,12 +148,12 @@ class LmtpHost:
             return
         raise last
 
-    def connected(self, session: LmtpSession) -> None:
+    def connected(self, session: HostSession) -> None:
         """The server has accepted a connection; it has not spoken yet."""
         self.sessions.add(session)
         self._not_ready += 1
 
-    def ready(self, session: LmtpSession, where: str) -> None:
+    def ready(self, session: HostSession, where: str) -> None:
         """A session has been greeted."""
         self._not_ready -= 1
         self._log_connection(Action.OPENED, where, "")
@@ -160,7 +164,7 @@ class LmtpHost:
         self._idle.append(session)
         self.pump()
 
-    def refused(self, session: LmtpSession, status: Status, where: str) -> None:
+    def refused(self, session: HostSession, status: Status, where: str) -> None:
         """The server does not talk to us."""
         del session
         if status.is_permanent:
@@ -173,6 +177,10 @@ class LmtpHost:
         if any(session.busy or (session.connected and session.usable) for session in self.sessions):
             self._hold_off = self.shop.loop.time() + HOLD_OFF_SECONDS
             return
+        self._give_up(status)
+
+    def _give_up(self, status: Status) -> None:
+        """No session could be opened and none is left: nothing goes to this host now."""
         self.shop.tell(HostDown(self.settings.channel.name, self.name, str(status)))
         tried = False
         while self.queue:
@@ -196,7 +204,7 @@ class LmtpHost:
 
     # sessions
 
-    def finished(self, session: LmtpSession) -> None:
+    def finished(self, session: HostSession) -> None:
         """A transaction is over: the next one, or rest."""
         self._busy -= 1
         if self._draining or session.worn_out:
@@ -207,12 +215,12 @@ class LmtpHost:
             self._idle.append(session)
             session.rest()
 
-    def not_idle(self, session: LmtpSession) -> None:
+    def not_idle(self, session: HostSession) -> None:
         """The session is leaving."""
         if session in self._idle:
             self._idle.remove(session)
 
-    def gone(self, session: LmtpSession, where: str) -> None:
+    def gone(self, session: HostSession, where: str) -> None:
         """The connection is closed."""
         self.not_idle(session)
         if session in self.sessions:
@@ -246,7 +254,7 @@ class LmtpHost:
         shop = self.shop
         if shop.log.options.connection & LOG_ENTRIES:
             record = Record(
-                ts=shop.stamp(), ac=action, sc=self.settings.channel.name, dc="-", pi=shop.log.process, tr=where, ap="LMTP",
-                ho=self.connect_name, di=text,
+                ts=shop.stamp(), ac=action, sc=self.settings.channel.name, dc="-", pi=shop.log.process, tr=where,
+                ap=self.protocol, ho=self.connect_name, di=text,
             )  # fmt: skip
             shop.note((record,))
