@@ -20,13 +20,15 @@ from posthouse.relay.directory.question import (
     Entry,
     Found,
     Kind,
+    NeedDn,
     NeedDomain,
     NeedEntry,
+    NeedMembers,
     NeedUrl,
     Unknown,
 )
 from posthouse.testing.directory import MemoryDirectory, options
-from support.slapd import Slapd
+from support.slapd import Slapd, many_people
 
 DATA = Path(__file__).parent.parent / "data" / "directory"
 PEOPLE = (DATA / "people.ldif").read_text() + "\n" + (DATA / "odd.ldif").read_text()
@@ -326,3 +328,71 @@ async def test_a_missing_domain_tree_is_unknown_not_absent(way: Way, people_serv
         await directory.start()
         assert isinstance(await directory.answer(NeedDomain("example.com")), Unknown)
         await directory.close()
+
+
+@pytest.mark.parametrize("way", list(Way))
+class TestMembers:
+    """What groups ask for: entries by name, addresses by URL."""
+
+    @pytest_asyncio.fixture
+    async def directory(self, way: Way, people_server: Slapd, tmp_path: Path) -> Opened:
+        directory = make(way, PEOPLE, people_server.uri, tmp_path)
+        await directory.start()
+        yield directory
+        await directory.close()
+
+    @pytest.mark.parametrize(
+        ("dn", "kind"),
+        [
+            ("UID=jdoe, ou=People,o=example.com,o=usergroup", Kind.USER),
+            ("cn=staff,ou=Groups,o=example.com,o=usergroup", Kind.GROUP),
+            ("o=example.com,o=usergroup", Kind.OTHER),
+        ],
+    )
+    async def test_an_entry_by_its_name(self, directory: Directory, dn: str, kind: Kind) -> None:
+        answer = await directory.answer(NeedDn(dn))
+        assert isinstance(answer, Found), answer
+        assert isinstance(answer.value, Entry)
+        assert answer.value.kind is kind
+
+    @pytest.mark.parametrize("dn", ["uid=nobody,o=example.com,o=usergroup", "o=elsewhere"])
+    async def test_a_name_without_an_entry_is_absent(self, directory: Directory, dn: str) -> None:
+        assert await directory.answer(NeedDn(dn)) == Absent()
+
+    async def test_the_addresses_a_url_finds(self, directory: Directory) -> None:
+        url = "ldap:///o=example.com,o=usergroup??sub?(mailHost=store1.example.com)"
+        answer = await directory.answer(NeedMembers(url))
+        assert isinstance(answer, Found), answer
+        assert set(answer.value) == {"john.doe@example.com", "bob@example.com"}  # type: ignore[arg-type]
+        everything = await directory.answer(NeedMembers("ldap:///??sub?(uid=jdoe)", every=True))
+        assert isinstance(everything, Found)
+        assert set(everything.value) == {"john.doe@example.com", "jd@example.com"}  # type: ignore[arg-type]
+        assert await directory.answer(NeedMembers("ldap:///??sub?(uid=no%20body)")) == Found(())
+
+    @pytest.mark.parametrize(
+        "url",
+        ["ldap:///o=nowhere,o=usergroup??sub?(uid=*)", "http://x/", "ldap:///??sub?(uid=", f"ldap:///??sub?(uid={'x' * 1030})"],
+    )
+    async def test_a_url_that_cannot_be_answered_is_unknown(self, directory: Directory, url: str) -> None:
+        assert isinstance(await directory.answer(NeedMembers(url)), Unknown)
+
+
+async def test_more_members_than_a_page_and_a_limit_of_the_server(tmp_path: Path) -> None:
+    text = many_people(1203)
+    question = NeedMembers("ldap:///??sub?(mail=*)")
+    given = options(LDAP_HOST="", LDAP_USER_ROOT="o=usergroup")
+    for size_limit, complete in (("unlimited", True), ("size.soft=300 size.prtotal=unlimited", True), ("300", False)):
+        with Slapd(tmp_path / str(len(size_limit)), text, size_limit=size_limit) as server:
+            directory = LdapDirectory(read_layout(given), read_ldap_options(options(LDAP_HOST=server.uri), Path))
+            await directory.start()
+            answer = await directory.answer(question)
+            first = await directory.answer(NeedMembers(question.url, limit=10))
+            await directory.close()
+            if complete:
+                assert isinstance(answer, Found)
+                assert len(set(answer.value)) == 1203  # type: ignore[arg-type]
+                assert isinstance(first, Found)
+            else:
+                assert isinstance(answer, Unknown)
+                assert "ize limit" in answer.reason
+            assert directory.cached(question) is None

@@ -12,8 +12,10 @@ from posthouse.relay.directory.question import (
     Entry,
     Found,
     Kind,
+    NeedDn,
     NeedDomain,
     NeedEntry,
+    NeedMembers,
     NeedUrl,
     Question,
     Unknown,
@@ -104,6 +106,7 @@ class MemoryDirectory:
         self.silent = False
         self.asked: list[Question] = []
         self.urls: dict[str, str] = {}
+        self.members: dict[str, tuple[str, ...]] = {}
 
     def answer(self, question: Question) -> Answer:
         self.asked.append(question)
@@ -116,6 +119,10 @@ class MemoryDirectory:
                 return self._entry(question)
             case NeedUrl(url):
                 return Found(self.urls[url]) if url in self.urls else Absent()
+            case NeedDn(dn):
+                return self._by_name(dn)
+            case NeedMembers(url):
+                return Found(self.members[url]) if url in self.members else Unknown(f"no answer for {url}")
 
     def _domain(self, name: str) -> Answer:
         for dn, attributes in self.entries.items():
@@ -146,6 +153,14 @@ class MemoryDirectory:
             if listed & wanted:
                 kind = Kind.GROUP if attributes.get("kind") == ("group",) else Kind.USER
                 yield Entry(dn, kind, attributes.get("uid", ("",))[0], attributes)
+
+    def _by_name(self, dn: str) -> Answer:
+        for name, attributes in self.entries.items():
+            if name.lower() == dn.lower():
+                kind = Kind.OTHER if "sunpreferreddomain" in attributes else Kind.USER
+                kind = Kind.GROUP if attributes.get("kind") == ("group",) else kind
+                return Found(Entry(name, kind, attributes.get("uid", ("",))[0], attributes))
+        return Absent()
 
     def run(self, asking: Generator[Question, Answer, T]) -> T:
         """Drive a generator of questions to its end."""

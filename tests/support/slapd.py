@@ -79,10 +79,14 @@ class Slapd:
         folder: an empty or absent folder of its own.
         ldif: its content.
         certificates: for TLS.
+        size_limit: entries one search may find, as slapd.conf has it.
     """
 
-    def __init__(self, folder: Path, ldif: str, certificates: Certificates | None = None) -> None:
+    def __init__(
+        self, folder: Path, ldif: str, certificates: Certificates | None = None, *, size_limit: str = "unlimited"
+    ) -> None:
         self.folder = folder
+        self._size_limit = size_limit
         self.port = free_port()
         self.tls_port = free_port() if certificates else 0
         self.uri = f"ldap://127.0.0.1:{self.port}"
@@ -163,7 +167,7 @@ class Slapd:
     def _configure(self, roots: list[str], certificates: Certificates | None) -> None:
         lines = [f"include {SCHEMAS / name}.schema" for name in ("core", "cosine", "inetorgperson")]
         lines += [f"include {OURS}", f"pidfile {self.folder}/slapd.pid", f"argsfile {self.folder}/slapd.args"]
-        lines += [f"modulepath {MODULES}", "moduleload back_mdb", "sizelimit unlimited"]
+        lines += [f"modulepath {MODULES}", "moduleload back_mdb", f"sizelimit {self._size_limit}"]
         if certificates:
             lines += [f"TLSCACertificateFile {certificates.ca}", f"TLSCertificateFile {certificates.certificate}"]
             lines += [f"TLSCertificateKeyFile {certificates.key}"]

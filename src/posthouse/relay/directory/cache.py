@@ -4,6 +4,7 @@
     absent or ambiguous entry  ALIAS_ENTRY_CACHE_NEGATIVE (0 s = asked anew each time), as many again
     domain, found or absent    DOMAIN_MATCH_CACHE_TIMEOUT (600 s), at most DOMAIN_MATCH_CACHE_SIZE (100,000)
     catch-all (local part "")  as a domain
+    members of a group         as an entry; more than MEMBERS of one search are not remembered
 
 When full the oldest answer goes. Found answers stay behind their lifetime until they are the oldest: when the directory
 does not answer (Unknown) such a stale one is used, with no limit of time. Nothing stale ever says absent, and a fresh
@@ -17,8 +18,18 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from posthouse.config.option_file import OptionFile
-from posthouse.relay.directory.question import Answer, Found, NeedDomain, NeedEntry, Question, Unknown
+from posthouse.relay.directory.question import (
+    Answer,
+    Found,
+    NeedDn,
+    NeedDomain,
+    NeedEntry,
+    NeedMembers,
+    Question,
+    Unknown,
+)
 
+MEMBERS = 200
 Key: TypeAlias = str | tuple[str, ...]
 Submit: TypeAlias = Callable[[Question, Callable[[Answer], None]], None]
 
@@ -29,7 +40,16 @@ def key_of(question: Question) -> Key:
         return (question.local.lower(), question.given_domain.lower(), question.domain.base_dn)
     if isinstance(question, NeedDomain):
         return question.domain.lower()
+    if isinstance(question, NeedDn):
+        return ("dn", question.dn)
+    if isinstance(question, NeedMembers):
+        return ("members", question.url, str(question.every), str(question.limit))
     return (question.url,)
+
+
+def is_long(answer: Answer) -> bool:
+    """Whether the answer is a list of members too long to be remembered."""
+    return isinstance(answer, Found) and isinstance(answer.value, tuple) and len(answer.value) > MEMBERS
 
 
 @dataclass(frozen=True)
@@ -102,7 +122,7 @@ class AnswerCache:
 
     def put(self, question: Question, answer: Answer) -> None:
         """Remember the answer; Unknown is not remembered."""
-        if isinstance(answer, Unknown):
+        if isinstance(answer, Unknown) or (isinstance(question, NeedMembers) and is_long(answer)):
             return
         key = key_of(question)
         found, absent = self._shelves(question)

@@ -19,7 +19,7 @@ from posthouse.relay.directory.ldap_options import LdapOptions
 from posthouse.relay.directory.ldif import RawEntry
 from posthouse.relay.directory.search import BASE_MISSING, Result, Scope, Search
 
-_SCOPES = {Scope.BASE: ldap.SCOPE_BASE, Scope.ONE: ldap.SCOPE_ONELEVEL, Scope.SUB: ldap.SCOPE_SUBTREE}
+SCOPES = {Scope.BASE: ldap.SCOPE_BASE, Scope.ONE: ldap.SCOPE_ONELEVEL, Scope.SUB: ldap.SCOPE_SUBTREE}
 _BROKEN = (ldap.SERVER_DOWN, ldap.CONNECT_ERROR, ldap.DECODING_ERROR, ldap.BUSY, ldap.UNAVAILABLE, ldap.UNWILLING_TO_PERFORM)
 """errors after which another server, or a new connection, is the better choice"""
 
@@ -76,7 +76,7 @@ class LdapConnection:
         """
         try:
             number: int = self.handle.search_ext(
-                search.base, _SCOPES[search.scope], search.filter, list(search.attributes) or None
+                search.base, SCOPES[search.scope], search.filter, list(search.attributes) or None
             )
         except ldap.LDAPError as problem:
             raise ServerTroubleError(reason_of(problem)) from None
@@ -102,14 +102,15 @@ class LdapConnection:
                 continue
             if kind is None:
                 return
-            yield number, tuple(_entry(dn, given) for dn, given in found if dn is not None)
+            yield number, tuple(entry_of(dn, given) for dn, given in found if dn is not None)
 
     def close(self) -> None:
         """Say good-bye."""
         _close(self.handle)
 
 
-def _entry(dn: str, given: dict[str, list[bytes]]) -> RawEntry:
+def entry_of(dn: str, given: dict[str, list[bytes]]) -> RawEntry:
+    """An entry as python-ldap gives it."""
     found = {name.lower(): tuple([value.decode("utf-8", "surrogateescape") for value in all_]) for name, all_ in given.items()}
     return RawEntry(dn, found)
 

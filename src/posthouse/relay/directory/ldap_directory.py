@@ -23,8 +23,9 @@ from posthouse.relay.directory.layout import Layout
 from posthouse.relay.directory.ldap_connection import LdapConnection, ServerTroubleError
 from posthouse.relay.directory.ldap_link import Job, LdapLink
 from posthouse.relay.directory.ldap_options import LdapOptions, read_ldap_options
+from posthouse.relay.directory.ldap_pages import read_pages
 from posthouse.relay.directory.ldap_servers import LdapServers
-from posthouse.relay.directory.question import Answer, NeedUrl, Question, Unknown
+from posthouse.relay.directory.question import Answer, NeedMembers, NeedUrl, Question, Unknown
 from posthouse.relay.directory.search import Steps, plan
 
 _SERVERS_SHARE = 0.9
@@ -59,6 +60,7 @@ class LdapDirectory:
         self._servers = LdapServers(options.uris, clock, options.timeout)
         self._links: dict[str, LdapLink] = {}
         self._connecting: dict[str, list[Job]] = {}
+        self._paging: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def cached(self, question: Question) -> Answer | None:
@@ -98,7 +100,27 @@ class LdapDirectory:
 
     def _submit(self, question: Question, done: Callable[[Answer], None]) -> None:
         assert self._loop is not None
+        if type(question) is NeedMembers:
+            task = self._loop.create_task(self._in_pages(question, done))
+            self._paging.add(task)
+            task.add_done_callback(self._paging.discard)
+            return
         self._ask(Job(question, self._loop.time() + self._options.timeout * _SERVERS_SHARE, done))
+
+    async def _in_pages(self, question: NeedMembers, done: Callable[[Answer], None]) -> None:
+        """Members are asked for on a connection of their own: pages belong to the connection they began on."""
+        tried: set[str] = set()
+        while (uri := self._servers.next(tried)) is not None:
+            tried.add(uri)
+            try:
+                answer = await asyncio.to_thread(read_pages, uri, self._options, self._layout, question)
+            except ServerTroubleError as problem:
+                self._servers.failed(uri, str(problem))
+                continue
+            self._servers.worked(uri)
+            done(answer)
+            return
+        done(Unknown(f"no directory server answers: {self._servers.trouble()}"))
 
     def _ask(self, job: Job) -> None:
         """Give the question to the next server that may have it."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posthouse.config.fault import ConfigurationError, Fault
-from posthouse.relay.directory.cache import Key, key_of
+from posthouse.relay.directory.cache import Key, is_long, key_of
 from posthouse.relay.directory.filter import FilterError
 from posthouse.relay.directory.layout import Layout
 from posthouse.relay.directory.ldif import LdifError, read_ldif
@@ -167,7 +167,7 @@ class LdifDirectory:
         return None
 
     def _remember(self, question: Question, answer: Answer | None) -> Answer | None:
-        if answer is not None:
+        if answer is not None and not is_long(answer):
             if len(self._answers) >= _REMEMBERED:
                 self._answers.clear()
             self._answers[key_of(question)] = answer

@@ -3,6 +3,8 @@
     NeedDomain(domain)                        Found(Domain) | Absent | Unknown
     NeedEntry(local, domain, given_domain)    Found(Entry)  | Absent | Ambiguous | Unknown
     NeedUrl(url)                              Found(str)    | Absent | Unknown
+    NeedDn(dn)                                Found(Entry)  | Absent | Unknown
+    NeedMembers(url)                          Found(addresses)       | Unknown
 
 Absent is a fact, only ever said after a server or file has said so. Unknown is "no answer now" and must become a
 temporary failure. Attribute names in answers are lower case and always the default names of option-dat.md 3: an
@@ -26,6 +28,8 @@ class Kind(StrEnum):
 
     USER = "user"
     GROUP = "group"
+    OTHER = "other"
+    """neither; only ever the answer to NeedDn"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,25 @@ class NeedUrl:
     url: str
 
 
+class NeedDn(msgspec.Struct, frozen=True):
+    """The entry with this name, of whatever object classes; a member of a group."""
+
+    dn: str
+
+
+class NeedMembers(msgspec.Struct, frozen=True):
+    """The addresses of all entries an LDAP URL finds, however many; never some of them: then it is Unknown.
+
+    A URL without a base means LDAP_USER_ROOT. The URL's own attributes are not looked at.
+    """
+
+    url: str
+    every: bool = False
+    """all addresses of each entry, not its first `mail` only"""
+    limit: int = 0
+    """when more are found than this, that some are missing is no matter; 0 for none"""
+
+
 class Found(msgspec.Struct, Generic[T], frozen=True):
     """It is there."""
 
@@ -125,8 +148,9 @@ class Unknown:
     reason: str
 
 
-Question: TypeAlias = NeedDomain | NeedEntry | NeedUrl
+Question: TypeAlias = NeedDomain | NeedEntry | NeedUrl | NeedDn | NeedMembers
 DomainAnswer: TypeAlias = Found[Domain] | Absent | Unknown
 EntryAnswer: TypeAlias = Found[Entry] | Absent | Ambiguous | Unknown
 UrlAnswer: TypeAlias = Found[str] | Absent | Unknown
-Answer: TypeAlias = Found[Domain] | Found[Entry] | Found[str] | Absent | Ambiguous | Unknown
+MembersAnswer: TypeAlias = Found[tuple[str, ...]] | Unknown
+Answer: TypeAlias = Found[Domain] | Found[Entry] | Found[str] | Found[tuple[str, ...]] | Absent | Ambiguous | Unknown

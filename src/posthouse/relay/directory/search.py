@@ -6,7 +6,7 @@ one search, a second only with vanity domains. Whatever can only be a fault of t
 Values that come from addresses are escaped here, once, where they enter a filter or a name.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -27,8 +27,11 @@ from posthouse.relay.directory.question import (
     EntryAnswer,
     Found,
     Kind,
+    MembersAnswer,
+    NeedDn,
     NeedDomain,
     NeedEntry,
+    NeedMembers,
     NeedUrl,
     Question,
     Unknown,
@@ -37,6 +40,8 @@ from posthouse.relay.directory.question import (
 
 MAX_DOMAIN = 255
 PREPARED = 10_000
+MAX_FILTER = 1024
+"""octets of the filter of a group's URL (directory.md 8)"""
 _LOCAL = "\x00"
 """stands for the local part in a prepared filter: `escape` leaves no NUL in one, and no local part has one"""
 
@@ -80,6 +85,10 @@ def plan(layout: Layout, question: Question) -> Steps:
             return (yield from _entry(layout, question))
         case NeedUrl(url):
             return (yield from _url(url))
+        case NeedDn(dn):
+            return (yield from _by_name(layout, dn))
+        case NeedMembers():
+            return (yield from _members(layout, question))
 
 
 def _domain(layout: Layout, asked: str) -> Generator[Search, Result, DomainAnswer]:
@@ -184,6 +193,48 @@ def _url(url: str) -> Generator[Search, Result, UrlAnswer]:
     return Absent()
 
 
+def _by_name(layout: Layout, dn: str) -> Generator[Search, Result, EntryAnswer]:
+    for raw in _entries((yield Search(dn, Scope.BASE, "(objectClass=*)", layout.user_attributes))):
+        found = next(_eligible(layout, None, (raw,)), None)
+        return Found(found or Entry(raw.dn, Kind.OTHER, "", _renamed(raw, layout.user_renames)))
+    return Absent()
+
+
+def _members(layout: Layout, question: NeedMembers) -> Generator[Search, Result, MembersAnswer]:
+    try:
+        search = members_search(layout, question)
+    except ValueError as problem:
+        return Unknown(str(problem))
+    result = yield search
+    if result is BASE_MISSING:
+        return Unknown(f"{search.base}, where {question.url[:200]} looks for members, is missing")
+    return Found(tuple(addresses_of(layout, question, _entries(result))))
+
+
+def members_search(layout: Layout, question: NeedMembers) -> Search:
+    """The search for members.
+
+    Raises:
+        ValueError: the URL is none, its filter is not to be understood or longer than 1024 octets.
+    """
+    base, _, scope, condition = split_url(question.url)
+    if len(condition.encode()) > MAX_FILTER:
+        raise ValueError(f"the filter of {question.url[:60]}... has more than {MAX_FILTER} octets")
+    parse(condition)
+    return Search(base or layout.user_root, Scope(scope), condition, layout.mail_attributes)
+
+
+def addresses_of(layout: Layout, question: NeedMembers, entries: Iterable[RawEntry]) -> Iterator[str]:
+    """What the entries found contribute."""
+    first = layout.mail_attributes[0].lower()
+    for raw in entries:
+        if question.every:
+            for name in layout.mail_attributes:
+                yield from raw.attributes.get(name.lower(), ())
+        else:
+            yield from raw.attributes.get(first, ())[:1]
+
+
 def _spellings(layout: Layout, domain: Domain, given: str) -> tuple[str, ...]:
     """The domains an address may be listed under: as given, canonical when given is an alias, as found with uplevel bit 1."""
     names = [given]
@@ -235,9 +286,9 @@ def _address_filter(attributes: tuple[str, ...], domains: tuple[str, ...], escap
     return "(|" + "".join([f"({name}={address})" for name in attributes for address in addresses]) + ")"
 
 
-def _eligible(layout: Layout, domain: Domain, entries: Entries) -> Iterator[Entry]:
+def _eligible(layout: Layout, domain: Domain | None, entries: Entries) -> Iterator[Entry]:
     """The users and groups among the entries; a user without uid is none."""
-    separator = domain.first("domainuidseparator")
+    separator = domain.first("domainuidseparator") if domain is not None else ""
     for raw in entries:
         classes = frozenset(_lower(raw.attributes.get("objectclass", ())))
         found = _renamed(raw, layout.user_renames)
