@@ -1,6 +1,7 @@
 """store.conf: settings of the store, `name = value` with `!` comments (message-store.md 4).
 
-Names are the reference's, in any case. A name that does not begin with `store.`, `service.` or `local.` gets `store.` before it.
+Names are the reference's, in any case. A name that does not begin with `store.`, `service.`, `local.` or `native.` gets `store.`
+before it.
 Times without a unit are hours for the grace period, days for the warning interval; s, m, h, d may follow.
 """
 
@@ -52,6 +53,14 @@ class StoreConf:
     """strict or lenient (lmtp.md 5)"""
     hostname: str = ""
     """this store's name in the greeting and in file names; empty: the system's name"""
+    nativespool: str = ""
+    """folder of the UNIX mailboxes the native service appends to"""
+    nativepasswd: str = ""
+    """whom it delivers to, in the form of passwd(5); empty: the system's users"""
+    nativefiles: str = ""
+    """the only folder below which delivery option `file` appends; empty: none"""
+    nativequote: str = "mboxrd"
+    """how lines that look like the first of a message are quoted: mboxrd, mboxo or none"""
     raw: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """every setting as written, lower-case full name"""
 
@@ -101,6 +110,10 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any], float | None]] = {
     "service.defaultdomain": ("defaultdomain", str.lower, None),
     "store.dupcheck": ("dupcheck", boolean, None),
     "local.hostname": ("hostname", str, None),
+    "native.spool": ("nativespool", str, None),
+    "native.passwd": ("nativepasswd", str, None),
+    "native.files": ("nativefiles", str, None),
+    "native.quote": ("nativequote", _word("mboxrd", "mboxo", "none"), None),
     "store.header_check": ("header_check", _word("strict", "lenient"), None),
 }
 _REFUSED = frozenset({"local.store.overquotastatus", "store.typequota.enable"})
@@ -120,7 +133,7 @@ def read_store_conf(path: Path, source: Source) -> StoreConf:
         if not equals or not name:
             source.faults.error(line.file, line.line, f"{text[:40]!r} is not name = value")
             continue
-        if not name.startswith(("store.", "service.", "local.")):
+        if not name.startswith(("store.", "service.", "local.", "native.")):
             name = "store." + name
         raw[name] = value
         _take(name, value, line, source, fields)

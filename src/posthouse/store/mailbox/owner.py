@@ -61,7 +61,7 @@ def parse_target(token: bytes, default_domain: str) -> Target:
         raise MailboxNonexistent("the address is not UTF-8") from None
     if text.startswith("<") and text.endswith(">"):
         text = text[1:-1]
-    local, domain = _parts(text)
+    local, domain = local_and_domain(text)
     uid, _, folder = local.partition("+")
     routed, percent, host = uid.rpartition("%")
     if percent:
@@ -76,7 +76,7 @@ def parse_target(token: bytes, default_domain: str) -> Target:
     return Target(owner if _PLAIN.fullmatch(owner) and len(owner) <= MAX_OWNER else check_owner(owner), folder)
 
 
-def _parts(text: str) -> tuple[str, str]:
+def local_and_domain(text: str) -> tuple[str, str]:
     """Local part without quotes, and domain: a source route is passed over, the last `@` divides."""
     if text.startswith("@"):
         text = text.partition(":")[2]
