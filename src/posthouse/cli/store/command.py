@@ -14,6 +14,7 @@ for _name, _module, _help in (
     ("path", "creating", "Print the Maildir++ root of a mailbox."),
     ("list", "listing", "Show mailboxes: folders, messages, octets."),
     ("quota", "quota", "Show or set quotas."),
+    ("check", "check", "Find and repair faults of mailboxes."),
     ("delete", "moving", "Remove mailboxes."),
     ("rename", "moving", "Give a mailbox to another owner."),
     ("recover", "journal", "Put back what an unclean stop left, without starting the store."),

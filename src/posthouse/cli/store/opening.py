@@ -1,6 +1,7 @@
 """What all `posthouse store` commands begin with: the configuration, the store's user, the folders, the owners meant.
 
-Started by root in an instance with IMTA_USER the command becomes that user first: what it makes must belong to the store.
+Started by root the command becomes IMTA_USER first, or whoever owns `data/store` (a service may run as its user without
+IMTA_USER): what it makes must belong to the store.
 """
 
 import contextlib
@@ -8,12 +9,13 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
 from posthouse.cli.loading import load_or_exit
 from posthouse.config.instance import Instance
 from posthouse.config.store_conf import StoreConf
-from posthouse.dispatcher.user import NoSuchUser, become, wanted_user
+from posthouse.dispatcher.user import NoSuchUser, User, become, wanted_user
 from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.store.administration.lock import Pace
 from posthouse.store.administration.mailboxes import Mailbox, Mailboxes
@@ -83,7 +85,7 @@ def opened(instance: Instance) -> Iterator[Opened]:
     if not any(service.image == "tcp_lmtp_server" for service in configuration.dispatcher.services):
         raise end(f"{instance.root}: no LMTP service in dispatcher.cnf, so this is no store", USAGE)
     try:
-        user = wanted_user(configuration.tailor.user)
+        user = wanted_user(configuration.tailor.user) or _owner_of(instance.store)
     except NoSuchUser as error:
         raise end(str(error), NO_USER) from None
     if user is not None:
@@ -99,6 +101,18 @@ def opened(instance: Instance) -> Iterator[Opened]:
         raise failed(error) from None
     finally:
         mailboxes.close()
+
+
+def _owner_of(store: Path) -> User | None:
+    """The user the mailboxes belong to, when this process is root and they are not root's."""
+    import pwd
+
+    if os.geteuid() != 0 or not store.is_dir() or not (uid := store.stat().st_uid):
+        return None
+    try:
+        return wanted_user(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        raise NoSuchUser(f"{store} belongs to user {uid}, who has no name here") from None
 
 
 def failed(error: MailboxError | OSError) -> SystemExit:

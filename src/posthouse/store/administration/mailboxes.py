@@ -85,6 +85,13 @@ class Mailboxes:
                 if _can_own(name) and self._is_folder(name, fd):
                     yield Mailbox(partition, name)
 
+    def foreign(self) -> Iterator[str]:
+        """Paths below `data/store` of what stands in a partition and is no mailbox; what begins with `.` is the store's own."""
+        for partition, fd in self._partitions.items():
+            for name in sorted(self.disk.listdir(fd)):
+                if name[0] != "." and not (_can_own(name) and self._is_folder(name, fd)):
+                    yield f"{partition}/{name}"
+
     def matching(self, patterns: Iterable[str]) -> Iterator[Mailbox]:
         """Every mailbox whose owner matches one of the patterns (`*`, `?`, `[...]`)."""
         wanted = list(patterns)

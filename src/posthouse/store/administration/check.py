@@ -1,0 +1,264 @@
+"""Faults of a mailbox on disk, found and repaired as the product's `reconstruct` does (message-store 6, 8).
+
+    part        cur, new or tmp is missing in a folder                  made
+    mark        maildirfolder is missing in a folder                    made
+    mode        a folder is not 0700, a file not 0600                   set
+    stray       a file in tmp/ that nobody writes any more              removed
+    quota       maildirsize is not what the messages add up to          written anew from a count
+    owner       belongs to another user                                 said only: root must give it back
+    kind        a link, a special file or a folder where none belongs   said only
+    size        a message is not as long as its name says               said only: another name would be another message
+    locked      .admin-lock stands there                                said only: nothing else is looked at
+    name        a folder whose name stands for none                     said only
+
+A file in tmp/ is stray when its delivery is dead: its name is one of ours, its process is none of the store's, and it is
+older than the moment when that was asked. Of others it is stray after 36 hours. Messages are never touched.
+
+To repair, the owner's lock is held, so no delivery of ours is under way. IMAP servers do not know that lock: what does not
+add up is looked at three times before it counts as a fault.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from posthouse.journal.disk import Disk, FileStat
+from posthouse.store.administration.lock import Pace
+from posthouse.store.administration.usage import folder_text
+from posthouse.store.mailbox.base_name import notice_seconds, size_of
+from posthouse.store.mailbox.folder import read_small
+from posthouse.store.mailbox.folder_name import folder_directory
+from posthouse.store.mailbox.maildir import ADMIN_LOCK, LOCK, PARTS, STRAY_SECONDS
+from posthouse.store.mailbox.maildirsize import NAME as MAILDIRSIZE
+from posthouse.store.mailbox.maildirsize import SizeFile, Sizes, limits_line, parse
+from posthouse.store.quota.limits import Limits
+from posthouse.store.quota.saved import LENGTH, decode_saved
+
+MARK = "maildirfolder"
+_LOOKS = 3
+_PAUSE = 0.1
+_OURS = re.compile(r"\d+\.M\d+P(\d+)R[0-9a-f]+Q\d+")
+_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong."""
+
+    kind: str
+    path: str
+    """below the mailbox's root"""
+    text: str
+    repaired: bool = False
+
+
+class Writers(NamedTuple):
+    """Who may be writing into `tmp/`."""
+
+    pids: frozenset[int] | None
+    """processes of the running store; None: nobody can tell"""
+    asked: float
+    """when that was found out, Unix time in seconds"""
+
+
+class Check:
+    """Looks at one mailbox.
+
+    Args:
+        disk: the disk.
+        root: descriptor of the mailbox's root.
+        writers: who may write there.
+        defaults: the store's limits.
+        pace: time.
+        name: makes unique names; None: nothing is repaired.
+    """
+
+    def __init__(
+        self, disk: Disk, root: int, writers: Writers, defaults: Limits, pace: Pace, name: Callable[[], str] | None
+    ) -> None:
+        self._disk = disk
+        self._root = root
+        self._writers = writers
+        self._defaults = defaults
+        self._pace = pace
+        self._name = name
+        self._uid = os.geteuid()
+        self._sizes = Sizes(0, 0)
+        self._notices = Sizes(0, 0)
+
+    def faults(self) -> Iterator[Fault]:
+        """All faults; each is repaired before it is told, where it can be.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        disk, root = self._disk, self._root
+        if disk.stat(ADMIN_LOCK, root) is not None:
+            yield Fault("locked", ADMIN_LOCK, "an administrator's lock stands there: no mail is delivered")
+            return
+        found = disk.fstat(root)
+        if found.uid == self._uid and found.mode != _FOLDER_MODE:
+            if self._name is not None:
+                os.fchmod(root, _FOLDER_MODE)
+            yield Fault("mode", "", f"mode is {found.mode:04o}, not {_FOLDER_MODE:04o}", self._name is not None)
+        yield from self._quota(list(self._folders()))
+
+    def _quota(self, first: list[Fault]) -> Iterator[Fault]:
+        yield from first
+        wrong = self._wrong_sizes()
+        for _ in range(_LOOKS - 1):
+            if wrong is None:
+                return
+            self._pace.pause(_PAUSE)
+            self._sizes = self._notices = Sizes(0, 0)
+            for _ in self._folders(count_only=True):
+                pass
+            wrong = self._wrong_sizes()
+        if wrong is not None:
+            yield Fault("quota", MAILDIRSIZE, wrong, self._write_sizes())
+
+    def _wrong_sizes(self) -> str | None:
+        """What is wrong with maildirsize; None when nothing is. An IMAP server may count quota notices, we do not."""
+        parsed = parse(read_small(self._disk, MAILDIRSIZE, self._root))
+        real, notices = self._sizes, self._notices
+        if parsed is None:
+            if self._disk.stat(MAILDIRSIZE, self._root) is None:
+                return f"missing, {real.messages} messages are there" if real.messages else None
+            return "garbled"
+        said = parsed[1]
+        if said in {real, Sizes(real.bytes + notices.bytes, real.messages + notices.messages)}:
+            return None
+        return f"says {said.messages} messages, {said.bytes} octets; there are {real.messages}, {real.bytes}"
+
+    def _write_sizes(self) -> bool:
+        if self._name is None:
+            return False
+        disk, root = self._disk, self._root
+        limits = decode_saved(read_small(disk, LOCK, root)[:LENGTH]).limits.resolved(self._defaults)
+        tmp = disk.open_dir("tmp", root)
+        sizes = SizeFile(disk, root, tmp)
+        try:
+            sizes.write(limits_line(*limits), self._sizes, self._name(), self._pace.now(), keep_late=False)
+        finally:
+            sizes.close()
+            disk.close(tmp)
+        return True
+
+    # --- folders ------------------------------------------------------------------------------------------------
+
+    def _folders(self, *, count_only: bool = False) -> Iterator[Fault]:
+        disk, root = self._disk, self._root
+        for fault in self._folder("", root):
+            if not count_only:
+                yield fault
+        for name in sorted(disk.listdir(root)):
+            found = disk.stat(name, root)
+            if name in PARTS or found is None:
+                continue
+            if not found.is_folder:
+                faults = self._file(name, root, name, found)
+            elif name[0] != ".":
+                faults = iter([Fault("kind", name, "a folder where none belongs")])
+            else:
+                faults = self._subfolder(name, found)
+            for fault in faults:
+                if not count_only:
+                    yield fault
+
+    def _subfolder(self, name: str, found: FileStat) -> Iterator[Fault]:
+        if folder_directory(folder_text(name)) != name:
+            yield Fault("name", name, "no folder of a Maildir++ can have this name; IMAP servers may not show it")
+        yield from self._mode(name, self._root, name, found, _FOLDER_MODE)
+        fd = self._disk.open_dir(name, self._root)
+        try:
+            yield from self._folder(name, fd)
+            if self._disk.stat(MARK, fd) is None:
+                yield Fault("mark", f"{name}/{MARK}", "missing", self._make_mark(fd))
+            for each in sorted(self._disk.listdir(fd)):
+                inside = self._disk.stat(each, fd)
+                if each not in PARTS and inside is not None and not inside.is_folder:
+                    yield from self._file(each, fd, f"{name}/{each}", inside)
+        finally:
+            self._disk.close(fd)
+
+    def _make_mark(self, folder: int) -> bool:
+        if self._name is None:
+            return False
+        with contextlib.suppress(FileExistsError):
+            self._disk.close(self._disk.create_excl(MARK, folder))
+        return True
+
+    def _folder(self, directory: str, fd: int) -> Iterator[Fault]:
+        """The three parts of a folder and what is in them."""
+        disk = self._disk
+        for part in PARTS:
+            path = f"{directory}/{part}" if directory else part
+            found = disk.stat(part, fd)
+            if found is None:
+                repaired = self._name is not None
+                if repaired:
+                    with contextlib.suppress(FileExistsError):
+                        disk.mkdir(part, fd)
+                yield Fault("part", path, "missing", repaired)
+                continue
+            if not found.is_folder:
+                yield Fault("kind", path, "no folder: no mail can be delivered")
+                continue
+            yield from self._mode(part, fd, path, found, _FOLDER_MODE)
+            shelf = disk.open_dir(part, fd)
+            try:
+                for name in disk.listdir(shelf):
+                    yield from (self._stray if part == "tmp" else self._message)(name, shelf, f"{path}/{name}")
+            finally:
+                disk.close(shelf)
+
+    def _message(self, name: str, shelf: int, path: str) -> Iterator[Fault]:
+        found = self._disk.stat(name, shelf)
+        if found is None:  # moved meanwhile
+            return
+        yield from self._file(name, shelf, path, found)
+        if not found.is_file:
+            return
+        size = size_of(name)
+        if size is not None and size != found.size:
+            yield Fault("size", path, f"is {found.size} octets long")
+        counted = found.size if size is None else size
+        if notice_seconds(name) is None:
+            self._sizes = Sizes(self._sizes.bytes + counted, self._sizes.messages + 1)
+        else:
+            self._notices = Sizes(self._notices.bytes + counted, self._notices.messages + 1)
+
+    def _stray(self, name: str, shelf: int, path: str) -> Iterator[Fault]:
+        found = self._disk.stat(name, shelf)
+        if found is None or not found.is_file or not self._is_stray(name, found.mtime_ns / 1e9):
+            return
+        repaired = self._name is not None
+        if repaired:
+            with contextlib.suppress(FileNotFoundError):
+                self._disk.unlink(name, shelf)
+        yield Fault("stray", path, f"nobody writes it any more ({found.size} octets)", repaired)
+
+    def _is_stray(self, name: str, changed: float) -> bool:
+        pids, asked = self._writers
+        ours = _OURS.match(name)
+        if ours and pids is not None and int(ours[1]) not in pids and changed < asked:
+            return True
+        return changed < self._pace.now() - STRAY_SECONDS
+
+    # --- single names -------------------------------------------------------------------------------------------
+
+    def _file(self, name: str, folder: int, path: str, found: FileStat) -> Iterator[Fault]:
+        if not found.is_file:
+            yield Fault("kind", path, "a link, folder or special file where a file belongs")
+        else:
+            yield from self._mode(name, folder, path, found, _FILE_MODE)
+
+    def _mode(self, name: str, folder: int, path: str, found: FileStat, wanted: int) -> Iterator[Fault]:
+        if found.uid != self._uid:
+            yield Fault("owner", path, f"belongs to user {found.uid}, the store is user {self._uid}")
+        elif found.mode != wanted:
+            repaired = self._name is not None
+            if repaired:
+                os.chmod(name, wanted, dir_fd=folder)
+            yield Fault("mode", path, f"mode is {found.mode:04o}, not {wanted:04o}", repaired)
