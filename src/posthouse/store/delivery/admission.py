@@ -17,9 +17,10 @@ from posthouse.store.delivery.account import Account, Entry
 from posthouse.store.delivery.accounts import Accounts
 from posthouse.store.delivery.quota_notices import QuotaNotices
 from posthouse.store.delivery.record import Place
+from posthouse.store.delivery.seen import Seen, line_of
 from posthouse.store.delivery.transaction import FOLDER_OF_RELAY, OVER_QUOTA, Addressee, Message, Transaction
 from posthouse.store.mailbox.base_name import BaseNames
-from posthouse.store.mailbox.errors import MailboxError, MailboxIOError, MailboxLocked
+from posthouse.store.mailbox.errors import AlreadyStored, MailboxError, MailboxIOError, MailboxLocked
 from posthouse.store.mailbox.faults import fault_of
 from posthouse.store.mailbox.folder import open_folder
 from posthouse.store.mailbox.maildirsize import Sizes
@@ -85,6 +86,10 @@ class Admission:
         ready: Callable[[Transaction, Addressee, MailboxError | None], None],
     ) -> None:
         self.settings = settings
+        self.seen: Seen | None = None
+        """what was stored under which XQID; None: `store.dupcheck` is off"""
+        self._storing: set[bytes] = set()
+        """lines of `seen` whose messages are under way"""
         self._disk = disk
         self._accounts = accounts
         self._names = names
@@ -111,6 +116,11 @@ class Admission:
                 self._wait(_Waiting(transaction, addressee, message, account), now)
                 return False
             addressee.account = account
+            if addressee.xqid and self.seen is not None and self._is_under_way(addressee, self.seen, target.owner):
+                addressee.account = None
+                account.leave()
+                self._wait(_Waiting(transaction, addressee, message, account), now)
+                return False
             if entry is _UNCOUNTED:
                 if not account.maildir.fresh:
                     self._count(transaction, addressee, message)
@@ -147,7 +157,12 @@ class Admission:
             make = bool(addressee.flags & FOLDER_OF_RELAY) and settings.flag_transfer
             folder = addressee.folder = open_folder(account.maildir, target.folder, make=make)
             directory = folder.directory if folder is not None else ""
-        addressee.place = Place(target.owner, directory, self._names.next(message.size, message.wire_size))
+        base = self._names.next(message.size, message.wire_size)
+        if addressee.line:
+            self._storing.add(addressee.line)
+            addressee.place = Place(target.owner, directory, base, addressee.xqid)
+        else:
+            addressee.place = Place(target.owner, directory, base)
         return True
 
     def leave(self, addressee: Addressee, message: Message, *, placed: bool) -> None:
@@ -161,11 +176,26 @@ class Admission:
         addressee.account = None
         if addressee.reserved:
             addressee.reserved = False
+            self._storing.discard(addressee.line)
             (account.charge if placed else account.release)(message.size)
         if (notification := self.settings.notification) is not None:
             self._notices.look(account, notification, self.settings.defaults)
         account.leave()
         self._accounts.left(account)
+
+    def _is_under_way(self, addressee: Addressee, seen: Seen, owner: str) -> bool:
+        """Whether the same is being stored just now: what comes of that is the answer. The owner's lock is held.
+
+        Raises:
+            AlreadyStored: it was stored.
+            OSError: what was stored cannot be read.
+        """
+        line = addressee.line = line_of(addressee.xqid, owner)
+        if line in self._storing:
+            return True
+        if seen.known(line):
+            raise AlreadyStored(f"{owner}: stored before, XQID {addressee.xqid.decode()}")
+        return False
 
     def _wait(self, waiting: _Waiting, now: float) -> None:
         addressee, account = waiting.addressee, waiting.account

@@ -4,7 +4,7 @@
     b  the file in `tmp/`         (`placement.write_tmp`)
     c  the record, durable        (`journal.Writer`, another thread; everything that waits shares one sync)
     d  links and rename to `new/` (`placement.place`); who cannot be placed gets mark V and a temporary fault
-    e  quota lines
+    e  lines of `seen`, quota lines
     f  `finished`, once for all transactions a batch has finished
 
 Without a record (larger than `RECORD_LIMIT`, no trusted syncfs, or too much unchecked): the file and every folder are
@@ -23,6 +23,7 @@ from posthouse.store.delivery.accounts import Accounts
 from posthouse.store.delivery.admission import Admission, Settings, Surroundings
 from posthouse.store.delivery.placement import place, place_synced, remove, write_tmp
 from posthouse.store.delivery.record import Placement, encode_placement
+from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Message, Part, Transaction
 from posthouse.store.mailbox.base_name import BaseNames
 from posthouse.store.mailbox.errors import MailboxError, MailboxIOError
@@ -103,6 +104,15 @@ class Delivery:
     @settings.setter
     def settings(self, settings: Settings) -> None:
         self._admission.settings = settings
+
+    @property
+    def seen(self) -> Seen | None:
+        """What was stored under which XQID; may be replaced at a reload, None: `store.dupcheck` is off."""
+        return self._admission.seen
+
+    @seen.setter
+    def seen(self, seen: Seen | None) -> None:
+        self._admission.seen = seen
 
     def deliver(self, transaction: Transaction, message: Message, fault: MailboxError | None = None) -> None:
         """Deliver; `finished` is told, perhaps before this returns.
@@ -250,13 +260,17 @@ class Delivery:
 
     def journalled(self, completions: Sequence[Completion]) -> None:
         """Steps d to f for a batch: what has a record is durable, what has an error is not."""
+        placed = []
         for completion in completions:
             part = completion.token
             assert isinstance(part, Part)
             if completion.record is None:
                 self._fail(part, completion.error or OSError("not written"))
                 continue
-            self._settle_part(part, self.place(part), completion.record)
+            placed.append((part, self.place(part), completion.record))
+        self.remember([each[:2] for each in placed])
+        for part, results, record in placed:
+            self._settle_part(part, results, record)
         if self._held_up:
             self._send()
         self.flush()
@@ -264,6 +278,19 @@ class Delivery:
     def place(self, part: Part) -> list[OSError | None]:
         """Step d."""
         return place(self._disk, part)
+
+    def remember(self, placed: Sequence[tuple[Part, Sequence[OSError | None]]]) -> None:
+        """Step e: while the owners' locks are held, and after d, for a line without its message would be a loss."""
+        if (seen := self._admission.seen) is None:
+            return
+        lines = [
+            addressee.line
+            for part, results in placed
+            for addressee, error in zip(part.addressees, results, strict=True)
+            if addressee.line and error is None
+        ]
+        if lines:
+            seen.add(lines)
 
     def _fail(self, part: Part, error: OSError) -> None:
         _log.error("journal: %s", error)
@@ -300,6 +327,7 @@ class Delivery:
                 self._disk.close(part.fd)
                 remove(self._disk, part.name, part.tmp)
             if isinstance(result, list):
+                self.remember(((part, result),))
                 self._settle_part(part, result, None)
             else:
                 self._settle_part(part, [OSError(str(result))] * len(part.addressees), None)

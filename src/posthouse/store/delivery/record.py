@@ -16,6 +16,8 @@ class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """the folder's directory below the owner's root, "" for the INBOX"""
     base: str
     """name in `new/`"""
+    xqid: bytes = b""
+    """the relay's delivery id, if one was sent and is to be remembered (`seen`)"""
 
 
 class Placement(msgspec.Struct, frozen=True, array_like=True):

@@ -9,7 +9,8 @@ that began after the last write. An unreadable segment is set aside; one of an u
 """
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from posthouse.journal.adopt import adopt, remove_unfinished, segment_names, set_segment_aside
 from posthouse.journal.barrier import Barriers
@@ -29,20 +30,26 @@ class Leftovers:
         journal: descriptor of data/journal.
         partitions: descriptors of the partitions, each on one file system.
         barriers: those of the partitions' file systems, opened before the first write.
+        now: Unix time in seconds.
     """
 
-    def __init__(self, disk: Disk, store: int, journal: int, partitions: Iterable[int], barriers: Barriers) -> None:
+    def __init__(
+        self, disk: Disk, store: int, journal: int, partitions: Iterable[int], barriers: Barriers,
+        now: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
         self._disk = disk
         self._store = store
         self._journal = journal
-        self._barriers = [barriers.of(partition) for partition in partitions]
+        self._now = now
+        of_partitions = dict.fromkeys(barriers.of(partition) for partition in partitions)
+        self._trusted = all(barrier.trusted for barrier in of_partitions)
+        self._barriers = tuple(of_partitions | {barriers.of(store): None})  # `seen` is in the store's own folder
         self._old = frozenset(segment_names(disk, journal))
         """what stood there when we started: the machine may have forgotten what it says"""
 
     def replay(self) -> Replay:
         """A replay of this instance."""
-        trusted = all(barrier.trusted for barrier in self._barriers)
-        return Replay(self._disk, self._store, self._journal, sync=not trusted)
+        return Replay(self._disk, self._store, self._journal, sync=not self._trusted, now=self._now)
 
     def sync(self) -> None:
         """One barrier on every file system of the store.

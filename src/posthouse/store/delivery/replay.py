@@ -4,13 +4,14 @@ For every record above the checkpoint and every recipient without mark V or D: t
 the folder it was placed in, then in `new/` and `cur/` of all folders of its owner. Found: the same octets are written over
 it in place, whatever it seems to hold (the cache may show what the disk has lost; hard links are mended with it). Not
 found: it is put back under its name, when `put_back` says that the whole machine may have forgotten it or mark F says that
-an earlier try could not.
+an earlier try could not. What stands in its mailbox then is known to `seen`, if it had an XQID.
 
 Running it again changes nothing. What could not be written has mark F, the others of that segment D, and the segment stays.
 """
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -20,6 +21,7 @@ from posthouse.journal.scan import scan
 from posthouse.journal.segment import RECORDS_AT, CorruptRecord, Mark, RecordRef, Segment
 from posthouse.store.delivery.placement import remove, write_all
 from posthouse.store.delivery.record import Place, decode_placement
+from posthouse.store.delivery.seen import feed, line_of
 from posthouse.store.mailbox.base_name import base_of
 from posthouse.store.mailbox.errors import MailboxError
 from posthouse.store.mailbox.folder import make_maildir_folder
@@ -42,13 +44,16 @@ class Replay:
         store: descriptor of data/store.
         journal: descriptor of data/journal.
         sync: every file and folder is fsynced at once, because no barrier can be trusted here.
+        now: Unix time in seconds.
     """
 
-    def __init__(self, disk: Disk, store: int, journal: int, *, sync: bool) -> None:
+    def __init__(self, disk: Disk, store: int, journal: int, *, sync: bool, now: Callable[[], float] = time.time) -> None:
         self._disk = disk
         self._store = store
         self._journal = journal
         self._sync = sync
+        self._now = now
+        self._lines: list[bytes] = []
         self._seen: dict[tuple[str, str], dict[str, tuple[str, str, str]]] = {}
         self.mended = 0
         """names written over or put back"""
@@ -70,6 +75,9 @@ class Replay:
             self._record(segment, ref, put_back, done, failed, owners)
         for partition, owner in sorted(owners):
             self._ask_recount(partition, owner)
+        lines, self._lines = self._lines, []
+        if lines:
+            feed(self._disk, self._store, lines, self._now())
         if failed:
             for slot in done:
                 segment.mark(slot, Mark.DONE)
@@ -113,12 +121,14 @@ class Replay:
             try:
                 key = (partition, place.owner)
                 where = self.find(maildir, key, place)
-                if where is not None and self.mend(maildir, where, body):
-                    self.mended += 1
-                elif put_back:
+                if where is None or not self.mend(maildir, where, body):
+                    if not put_back:
+                        return
                     self._put_back(maildir, folder, place, body)
                     self._seen.setdefault(key, {})[place.base] = (place.directory, "new", place.base)
-                    self.mended += 1
+                self.mended += 1
+                if place.xqid:
+                    self._lines.append(line_of(place.xqid, place.owner))
             finally:
                 maildir.close()
         finally:

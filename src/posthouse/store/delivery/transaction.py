@@ -34,17 +34,24 @@ class Addressee:
         target: mailbox and folder, or the fault of the address.
         given: XQUOTA, if it was sent.
         flags: XDFLG; bits that are not known mean nothing.
+        xqid: XQID, empty when none was sent.
     """
 
-    __slots__ = ("account", "deadline", "fault", "flags", "folder", "given", "open", "place", "reserved", "target", "token")
+    __slots__ = (
+        "account", "deadline", "fault", "flags", "folder", "given", "line", "open", "place", "reserved", "target", "token",
+        "xqid",
+    )  # fmt: skip
 
     def __init__(
-        self, token: bytes, target: Target | MailboxError, given: GivenLimits | None = None, flags: int = 0
+        self, token: bytes, target: Target | MailboxError, given: GivenLimits | None = None, flags: int = 0, xqid: bytes = b""
     ) -> None:
         self.token = token
         self.target = target
         self.given = given
         self.flags = flags
+        self.xqid = xqid
+        self.line = b""
+        """what is remembered when it is stored (`seen`), empty: nothing"""
         self.open = True
         self.fault: MailboxError | None = None
         self.place: Place | None = None

@@ -10,10 +10,10 @@ import os
 import resource
 import secrets
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
+from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
 from posthouse.dispatcher.worker import WorkerContext
@@ -28,8 +28,11 @@ from posthouse.store.delivery.checkpoint import Checkpoint, Position
 from posthouse.store.delivery.delivery import Delivery, Partition
 from posthouse.store.delivery.large import LargeMessage
 from posthouse.store.delivery.recovery import Leftovers, recover
+from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.transaction import Transaction
+from posthouse.store.lmtp_server.around import Around
 from posthouse.store.lmtp_server.serving import Serving
+from posthouse.store.lmtp_server.settings import with_xqid
 from posthouse.store.mailbox.base_name import BaseNames
 from posthouse.store.mailbox.errors import MailboxIOError
 from posthouse.store.mailbox.owner import Target, parse_target
@@ -38,31 +41,6 @@ PARTITION = "primary"
 UNCHECKED_LIMIT = 4
 """sealed segments whose end is unchecked, beyond which deliveries take the way without a record"""
 _RESERVED_FILES = 400
-
-
-class _Around:
-    """Clock, timer and threads of the event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:
-        self._loop = loop
-        self._pool = pool
-        self.now = time.time
-
-    def later(self, seconds: float, callback: Callable[[], None]) -> None:
-        if seconds:
-            self._loop.call_later(seconds, callback)
-        else:
-            self._loop.call_soon(callback)
-
-    def in_thread(self, job: Callable[[], object], then: Callable[[object], None]) -> None:
-        def run() -> None:
-            try:
-                result = job()
-            except Exception as error:
-                result = error
-            self._loop.call_soon_threadsafe(then, result)
-
-        self._pool.submit(run)
 
 
 class LmtpProgram(Serving):
@@ -80,6 +58,7 @@ class LmtpProgram(Serving):
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="sync")
         self._writer: Writer | None = None
         self._checkpoint: Checkpoint | None = None
+        self._store = -1
         self._names: BaseNames
         self._accounts: Accounts
         self.delivery: Delivery
@@ -119,12 +98,24 @@ class LmtpProgram(Serving):
         else:
             self.log.warning("no barrier to be trusted on this file system: every message is synced by itself")
         self.delivery = Delivery(
-            disk, Partition(PARTITION, partition, journal), self._names, settings.delivery, _Around(self.loop, self._pool),
+            disk, Partition(PARTITION, partition, journal), self._names, settings.delivery, Around(self.loop, self._pool),
             self._accounts, self._writer, self.finished,
         )  # fmt: skip
+        self._store = store
+        self.delivery.seen = self._memory()
         if self._writer is not None and self._checkpoint is not None:
             self._writer.start()
             self._checkpoint.start()
+
+    def configure(self) -> Configuration:
+        """Take the settings as the files say now; XQID is listed when repeats are told by it."""
+        configuration = super().configure()
+        if configuration.store.dupcheck:
+            self.settings = with_xqid(self.settings)
+        return configuration
+
+    def _memory(self) -> Seen | None:
+        return Seen(self._disk, self._store, time.time) if self.settings.dupcheck else None
 
     # --- for sessions -------------------------------------------------------------------------------------------
 
@@ -188,7 +179,12 @@ class LmtpProgram(Serving):
         Raises:
             ConfigurationError: it is bad; the old one goes on.
         """
+        dupcheck, before = self.settings.dupcheck, self.delivery.seen
         self.configure()
+        if dupcheck != self.settings.dupcheck:
+            self.delivery.seen = await self.loop.run_in_executor(self._pool, self._memory)
+            if before is not None:
+                before.close()
         self._accounts.create = self.settings.autocreate
         self.delivery.settings = self.settings.delivery
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from posthouse.dialogue.event import Fault
 from posthouse.mail.status import Status
 from posthouse.store.mailbox.errors import (
+    AlreadyStored,
     MailboxBadFormat,
     MailboxError,
     MailboxIOError,
@@ -70,7 +71,7 @@ MESSAGE_TOO_BIG = Status(500, "", "message too big")
 
 OK = TABLE[0]
 IO_ERROR = TABLE[5]
-_BY_FAULT: dict[type[BaseException] | None, Row] = {row.fault: row for row in TABLE}
+_BY_FAULT: dict[type[BaseException] | None, Row] = {AlreadyStored: OK, **{row.fault: row for row in TABLE}}
 _OF_MESSAGE: tuple[tuple[Fault, type[MailboxError]], ...] = (
     (Fault.TOO_LARGE, MessageTooLarge),
     (Fault.NUL, MessageContainsNull),

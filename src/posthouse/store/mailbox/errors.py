@@ -11,6 +11,10 @@ class MailboxError(Exception):
     """One recipient cannot have the message; the class says why."""
 
 
+class AlreadyStored(MailboxError):
+    """No fault: the relay has sent this before, with the same XQID, and it was stored then. The answer is the first one."""
+
+
 class MailboxLocked(MailboxError):
     """The user's lock was not had in five seconds, too many deliveries wait for it, or `.admin-lock` stands there."""
 

@@ -6,7 +6,8 @@
 
 Everything is opened step by step from the partition's descriptor and no link is followed, so nothing outside the owner's
 folder can be reached. Descriptors are kept: `still_there` tells whether the names still mean them. What is missing of
-`cur new tmp` is made; a folder that holds other things but none of the three is no maildir (`MailboxBadFormat`).
+`cur new tmp` is made; a folder that holds things foreign to a Maildir++ and none of the three is no maildir
+(`MailboxBadFormat`): after a power cut any of the names may be gone, of a mailbox that replay puts back.
 """
 
 import contextlib
@@ -22,7 +23,9 @@ GONE = b"GONE\n"
 ADMIN_LOCK = ".admin-lock"
 STRAY_SECONDS = 36 * 3600.0
 PARTS = ("tmp", "new", "cur")
-_OURS = frozenset({LOCK, ADMIN_LOCK, "maildirsize"})
+_OURS = frozenset({"maildirsize", "subscriptions"})
+_OWN_PREFIXES = (".", "dovecot")
+"""folders, locks, what an IMAP server keeps"""
 _SETTLED_NS = 50_000_000
 """a folder changed more recently than this may change again within the same tick of its time stamp"""
 
@@ -48,7 +51,7 @@ class Maildir:
         """Make what is missing, look at what is there, open it. `seen` is the root as it was before."""
         disk, root = self.disk, self.root
         found = {part: disk.stat(part, root) for part in PARTS}
-        if not any(found.values()) and any(name not in _OURS for name in disk.listdir(root)):
+        if not any(found.values()) and any(map(_is_foreign, disk.listdir(root))):
             raise MailboxBadFormat(f"{self.owner}: no maildir")
         for part in PARTS:
             if found[part] is None:
@@ -74,7 +77,8 @@ class Maildir:
         if self._parts and self._parts != tuple(inodes):
             raise FileNotFoundError
         self._parts = tuple(inodes)
-        if self.disk.stat(ADMIN_LOCK, self.root) is not None:
+        held = self.disk.stat(ADMIN_LOCK, self.root)
+        if held is not None and not held.is_folder:  # a folder is one a user has made
             raise MailboxLocked(f"{self.owner}: {ADMIN_LOCK}")
 
     def still_there(self, now: float) -> bool:
@@ -113,6 +117,10 @@ class Maildir:
             if fd >= 0:
                 self.disk.close(fd)
         self.new = self.tmp = self.root = -1
+
+
+def _is_foreign(name: str) -> bool:
+    return name not in _OURS and not name.startswith(_OWN_PREFIXES)
 
 
 def sweep_tmp(disk: Disk, tmp: int, now: float) -> None:
