@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from posthouse.config import known_options
+from posthouse.config.dns_servers import dns_servers
 from posthouse.config.source import Line, Logical, Source
 from posthouse.config.value import BadValueError, integer, number
 
@@ -106,5 +107,7 @@ def _check_number(line: Logical, name: str, text: str, source: Source, integers:
             integer(text)
         elif name in numbers:
             number(text)
+        elif name == "DNS_SERVERS":
+            dns_servers(text)
     except BadValueError as fault:
         source.faults.error(line.file, line.line, f"{name}: {fault}")

@@ -5,7 +5,6 @@ import itertools
 import pytest
 
 from posthouse.mail.status import Status
-from posthouse.relay.channels.dns_names import parse_servers
 from posthouse.relay.channels.mx import hosts_of, in_turn
 from posthouse.relay.channels.name_service import Addresses, Exchanger
 
@@ -65,15 +64,3 @@ def test_families_take_turns() -> None:
     assert in_turn(Addresses((), ()), None) == ()
     chances = iter([0.9, 0.1])
     assert in_turn(Addresses((), ("1", "2")), lambda: next(chances)) == ("2", "1")
-
-
-def test_servers() -> None:
-    assert parse_servers("127.0.0.1:5353, 192.0.2.1 [::1]:53 ::2") == (
-        ("127.0.0.1", 5353), ("192.0.2.1", 53), ("::1", 53), ("::2", 53),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("text", ["dns.example.com", "127.0.0.1:0", "127.0.0.1:x", "[::1]:99999"])
-def test_bad_servers(text: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        parse_servers(text)

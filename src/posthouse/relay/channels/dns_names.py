@@ -5,7 +5,6 @@ every name is taken as absolute. UDP first, TCP when an answer is cut. 4 s for e
 """
 
 import asyncio
-import ipaddress
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,25 +25,6 @@ TRY_SECONDS = 4.0
 ALL_SECONDS = 12.0
 REMEMBERED = 10_000
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
-
-
-def parse_servers(text: str) -> tuple[tuple[str, int], ...]:
-    """`DNS_SERVERS`: `ip`, `ip:port` or `[ip]:port`, separated by commas or blanks.
-
-    Raises:
-        ValueError: the text names something else.
-    """
-    found = []
-    for word in text.replace(",", " ").split():
-        bracketed = re.fullmatch(r"\[(.+)\](?::(\d+))?", word)
-        address, port = bracketed.groups() if bracketed else (word, None)
-        if not bracketed and word.count(":") == 1:
-            address, port = word.split(":")
-        number = int(port or 53)
-        if not 0 < number < 65536:
-            raise ValueError(f"{word}: a port is a number from 1 to 65535")
-        found.append((str(ipaddress.ip_address(address)), number))
-    return tuple(found)
 
 
 class DnsNames:
