@@ -46,10 +46,10 @@ def test_a_mapping_that_cannot_be_compiled(family: Family) -> None:
 
 
 def test_an_image_that_is_not_there(family: Family) -> None:
-    family.write("dispatcher.cnf", "[SERVICE=N]\nPORT=226\nIMAGE=IMTA_BIN:tcp_lmtpn_server\n")
+    family.write("dispatcher.cnf", "[SERVICE=N]\nPORT=226\nIMAGE=IMTA_BIN:tcp_pop_server\n")
     code, said = refused(family)
     assert code == 78
-    assert "dispatcher.cnf:1: service N: tcp_lmtpn_server is not part of this version" in said
+    assert "dispatcher.cnf:3: IMAGE IMTA_BIN:tcp_pop_server is none of" in said
 
 
 def test_a_tls_port_without_certificate(family: Family) -> None:

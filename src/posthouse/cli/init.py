@@ -3,11 +3,13 @@
     DIR/config/   imta.cnf option.dat mappings dispatcher.cnf job_controller.cnf imta_tailor, on a store store.conf,
                   on a relay aliases, and hosts where --resolve was given
     DIR/data/{queue,journal,store}  DIR/log  DIR/run
+    with --native the folder of the UNIX mailboxes too, where it is missing
 
 A folder that is not empty is refused (73) unless --force is given; then the configuration is written over and everything
 below data/ is left as it is. Bad arguments end with 64, files that are missing with 66, and write nothing.
 """
 
+import contextlib
 import ipaddress
 import os
 import pwd
@@ -42,6 +44,8 @@ class _Plan:
     words: dict[str, str]
     hosts: str = ""
     user: str | None = None
+    folders: tuple[tuple[Path, bool], ...] = ()
+    """others to make, and whether many users' mailboxes are in it"""
     files: tuple[str, ...] = field(
         default=("imta.cnf", "option.dat", "mappings", "dispatcher.cnf", "job_controller.cnf", "imta_tailor")
     )
@@ -109,6 +113,10 @@ def store(
     host: str,
     default_domain: str,
     allow: Annotated[list[str], Parameter(negative=())],
+    native: str | None = None,
+    native_spool: Path | None = None,
+    native_passwd: Path | None = None,
+    native_files: Path | None = None,
     user: str | None = None,
     force: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -120,19 +128,83 @@ def store(
         host: this machine's name.
         default_domain: users of this domain have the bare name `uid`.
         allow: address or block of a relay that may connect; may be repeated.
+        native: ADDRESS:PORT of the native service, which appends to UNIX mailboxes; without it there is none.
+        native_spool: folder of those mailboxes, one file for each user, made when it is missing; /var/mail by default.
+        native_passwd: whom mail is for, in the form of passwd(5); the system's users by default.
+        native_files: the only folder below which delivery option `file` appends, made when it is missing; none by default.
         user: user the processes run as when started as root.
         force: write into a folder that is not empty.
     """
     listener = _listener(lmtp, "--lmtp")
-    entries = [f"  TCP|*|{listener.port}|{_allowed(relay)}|*      $Y" for relay in allow]
+    service = _native(native, listener, native_spool, native_passwd, native_files)
+    ports = [listener.port, *([service.listener.port] if service else [])]
+    entries = [f"  TCP|*|{port}|{_allowed(relay)}|*      $Y" for relay in allow for port in ports]
     words = {
+        **_native_words(service),
         "host": _host(host, "--host"),
         "default_domain": _host(default_domain, "--default-domain"),
         "port": str(listener.port),
         "interface": _interface(listener),
         "allow": "\n".join(entries),
     }
-    _write(_Plan(folder, "store", words, user=user, files=(*_Plan(folder, "", {}).files, "store.conf")), force=force)
+    folders = service.folders if service else ()
+    files = (*_Plan(folder, "", {}).files, "store.conf")
+    _write(_Plan(folder, "store", words, user=user, files=files, folders=folders), force=force)
+
+
+@dataclass(frozen=True, slots=True)
+class _Native:
+    """The native service of a store."""
+
+    listener: _Listener
+    spool: Path
+    passwd: Path | None
+    files: Path | None
+
+    @property
+    def folders(self) -> tuple[tuple[Path, bool], ...]:
+        """Folders to make where they are missing, and whether all users' mailboxes are in it."""
+        return ((self.spool, True), *(((self.files, False),) if self.files else ()))
+
+
+def _native(
+    text: str | None, listener: _Listener, spool: Path | None, passwd: Path | None, files: Path | None
+) -> _Native | None:
+    if text is None:
+        if spool or passwd or files:
+            raise _refuse("--native-spool, --native-passwd and --native-files need --native ADDRESS:PORT")
+        return None
+    native = _listener(text, "--native")
+    if native.port == listener.port and (native.address == listener.address or not native.address or not listener.address):
+        raise _refuse(f"--native {text}: --lmtp has this port")
+    if passwd is not None and not passwd.is_file():
+        raise _refuse(f"--native-passwd {passwd}: no such file", _NO_INPUT)
+    spool = (spool or Path("/var/mail")).absolute()
+    return _Native(native, spool, passwd.absolute() if passwd else None, files.absolute() if files else None)
+
+
+def _native_words(service: _Native | None) -> dict[str, str]:
+    """What the templates say about the native service; commented out where there is none."""
+    off = "" if service else "!"
+    section = (
+        "[SERVICE=LMTPSN]",
+        f"PORT={service.listener.port if service else 226}",
+        "IMAGE=IMTA_BIN:tcp_lmtpn_server",
+        "LOGFILE=IMTA_LOG:tcp_lmtpsn_server.log",
+        "PARAMETER=CHANNEL=tcp_lmtpsn",
+        "STACKSIZE=2048000",
+        *([_interface(service.listener)] if service else []),
+    )
+    files = f"native.files = {service.files}" if service and service.files else "! native.files = /var/spool/mailfiles"
+    passwd = f"native.passwd = {service.passwd}" if service and service.passwd else "! native.passwd = /etc/passwd"
+    return {
+        "native_shipped": "" if service else ": commented out as shipped",
+        "native_service": "\n".join(off + line for line in section),
+        "native_channel": f"{off}tcp_lmtpsn lmtp flagtransfer logging\n{off}tcp_lmtpsn-daemon",
+        "native_spool": f"native.spool = {service.spool}" if service else "! native.spool = /var/mail",
+        "native_passwd": passwd,
+        "native_files": files,
+    }
 
 
 @app.command
@@ -187,7 +259,7 @@ def relay(
         "postmaster": _postmaster(postmaster) if postmaster is not None else f"! postmaster: somebody@{default_domain}",
     }
     files = (*_Plan(folder, "", {}).files, "aliases")
-    _write(_Plan(folder, "relay", words, _resolved(resolve or []), user, files), force=force)
+    _write(_Plan(folder, "relay", words, _resolved(resolve or []), user, files=files), force=force)
 
 
 def _directory(
@@ -246,6 +318,8 @@ def _write(plan: _Plan, *, force: bool) -> None:
             for word, value in words.items():
                 text = text.replace("{{" + word + "}}", value)
             (folder / "config" / name).write_text(text, encoding="utf-8")
+        for path, shared in plan.folders:
+            _make_mail_folder(path, shared=shared, user=plan.user)
         if plan.hosts:
             (folder / "config" / "hosts").write_text(plan.hosts, encoding="utf-8")
         if plan.user is not None and os.geteuid() == 0:
@@ -254,3 +328,18 @@ def _write(plan: _Plan, *, force: bool) -> None:
             (folder / "data").chmod(0o700)
     except OSError as error:
         raise _refuse(f"{error.filename}: {error.strerror}", _CANNOT_CREATE) from None
+
+
+def _make_mail_folder(path: Path, *, shared: bool, user: str | None) -> None:
+    """A folder mail is appended in, as Debian has /var/mail; one that is there already is left as it is."""
+    if path.is_dir():
+        return
+    path.mkdir(parents=True)
+    if os.geteuid() != 0:
+        return
+    if shared:
+        with contextlib.suppress(LookupError):
+            shutil.chown(path, "root", "mail")
+        path.chmod(0o2775)
+    elif user is not None:
+        shutil.chown(path, user)

@@ -14,6 +14,7 @@ Images = Mapping[str, Sequence[str]]
 IMAGES: Images = {
     "tcp_smtp_server": (sys.executable, "-m", "posthouse.relay.smtp_server"),
     "tcp_lmtp_server": (sys.executable, "-m", "posthouse.store.lmtp_server"),
+    "tcp_lmtpn_server": (sys.executable, "-m", "posthouse.store.native"),
 }
 """image name -> program and first arguments of a worker"""
 

@@ -1,0 +1,148 @@
+"""Transactions into UNIX mailboxes: one entry made of the message, appended to each addressee's file, one result each.
+
+Deliveries to one mailbox come one after the other; different mailboxes do not wait for each other. A mailbox that another
+program has locked is asked for again and again until `LOCK_SECONDS` are over (Table 16-1: Mailbox Locked); meanwhile no thread
+waits. At most `MAX_WAITING` deliveries wait for one mailbox; one more is answered at once. The transaction is `finished` when
+every addressee has its result, and nothing is answered before the entry is durable.
+"""
+
+import logging
+import os
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+
+from posthouse.store.delivery.admission import Surroundings
+from posthouse.store.delivery.transaction import OVER_QUOTA, Addressee, Message, Transaction
+from posthouse.store.mailbox.errors import MailboxError, MailboxIOError, MailboxLocked
+from posthouse.store.mailbox.owner import Target
+from posthouse.store.native.append import Entry
+from posthouse.store.native.entry import entry_of
+from posthouse.store.native.own_writer import Writer
+from posthouse.store.native.settings import NativeSettings
+from posthouse.store.native.spool import SpooledMessage
+
+LOCK_SECONDS = 5.0
+MAX_WAITING = 20
+_AGAIN_FIRST, _AGAIN_MOST = 0.02, 0.25
+_HEAD = 64
+_log = logging.getLogger("posthouse.store")
+
+
+class _Job:
+    """One addressee's delivery."""
+
+    __slots__ = ("addressee", "deadline", "entry", "limit", "pause", "transaction")
+
+    def __init__(self, transaction: Transaction, addressee: Addressee, entry: Entry, limit: int, deadline: float) -> None:
+        self.transaction = transaction
+        self.addressee = addressee
+        self.entry = entry
+        self.limit = limit
+        self.deadline = deadline
+        self.pause = _AGAIN_FIRST
+
+
+class NativeDelivery:
+    """Delivers transactions.
+
+    Args:
+        settings: of store.conf; may be replaced.
+        writer: writes mailboxes.
+        around: clock, timer, threads.
+        finished: told of transactions whose addressees are all settled.
+    """
+
+    def __init__(
+        self,
+        settings: NativeSettings,
+        writer: Writer,
+        around: Surroundings,
+        finished: Callable[[list[Transaction]], None],
+    ) -> None:
+        self.settings = settings
+        self._writer = writer
+        self._around = around
+        self._finished = finished
+        self._queues: dict[Target, deque[_Job]] = {}
+
+    def expect(self) -> int:
+        """Nothing is gathered here."""
+        return 0
+
+    def expect_no_more(self, turn: int) -> None:
+        """Nothing waits for it."""
+
+    def deliver(self, transaction: Transaction, message: Message, fault: MailboxError | None = None) -> None:
+        """Deliver; `finished` is told, perhaps before this returns."""
+        transaction.message = message
+        waiting = []
+        for addressee in transaction.addressees:
+            target = addressee.target
+            if isinstance(target, MailboxError):
+                addressee.fault = target if fault is None or isinstance(fault, MailboxIOError) else fault
+            elif fault is not None:
+                addressee.fault = fault
+            elif len(self._queues.get(target, ())) >= MAX_WAITING:
+                addressee.fault = MailboxLocked(f"{target.owner or target.folder}: {MAX_WAITING} deliveries wait for it already")
+            else:
+                waiting.append((addressee, target))
+        transaction.open = len(waiting)
+        if not waiting:
+            self._settled(transaction)
+            return
+        entry = self._entry(transaction, message)
+        for addressee, target in waiting:
+            job = _Job(transaction, addressee, entry, self._limit(addressee), self._around.now() + LOCK_SECONDS)
+            queue = self._queues.setdefault(target, deque())
+            queue.append(job)
+            if len(queue) == 1:
+                self._attempt(target)
+
+    def _entry(self, transaction: Transaction, message: Message) -> Entry:
+        if isinstance(message, SpooledMessage):
+            return message.entry
+        octets = entry_of(transaction.sender, message.stored, self.settings.quoting, time.time())
+        return Entry(len(octets), zlib.crc32(octets), octets[:_HEAD], octets)
+
+    def _limit(self, addressee: Addressee) -> int:
+        """XQUOTA's octets: how large the file may become (message-store 7)."""
+        given = addressee.given
+        if given is None or given.bytes is None or addressee.flags & OVER_QUOTA:
+            return -1
+        return given.bytes if given.bytes >= -1 else self.settings.defaults.bytes
+
+    def _attempt(self, target: Target) -> None:
+        job = self._queues[target][0]
+        self._around.in_thread(
+            lambda: self._writer.write(target, job.entry, job.limit), lambda result: self._attempted(target, job, result)
+        )
+
+    def _attempted(self, target: Target, job: _Job, result: object) -> None:
+        if isinstance(result, MailboxLocked) and self._around.now() < job.deadline:
+            self._around.later(job.pause, lambda: self._attempt(target))
+            job.pause = min(2 * job.pause, _AGAIN_MOST)
+            return
+        if isinstance(result, BaseException) and not isinstance(result, MailboxError):
+            _log.error("native delivery failed", exc_info=result)
+            result = MailboxIOError(f"{target.owner or target.folder}: {result}")
+        job.addressee.fault = result if isinstance(result, MailboxError) else None
+        queue = self._queues[target]
+        queue.popleft()
+        if queue:
+            self._attempt(target)
+        else:
+            del self._queues[target]
+        job.transaction.open -= 1
+        if not job.transaction.open:
+            self._settled(job.transaction)
+
+    def _settled(self, transaction: Transaction) -> None:
+        message = transaction.message
+        for addressee in transaction.addressees:
+            addressee.open = False
+        if isinstance(message, SpooledMessage) and message.fd >= 0:
+            os.close(message.fd)
+            message.fd = -1
+        self._finished([transaction])

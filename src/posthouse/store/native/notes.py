@@ -1,0 +1,229 @@
+"""Undo notes: what a crash in the middle of an append must take back.
+
+A note says which file is about to grow, from which length to which, and what the new octets are (their crc, and how they
+begin). It is durable before the first octet is written, and durably cleared before the answer, both under the mailbox's
+locks; so a note that a crash leaves stands for a message nobody was told 250 for.
+
+    data/native/<random>.notes     64 slots of 4096 octets: magic, crc32, length, JSON
+                                   one file for each process that writes; whoever holds its flock lives (DURABILITY 3.L)
+
+`undo` cuts the file back to the old length when the message is not whole there, and removes the lock file the dead process
+left. A file that has grown beyond the note, or begins there in another way, belongs to somebody else's later writing: it is
+left alone, with a line in the log. A mailbox that somebody holds locked is tried again later.
+"""
+
+import logging
+import secrets
+import threading
+import zlib
+
+import msgspec
+
+from posthouse.journal.disk import Disk
+from posthouse.store.mailbox.errors import MailboxLocked
+from posthouse.store.native.locks import LockFile, RecordLock, dot_lock, drop_lock
+
+SLOTS = 64
+SLOT_SIZE = 4096
+_MAGIC = b"PHNATIV1"
+_HEAD = len(_MAGIC) + 8
+_SUFFIX = ".notes"
+_CHUNK = 1 << 16
+_log = logging.getLogger("posthouse.store")
+
+
+class Note(msgspec.Struct, frozen=True):
+    """One append.
+
+    Args:
+        folder, name: the mailbox file.
+        device, inode: which file that was.
+        old, new: its length before and after.
+        start: where the entry begins; before it stand line ends that the last message lacked.
+        crc: crc32 of the entry.
+        head: the entry's first octets, as Latin-1.
+        lock: our lock file.
+    """
+
+    folder: str
+    name: str
+    device: int
+    inode: int
+    old: int
+    new: int
+    start: int
+    crc: int
+    head: str
+    lock: LockFile
+
+
+class Notes:
+    """The notes of this process.
+
+    Args:
+        disk: the disk.
+        folder: the notes' folder, open.
+    """
+
+    def __init__(self, disk: Disk, folder: int) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._name = f"{secrets.token_hex(8)}{_SUFFIX}"
+        self._fd = disk.create_excl(self._name, folder)
+        disk.flock(self._fd)
+        disk.pwrite(self._fd, bytes(SLOTS * SLOT_SIZE), 0)
+        disk.fsync(self._fd)
+        disk.fsync_dir(folder)
+        self._free = list(range(SLOTS))
+        self.stuck: list[int] = []
+        """slots with a note that cannot be undone yet"""
+        self._guard = threading.Condition()
+
+    def take(self) -> int:
+        """A slot of one's own; waits for one."""
+        with self._guard:
+            while not self._free:
+                self._guard.wait()
+            return self._free.pop()
+
+    def give_back(self, slot: int, lock: RecordLock) -> None:
+        """The writer has ended. A note it left is undone; while that cannot be done the slot is not used."""
+        try:
+            if not self._undo(slot, lock):
+                self.stuck.append(slot)
+                return
+        except OSError as error:
+            _log.error("undo notes: %s", error)
+            self.stuck.append(slot)
+            return
+        with self._guard:
+            self._free.append(slot)
+            self._guard.notify()
+
+    def try_again(self, lock: RecordLock) -> None:
+        """Undo what could not be undone before."""
+        stuck, self.stuck = self.stuck, []
+        for slot in stuck:
+            self.give_back(slot, lock)
+
+    def write(self, slot: int, note: Note) -> None:
+        """Make the note durable. Raises OSError: nothing may be appended."""
+        payload = msgspec.json.encode(note)
+        record = _MAGIC + zlib.crc32(payload).to_bytes(4, "big") + len(payload).to_bytes(4, "big") + payload
+        if len(record) > SLOT_SIZE:
+            raise OSError(f"{note.folder}: too long a path")
+        self._put(slot, record.ljust(SLOT_SIZE, b"\0"))
+
+    def clear(self, slot: int) -> None:
+        """The append is over: durably no note."""
+        self._put(slot, bytes(_HEAD))
+
+    def _put(self, slot: int, octets: bytes) -> None:
+        if self._disk.pwrite(self._fd, octets, slot * SLOT_SIZE) != len(octets):
+            raise OSError("short write of an undo note")
+        self._disk.fdatasync(self._fd)
+
+    def _undo(self, slot: int, lock: RecordLock) -> bool:
+        note = _read(self._disk.pread(self._fd, SLOT_SIZE, slot * SLOT_SIZE))
+        if note is None:
+            return True
+        if not undo(self._disk, note, lock):
+            return False
+        self.clear(slot)
+        return True
+
+    def close(self) -> None:
+        """Nothing is appended any more. A note that still stands stays for the next process."""
+        if not self.stuck:
+            self._disk.unlink(self._name, self._folder)
+        self._disk.close(self._fd)
+
+
+def _read(slot: bytes) -> Note | None:
+    if not slot.startswith(_MAGIC):
+        return None
+    crc, length = (int.from_bytes(slot[at : at + 4], "big") for at in (len(_MAGIC), len(_MAGIC) + 4))
+    payload = slot[_HEAD : _HEAD + length]
+    if zlib.crc32(payload) != crc:
+        return None  # torn: it was never durable, so nothing was appended
+    return msgspec.json.decode(payload, type=Note)
+
+
+def adopt(disk: Disk, folder: int, lock: RecordLock) -> int:
+    """Undo what dead processes left. Returns how many of their files must wait."""
+    waiting = 0
+    for name in disk.listdir(folder):
+        if not name.endswith(_SUFFIX):
+            continue
+        try:
+            fd = disk.open_file(name, folder, write=True)
+        except FileNotFoundError:
+            continue
+        try:
+            if not disk.flock(fd):
+                continue
+            notes = [_read(disk.pread(fd, SLOT_SIZE, slot * SLOT_SIZE)) for slot in range(SLOTS)]
+            if all([undo(disk, note, lock) for note in notes if note is not None]):  # noqa: C419 - each of them is tried
+                disk.unlink(name, folder)
+            else:
+                waiting += 1
+        finally:
+            disk.close(fd)
+    return waiting
+
+
+def undo(disk: Disk, note: Note, lock: RecordLock) -> bool:
+    """Take an append back that no answer was given for; False when the mailbox is locked just now."""
+    try:
+        folder = disk.open_dir(note.folder)
+    except FileNotFoundError:
+        return True
+    try:
+        drop_lock(disk, folder, note.name, note.lock)
+        with dot_lock(disk, folder, note.name):
+            return _cut_back(disk, folder, note, lock)
+    except MailboxLocked:
+        return False
+    except OSError as error:
+        _log.error("%s/%s: an append cannot be taken back: %s", note.folder, note.name, error)
+        return False
+    finally:
+        disk.close(folder)
+
+
+def _cut_back(disk: Disk, folder: int, note: Note, lock: RecordLock) -> bool:
+    try:
+        fd = disk.open_file(note.name, folder, write=True)
+    except FileNotFoundError:
+        return True
+    try:
+        found = disk.fstat(fd)
+        if (found.device, found.inode) != (note.device, note.inode):
+            return True
+        if not lock(fd):
+            return False
+        size = disk.fstat(fd).size
+        if size <= note.old or (size == note.new and _crc(disk, fd, note.start, size) == note.crc):
+            return True
+        head = note.head.encode("latin-1")
+        begins = disk.pread(fd, min(len(head), size - note.start), note.start) if size > note.start else b""
+        if size > note.new or not (head.startswith(begins) or not begins.strip(b"\0")):
+            _log.warning("%s/%s: changed since an append broke off at octet %d: left alone", note.folder, note.name, note.old)
+            return True
+        disk.ftruncate(fd, note.old)
+        disk.fsync(fd)
+        _log.warning("%s/%s: cut back to %d octets, where an append broke off", note.folder, note.name, note.old)
+    finally:
+        disk.close(fd)
+    return True
+
+
+def _crc(disk: Disk, fd: int, at: int, end: int) -> int:
+    crc = 0
+    while at < end:
+        data = disk.pread(fd, min(_CHUNK, end - at), at)
+        if not data:
+            break
+        crc = zlib.crc32(data, crc)
+        at += len(data)
+    return crc

@@ -1,0 +1,124 @@
+"""The native LMTP server as a program of the Dispatcher's worker: the dialogue of the store, UNIX mailboxes behind it.
+
+Start: appends that a crash broke off are taken back before the first connection (`notes`). Afterwards what a dead worker left
+is looked for once a minute. There is no journal: each entry is synced by itself (DURABILITY 3.6).
+Started by root the worker asks root's writer process for the mailboxes of users; files are the service's own.
+"""
+
+import functools
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, cast
+
+from posthouse.config.configuration import Configuration
+from posthouse.config.instance import Instance
+from posthouse.dispatcher.worker import WorkerContext
+from posthouse.journal.adopt import open_folder
+from posthouse.journal.disk import Disk, LinuxDisk
+from posthouse.store.delivery.transaction import Transaction
+from posthouse.store.lmtp_server.around import Around
+from posthouse.store.lmtp_server.serving import Serving
+from posthouse.store.mailbox.owner import Target
+from posthouse.store.native.delivery import NativeDelivery
+from posthouse.store.native.locks import lock_record
+from posthouse.store.native.notes import Notes, adopt
+from posthouse.store.native.own_writer import OwnWriter
+from posthouse.store.native.settings import NativeSettings, native_settings
+from posthouse.store.native.spool import SpooledEntry
+from posthouse.store.native.target import parse_native
+
+if TYPE_CHECKING:
+    import asyncio
+
+FOLDER = "native"
+"""below data/: undo notes and messages on their way"""
+_THREADS = 8
+_ADOPT_SECONDS = 60.0
+
+
+class NativeProgram(Serving):
+    """Serves one native LMTP service.
+
+    Args:
+        instance: the instance.
+        channel: the service's channel.
+        disk: the disk; tests pass one that fails.
+    """
+
+    def __init__(self, instance: Instance, channel: str, disk: Disk | None = None) -> None:
+        super().__init__(instance, channel)
+        self._disk = disk or cast("Disk", LinuxDisk())
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mailbox")
+        self._folder = -1
+        self._notes: Notes
+        self._writer: OwnWriter
+        self._native: NativeSettings
+        self._adopting: asyncio.TimerHandle | None = None
+        self.delivery: NativeDelivery
+
+    async def start(self, worker: WorkerContext) -> None:
+        """Take back what a crash broke off, then be ready.
+
+        Raises:
+            ConfigurationError: the configuration is bad.
+            OSError: the folders cannot be used.
+        """
+        os.umask(0o077)
+        self._native = native_settings(self.begin(worker), self._channel)
+        await self.loop.run_in_executor(self._pool, self._open)
+        self.delivery = NativeDelivery(self._native, self._writer, Around(self.loop, self._pool), self.finished)
+        self.sweep()
+        self._adopting = self.loop.call_later(_ADOPT_SECONDS, self._adopt)
+
+    def _open(self) -> None:
+        """Everything on disk, in a thread."""
+        data = self._disk.open_dir(str(self._instance.data))
+        self._folder = open_folder(self._disk, FOLDER, data)
+        self._disk.close(data)
+        adopt(self._disk, self._folder, lock_record)
+        self._notes = Notes(self._disk, self._folder)
+        self._writer = OwnWriter(self._disk, self._notes, lock_record, self._native)
+
+    def _adopt(self) -> None:
+        self._pool.submit(self._adopt_now)
+        self._adopting = self.loop.call_later(_ADOPT_SECONDS, self._adopt)
+
+    def _adopt_now(self) -> None:
+        try:
+            self._notes.try_again(lock_record)
+            adopt(self._disk, self._folder, lock_record)
+        except OSError:
+            self.log.exception("undo notes")
+
+    def parse(self, token: bytes, default_domain: str) -> Target:
+        """The user or file a RCPT address names."""
+        return parse_native(token, default_domain)
+
+    def large(self, transaction: Transaction) -> SpooledEntry:
+        """A message that streams."""
+        return SpooledEntry(str(self._instance.data / FOLDER), transaction.sender, self._native.quoting, time.time())
+
+    async def stop(self) -> None:
+        """All sessions have ended: finish what is being written."""
+        self.quit_sweeping()
+        if self._adopting is not None:
+            self._adopting.cancel()
+        await self.loop.run_in_executor(None, functools.partial(self._pool.shutdown, wait=True))
+        self._notes.close()
+        self._disk.close(self._folder)
+        self._transactions.close()
+
+    async def reload(self) -> None:
+        """Read the configuration again.
+
+        Raises:
+            ConfigurationError: it is bad; the old one goes on.
+        """
+        self.use(self.configure())
+
+    def use(self, configuration: Configuration) -> None:
+        """Deliver by this configuration from now on."""
+        self._native = native_settings(configuration, self._channel)
+        self._writer.configure(self._native)
+        self.delivery.settings = self._native
