@@ -103,6 +103,8 @@ class Seen:
         self._current = Part(0, 0)
         self._reader = self._writer = -1
         self._read_upto = self._own = 0
+        """what was read of the current file; what was appended to it since, by this worker"""
+        self._until = 0.0
         self._torn = False
         self._turn(int(now() // 3600))
 
@@ -112,7 +114,13 @@ class Seen:
 
     def known(self, line: bytes) -> bool:
         """Whether this recipient's message was stored, by whichever worker."""
-        self._look()
+        end = self._read_upto + self._own
+        if self._disk.pread(self._reader, 1, end):  # an octet behind ours: others have appended
+            self._read_on()
+        else:
+            self._read_upto, self._own = end, 0
+        if end >= PART_OCTETS or self._now() >= self._until:
+            self._turn(int(self._now() // 3600))
         return hash(line) in self._hashes and self._stands(line)
 
     def add(self, lines: list[bytes]) -> None:
@@ -137,17 +145,6 @@ class Seen:
                 self._disk.close(fd)
         self._reader = self._writer = -1
 
-    def _look(self) -> None:
-        """Read what others have appended; go on to the next file when it is time."""
-        size = self._disk.fstat(self._reader).size
-        if size == self._read_upto + self._own:
-            self._read_upto, self._own = size, 0
-        else:
-            self._read_on()
-        hour = int(self._now() // 3600)
-        if hour > self._current.hour or size >= PART_OCTETS:
-            self._turn(hour)
-
     def _turn(self, hour: int) -> None:
         """Read the files others have gone on to; go on to the newest, or to a new one. Never back, whatever the clock does."""
         if self._reader >= 0:
@@ -169,6 +166,7 @@ class Seen:
         self._octets[self._current] = self._read_upto
         self.close()
         self._writer, self._reader, self._current = writer, reader, part
+        self._until = 3600.0 * (part.hour + 1)
         self._read_upto = self._own = 0
         self._of[part] = array("q")
         self._read_on()
