@@ -141,7 +141,10 @@ class Player:
 
 
 def joined(events: Sequence[Event]) -> list[Event]:
-    """The events with the parts of each body put together, and the parts of a refused body left out."""
+    """The events with the parts of each body put together, and the parts of a refused body left out.
+
+    `BodyPart.lf` is left out too: where one part has it and the next has a fault, it depends on where they are cut.
+    """
     result: list[Event] = []
     for event in events:
         if isinstance(event, BodyPart) and result and isinstance(result[-1], BodyPart):
@@ -149,7 +152,7 @@ def joined(events: Sequence[Event]) -> list[Event]:
         else:
             if isinstance(event, Oversize | MessageRefused) and result and isinstance(result[-1], BodyPart):
                 result.pop()
-            result.append(event)
+            result.append(BodyPart(event.data) if isinstance(event, BodyPart) else event)
     if result and isinstance(result[-1], BodyPart):
         result.pop()
     return result

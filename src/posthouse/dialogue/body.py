@@ -33,15 +33,28 @@ class Allowance(NamedTuple):
     """octets beyond which a body within the limit is cut and named TOO_LARGE; 0 for none"""
 
 
-def line_end_faults(data: bytes) -> frozenset[Fault]:
-    """NUL, bare LF and bare CR in a block that neither begins nor ends inside a CRLF.
+def check_line_ends(data: bytes) -> tuple[frozenset[Fault], bytes | None]:
+    """NUL, bare LF and bare CR in a block that neither begins nor ends inside a CRLF; without them its octets with LF line ends.
 
     A good block is what its octets without CR become when each LF is made CRLF. Octets are searched for one at a time
     that way, which is several times as quick as counting the pairs.
     """
-    if b"\0" not in data and data.replace(b"\r", b"").replace(b"\n", b"\r\n") == data:
-        return NO_FAULTS
-    return _count_faults(data)
+    lf = data.replace(b"\r", b"")
+    if b"\0" not in data and lf.replace(b"\n", b"\r\n") == data:
+        return NO_FAULTS, lf
+    return _count_faults(data), None
+
+
+def first_dot(data: bytes | bytearray, start: int) -> int:
+    """Where `CRLF.` begins first, or -1: `rfind` is three times as quick as `find`, looking for one octet a hundred times."""
+    dot = data.find(b".", start)
+    if dot < 0:
+        return -1
+    start = max(start, dot - 2)
+    last = data.rfind(_DOT, start)
+    if last < 0 or data.rfind(_DOT, start, last) < 0:
+        return last
+    return data.find(_DOT, start)
 
 
 def _count_faults(data: bytes) -> frozenset[Fault]:
@@ -122,7 +135,7 @@ class Body:
         held = self._held
         if held is None:
             plain = buffer[position] != _PERIOD
-            dot = buffer.find(_DOT, position)
+            dot = first_dot(buffer, position)
             if dot >= 0 and plain and buffer.startswith(b"\r\n", dot + 3):
                 self._finish(buffer[position : dot + 2])  # the first dot that begins a line is the end
                 return dot + 5, True
@@ -137,6 +150,8 @@ class Body:
             held = self._held = bytearray(b"\r\n")  # the line end of DATA: the first line is searched like the others
             held += memoryview(buffer)[position:]
             start = max(0, len(held) - 4) if plain and dot < 0 else 0
+        elif self._header is not None and len(held) < len(END) and len(buffer) - position >= _BLOCK:
+            return self._take_block(bytes(held) + memoryview(buffer)[position:], len(buffer))
         else:
             start = max(0, len(held) - 4)
             held += memoryview(buffer)[position:]
@@ -149,10 +164,27 @@ class Body:
         self._finish(bytes(held) if self._header or self.exceeded else bytes(held[2:]))
         return stopped, True
 
-    def _find_end(self, held: bytearray, start: int) -> int:
+    def _take_block(self, block: bytes, taken: int) -> tuple[int, bool]:
+        """`take` for a block of a streamed body that needs not be gathered; the buffer's last `taken` octets are its end."""
+        end = self._find_end(block, 0)
+        if end >= 0:
+            self._finish(block[: end + 2])
+            return taken - (len(block) - end - 5), True
+        keep = _suffix(block)
+        surely = block[: len(block) - keep]
+        self._held = bytearray(block[len(surely) :])
+        if self.exceeded or self._passes_limit(block, keep):
+            self.exceeded = True
+            self.swallowed += len(surely)
+        else:
+            self._cut(surely)
+            self._dots = self._dots_from = 0
+        return taken, False
+
+    def _find_end(self, held: bytes | bytearray, start: int) -> int:
         """Where `CRLF.CRLF` begins, or -1. As long as no line begins with a dot one search answers for both."""
         if not self._dotty:
-            dot = held.find(_DOT, start)
+            dot = first_dot(held, start)
             after = held[dot + 3 : dot + 5] if dot >= 0 else b""
             if after == b"\r\n":
                 return dot
@@ -190,7 +222,7 @@ class Body:
         del held[: len(held) - keep]
         self._dots = self._dots_from = 0
 
-    def _passes_limit(self, held: bytearray, keep: int) -> bool:
+    def _passes_limit(self, held: bytes | bytearray, keep: int) -> bool:
         """Whether the octets that surely belong to the body are already too many."""
         limit = self._allowance.limit
         if not limit:
@@ -213,18 +245,19 @@ class Body:
         self._wire += len(block)
         block, growth = self._unstuffed(block, first=first)
         self._growth += growth
-        self._faults |= line_end_faults(block)
+        faults, lf = check_line_ends(block)
+        self._faults |= faults
         header.feed(block)
         room = self._allowance.keep - self._size if self._allowance.keep else len(block)
         self._size += len(block)
         if room >= len(block):
-            self._parts.append(BodyPart(block))
+            self._parts.append(BodyPart(block, lf))
         elif room > 0:
             self._parts.append(BodyPart(block[:room]))
 
     def _unstuffed(self, block: bytes, *, first: bool) -> tuple[bytes, int]:
         """The block without doubled dots, and how many octets stuffing adds to it."""
-        if not self._dotty:
+        if not self._dotty or (not first and first_dot(block, 0) < 0):
             return block, 0
         growth = block.count(_DOT)
         if growth and self._dotted:
@@ -260,13 +293,13 @@ class Body:
         if self._over(len(block), len(data)):
             self.exceeded = True
             return
-        faults = line_end_faults(data)
+        faults, lf = check_line_ends(data)
         header_fault, header_end = check_header(data)
         if header_fault:
             faults |= {header_fault}
         if 0 < self._allowance.keep < len(data):
             faults |= {Fault.TOO_LARGE}
-        self.result = Message(data, growth, faults, header_end)
+        self.result = Message(data, growth, faults, header_end, lf)
 
     def _over(self, wire: int, size: int) -> bool:
         limit = self._allowance.limit

@@ -77,12 +77,16 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     faults: frozenset[Fault]
     header_end: int
     """octets of the header fields, the empty line not counted"""
+    lf: bytes | None = None
+    """the data with LF for each CRLF, a by-product of the check; None when it has a NUL or a bare CR or LF"""
 
 
 class BodyPart(msgspec.Struct, frozen=True, gc=False):
     """The next octets of a body larger than `Policy.spill`."""
 
     data: bytes
+    lf: bytes | None = None
+    """as in `Message`"""
 
 
 class MessageEnd(msgspec.Struct, frozen=True, gc=False):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posthouse.dialogue.body import Allowance, Body, line_end_faults
+from posthouse.dialogue.body import Allowance, Body, check_line_ends, first_dot
 from posthouse.dialogue.event import Fault, Message, MessageEnd
 from posthouse.dialogue.header import MAX_LINE, HeaderCheck, check_header
 
@@ -60,7 +60,16 @@ def plain_header(data: bytes) -> tuple[Fault | None, int]:
 @given(_crumbs)
 @settings(max_examples=500)
 def test_line_ends(data: bytes) -> None:
-    assert line_end_faults(data) == plain_line_ends(data)
+    faults, lf = check_line_ends(data)
+    assert faults == plain_line_ends(data)
+    assert lf == (data.replace(b"\r\n", b"\n") if not faults else None)
+
+
+@given(_crumbs, st.integers(0, 12))
+@settings(max_examples=500)
+def test_first_dot(data: bytes, start: int) -> None:
+    data = data.replace(b":", b"\r\n.")
+    assert first_dot(data, start) == data.find(b"\r\n.", start)
 
 
 @given(_crumbs)
@@ -122,3 +131,29 @@ def test_body_by_data(data: bytes, limit: int, spill: int, on_wire: bool, cuts: 
     header_fault, header_end = plain_header(data)
     assert result.header_end == header_end
     assert result.faults == plain_line_ends(data) | ({header_fault} if header_fault else set())
+
+
+@given(
+    st.lists(st.sampled_from([b"x" * 30_000, b"\r\n.", b"\r\n", b"\r", b".", b"\r\n..", b"a.b", b"\n", b"\r\n.\r"]), max_size=20),
+    st.lists(st.integers(1, 150_000), max_size=8),
+)
+@settings(max_examples=100)
+def test_blocks_of_a_streamed_body(pieces: list[bytes], cuts: list[int]) -> None:
+    """Large reads of a streamed body are looked at where they are: the same octets as when all is gathered."""
+    data = b"a: b\r\n\r\n" + b"x" * 70_000 + b"".join(pieces) + b"\r\n"
+    wire = data.replace(b"\r\n.", b"\r\n..") + b".\r\nNEXT"
+    body, parts, rest, ended = Body(60_000, Allowance(0, on_wire=False, keep=0), dotted=True), [], wire, False
+    for cut in [*cuts, len(rest)]:
+        stopped, ended = body.take(rest[:cut], 0)
+        parts += body.take_parts()
+        if ended:
+            rest = rest[stopped:]
+            break
+        rest = rest[cut:]
+    assert (ended, rest) == (True, b"NEXT")
+    assert b"".join(part.data for part in parts) == data
+    assert all(part.lf in {None, part.data.replace(b"\r\n", b"\n")} for part in parts)
+    result = body.result
+    assert isinstance(result, MessageEnd)
+    assert (result.growth, result.size) == (data.count(b"\r\n."), len(data))
+    assert result.faults == plain_line_ends(data)

@@ -59,9 +59,9 @@ class LargeMessage:
         except OSError as error:
             self.fault = fault_of(error, message.name)
 
-    def write(self, data: bytes) -> None:
-        """The next octets as they came, dots removed."""
-        self._append(self._line_ends.convert(data))
+    def write(self, data: bytes, lf: bytes | None = None) -> None:
+        """The next octets as they came, dots removed; `lf` with LF line ends, if they are known."""
+        self._append(self._line_ends.convert(data, lf))
 
     def end(self) -> Message:
         """The whole message is here; `fault` says what kept it from being written."""

@@ -27,8 +27,11 @@ class LineEnds:
         self._held = False
         self.taken = 0
 
-    def convert(self, data: bytes) -> bytes:
-        """The stored octets of the next part; a CR at its end waits for what follows."""
+    def convert(self, data: bytes, lf: bytes | None = None) -> bytes:
+        """The stored octets of the next part; a CR at its end waits for what follows. `lf` are they, if they are known."""
+        if lf is not None and not self._held:
+            self.taken += len(data) - len(lf)
+            return lf
         if self._held:
             data = b"\r" + data
         self._held = data.endswith(b"\r")

@@ -192,7 +192,7 @@ class LmtpSession(asyncio.Protocol):
         data, program = event.data, self._program
         transaction = self._begin()
         transaction.message_id = message_id(data, event.header_end)
-        body = data.replace(b"\r", b"") if not event.faults else to_lf(data)
+        body = event.lf if event.lf is not None else to_lf(data)
         head = return_path(transaction.sender)
         size = len(head) + len(body)
         message = delivered.Message(head + body, size, len(head) + 1 + len(data))
@@ -210,7 +210,7 @@ class LmtpSession(asyncio.Protocol):
             probe = Transaction(self._sender, self._addressees)
             self._large = self._program.large(probe)
             self._message_id = message_id(data, len(data))
-        self._large.write(data)
+        self._large.write(data, event.lf)
 
     def _end(self, event: MessageEnd) -> None:
         program, large = self._program, self._large
