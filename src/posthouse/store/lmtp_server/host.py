@@ -24,8 +24,8 @@ class Streaming(Protocol):
     fault: MailboxError | None
     """what kept it from being written"""
 
-    def write(self, data: bytes, /) -> None:
-        """The next octets as they came, dots removed."""
+    def write(self, data: bytes, lf: bytes | None = None, /) -> None:
+        """The next octets as they came, dots removed; `lf` with LF line ends, if they are known."""
         ...
 
     def end(self) -> Message:

@@ -71,9 +71,9 @@ class SpooledEntry:
         self._stored += len(stored)
         self._append(self._quoter.convert(stored))
 
-    def write(self, data: bytes) -> None:
-        """The next octets as they came, dots removed."""
-        self._convert(self._line_ends.convert(data))
+    def write(self, data: bytes, lf: bytes | None = None) -> None:
+        """The next octets as they came, dots removed; `lf` with LF line ends, if they are known."""
+        self._convert(self._line_ends.convert(data, lf))
 
     def end(self) -> SpooledMessage:
         """The whole message is here; `fault` says what kept it from being written."""
