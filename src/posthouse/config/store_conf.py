@@ -47,6 +47,8 @@ class StoreConf:
     autocreate: bool = True
     defaultdomain: str = ""
     """`owner@<this>` is `owner`; lower case"""
+    listescape: bool = False
+    """folder names with `.` are written as Dovecot's plugin listescape does"""
     dupcheck: bool = True
     """remember relays' delivery ids for 24 hours"""
     header_check: str = "strict"
@@ -107,6 +109,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any], float | None]] = {
     "store.quotaexceededmsginterval": ("quotaexceededmsginterval", lambda text: span(text, "d"), 0),
     "store.maxmessagesize": ("maxmessagesize", _size, 1),
     "store.autocreate": ("autocreate", boolean, None),
+    "store.listescape": ("listescape", boolean, None),
     "service.defaultdomain": ("defaultdomain", str.lower, None),
     "store.dupcheck": ("dupcheck", boolean, None),
     "local.hostname": ("hostname", str, None),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthouse.store.mailbox.errors import MailboxNonexistent
-from posthouse.store.mailbox.folder_name import encode_utf7, folder_directory
+from posthouse.store.mailbox.folder_name import Unwritable, encode_utf7, folder_directory
 from posthouse.store.mailbox.owner import Target, parse_target
 
 
@@ -73,11 +73,25 @@ def test_an_owner_is_always_one_step_of_a_path(local: bytes, domain: bytes) -> N
         ("&AGE-", ".&-AGE-"), ("&AC8-", ".&-AC8-"), ("&AC4ALg-", ".&-AC4ALg-"), ("&A-", ".&-A-"), ("&2AA-", ".&-2AA-"),
         ("&AAA-", None),
         ("a.b", None), ("a//b", None), ("/a", None), ("..", None), ("../../etc", None), ("a/..", None), ("a\0b", None),
-        ("x" * 250, None), ("a\nb", None),
+        ("x" * 250, None), ("a\nb", None), ("INBOX/inbox", ""), ("inbox/Inbox/x", ".x"), ("INBOX/", ""), ("x/INBOX", ".x.INBOX"),
+        ("~", None), ("~x/y", None), ("x/~y", ".x.~y"), ("a\\b", ".a\\b"), ("admin-lock", None), ("lmtp-lock", None),
+        ("lmtp-lock/x", ".lmtp-lock.x"), ("x" * 239, "." + "x" * 239), ("é" * 100, None), ("\udcff", None), ("&\udcff-", None),
     ],
 )  # fmt: skip
 def test_folder_names(folder: str, directory: str | None) -> None:
     assert folder_directory(folder) == directory
+
+
+@pytest.mark.parametrize(
+    ("folder", "directory"),
+    [
+        ("a.b", ".a\\2eb"), ("..", ".\\2e\\2e"), ("a/.b", ".a.\\2eb"), ("~x", ".\\7ex"), ("a\\b", ".a\\5cb"),
+        ("ü.ü", ".&APw-\\2e&APw-"),
+        ("../../etc", ".\\2e\\2e.\\2e\\2e.etc"), ("INBOX/a.b", ".a\\2eb"), ("a//b", None), ("x" * 250, None), ("plain", ".plain"),
+    ],
+)  # fmt: skip
+def test_folder_names_as_dovecots_listescape_writes_them(folder: str, directory: str | None) -> None:
+    assert folder_directory(folder, Unwritable.ESCAPED) == directory
 
 
 @given(st.text(max_size=80))

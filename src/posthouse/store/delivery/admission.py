@@ -23,6 +23,7 @@ from posthouse.store.mailbox.base_name import BaseNames
 from posthouse.store.mailbox.errors import AlreadyStored, MailboxError, MailboxIOError, MailboxLocked
 from posthouse.store.mailbox.faults import fault_of
 from posthouse.store.mailbox.folder import open_folder
+from posthouse.store.mailbox.folder_name import Unwritable
 from posthouse.store.mailbox.maildirsize import Sizes
 from posthouse.store.mailbox.recount import recount
 from posthouse.store.quota.decision import QuotaPolicy
@@ -60,6 +61,8 @@ class Settings(NamedTuple):
     """xdflg value 1 counts (the channel has `flagtransfer`)"""
     notification: Notification | None = None
     """how owners are told about their quota, if they are"""
+    unwritable: Unwritable = Unwritable.REFUSED
+    """how folder names with characters a Maildir++ cannot write are treated"""
 
 
 class _Waiting(NamedTuple):
@@ -155,7 +158,9 @@ class Admission:
         directory = ""
         if target.folder:
             make = bool(addressee.flags & FOLDER_OF_RELAY) and settings.flag_transfer
-            folder = addressee.folder = open_folder(account.maildir, target.folder, make=make)
+            folder = addressee.folder = open_folder(
+                account.maildir, target.folder, make=make, unwritable=settings.unwritable
+            )
             directory = folder.directory if folder is not None else ""
         base = self._names.next(message.size, message.wire_size)
         if addressee.line:

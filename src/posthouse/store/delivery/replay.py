@@ -24,7 +24,7 @@ from posthouse.store.delivery.record import Place, decode_placement
 from posthouse.store.delivery.seen import feed, line_of
 from posthouse.store.mailbox.base_name import base_of
 from posthouse.store.mailbox.errors import MailboxError
-from posthouse.store.mailbox.folder import make_maildir_folder
+from posthouse.store.mailbox.folder import make_subscribed_folder
 from posthouse.store.mailbox.maildir import Maildir, open_maildir
 from posthouse.store.mailbox.maildirsize import NAME as MAILDIRSIZE
 from posthouse.store.mailbox.owner import check_owner
@@ -196,7 +196,7 @@ class Replay:
     def _put_back(self, maildir: Maildir, partition: int, place: Place, body: bytes) -> None:
         disk = self._disk
         if place.directory:
-            make_maildir_folder(disk, place.directory, maildir.root)
+            make_subscribed_folder(disk, place.directory, maildir.root)
         name = place.base
         remove(disk, name, maildir.tmp)
         file = disk.create_excl(name, maildir.tmp)

@@ -14,6 +14,7 @@ from posthouse.config.fault import Fault, Severity
 from posthouse.config.store_conf import StoreConf
 from posthouse.dialogue.policy import ESMTP_RCPT, Policy, lmtp_policy
 from posthouse.store.delivery.admission import Settings
+from posthouse.store.mailbox.folder_name import Unwritable
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits
 from posthouse.store.quota.notification import Notification
@@ -60,6 +61,7 @@ def server_settings(configuration: Configuration, channel: str) -> ServerSetting
             Limits(conf.defaultmailboxquota, conf.defaultmessagequota),
             known is None or known.has("flagtransfer"),
             _notification(conf, host),
+            Unwritable.ESCAPED if conf.listescape else Unwritable.REFUSED,
         ),
         default_domain=conf.defaultdomain,
         autocreate=conf.autocreate,

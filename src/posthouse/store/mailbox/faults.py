@@ -9,7 +9,8 @@ import errno
 from posthouse.journal.disk import FileStat
 from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxError, MailboxIOError, MailboxNotSupported
 
-_WRITABLE = 0o300
+WRITABLE = 0o300
+"""of a folder's mode: its owner may write and enter"""
 _KINDS: dict[int | None, type[MailboxError]] = {
     errno.ELOOP: MailboxNotSupported,
     errno.ENOTDIR: MailboxBadFormat,
@@ -33,5 +34,5 @@ def need_folder(found: FileStat, what: str) -> None:
         raise MailboxBadFormat(f"{what}: a file stands where a folder belongs")
     if not found.is_folder:
         raise MailboxNotSupported(f"{what}: a link or special file stands where a folder belongs")
-    if found.mode & _WRITABLE != _WRITABLE:
+    if found.mode & WRITABLE != WRITABLE:
         raise MailboxNotSupported(f"{what}: read-only")

@@ -23,7 +23,7 @@ GONE = b"GONE\n"
 ADMIN_LOCK = ".admin-lock"
 STRAY_SECONDS = 36 * 3600.0
 PARTS = ("tmp", "new", "cur")
-_OURS = frozenset({"maildirsize", "subscriptions"})
+_OURS = frozenset({"maildirsize", "subscriptions", "subscriptions.lock"})
 _OWN_PREFIXES = (".", "dovecot")
 """folders, locks, what an IMAP server keeps"""
 _SETTLED_NS = 50_000_000
