@@ -1,0 +1,177 @@
+r"""Addresses of a header field or envelope (RFC 5322 3.4, with the obsolete forms people still write).
+
+    list = mailbox or group, comma separated; empty places are passed over
+    mailbox = [phrase] "<" [route ":"] local "@" domain ">" / local "@" domain     group = phrase ":" [list] ";"
+
+Groups count as their members, comments as blanks. What is no address gives one `Mailbox` with only `raw`: it can be compared
+whole (`:all`) and has no parts. At most `ADDRESSES` of a field are looked at.
+"""
+
+import re
+from typing import NamedTuple
+
+from posthouse.relay.filtering import limits
+
+_TOKEN = re.compile(
+    r"""\s+ | (?P<quoted>"(?:[^"\\]|\\.)*") | (?P<literal>\[[^\[\]]*\]) | (?P<special>[<>@,:;.]) | (?P<comment>\()
+    | (?P<atom>[^\s<>@,:;."()\[\]\\]+) | .""",
+    re.DOTALL | re.VERBOSE,
+)
+_DOT_ATOM = re.compile(r"[^\s<>@,:;.\"()\[\]\\]+(?:\.[^\s<>@,:;.\"()\[\]\\]+)*\Z")
+_ATOMS = r"[^\s<>@,:;\"()\[\]\\.]+(?:\.[^\s<>@,:;\"()\[\]\\.]+)*"
+_SIMPLE = re.compile(rf'(?:[^<>@,:;"()\[\]\\]*<)?({_ATOMS})@([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)(>?)\Z')
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_COMMENT_DEPTH = 50
+
+
+class Mailbox(NamedTuple):
+    """One address; local and domain are None when it is none."""
+
+    raw: str
+    """the whole address, without name and brackets; or the text that is no address"""
+    local: str | None
+    """without quotes"""
+    domain: str | None
+
+
+class _Piece(NamedTuple):
+    kind: str
+    text: str
+    begin: int
+
+
+_EMPTY = Mailbox("", "", "")
+
+
+def addresses(value: str) -> list[Mailbox]:
+    """All addresses of an unfolded field value."""
+    simple = _SIMPLE.match(value)
+    if simple is not None and ("<" in value) == bool(simple[3]):
+        return [Mailbox(f"{simple[1]}@{simple[2]}", simple[1], simple[2])]
+    if not value.strip():
+        return [_EMPTY]
+    found: list[Mailbox] = []
+    group: list[_Piece] = []
+    pieces = _pieces(value)
+    members = 0
+    in_group = False
+    for place, piece in enumerate([*pieces, _Piece(",", "", len(value))]):
+        if len(found) >= limits.ADDRESSES:
+            break
+        if piece.kind in {",", ";"}:
+            if any(each.kind != "blank" for each in group):
+                end = piece.begin
+                found.append(_mailbox(group, value[group[0].begin : end].strip()))
+                members += 1
+            elif piece.kind == ";" and in_group and not members:
+                found.append(Mailbox(_group_text(value, pieces, place), None, None))
+            group = []
+            in_group = in_group and piece.kind == ","
+        elif piece.kind == ":" and not in_group and not any(each.kind == "<" for each in group):
+            group, in_group, members = [], True, 0
+        elif group or piece.kind != "blank":
+            group.append(piece)
+    return found or [Mailbox(value.strip(), None, None)]
+
+
+def envelope_address(text: str) -> Mailbox:
+    """An envelope address without brackets: empty for the null sender."""
+    if not text:
+        return _EMPTY
+    local, at, domain = text.rpartition("@")
+    if text.startswith("@") and ":" in text:  # a source route is no part of the address
+        local, at, domain = text.partition(":")[2].rpartition("@")
+    if not at:
+        return Mailbox(text, unquoted(text), "")
+    return Mailbox(f"{local}@{domain}", unquoted(local), domain)
+
+
+def unquoted(local: str) -> str:
+    """A local part without quotes and backslashes."""
+    if len(local) > 1 and local[0] == local[-1] == '"':
+        return _ESCAPE.sub(r"\1", local[1:-1])
+    return local
+
+
+def _group_text(value: str, pieces: list[_Piece], place: int) -> str:
+    """An empty group as it is written."""
+    begin = 0
+    for piece in pieces[:place]:
+        if piece.kind in {",", ";"}:
+            begin = piece.begin + 1
+    return value[begin : pieces[place].begin + 1].strip()
+
+
+def _pieces(value: str) -> list[_Piece]:
+    found: list[_Piece] = []
+    at = 0
+    while at < len(value):
+        match = _TOKEN.match(value, at)
+        if match is None:
+            break
+        kind, begin = match.lastgroup or ("blank" if match[0].isspace() else "bad"), at
+        at = match.end()
+        if kind == "comment":
+            at, whole = _comment_end(value, at)
+            found.append(_Piece("blank" if whole else "bad", "", begin))
+        else:
+            found.append(_Piece(match[0] if kind == "special" else kind, match[0], begin))
+    return found
+
+
+def _comment_end(value: str, at: int) -> tuple[int, bool]:
+    depth = 1
+    while at < len(value):
+        char = value[at]
+        at += 2 if char == "\\" else 1
+        depth += (char == "(") - (char == ")")
+        if not depth:
+            return at, True
+        if depth > _COMMENT_DEPTH:
+            break
+    return len(value), False
+
+
+def _mailbox(group: list[_Piece], raw: str) -> Mailbox:
+    """One address of its pieces."""
+    nothing = Mailbox(raw, None, None)
+    kinds = [each.kind for each in group]
+    if "bad" in kinds:
+        return nothing
+    if "<" in kinds:
+        begin = kinds.index("<")
+        if ">" not in kinds[begin:]:
+            return nothing
+        group = group[begin + 1 : kinds.index(">", begin)]
+        if group and group[0].kind == "@" and ":" in [each.kind for each in group]:
+            group = group[[each.kind for each in group].index(":") + 1 :]
+    parts = [each for each in group if each.kind != "blank"]
+    at = next((place for place, each in enumerate(parts) if each.kind == "@"), -1)
+    if at <= 0 or at == len(parts) - 1 or any(each.kind in {"<", ">", ":"} for each in parts):
+        return nothing
+    local_parts, domain_parts = parts[:at], parts[at + 1 :]
+    if any(each.kind == "@" for each in domain_parts):
+        return nothing
+    if not _alternating(local_parts) or not _alternating(domain_parts) or any(each.kind == "quoted" for each in domain_parts):
+        return nothing
+    local = "".join(unquoted(each.text) for each in local_parts)
+    domain = "".join(each.text for each in domain_parts)
+    return Mailbox(f"{_written(local)}@{domain}", local, domain)
+
+
+def _alternating(parts: list[_Piece]) -> bool:
+    """No two words side by side: a blank in an address ends it."""
+    before = "."
+    for each in parts:
+        if each.kind != "." and before != ".":
+            return False
+        before = each.kind
+    return bool(parts)
+
+
+def _written(local: str) -> str:
+    """The local part, quoted where it must be."""
+    if _DOT_ATOM.match(local):
+        return local
+    escaped = local.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,266 @@
+"""The tests of RFC 5228 5, with those of envelope, variables, imap4flags, mailbox, ihave and environment.
+
+address allof anyof envelope exists false header not size string true hasflag mailboxexists ihave environment
+"""
+
+from collections.abc import Callable
+
+from posthouse.relay.filtering import capabilities
+from posthouse.relay.filtering.address_list import Mailbox, addresses, envelope_address
+from posthouse.relay.filtering.arguments import INDEX, MATCH, PART, Signature, TagUse, Taken, Tests, Want
+from posthouse.relay.filtering.context import Context, Test, TestBuilder
+from posthouse.relay.filtering.flags import words
+from posthouse.relay.filtering.matcher import comparison, matcher
+from posthouse.relay.filtering.matching import MatchType
+from posthouse.relay.filtering.run import Run, value, values
+from posthouse.relay.filtering.syntax import Node
+
+ADDRESS_FIELDS = frozenset(
+    {
+        "from", "to", "cc", "bcc", "sender", "reply-to", "resent-from", "resent-to", "resent-cc", "resent-bcc",
+        "resent-sender", "resent-reply-to", "return-receipt-to", "errors-to", "mail-reply-to",
+        "mail-followup-to", "delivered-to", "x-original-to", "apparently-to", "x-envelope-to", "abuse-reports-to",
+        "x-complaints-to",
+    }
+)  # fmt: skip
+"""fields with a list of addresses (RFC 5228 5.1)"""
+ENVELOPE_PARTS = ("from", "to", "auth")
+
+
+def selected(context: Context, taken: Taken, line: int) -> Callable[[list[str]], list[str]] | None:
+    """What `:index` and `:last` make of a field's values (RFC 5260 6)."""
+    index, last = taken.amount("index"), "last" in taken.tags
+    if index is None:
+        if last:
+            context.fault(line, ":last needs :index")
+        return None
+    if index == 0:
+        context.fault(line, ":index counts from 1")
+
+    def one(found: list[str]) -> list[str]:
+        if not 1 <= index <= len(found):
+            return []
+        return [found[-index] if last else found[index - 1]]
+
+    return one
+
+
+def header(context: Context, node: Node, taken: Taken) -> Test:
+    """`header`."""
+    names = context.texts(taken.strings(0))
+    select = selected(context, taken, node.line)
+    match = matcher(context, comparison(context, taken, node.line), context.texts(taken.strings(1)))
+    fixed = [name.lower() for name in names if isinstance(name, str)]
+    if len(fixed) == len(names) and select is None:
+        if len(fixed) == 1:
+            only = fixed[0]
+            return lambda run: match(run, run.message.texts(only))
+        return lambda run: match(run, [text for name in fixed for text in run.message.texts(name)])
+
+    def test(run: Run) -> bool:
+        found: list[str] = []
+        for name in values(names, run):
+            texts = run.message.texts(name.lower())
+            found += select(texts) if select else texts
+        return match(run, found)
+
+    return test
+
+
+def address_part(taken: Taken) -> str:
+    """The part that is compared."""
+    given = taken.tags.get("address part")
+    return given.name if given is not None else "all"
+
+
+def part_of(mailbox: Mailbox, part: str, separator: str) -> str | None:
+    """That part of an address; None when it has none."""
+    if part == "all":
+        return mailbox.raw
+    if mailbox.local is None or mailbox.domain is None:
+        return None
+    if part == "localpart":
+        return mailbox.local
+    if part == "domain":
+        return mailbox.domain
+    user, found, detail = mailbox.local.partition(separator)
+    if part == "user":
+        return user
+    return detail if found or not mailbox.raw else None
+
+
+def address(context: Context, node: Node, taken: Taken) -> Test:
+    """`address`."""
+    strings = taken.strings(0)
+    names = context.texts(strings)
+    for name in names:
+        if isinstance(name, str) and name.lower() not in ADDRESS_FIELDS:
+            context.fault(strings.line, f"address: the header field '{name[:60]}' has no addresses")
+    select, part = selected(context, taken, node.line), address_part(taken)
+    match = matcher(context, comparison(context, taken, node.line), context.texts(taken.strings(1)))
+
+    def test(run: Run) -> bool:
+        found: list[str] = []
+        for name in values(names, run):
+            raws = run.message.raws(name.lower())
+            for raw in select(raws) if select else raws:
+                run.spend(1 + len(raw) // 4, node.line)
+                parts = (part_of(each, part, run.around.separator) for each in addresses(raw))
+                found += [text for text in parts if text is not None]
+        return match(run, found)
+
+    return test
+
+
+def envelope(context: Context, node: Node, taken: Taken) -> Test:
+    """`envelope`."""
+    strings = taken.strings(0)
+    names = context.texts(strings)
+    for name in names:
+        if isinstance(name, str) and name.lower() not in ENVELOPE_PARTS:
+            context.fault(strings.line, f"envelope: unknown part '{name[:60]}' (from, to, auth)")
+    part = address_part(taken)
+    match = matcher(context, comparison(context, taken, node.line), context.texts(taken.strings(1)))
+
+    def test(run: Run) -> bool:
+        around, given = run.envelope, []
+        for name in values(names, run):
+            text = {"from": around.sender, "to": around.recipient, "auth": around.auth or None}.get(name.lower())
+            if text is not None:
+                given.append(part_of(envelope_address(text), part, run.around.separator))
+        return match(run, [text for text in given if text is not None])
+
+    return test
+
+
+def exists(context: Context, node: Node, taken: Taken) -> Test:
+    """`exists`."""
+    names = context.texts(taken.strings(0))
+
+    def test(run: Run) -> bool:
+        run.spend(len(names), node.line)
+        result = all(name.lower() in run.message.fields for name in values(names, run))
+        if context.explain:
+            context.step(run, node.line, f"exists {', '.join(values(names, run))}: {'yes' if result else 'no'}")
+        return result
+
+    return test
+
+
+def size(context: Context, node: Node, taken: Taken) -> Test:
+    """`size`."""
+    limit, given = taken.number(0), taken.tags.get("over or under")
+    if given is None:
+        context.fault(node.line, "size needs :over or :under")
+    over = given is not None and given.name == "over"
+
+    def test(run: Run) -> bool:
+        result = run.message.size > limit if over else run.message.size < limit
+        if context.explain:
+            sign = "over" if over else "under"
+            context.step(run, node.line, f"size {run.message.size} :{sign} {limit}: {'yes' if result else 'no'}")
+        return result
+
+    return test
+
+
+def string(context: Context, node: Node, taken: Taken) -> Test:
+    """`string` (RFC 5229 5): an empty string is not counted."""
+    sources, compare = context.texts(taken.strings(0)), comparison(context, taken, node.line)
+    match = matcher(context, compare, context.texts(taken.strings(1)))
+    counts = compare.type is MatchType.COUNT
+
+    def test(run: Run) -> bool:
+        found = values(sources, run)
+        return match(run, [text for text in found if text] if counts else found)
+
+    return test
+
+
+def hasflag(context: Context, node: Node, taken: Taken) -> Test:
+    """`hasflag` (RFC 5232 4): flags of the named variables or of the internal one."""
+    names = () if taken.positions[0] is None else context.constants(taken.strings(0), "a variable's name")
+    if names and "variables" not in context.allowed:
+        context.fault(node.line, 'hasflag with a variable needs require "variables"')
+    compare = comparison(context, taken, node.line)
+    keys = context.texts(taken.strings(1))
+    if compare.type is MatchType.IS and all(isinstance(key, str) for key in keys):
+        keys = tuple(word for key in keys if isinstance(key, str) for word in key.split()) or ("",)
+    match = matcher(context, compare, keys)
+
+    def test(run: Run) -> bool:
+        if not names:
+            return match(run, run.flags)
+        return match(run, [word for name in names for word in words([run.variables.get(name.lower(), "")])])
+
+    return test
+
+
+def mailbox_exists(context: Context, node: Node, taken: Taken) -> Test:
+    """`mailboxexists` (RFC 5490 3.1)."""
+    names = context.texts(taken.strings(0))
+
+    def test(run: Run) -> bool:
+        run.spend(len(names), node.line)
+        there = run.around.mailboxes
+        return all(bool(name) and (there is None or name.upper() == "INBOX" or name in there) for name in values(names, run))
+
+    return test
+
+
+def ihave(context: Context, _node: Node, taken: Taken) -> Test:
+    """`ihave` (RFC 5463): true extensions count as required behind it."""
+    strings = taken.strings(0)
+    wanted = context.constants(strings, "ihave")
+    there = all(capabilities.is_known(name) for name in wanted)
+    if there:
+        context.allowed.update(wanted)
+    return lambda _: there
+
+
+def environment(context: Context, node: Node, taken: Taken) -> Test:
+    """`environment` (RFC 5183): an item that is not known is false."""
+    name = context.one(taken.strings(0))
+    match = matcher(context, comparison(context, taken, node.line), context.texts(taken.strings(1)))
+
+    def test(run: Run) -> bool:
+        items = {
+            "name": "Posthouse", "location": "MTA", "phase": "during", "domain": "",
+            "host": run.around.host, **dict(run.around.items),
+        }  # fmt: skip
+        found = items.get(value(name, run).lower())
+        return found is not None and match(run, [found])
+
+    return test
+
+
+def _constant(result: bool) -> TestBuilder:
+    return lambda context, node, taken: lambda run: result  # noqa: ARG005 -- a builder's signature
+
+
+def _strings(*positions: Want) -> tuple[Want, ...]:
+    return positions
+
+
+_TWO = _strings(Want.STRINGS, Want.STRINGS)
+_SIZE = {"over": TagUse("over or under"), "under": TagUse("over or under")}
+TESTS: dict[str, tuple[Signature, TestBuilder]] = {
+    "address": (Signature(_TWO, {**MATCH, **PART, **INDEX}), address),
+    "envelope": (Signature(_TWO, {**MATCH, **PART}, requires=("envelope",)), envelope),
+    "environment": (Signature(_strings(Want.STRING, Want.STRINGS), MATCH, requires=("environment",)), environment),
+    "exists": (Signature(_strings(Want.STRINGS)), exists),
+    "false": (Signature(), _constant(False)),
+    "hasflag": (Signature(_TWO, MATCH, requires=("imap4flags",), optional=1), hasflag),
+    "header": (Signature(_TWO, {**MATCH, **INDEX}), header),
+    "ihave": (Signature(_strings(Want.STRINGS), requires=("ihave",)), ihave),
+    "mailboxexists": (Signature(_strings(Want.STRINGS), requires=("mailbox",)), mailbox_exists),
+    "size": (Signature(_strings(Want.NUMBER), _SIZE), size),
+    "string": (Signature(_TWO, MATCH, requires=("variables",)), string),
+    "true": (Signature(), _constant(True)),
+}
+"""all but allof, anyof and not, whose tests the compiler builds"""
+GROUPS: dict[str, Signature] = {
+    "allof": Signature(tests=Tests.LIST),
+    "anyof": Signature(tests=Tests.LIST),
+    "not": Signature(tests=Tests.ONE),
+}

@@ -1,0 +1,40 @@
+"""Regular expressions by RE2, whose time is linear in the text whatever the expression; without it there are none.
+
+POSIX extended syntax, the leftmost and longest match counts, as the Sieve regex draft wants it. RE2's memory is bounded too:
+an expression that would need more is refused when the script is compiled.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+Expression: TypeAlias = Callable[[str], tuple[str, ...] | None]
+"""the groups of a match, the whole first, or None"""
+_MEMORY = 1 << 20
+
+
+def compile_expression(key: str, *, any_case: bool) -> Expression:
+    """Compile one.
+
+    Raises:
+        ValueError: it is no regular expression, or too large a one.
+    """
+    import re2
+
+    options = re2.Options()
+    options.posix_syntax = True
+    options.longest_match = True
+    options.perl_classes = True
+    options.word_boundary = True
+    options.case_sensitive = not any_case
+    options.max_mem = _MEMORY
+    options.log_errors = False
+    try:
+        compiled = re2.compile(key, options)
+    except re2.error as bad:
+        raise ValueError(str(bad)) from None
+
+    def search(text: str) -> tuple[str, ...] | None:
+        found = compiled.search(text)
+        return None if found is None else (found[0], *(group or "" for group in found.groups()))
+
+    return search

@@ -1,0 +1,89 @@
+"""The message a script looks at: header fields on demand, size, body (RFC 5228 2.4.2, 5.9).
+
+    Message(octets, size)     the header and as much of the body as the caller holds; size is the whole message's
+    Envelope(sender, ...)     what MAIL and RCPT said
+
+A field is found by its name in any case, blanks before the colon allowed. What was decoded once is kept.
+"""
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from posthouse.relay.filtering.header_text import header_text, unfolded
+
+_FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:((?:[^\n]*\n(?=[ \t]))*[^\n]*)", re.MULTILINE)
+_HEADER_END = re.compile(rb"(?:\A|\n)\r?\n")
+
+
+@dataclass(slots=True, frozen=True)
+class Envelope:
+    """Who sends to whom."""
+
+    sender: str
+    """empty for the null sender"""
+    recipient: str
+    """as given at RCPT TO, before any expansion"""
+    auth: str = ""
+    """who has authenticated, or empty"""
+
+
+def header_end(octets: bytes) -> int:
+    """Offset behind the empty line that ends the header; the length when there is none."""
+    if octets.startswith(b"\r\n"):
+        return 2
+    end = octets.find(b"\r\n\r\n")
+    if end >= 0:
+        return end + 4
+    match = _HEADER_END.search(octets)
+    return match.end() if match else len(octets)
+
+
+@dataclass
+class Message:
+    """One message.
+
+    Args:
+        octets: from its first field on; a long body may be cut off.
+        size: octets of the whole message, CRLF counted.
+        end: where the header ends, when the caller knows.
+    """
+
+    octets: bytes
+    size: int
+    end: int = -1
+    _texts: dict[tuple[str, bool], list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.end < 0:
+            self.end = header_end(self.octets)
+
+    @cached_property
+    def fields(self) -> dict[str, list[bytes]]:
+        """All fields' octets by name in lower case, in their order."""
+        found: dict[str, list[bytes]] = {}
+        for name, value in _FIELD.findall(self.octets[: self.end]):
+            found.setdefault(name.decode("ascii").lower(), []).append(value)
+        return found
+
+    def texts(self, name: str) -> list[str]:
+        """The decoded values of a field, by its name in lower case."""
+        key = (name, True)
+        known = self._texts.get(key)
+        if known is None:
+            known = self._texts[key] = [header_text(raw) for raw in self.fields.get(name, ())]
+        return known
+
+    def raws(self, name: str) -> list[str]:
+        """The values as they stand, only unfolded: for addresses and dates."""
+        key = (name, False)
+        known = self._texts.get(key)
+        if known is None:
+            known = [unfolded(raw).decode("utf-8", "replace") for raw in self.fields.get(name, ())]
+            self._texts[key] = known
+        return known
+
+    @property
+    def body(self) -> bytes:
+        """What is behind the header, as far as it is held."""
+        return self.octets[self.end :]

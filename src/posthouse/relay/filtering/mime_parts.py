@@ -1,0 +1,102 @@
+"""A message's body as the leaves of its MIME tree (RFC 2045, RFC 2046), for the test `body`.
+
+Bounded: parts, nesting and octets are (limits.py); what is beyond is not looked at. Broken MIME is no fault: a part without its
+boundary goes on to the end, an encoding that cannot be read is left as it is.
+"""
+
+import re
+from binascii import Error, a2b_base64, a2b_qp
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from posthouse.relay.filtering import limits
+from posthouse.relay.filtering.header_text import decode
+from posthouse.relay.filtering.message import Message
+
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))')
+_TYPE = re.compile(r"\s*([^\s/;]+)\s*/\s*([^\s/;]+)\s*(?:;|\Z)")
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
+
+
+class Part(NamedTuple):
+    """One part, its transfer encoding undone."""
+
+    type: str
+    """in lower case, e.g. text/plain"""
+    charset: str
+    octets: bytes
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        return decode(self.octets, self.charset or "utf-8")
+
+
+def content_type(value: str) -> tuple[str, dict[str, str]]:
+    """Type and parameters of a Content-Type field; text/plain for what is none."""
+    match = _TYPE.match(value)
+    if match is None:
+        return "text/plain", {}
+    parameters = {name.lower(): (quoted or plain) for name, quoted, plain in _PARAMETER.findall(value)}
+    return f"{match[1]}/{match[2]}".lower(), parameters
+
+
+def parts(message: Message) -> list[Part]:
+    """The leaves, and of multiparts what stands before and behind their parts, in their order."""
+    whole = Message(message.octets[: message.end + limits.BODY_OCTETS], message.size, message.end)
+    found: list[Part] = []
+    for part in _walk(whole, 0):
+        found.append(part)
+        if len(found) >= limits.BODY_PARTS:
+            break
+    return found
+
+
+def _walk(entity: Message, depth: int) -> Iterator[Part]:
+    given = entity.raws("content-type")
+    kind, parameters = content_type(given[0]) if given else ("text/plain", {})
+    encoding = (entity.raws("content-transfer-encoding") or [""])[0].strip().lower()
+    if kind.startswith("multipart/") and depth < limits.BODY_NESTING and parameters.get("boundary"):
+        yield from _multipart(kind, entity.body, parameters["boundary"], depth)
+    elif kind == "message/rfc822" and depth < limits.BODY_NESTING and encoding not in {"base64", "quoted-printable"}:
+        inner = Message(entity.body, len(entity.body))
+        yield Part(kind, "utf-8", inner.octets[: inner.end])
+        yield from _walk(inner, depth + 1)
+    else:
+        yield Part(kind, parameters.get("charset", ""), undone(entity.body, encoding))
+
+
+def _multipart(kind: str, body: bytes, boundary: str, depth: int) -> Iterator[Part]:
+    mark = re.compile(rb"(?:\A|\r?\n)--" + re.escape(boundary.encode("utf-8", "replace")) + rb"(--)?[ \t]*(?=\r?\n|\Z)")
+    before, at, closed = True, 0, False
+    for match in mark.finditer(body):
+        piece = body[at : match.start()]
+        if before:
+            if piece.strip():
+                yield Part(kind, "", piece)
+        else:
+            yield from _walk(Message(piece, len(piece)), depth + 1)
+        at, before = match.end(), False
+        at += 2 if body.startswith(b"\r\n", at) else body.startswith(b"\n", at)
+        if match[1]:
+            closed = True
+            break
+    rest = body[at:]
+    if before or closed:
+        if rest.strip():
+            yield Part(kind, "", rest)
+    else:
+        yield from _walk(Message(rest, len(rest)), depth + 1)
+
+
+def undone(octets: bytes, encoding: str) -> bytes:
+    """The octets without their transfer encoding."""
+    try:
+        if encoding == "quoted-printable":
+            return a2b_qp(octets)
+        if encoding == "base64":
+            plain = _NOT_BASE64.sub(b"", octets.partition(b"=")[0] if b"=" in octets else octets)
+            return a2b_base64(plain[: len(plain) - (len(plain) % 4 == 1)] + b"===")
+    except Error:
+        return octets
+    return octets
