@@ -5,7 +5,7 @@ from pathlib import Path
 
 from posthouse.testing.tiers import RunningInstance
 from support.family_rig import wait_for
-from support.store_alone import deliver, kill, root_of, store_alone, subjects
+from support.store_alone import deliver, faults, kill, root_of, store_alone, subjects
 
 
 class Sender:
@@ -48,6 +48,7 @@ def test_a_mailbox_renamed_under_deliveries_loses_nothing(tmp_path: Path) -> Non
         (moved,) = store.json("store", "quota", "after")
         assert moved["limits"] == {"bytes": 5_000_000, "messages": 4000}
         assert moved["messages"] == len(subjects(store, "after"))
+        assert faults(store) == []
         kill(store)
         store.start()  # replays what is unchecked: under the old name only what came there since
         assert sorted(subjects(store, "before") + subjects(store, "after")) == sorted(taken)

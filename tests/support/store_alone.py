@@ -1,6 +1,7 @@
 """One store without a relay, as real processes, for tests of `posthouse store`: made, started, killed, its mailboxes read."""
 
 import contextlib
+import json
 import os
 import signal
 import smtplib
@@ -76,3 +77,9 @@ def subjects(store: RunningInstance, owner: str, folder: str = "") -> list[str]:
         head = path.read_bytes().partition(b"\n\n")[0].replace(b"\r", b"")
         found += [line[9:].decode() for line in head.split(b"\n") if line.startswith(b"Subject: ")]
     return sorted(found)
+
+
+def faults(store: RunningInstance, *words: str) -> list[str]:
+    """What `posthouse store check --dry-run` says is wrong."""
+    done = store.command("store", "check", *words, "--dry-run", "--json", check=False)
+    return [f"{fault['owner']}/{fault['path']}: {fault['text']}" for fault in json.loads(done.stdout)["faults"]]

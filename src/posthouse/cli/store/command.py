@@ -17,6 +17,7 @@ for _name, _module, _help in (
     ("check", "check", "Find and repair faults of mailboxes."),
     ("delete", "moving", "Remove mailboxes."),
     ("rename", "moving", "Give a mailbox to another owner."),
+    ("dovecot-config", "dovecot", "Print a Dovecot configuration for the mailboxes."),
     ("recover", "journal", "Put back what an unclean stop left, without starting the store."),
 ):
     _function = {"list": "list_"}.get(_name, _name.replace("-", "_"))

@@ -5,6 +5,7 @@ IMTA_USER): what it makes must belong to the store.
 """
 
 import contextlib
+import importlib
 import os
 import sys
 import time
@@ -25,6 +26,7 @@ from posthouse.store.quota.limits import Limits
 
 USAGE, DATA, NO_INPUT, NO_USER, CANNOT_CREATE, IO_ERROR, TEMPORARY = 64, 65, 66, 67, 73, 74, 75
 PACE = Pace(time.time, time.sleep)
+_LATE = ("base64", "ctypes", "datetime", "encodings.utf_16_be", "pwd")
 _WILD = frozenset("*?[")
 _MANY = 20
 T = TypeVar("T")
@@ -89,6 +91,7 @@ def opened(instance: Instance) -> Iterator[Opened]:
     except NoSuchUser as error:
         raise end(str(error), NO_USER) from None
     if user is not None:
+        _import_late_modules()
         become(user)
     os.umask(0o077)
     try:
@@ -101,6 +104,14 @@ def opened(instance: Instance) -> Iterator[Opened]:
         raise failed(error) from None
     finally:
         mailboxes.close()
+
+
+def _import_late_modules() -> None:
+    """What is imported only when it is needed: the store's user may not be able to read this Python."""
+    for name in _LATE:
+        importlib.import_module(name)
+    if sys.stderr.isatty():
+        importlib.import_module("rich.progress")
 
 
 def _owner_of(store: Path) -> User | None:

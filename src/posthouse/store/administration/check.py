@@ -41,6 +41,8 @@ _LOOKS = 3
 _PAUSE = 0.1
 _OURS = re.compile(r"\d+\.M\d+P(\d+)R[0-9a-f]+Q\d+")
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+_OUR_FILES = frozenset({LOCK, MAILDIRSIZE, MARK, "subscriptions", "dovecot-acl"})
+"""an IMAP server's files have the modes it gives them"""
 
 
 class Fault(NamedTuple):
@@ -217,7 +219,7 @@ class Check:
         found = self._disk.stat(name, shelf)
         if found is None:  # moved meanwhile
             return
-        yield from self._file(name, shelf, path, found)
+        yield from self._file(name, shelf, path, found, messages=True)
         if not found.is_file:
             return
         size = size_of(name)
@@ -248,10 +250,10 @@ class Check:
 
     # --- single names -------------------------------------------------------------------------------------------
 
-    def _file(self, name: str, folder: int, path: str, found: FileStat) -> Iterator[Fault]:
+    def _file(self, name: str, folder: int, path: str, found: FileStat, *, messages: bool = False) -> Iterator[Fault]:
         if not found.is_file:
             yield Fault("kind", path, "a link, folder or special file where a file belongs")
-        else:
+        elif messages or name in _OUR_FILES:
             yield from self._mode(name, folder, path, found, _FILE_MODE)
 
     def _mode(self, name: str, folder: int, path: str, found: FileStat, wanted: int) -> Iterator[Fault]:

@@ -1,0 +1,66 @@
+"""Dovecot on a store, configured by `posthouse store dovecot-config` and by nothing else; stores a Dovecot can serve.
+
+Dovecot serves no mailbox of root's, so the stores of these tests run as the user `mail`.
+"""
+
+import contextlib
+import imaplib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from posthouse.testing.tiers import RunningInstance, free_port
+from support.interop_daemon import daemon
+from support.interop_tiers import STORE_USER, run_as
+from support.store_alone import store_alone
+
+DOVECOT = shutil.which("dovecot") or "/usr/sbin/dovecot"
+PASSWORD = "open sesame"
+
+
+@contextlib.contextmanager
+def served_store(folder: Path, *settings: str, name: str = "store1") -> Iterator[RunningInstance]:
+    """A running store whose mailboxes Dovecot may serve."""
+    with store_alone(folder, *settings, start=False, name=name) as store:
+        if os.geteuid() == 0:
+            run_as(store, STORE_USER)
+        store.start()
+        yield store
+
+
+@dataclass(frozen=True, slots=True)
+class Imap:
+    """A running Dovecot."""
+
+    address: str
+    port: int
+    log: Path
+
+    @contextlib.contextmanager
+    def login(self, user: str, password: str = PASSWORD) -> Iterator[imaplib.IMAP4]:
+        with imaplib.IMAP4(self.address, self.port, timeout=30) as client:
+            client.login(user, password)
+            yield client
+
+
+@contextlib.contextmanager
+def dovecot_of(
+    store: RunningInstance, folder: Path, *options: str, users: tuple[str, ...] = (), address: str = "127.0.0.1", port: int = 0
+) -> Iterator[Imap]:
+    """Dovecot with this store's configuration; `users` go into a passwd-file."""
+    folder.mkdir()
+    folder.chmod(0o755)
+    port = port or free_port(address)
+    if users:
+        (folder / "users").write_text("".join(f"{user}:{{PLAIN}}{PASSWORD}\n" for user in users))
+        options = (*options, "--passwd-file", str(folder / "users"))
+    log = folder / "dovecot.log"
+    store.command(
+        "store", "dovecot-config", "--imap", f"{address}:{port}", "--run", str(folder / "run"), "--log", str(log),
+        "--write", str(folder), *options,
+    )  # fmt: skip
+    with daemon([DOVECOT, "-F", "-c", folder / "dovecot.conf"], folder / "said", port=port, address=address):
+        yield Imap(address, port, log)
+    assert not [line for line in log.read_text().splitlines() if "Panic:" in line or "Fatal:" in line]
