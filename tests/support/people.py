@@ -91,8 +91,15 @@ EXAMPLE: dict[str, Attributes] = {
         "mail": ("staff@example.com",),
         "maildeliveryoption": ("members",),
         "inetmailgroupstatus": ("active",),
-        "uniquemember": ("uid=jdoe,ou=People,o=example.com,o=usergroup",),
+        "uniquemember": (
+            "uid=jdoe,ou=People,o=example.com,o=usergroup",
+            "uid=SMiller,ou=People,o=hosted.example.org,o=usergroup",
+        ),
         "mgrprfc822mailmember": ("ext@remote.test",),
+        "mgrperrorsto": ("mailto:owner-staff@example.com",),
+        "mgrpalloweddomain": ("example.com",),
+        "mgrpmsgmaxsize": ("1000000",),
+        "mailrejecttext": ("staff is for example.com senders only",),
     },
 }
 

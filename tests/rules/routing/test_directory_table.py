@@ -47,13 +47,37 @@ def test_delivered(relay: Relay, recipient: str, channel: str | None, address: s
     ("recipient", "now", "reply"),
     [
         ("gone@hosted.example.org", AUGUST, "550 5.1.6 recipient no longer on server: gone@hosted.example.org"),
-        ("ann.smith@example.com", JULY, "450 4.3.5 delivery option autoreply is not available yet: ann.smith@example.com"),
-        ("bob@example.com", AUGUST, "450 4.3.5 delivery option forward is not available yet: bob@example.com"),
-        ("staff@example.com", AUGUST, "450 4.3.5 delivery option members is not available yet: staff@example.com"),
+        ("staff@example.com", AUGUST, "550 5.7.1 staff is for example.com senders only: staff@example.com"),
     ],
 )
 def test_refused(relay: Relay, recipient: str, now: float, reply: str) -> None:
     assert relay.refusal(recipient, now=now) == reply
+
+
+def test_vacation_and_forward(relay: Relay) -> None:
+    ann = ("tcp_lmtpcs", "@store2.example.com.lmtp:asmith@lmtpcs-daemon")
+    away = ("bitbucket", "asmith+example.com@bitbucket")
+    assert relay.addresses("ann.smith@example.com", now=JULY) == [ann, away]
+    bob = [("tcp_lmtpcs", "@store1.example.com.lmtp:bfwd@lmtpcs-daemon"), ("tcp_local", "bob@remote.test")]
+    assert relay.addresses("bob@example.com") == [*bob, ann]
+    assert relay.addresses("bob@example.com", now=JULY) == [*bob, ann, away]
+    routed = relay.route("ann.smith@example.com", now=JULY)
+    assert isinstance(routed, Accepted)
+    assert [target.answers for target in routed.recipients] == [False, True]
+
+
+def test_a_list(relay: Relay) -> None:
+    routed = relay.route("staff@example.com", sender="x@example.com")
+    assert isinstance(routed, Accepted)
+    assert [(target.channel, target.address, target.sender, target.shown) for target in routed.recipients] == [
+        ("tcp_lmtpcs", AT_STORE1, "owner-staff@example.com", "john.doe@example.com"),
+        (
+            "tcp_lmtpcs", "@store2.example.com.lmtp:SMiller%hosted.example.org@lmtpcs-daemon", "owner-staff@example.com",
+            "sue@hosted.example.org",
+        ),
+        ("tcp_local", "ext@remote.test", "owner-staff@example.com", "ext@remote.test"),
+    ]  # fmt: skip
+    assert {target.blocklimit for target in routed.recipients} == {1_000_000}
 
 
 def test_unknown_user_without_smart_host(make_relay: MakeRelay) -> None:
@@ -262,19 +286,20 @@ def test_a_changed_entry_counts_at_once(make_relay: MakeRelay) -> None:
 
 
 def test_dates_are_looked_at_each_time(relay: Relay) -> None:
-    domain, entry = NeedDomain("example.com"), "ann.smith"
+    entry = "ann.smith"
     answers: dict[object, Answer] = {}
 
-    def run(now: float) -> Routed:
+    def run(now: float) -> int:
         request = RouteRequest("", f"{entry}@example.com", "tcp_local", now=now)
         asking = route_recipient(relay.rules, request)
         question = next(asking)
         try:
             while True:
-                key = domain if isinstance(question, NeedDomain) else entry
+                key: object = question if isinstance(question, NeedDomain) else entry
                 question = asking.send(answers.setdefault(key, relay.directory.answer(question)))
         except StopIteration as end:
             routed: Routed = end.value
-            return routed
+            assert isinstance(routed, Accepted)
+            return len(routed.recipients)
 
-    assert [isinstance(run(now), Accepted) for now in (AUGUST, JULY, AUGUST)] == [True, False, True]
+    assert [run(now) for now in (AUGUST, JULY, AUGUST)] == [1, 2, 1]

@@ -17,13 +17,18 @@ from posthouse.relay.directory.question import Entry, Kind
 from posthouse.relay.routing.clause_template import ClauseError, ClauseTemplate, parse_clause_template
 
 MAX_CLAUSES = 20
-BUILT = frozenset({"mailbox"})
+BUILT = frozenset({"mailbox", "forward", "members", "members_offline", "autoreply"})
 """names of the clauses whose addresses are really delivered; a recipient with another active clause is deferred whole"""
+BUILT_BY_LMTP = frozenset({"native", "unix", "file"})
+"""delivered by the native service of a store, so only where their template routes through .LMTPN (imta-cnf 3.3)"""
 DEFAULT = (
     "*mailbox=$M%$\\$2I$_+$2S@ims-ms-daemon,&members=*,*native=$M@native-daemon,/hold=@hold-daemon:$A,"
     "*unix=$M@native-daemon,&file=+$F@native-daemon,&@members_offline=*,program=$M%$P@pipe-daemon,"
     "#forward=**,*^!autoreply=$M+$D@bitbucket"
 )
+_NATIVE_TAG = "@native-daemon"
+_UNTAGGED = re.compile(r"@[^:]*\.lmtpn:[^@]*", re.IGNORECASE)
+"""a template of the 2005Q4 edition: it leaves out the tag, without which no channel is named (imta-cnf 3.3)"""
 _CLAUSE = re.compile(r"([*&@$^%/!#]*)(\w+)=(.*)", re.DOTALL)
 
 
@@ -78,6 +83,9 @@ def _clause(text: str, file: str, line: int) -> Clause:
     if not found:
         raise ClauseError("expected prefixes, a name, = and a template")
     prefixes, name, template = found.groups()
+    template = template.strip()
+    if _UNTAGGED.fullmatch(template):
+        template += _NATIVE_TAG
     both = "*" not in prefixes and "&" not in prefixes
     return Clause(
         name=name.lower(),
@@ -89,7 +97,7 @@ def _clause(text: str, file: str, line: int) -> Clause:
         outside_dates="%" in prefixes,
         hold="/" in prefixes,
         autoreply="!" in prefixes,
-        template=parse_clause_template(template.strip()),
+        template=parse_clause_template(template),
         text=text,
         shown=f"clause {text}",
         file=file,

@@ -7,7 +7,7 @@ A refusal is raised as Refuse with the reply of the tables in directory.md and o
 from typing import NamedTuple
 
 from posthouse.mail.address import parse_address, unquote
-from posthouse.relay.directory.question import Entry
+from posthouse.relay.directory.question import Entry, Kind
 from posthouse.relay.routing.clause_template import ClauseInputs, OwnerValues, Whole, render_clause
 from posthouse.relay.routing.delivery_options import Clause
 from posthouse.relay.routing.inquiry import Asking, Inquiry
@@ -15,20 +15,11 @@ from posthouse.relay.routing.lookup import Redirect, find_owner
 from posthouse.relay.routing.refusal import Refusal
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.standing import Refuse, Standing, standing
+from posthouse.relay.routing.way import OwnerFacts
 
 
 class Nobody(Refuse):
     """Nobody has the address."""
-
-
-class OwnerFacts(NamedTuple):
-    """What travels with every address made from one user's entry."""
-
-    address: str
-    """the address that entered alias expansion"""
-    quota: str
-    block_limit: int
-    """in octets, 0 for none"""
 
 
 class Made(NamedTuple):
@@ -41,6 +32,10 @@ class Made(NamedTuple):
     held: bool = False
     keep_route: bool = False
     owner: OwnerFacts | None = None
+    forwarded: bool = False
+    """a forwarding address"""
+    answers: bool = False
+    """a vacation answer"""
 
 
 class Expansion(NamedTuple):
@@ -50,9 +45,16 @@ class Expansion(NamedTuple):
     made: tuple[Made, ...]
     notes: tuple[str, ...] = ()
     """the entry and what of it is not acted on, for the log and explanations"""
+    group: Entry | None = None
+    """its members are to be found"""
+    many: bool = False
+    """it stands for others: a group, or a user who forwards"""
 
 
-def expand(rules: Rules, inquiry: Inquiry, address: str, now: float, *, from_reprocess: bool = False) -> Asking[Expansion]:
+def expand(
+    rules: Rules, inquiry: Inquiry, address: str, now: float, visited: frozenset[str] = frozenset(), *,
+    from_reprocess: bool = False,
+) -> Asking[Expansion]:  # fmt: skip
     """Expand one address on the local channel.
 
     Args:
@@ -60,6 +62,7 @@ def expand(rules: Rules, inquiry: Inquiry, address: str, now: float, *, from_rep
         inquiry: of this decision.
         address: as it was rewritten.
         now: Unix time in seconds, for vacation dates.
+        visited: keys of the owners on the way; a user met again does not forward any more.
         from_reprocess: the message comes from the reprocess channel, so that `@` clauses count.
 
     Raises:
@@ -90,19 +93,33 @@ def expand(rules: Rules, inquiry: Inquiry, address: str, now: float, *, from_rep
         return Expansion(stands.key, (_postponed(rules, address),))
     assert stands.values is not None
     inputs = clause_inputs(rules, stands.values, address, local, domain_name, owner.subaddress, route)
-    return Expansion(stands.key, _rendered(stands, inputs), stands.notes)
+    if stands.key in visited and owner.entry.kind is Kind.USER:
+        stands = _at_home(rules, stands)
+    return _rendered(stands, inputs)
 
 
-def _rendered(stands: Standing, inputs: ClauseInputs) -> tuple[Made, ...]:
+def _at_home(rules: Rules, stands: Standing) -> Standing:
+    """The user as he stands when his own forward leads back to him: without it, with a mailbox if nothing else is left."""
+    left = tuple(clause for clause in stands.clauses if clause.template.whole is not Whole.FORWARD)
+    return stands._replace(key=f"{stands.key} at home", clauses=left or rules.clauses[:1])
+
+
+def _rendered(stands: Standing, inputs: ClauseInputs) -> Expansion:
     facts = OwnerFacts(inputs.address, stands.quota, stands.block_limit)
-    made = tuple(
-        Made(one, clause.shown, clause.file, clause.line, clause.hold, owner=facts)
-        for clause in stands.clauses
-        for one in clause_addresses(clause, inputs, stands.entry)
-    )
-    if not made:
+    made: list[Made] = []
+    many = False
+    for clause in stands.clauses:
+        whole = clause.template.whole
+        many = many or whole is not Whole.TEXT
+        for one in clause_addresses(clause, inputs, stands.entry):
+            forwarded = whole is Whole.FORWARD
+            made.append(Made(one, clause.shown, clause.file, clause.line, clause.hold, False, facts, forwarded, clause.autoreply))
+    group = None
+    if stands.entry.kind is Kind.GROUP and any(clause.template.whole is Whole.EXPAND for clause in stands.clauses):
+        group = stands.entry
+    if not made and group is None:
         raise Refuse(Refusal.UNKNOWN_ALIAS, f"no delivery option gives an address for {stands.entry.dn}")
-    return made
+    return Expansion(stands.key, tuple(made), stands.notes, group, many)
 
 
 def _postponed(rules: Rules, address: str) -> Made:
@@ -111,7 +128,8 @@ def _postponed(rules: Rules, address: str) -> Made:
     if channel is None:
         text = "a delivery option asks for the missing channel reprocess"
         raise Refuse(Refusal.NOT_BUILT, text, text)
-    return Made(f"@{channel.official_host}:{address}", "expanded in the reprocess channel")
+    waiting = f"@{channel.official_host}{',' if address.startswith('@') else ':'}{address}"
+    return Made(waiting, "expanded in the reprocess channel")
 
 
 def clause_addresses(clause: Clause, inputs: ClauseInputs, entry: Entry) -> tuple[str, ...]:

@@ -14,8 +14,10 @@ from posthouse.relay.directory.question import (
     Domain,
     Entry,
     Found,
+    NeedDn,
     NeedDomain,
     NeedEntry,
+    NeedMembers,
     NeedUrl,
     Question,
     Unknown,
@@ -88,6 +90,30 @@ class Inquiry:
         if isinstance(answer, Unknown):
             raise NoAnswer(answer.reason)
         return answer.value if isinstance(answer, Found) and isinstance(answer.value, str) else None
+
+    @staticmethod
+    def named(dn: str) -> Asking[Entry | None]:
+        """The entry with this name.
+
+        Raises:
+            NoAnswer: the directory is silent.
+        """
+        answer = yield NeedDn(dn.strip())
+        if isinstance(answer, Unknown):
+            raise NoAnswer(answer.reason)
+        return answer.value if isinstance(answer, Found) and isinstance(answer.value, Entry) else None
+
+    @staticmethod
+    def members(url: str, *, every: bool = False, limit: int = 0) -> Asking[tuple[str, ...]]:
+        """The addresses of everybody a URL finds.
+
+        Raises:
+            NoAnswer: the directory is silent, or does not say all.
+        """
+        answer = yield NeedMembers(url.strip(), every, limit)
+        if isinstance(answer, Found) and isinstance(answer.value, tuple):
+            return answer.value
+        raise NoAnswer(answer.reason if isinstance(answer, Unknown) else f"no answer to {url}")
 
     def mapping(self, tables: Tables, name: str, text: str, flags: frozenset[str] = frozenset()) -> Asking[Result | None]:
         """Result of a mapping table, its directory call-outs asked as questions of ours.

@@ -28,6 +28,7 @@ class Refusal(Enum):
     OVER_QUOTA = ("OVER_QUOTA", 452, "4.2.2", "user over quota; cannot receive new mail")
     TEMPORARY_FAILURE = ("TEMPORARY_FAILURE", 450, "4.3.0", "temporary error returned by alias expansion")
     DUPLICATE_ADDRS = ("DUPLICATE_ADDRS", 550, "5.1.4", "duplicate/ambiguous directory match")
+    ALIAS_AUTH = ("ALIAS_AUTH", 550, "5.7.1", "you are not allowed to use this list")
     ACCESS_FAILURE = ("ACCESS_FAILURE", 550, "5.7.1", "you are not allowed to send to this address")
     BLOCK_OVER = ("BLOCK_OVER", 550, "5.2.3", "channel limit of %d kilobytes on message size exceeded")
     REWRITE_LOOP = ("", 550, "5.4.6", "rewrite loop")

@@ -1,11 +1,16 @@
 """What routing is asked and what it says: requests, targets, results, and the steps shown by `posthouse route --explain`."""
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from posthouse.mail.status import Status
+from posthouse.relay.directory.question import Answer, Question
+from posthouse.relay.routing.way import ListEdit
+
+T = TypeVar("T")
 
 
 class RouteRequest(msgspec.Struct, frozen=True):
@@ -20,7 +25,11 @@ class RouteRequest(msgspec.Struct, frozen=True):
         now: Unix time in seconds, for vacation dates.
         flags: of A (authenticated), T (TLS), E (ESMTP), L (LMTP).
         size: octets announced by SIZE=, or None.
-        from_reprocess: the message comes from the reprocess channel.
+        from_reprocess: the message comes from the reprocess channel: nothing is put off any more.
+        streaming: targets are handed over as they are found, see `Batch`.
+        authenticated: who the client is by SMTP AUTH, or empty.
+        header: the message's header where it is known, for groups; None at RCPT TO.
+        approved: the value of its `Approved:` field; None where the header is not known.
         original: ORCPT address, appended to access probes when ACCESS_ORCPT is 1; "" for none.
         unique: text for `$W`, never used twice; "" makes rules with `$W` fail.
         explain: whether steps are recorded.
@@ -35,6 +44,10 @@ class RouteRequest(msgspec.Struct, frozen=True):
     flags: frozenset[str] = frozenset()
     size: int | None = None
     from_reprocess: bool = False
+    streaming: bool = False
+    authenticated: str = ""
+    header: bytes | None = None
+    approved: str | None = None
     original: str = ""
     unique: str = ""
     explain: bool = False
@@ -62,6 +75,19 @@ class Target(msgspec.Struct, frozen=True):
     """envelope From of its copy, or empty for the message's own"""
     answers: bool = False
     """the owner's vacation answer is due"""
+    edit: ListEdit | None = None
+    """what a group changes in the message; only where the message is at hand (`RouteRequest.header`)"""
+    shown: str = ""
+    """the recipient in the eyes of `sender`, where that is not who the client named"""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Targets found so far: yielded by a streaming decision that goes on when any answer is sent."""
+
+    targets: tuple[Target, ...]
+
+
+Streaming: TypeAlias = Generator[Question | Batch, Answer, T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +101,7 @@ class Step:
         file: where the rule, clause or table stands, or empty.
         line: line in that file, 0 where there is none.
         text: what happened, in words.
+        level: how many owners the address has come through.
     """
 
     step: int
@@ -83,11 +110,12 @@ class Step:
     file: str = ""
     line: int = 0
     text: str = ""
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The recipient is taken, as these targets; never empty."""
+    """The recipient is taken, as these targets; never empty, unless others were handed over before."""
 
     recipients: tuple[Target, ...]
     hold: bool = False

@@ -5,42 +5,47 @@ directory questions, never raises, and makes no permanent refusal of an unanswer
 yields no address at all. Expansion ends after
 MAX_ALIAS_LEVELS levels or when an entry is met a second time on the same way.
 When one of several addresses an alias stands for is refused, the recipient is refused as a whole: nothing is lost unseen.
+Of a group's members and of forwarding addresses only the refused ones are, later and by a notice (fan_out.py).
 `postmaster` of any domain of ours is never refused for good: without an entry or alias that can take it, it is held.
 """
+
+from dataclasses import replace
+from typing import cast
+
+import msgspec
 
 from posthouse.mail.address import parse_address, unquote
 from posthouse.mail.status import Status
 from posthouse.relay.routing.access import AccessProbe, Verdict, check_access
 from posthouse.relay.routing.connect import connect_host, destination_host, wire_address
-from posthouse.relay.routing.expansion import Expansion, Made, Nobody, OwnerFacts, expand
+from posthouse.relay.routing.expansion import Expansion, Nobody, expand
+from posthouse.relay.routing.fan_out import EXPAND_LIMIT, fan_out, postponed
 from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry, NoAnswer
 from posthouse.relay.routing.lookup import POSTMASTER
 from posthouse.relay.routing.refusal import Refusal
-from posthouse.relay.routing.result import Accepted, Rejected, Routed, RouteRequest, Step, Target
+from posthouse.relay.routing.result import Accepted, Rejected, Routed, RouteRequest, Step, Streaming, Target
 from posthouse.relay.routing.rewrite import Job, Rewritten, Unroutable
 from posthouse.relay.routing.rule_table import Purpose
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.standing import Refuse
+from posthouse.relay.routing.way import START, Postpone, Stop, Way
 
 _FIRST_REWRITE = 2
 
 
-class _Stop(Exception):  # noqa: N818 - the end of a decision, not a fault
-    def __init__(self, status: Status, reason: str, delay: float = 0.0) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.delay = delay
-
-
 def route_recipient(rules: Rules, request: RouteRequest) -> Asking[Routed]:
     """Decide one recipient. Feed the generator the answers to what it yields; it returns Accepted or Rejected."""
+    return cast("Asking[Routed]", stream_recipient(rules, request))  # only a streaming request makes batches
+
+
+def stream_recipient(rules: Rules, request: RouteRequest) -> Streaming[Routed]:
+    """The same for a request that is `streaming`: Batches come among the questions, any answer lets it go on."""
     run = _Run(rules, request)
     given = request.recipient
     delay = 0.0
     try:
         return (yield from run.route())
-    except _Stop as stop:
+    except Stop as stop:
         status, reason, delay = stop.status, stop.reason, stop.delay
     except Refuse as refuse:
         status, reason = rules.refusals.status(refuse.refusal, given, refuse.text), refuse.reason
@@ -54,13 +59,15 @@ def route_recipient(rules: Rules, request: RouteRequest) -> Asking[Routed]:
 class _Run:
     """One decision under way."""
 
-    __slots__ = ("bare_host", "inquiry", "purpose", "request", "rules", "steps")
+    __slots__ = ("bare_host", "expanded", "groups", "inquiry", "level", "purpose", "request", "rules", "steps")
 
     def __init__(self, rules: Rules, request: RouteRequest) -> None:
         self.rules = rules
         self.request = request
         self.inquiry = Inquiry()
         self.steps: list[Step] | None = [] if request.explain else None
+        self.expanded = self.level = 0
+        self.groups: set[str] = set()
         source = rules.imta.channels.get(request.source_channel)
         name = "" if source is None or source.has("norules") else source.name
         self.purpose = Purpose(header=False, backward=False, source=name, destination="")
@@ -69,15 +76,20 @@ class _Run:
     def done(self) -> tuple[Step, ...]:
         return tuple(self.steps or ())
 
+    @property
+    def expand_limit(self) -> int:
+        source = self.rules.imta.channels.get(self.request.source_channel)
+        return source.number("expandlimit", EXPAND_LIMIT) if source is not None else EXPAND_LIMIT
+
     def note(self, step: Step) -> None:
         if self.steps is not None:
-            self.steps.append(step)
+            self.steps.append(replace(step, level=self.level))
 
-    def route(self) -> Asking[Routed]:
+    def route(self) -> Streaming[Routed]:
         rules, request = self.rules, self.request
         if self.steps is not None:
             self.note(Step(1, request.recipient, text="RCPT TO"))
-        first = yield from self._rewrite(self._first_address())
+        first = yield from self.rewrite(self._first_address())
         probe = self._probe(first.channel.name, first.address)
         verdict = yield from check_access(rules, self.inquiry, probe, rules.before_tables)
         self._obey(verdict, 3, first.address, first.channel.name)
@@ -94,6 +106,7 @@ class _Run:
             hold, delay = hold or verdict.hold, max(delay, verdict.delay)
             final.append(self._swallowed(target.address) if verdict.bitbucket else target)
             self._check_size(target)
+        self.level = 0
         for target in final if self.steps is not None else ():
             self._explain_dequeue(target)
         return Accepted(tuple(final), hold, delay, self.done())
@@ -104,7 +117,7 @@ class _Run:
             return f"{given}@{self.rules.local_host}"
         return given
 
-    def _rewrite(self, address: str, *, keep_route: bool = False, step: int = _FIRST_REWRITE) -> Asking[Rewritten]:
+    def rewrite(self, address: str, *, keep_route: bool = False, step: int = _FIRST_REWRITE) -> Asking[Rewritten]:
         job = Job(
             self.inquiry,
             self.purpose,
@@ -115,11 +128,14 @@ class _Run:
             self.request.recipient,
             step=step,
         )
+        before = len(self.steps or ())
         result = yield from self.rules.rewriter.rewrite(address, job)
+        if self.steps is not None:
+            self.steps[before:] = [replace(one, level=self.level) for one in self.steps[before:]]
         if isinstance(result, Unroutable):
             if result.malformed and step != _FIRST_REWRITE:
                 raise Refuse(Refusal.TEMPORARY_FAILURE, f"expansion made {address!r}, which is no address: {result.reason}")
-            raise _Stop(result.status, result.reason)
+            raise Stop(result.status, result.reason)
         return result
 
     def _probe(self, channel: str, address: str) -> AccessProbe:
@@ -130,7 +146,7 @@ class _Run:
             file, line = self.rules.table_places.get(text.partition(":")[0], ("", 0))
             self.note(Step(step, address, channel, file, line, text))
         if verdict.rejected is not None:
-            raise _Stop(verdict.rejected, verdict.log or f"access table: {channel} {address}", verdict.delay)
+            raise Stop(verdict.rejected, verdict.log or f"access table: {channel} {address}", verdict.delay)
 
     def _guard(self, first: Rewritten, verdict: Verdict) -> None:
         """Nobody outside may name a delivery channel: what is not local and not SMTP needs an explicit `$Y`."""
@@ -140,15 +156,29 @@ class _Run:
             return
         if channel.name != "l" and (channel.is_lmtp or not channel.is_smtp) and not channel.has("aliaslocal"):
             status = self.rules.refusals.status(Refusal.RELAYING, self.request.recipient)
-            raise _Stop(status, f"{self.request.source_channel} named the channel {channel.name} directly")
+            raise Stop(status, f"{self.request.source_channel} named the channel {channel.name} directly")
 
-    def _targets(self, first: Rewritten) -> Asking[list[Target]]:
-        if first.channel.name != "l" or not is_postmaster(first.address):
-            return (yield from self._deliver(first, frozenset(), 0, None, held=False))
+    def _targets(self, first: Rewritten) -> Streaming[list[Target]]:
         try:
-            return (yield from self._deliver(first, frozenset(), 0, None, held=False))
-        except (Refuse, _Stop, AmbiguousEntry) as refused:
+            found = yield from self.deliver(first, START)
+        except Postpone as why:
+            return [self._postponed(first.address, str(why))]
+        except (Refuse, Stop, AmbiguousEntry) as refused:
+            if first.channel.name != "l" or not is_postmaster(first.address):
+                raise
             return [self._held_postmaster(first.address, str(refused))]
+        if not found and not (self.expanded and self.request.streaming):
+            raise Refuse(Refusal.UNKNOWN_ALIAS, "there is no member")
+        return found
+
+    def _postponed(self, address: str, why: str) -> Target:
+        waiting = postponed(self.rules, address)
+        if waiting is None:
+            text = "a group asks for the missing channel reprocess"
+            raise Refuse(Refusal.NOT_BUILT, text, text)
+        self.level = 1
+        self.note(Step(4, waiting, "reprocess", text=f"expanded in the reprocess channel: {why}"))
+        return Target("reprocess", waiting, destination_host(waiting), intermediate=address)
 
     def _held_postmaster(self, address: str, reason: str) -> Target:
         hold = self.rules.imta.channels.get("hold") or self.rules.imta.channels["l"]
@@ -156,68 +186,89 @@ class _Run:
         self.note(Step(4, waiting, hold.name, text=f"postmaster is always accepted; held, since: {reason}"))
         return Target(hold.name, waiting, destination_host(waiting), intermediate=address, held=True)
 
-    def _deliver(
-        self, there: Rewritten, visited: frozenset[str], level: int, owner: OwnerFacts | None, *, held: bool
-    ) -> Asking[list[Target]]:
+    def deliver(self, there: Rewritten, way: Way) -> Streaming[list[Target]]:
         """The targets of one rewritten address: itself, or what alias expansion makes of it."""
         channel = there.channel
         local = channel.name == "l"
         if local or channel.has("aliaslocal"):
             try:
-                expansion = yield from self._expand(there.address)
+                expansion = yield from self._expand(there.address, way.visited)
             except Nobody:
                 if local:
                     raise
             else:
-                if expansion.key in visited or level >= self.rules.max_levels:
-                    raise Refuse(Refusal.EXPANSION_LOOP, f"{expansion.key} at level {level}")
                 for text in expansion.notes if self.steps is not None else ():
                     self.note(Step(4, there.address, channel.name, text=text))
-                return (yield from self._each(expansion.made, visited | {expansion.key}, level + 1, held=held))
-        if level == 0 and channel.has("viaaliasrequired"):
+                if expansion.key in way.visited and expansion.group is not None:
+                    self.note(Step(4, there.address, channel.name, text="the group stands in itself: nothing more comes of it"))
+                    return []
+                if expansion.key in way.visited or way.level >= self.rules.max_levels:
+                    raise Refuse(Refusal.EXPANSION_LOOP, f"{expansion.key} at level {way.level}")
+                if expansion.many:
+                    return (yield from fan_out(self, there.address, expansion, way))
+                return (yield from self._each(expansion, way))
+        if way.level == 0 and channel.has("viaaliasrequired"):
             raise Refuse(Refusal.UNKNOWN_ALIAS, f"channel {channel.name} takes addresses from aliases only")
-        return [self._target(there, owner, held=held)]
+        return [self._target(there, way)]
 
-    def _expand(self, address: str) -> Asking[Expansion]:
-        return expand(self.rules, self.inquiry, address, self.request.now, from_reprocess=self.request.from_reprocess)
+    def _expand(self, address: str, visited: frozenset[str]) -> Asking[Expansion]:
+        return expand(self.rules, self.inquiry, address, self.request.now, visited, from_reprocess=self.request.from_reprocess)
 
-    def _each(self, made: tuple[Made, ...], visited: frozenset[str], level: int, *, held: bool) -> Asking[list[Target]]:
+    def _each(self, expansion: Expansion, way: Way) -> Streaming[list[Target]]:
         targets: dict[tuple[str, str], Target] = {}
-        for one in made:
+        visited, level = way.visited | {expansion.key}, way.level + 1
+        for one in expansion.made:
+            self.level = level
             if self.steps is not None:
                 self.note(Step(4, one.address, "", one.file, one.line, one.why))
-            there = yield from self._rewrite(one.address, keep_route=one.keep_route, step=5)
-            found = yield from self._deliver(there, visited, level, one.owner, held=held or one.held)
+            there = yield from self.rewrite(one.address, keep_route=one.keep_route, step=5)
+            onward = Way(
+                visited, level, one.owner, way.held or one.held, way.sender, way.block_limit, way.edit, way.listed,
+                way.forwarded, one.answers,
+            )  # fmt: skip
+            found = yield from self.deliver(there, onward)
             for target in found:
                 targets.setdefault((target.channel, target.address), target)
         return list(targets.values())
 
-    def _target(self, there: Rewritten, owner: OwnerFacts | None, *, held: bool) -> Target:
-        rules, channel = self.rules, there.channel
+    def _target(self, there: Rewritten, way: Way) -> Target:
+        rules, channel, owner = self.rules, there.channel, way.owner
         limits = [channel.number("blocklimit", 0) * rules.block_size, rules.block_limit, owner.block_limit if owner else 0]
         address = there.address
         if channel.has("enqueueremoveroute"):
             parsed = parse_address(address)
             address = f"{parsed.local}@{parsed.domain}" if parsed.domain else parsed.local
-        return Target(
+        target = Target(
             channel=channel.name,
             address=address,
             host=destination_host(there.address),
             quota=owner.quota if owner else "",
             intermediate=owner.address if owner else "",
-            held=held,
+            held=way.held,
             blocklimit=min((limit for limit in limits if limit > 0), default=0),
+        )
+        return self._of_many(target, way) if way.listed or way.forwarded or way.answers else target
+
+    def _of_many(self, target: Target, way: Way) -> Target:
+        """One of several targets: its own size limit refuses nobody else, its copy may have another sender."""
+        if not way.listed and not way.forwarded:
+            return msgspec.structs.replace(target, answers=True)
+        self._check_size(target)
+        shown = (target.intermediate or target.address) if way.sender else ""
+        answers = way.answers and not way.listed
+        return msgspec.structs.replace(
+            target, blocklimit=way.block_limit, sender=way.sender, edit=way.edit, shown=shown, answers=answers
         )
 
     def _check_size(self, target: Target) -> None:
         if target.blocklimit and self.request.size is not None and self.request.size > target.blocklimit:
-            raise _Stop(block_over(self.rules, target, self.request.recipient), f"SIZE={self.request.size}")
+            raise Stop(block_over(self.rules, target, self.request.recipient), f"SIZE={self.request.size}")
 
     def _swallowed(self, address: str) -> Target:
         channel = self.rules.imta.channels.get("bitbucket")
         if channel is None:
             text = "an access table asks for the missing channel bitbucket"
-            raise _Stop(self.rules.refusals.status(Refusal.NOT_BUILT, self.request.recipient, text), text)
+            raise Stop(self.rules.refusals.status(Refusal.NOT_BUILT, self.request.recipient, text), text)
         return Target("bitbucket", address, channel.official_host.lower())
 
     def _explain_dequeue(self, target: Target) -> None:

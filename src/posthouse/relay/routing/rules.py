@@ -72,6 +72,8 @@ class Rules:
     """access tables there are, asked before alias expansion"""
     after_tables: tuple[str, ...]
     """access tables there are, asked for each final address"""
+    or_clauses: bool = False
+    """OR_CLAUSES=1: one passed check of a group is enough"""
     connect_hosts: dict[tuple[str, str], str] = field(default_factory=dict)
     """answers of connect_host so far"""
     table_places: Mapping[str, tuple[str, int]] = field(default_factory=dict)
@@ -150,6 +152,7 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         block_limit=options.integer("BLOCK_LIMIT", 0) * block_size,
         before_tables=tuple(name for name in ("ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS") if name in tables),
         after_tables=tuple(name for name in ("SEND_ACCESS", "MAIL_ACCESS") if name in tables),
+        or_clauses=options.integer("OR_CLAUSES", 0) == 1,
         table_places={one.name.upper(): (one.file, one.line) for one in configuration.mappings},
     )
 

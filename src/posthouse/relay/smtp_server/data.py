@@ -134,7 +134,7 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             copy=copies[number],
             channel=target.channel,
             address=target.address,
-            original=original,
+            original=target.shown or original,
             host=target.host,
             quota=target.quota,
             flags=target.flags,

@@ -1,0 +1,285 @@
+"""Owners that stand for many: groups and forwards (directory.md 6 and 8).
+
+    policy -> moderators or members: mgrpDeliverTo, memberURL, uniqueMember, mgrpRFC822MailMember -> each of them routed
+
+* One address that is refused refuses no other: it goes to the reprocess channel, where the refusal becomes a notice to the
+  copy's sender (mgrpErrorsTo, else the message's), a temporary one a later try. When all are refused, so is the recipient.
+* A group is expanded once in a decision: one inside itself, or met on two ways, adds nothing the second time.
+* More than `expandlimit` members, or anything that changes the message: put off to the reprocess channel. There targets are
+  handed over in batches of SLICE while the rest is still being found (`Batch`).
+* Members whose entry is gone are passed over. Who decides (route.py) refuses a group without anybody, 5.1.1.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+from urllib.parse import quote
+
+from posthouse.mail.address import parse_address
+from posthouse.relay.directory.question import Entry, Kind
+from posthouse.relay.routing.connect import destination_host
+from posthouse.relay.routing.expansion import Expansion, Made
+from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry
+from posthouse.relay.routing.list_policy import Judgement, ListPolicy, address_of
+from posthouse.relay.routing.result import Batch, RouteRequest, Step, Streaming, Target
+from posthouse.relay.routing.rewrite import Rewritten
+from posthouse.relay.routing.rules import Rules
+from posthouse.relay.routing.standing import Refuse
+from posthouse.relay.routing.way import ListEdit, Postpone, Stop, Way
+
+SLICE = 250
+EXPAND_LIMIT = 256
+"""`expandlimit` of a channel that has none: what a session waits for"""
+_URLS = ("ldap://", "ldaps://", "ldapi://")
+
+
+class Router(Protocol):
+    """The decision under way."""
+
+    rules: Rules
+    request: RouteRequest
+    inquiry: Inquiry
+    level: int
+    """how many owners the address under way has come through"""
+    expanded: int
+    """members found so far"""
+    groups: set[str]
+    """keys of the groups expanded so far"""
+
+    @property
+    def expand_limit(self) -> int:
+        """Members that may be expanded here and now."""
+
+    def note(self, step: Step) -> None:
+        """Record a step, where they are recorded."""
+
+    def rewrite(self, address: str, *, keep_route: bool = False, step: int = 2) -> Asking[Rewritten]:
+        """Find its channel."""
+
+    def deliver(self, there: Rewritten, way: Way) -> Streaming[list[Target]]:
+        """The targets of one rewritten address."""
+
+
+def fan_out(router: Router, address: str, expansion: Expansion, way: Way) -> Streaming[list[Target]]:
+    """The targets of an owner that stands for many.
+
+    Raises:
+        Refuse, Stop, AmbiguousEntry: nobody it stands for can be sent to, or a group's policy refuses.
+        Postpone: not here and now.
+        NoAnswer: the directory is silent.
+    """
+    below = way._replace(visited=way.visited | {expansion.key}, level=way.level + 1)
+    gathered = _Gathered(router)
+    for one in expansion.made:
+        yield from gathered.add(one, below._replace(owner=one.owner, held=below.held or one.held, forwarded=one.forwarded,
+                                                    answers=one.answers))  # fmt: skip
+    if expansion.group is not None:
+        yield from _expand_group(router, address, expansion.group, below._replace(owner=None), gathered)
+    return gathered.end()
+
+
+def postponed(rules: Rules, address: str) -> str | None:
+    """The unexpanded address on its way to the reprocess channel; None without such a channel."""
+    channel = rules.imta.channels.get("reprocess")
+    if channel is None:
+        return None
+    return f"@{channel.official_host}{',' if address.startswith('@') else ':'}{address}"
+
+
+class _Gathered:
+    """Targets found so far, each final address on a channel once."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._targets: dict[tuple[str, str], Target] = {}
+        self._refused: list[tuple[str, Way, Refuse | Stop | AmbiguousEntry]] = []
+        self._some = False
+        """targets have been handed over"""
+
+    def add(self, one: Made, way: Way) -> Streaming[None]:
+        """Route one address."""
+        router = self._router
+        router.level = way.level
+        router.note(Step(4, one.address, "", one.file, one.line, one.why))
+        try:
+            there = yield from router.rewrite(one.address.strip(), keep_route=one.keep_route, step=5)
+            found = yield from router.deliver(there, way)
+        except (Refuse, Stop, AmbiguousEntry) as refused:
+            if not (way.listed or way.forwarded):
+                raise
+            self._refused.append((one.address.strip(), way, refused))
+            if router.request.from_reprocess:
+                self._put_off()
+            return
+        for target in found:
+            self._targets.setdefault((target.channel, target.address), target)
+        if router.request.streaming and len(self._targets) >= SLICE:
+            yield Batch(tuple(self._targets.values()))
+            self._some = True
+            self._targets.clear()
+
+    def end(self) -> list[Target]:
+        """Everything not handed over yet."""
+        if self._refused and not self._targets and not self._some:
+            raise next((one for *_, one in self._refused if _is_temporary(one)), self._refused[0][2])
+        self._put_off()
+        return list(self._targets.values())
+
+    def _put_off(self) -> None:
+        """Who was refused is told of by the reprocess channel."""
+        rules = self._router.rules
+        for address, way, refused in self._refused:
+            waiting = postponed(rules, address)
+            if waiting is None:
+                raise refused
+            text = f"refused: {refused}; the copy's sender is told, or it is tried again"
+            self._router.note(Step(4, waiting, "reprocess", text=text))
+            target = Target("reprocess", waiting, destination_host(waiting), intermediate=address, sender=way.sender)
+            self._targets.setdefault((target.channel, target.address), target)
+        self._refused.clear()
+
+
+def _expand_group(router: Router, address: str, group: Entry, way: Way, gathered: _Gathered) -> Streaming[None]:
+    key = group.dn.lower()
+    router.level = way.level
+    if key in router.groups:
+        router.note(Step(4, address, "l", text=f"group {group.dn} has been expanded already"))
+        return
+    policy = ListPolicy(router.rules, router.inquiry, router.request, group)
+    judgement = yield from policy.judge()
+    for text in policy.notes:
+        router.note(Step(4, address, "l", text=text))
+    router.groups.add(key)
+    if judgement is Judgement.MODERATORS:
+        listed = way._replace(listed=True)
+        for value in group.all("mgrpmoderator"):
+            yield from _each_of(router, value, "mgrpModerator", listed, gathered)
+    else:
+        listed = yield from _as_list(router, address, group, policy, way)
+        yield from _members(router, group, listed, gathered)
+
+
+def _as_list(router: Router, address: str, group: Entry, policy: ListPolicy, way: Way) -> Asking[Way]:
+    """The way of its members: errors-to, size, what is changed in the message."""
+    sender = way.sender
+    errors_to = group.first("mgrperrorsto").strip()
+    if errors_to and errors_to != "/":
+        found = yield from _one_address(router.inquiry, errors_to)
+        if found:
+            sender = found
+            router.note(Step(4, address, "l", text=f"envelope From of the copies is {sender} (mgrpErrorsTo)"))
+        else:
+            router.note(Step(4, address, "l", text=f"mgrpErrorsTo {errors_to} names nobody"))
+    edit = _edit(group)
+    if edit is not None and router.request.header is None:
+        raise Postpone(f"group {group.dn} changes the message")
+    if edit is not None and way.edit is not None:
+        edit = way.edit.then(edit)
+    limits = [limit for limit in (way.block_limit, policy.block_limit) if limit]
+    return way._replace(sender=sender, edit=edit or way.edit, block_limit=min(limits, default=0), listed=True)
+
+
+def _edit(group: Entry) -> ListEdit | None:
+    add = tuple(line for value in group.all("mgrpaddheader") for line in _lines(value) if ":" in line)
+    remove = tuple(name for value in group.all("mgrpremoveheader") for name in value.lower().replace(":", " ").split())
+    if group.first("mgrpauthpassword"):
+        remove += ("approved",)
+    prefix = "".join(f"{_text(value)}\n" for value in group.all("mgrpmsgprefixtext"))
+    suffix = "".join(f"{_text(value)}\n" for value in group.all("mgrpmsgsuffixtext"))
+    return ListEdit(remove, add, prefix, suffix) if add or remove or prefix or suffix else None
+
+
+def _text(value: str) -> str:
+    r"""A text: `$` separates lines, `\24` and `\5c` are `$` and `\`, as in the vacation texts."""
+    return "\n".join(value.replace("\r\n", "\n").split("$")).replace("\\24", "$").replace("\\5c", "\\").replace("\\5C", "\\")
+
+
+def _lines(value: str) -> Iterator[str]:
+    return (line.strip() for line in value.replace("\r", "\n").split("\n") if line.strip())
+
+
+def _members(router: Router, group: Entry, way: Way, gathered: _Gathered) -> Streaming[None]:
+    """Everybody the attributes name, in the order of directory.md 8."""
+    names = group.all("uniquemember")
+    plain = (*group.all("mgrprfc822mailmember"), *group.all("rfc822mailmember"))
+    _check_limit(router, len(names) + len(plain))
+    for attribute in ("mgrpDeliverTo", "memberURL"):
+        for url in group.all(attribute.lower()):
+            yield from _each_of(router, url, attribute, way, gathered)
+    for dn in names:
+        yield from _by_name(router, dn, "uniqueMember", way, gathered)
+    for address in plain:
+        yield from _member(router, address_of(address), "mgrpRFC822MailMember", way, gathered)
+
+
+def _check_limit(router: Router, coming: int) -> None:
+    if not router.request.from_reprocess and router.expanded + coming > router.expand_limit:
+        raise Postpone(f"more than {router.expand_limit} members")
+
+
+def _member(router: Router, address: str, why: str, way: Way, gathered: _Gathered) -> Streaming[None]:
+    router.expanded += 1
+    yield from gathered.add(Made(address, why), way)
+
+
+def _each_of(router: Router, value: str, attribute: str, way: Way, gathered: _Gathered) -> Streaming[None]:
+    """Members a URL, a DN or an address stands for."""
+    value = value.strip()
+    if value.lower().startswith(_URLS):
+        limit = 0 if router.request.from_reprocess else router.expand_limit
+        found = yield from router.inquiry.members(value, limit=limit)
+        _check_limit(router, len(found))
+        for address in found:
+            yield from _member(router, address, f"{attribute} {value}", way, gathered)
+    elif "=" in value and not value.lower().startswith("mailto:") and "=" in value.partition("@")[0]:
+        yield from _by_name(router, value, attribute, way, gathered)
+    elif value:
+        yield from _member(router, address_of(value), attribute, way, gathered)
+
+
+def _by_name(router: Router, dn: str, attribute: str, way: Way, gathered: _Gathered) -> Streaming[None]:
+    """A member named by its DN: its address; a group without one its members; another entry everybody below it."""
+    entry = yield from router.inquiry.named(dn)
+    if entry is None:
+        router.note(Step(4, dn, "", text=f"{attribute}: there is no such entry"))
+        return
+    address = entry.first("mail")
+    if address:
+        yield from _member(router, address, f"{attribute} {dn}", way, gathered)
+        return
+    key = entry.dn.lower()
+    if key in router.groups or way.level >= router.rules.max_levels:
+        router.note(Step(4, dn, "", text=f"{attribute}: expanded already"))
+        return
+    router.groups.add(key)
+    deeper = way._replace(level=way.level + 1, visited=way.visited | {key})
+    if entry.kind is Kind.GROUP or any(entry.all(name) for name in ("uniquemember", "memberurl", "mgrpdeliverto")):
+        yield from _members(router, entry, deeper, gathered)
+    elif entry.kind is Kind.OTHER:
+        url = f"ldap:///{_percent(entry.dn)}?mail?sub?{_percent(router.rules.class_filter)}"
+        yield from _each_of(router, url, attribute, deeper, gathered)
+
+
+def _percent(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _one_address(inquiry: Inquiry, value: str) -> Asking[str]:
+    """The address of mgrpErrorsTo: `mailto:`, plain, a URL or a DN."""
+    if value.lower().startswith(_URLS):
+        found = yield from inquiry.members(value)
+        return found[0] if found else ""
+    if not value.lower().startswith("mailto:") and "=" in value.partition("@")[0]:
+        entry = yield from inquiry.named(value)
+        return entry.first("mail") if entry is not None else ""
+    address = address_of(value)
+    try:
+        parse_address(address)
+    except ValueError:
+        return ""
+    return address
+
+
+def _is_temporary(refused: Refuse | Stop | AmbiguousEntry) -> bool:
+    if isinstance(refused, Refuse):
+        return refused.refusal.value[1] < 500
+    return isinstance(refused, Stop) and refused.status.is_temporary

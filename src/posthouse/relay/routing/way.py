@@ -1,0 +1,82 @@
+"""How an address was come by: what alias expansion hands on from a user, group or alias to the addresses made of it."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from posthouse.mail.status import Status
+
+
+class OwnerFacts(NamedTuple):
+    """What travels with every address made from one user's entry."""
+
+    address: str
+    """the address that entered alias expansion"""
+    quota: str
+    block_limit: int
+    """in octets, 0 for none"""
+
+
+class ListEdit(msgspec.Struct, frozen=True):
+    """What a group changes in the messages it distributes (directory.md 8, 15 and 16)."""
+
+    remove: tuple[str, ...] = ()
+    """names of header fields, lower case"""
+    add: tuple[str, ...] = ()
+    """header lines without their line ends"""
+    prefix: str = ""
+    """text before the first text part, LF line ends"""
+    suffix: str = ""
+
+    def then(self, other: "ListEdit | None") -> "ListEdit":
+        """This one, and after it that of a group in the group."""
+        if other is None:
+            return self
+        return ListEdit(
+            self.remove + other.remove, self.add + other.add, other.prefix + self.prefix, self.suffix + other.suffix
+        )
+
+
+class Way(NamedTuple):
+    """Where an address comes from.
+
+    Args:
+        visited: keys of the owners on the way.
+        level: how many they are.
+        owner: the user whose clause made the address.
+        held: its copy is to be held.
+        sender: envelope From its copy is to have, empty for the message's own.
+        block_limit: of the groups on the way, in octets, 0 for none.
+        edit: what the groups on the way change.
+        listed: it comes out of a group.
+        forwarded: it comes out of a forward.
+        answers: the clause that made it is a vacation answer.
+    """
+
+    visited: frozenset[str] = frozenset()
+    level: int = 0
+    owner: OwnerFacts | None = None
+    held: bool = False
+    sender: str = ""
+    block_limit: int = 0
+    edit: ListEdit | None = None
+    listed: bool = False
+    forwarded: bool = False
+    answers: bool = False
+
+
+START = Way()
+
+
+class Stop(Exception):  # noqa: N818 - the end of a decision, not a fault
+    """A recipient is refused with this reply."""
+
+    def __init__(self, status: Status, reason: str, delay: float = 0.0) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.delay = delay
+
+
+class Postpone(Exception):  # noqa: N818 - a decision, not a fault
+    """The recipient is to be expanded in the reprocess channel; the message says why."""
