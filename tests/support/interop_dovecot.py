@@ -83,8 +83,11 @@ class Dovecot:
 
 
 @contextlib.contextmanager
-def dovecot(mailboxes: str = "~/Maildir", *, lmtp: int = 0) -> Iterator[Dovecot]:
-    """Serve IMAP on mailboxes that belong to the stores' user; with `lmtp` hear LMTP on that port too."""
+def dovecot(mailboxes: str = "~/Maildir", *, lmtp: int = 0, more: str = "") -> Iterator[Dovecot]:
+    """Serve IMAP on mailboxes that belong to the stores' user; with `lmtp` hear LMTP on that port too.
+
+    `more` are settings that stand behind all others.
+    """
     who = pwd.getpwnam(STORE_USER)
     with open_folder("dovecot") as folder:
         (folder / "home").mkdir()
@@ -94,7 +97,7 @@ def dovecot(mailboxes: str = "~/Maildir", *, lmtp: int = 0) -> Iterator[Dovecot]
         conf.write_text(
             _CONF.format(
                 folder=folder, protocols="lmtp" if lmtp else "", uid=who.pw_uid, gid=who.pw_gid, mailboxes=mailboxes, imap=port,
-                services=_LMTP.format(lmtp=lmtp) if lmtp else "",
+                services=(_LMTP.format(lmtp=lmtp) if lmtp else "") + more,
             )
         )  # fmt: skip
         with daemon([DOVECOT, "-F", "-c", conf], log, port=port):
