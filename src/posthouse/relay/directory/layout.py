@@ -44,9 +44,10 @@ class Template:
         text: literal text and `$` codes.
     """
 
-    __slots__ = ("_parts", "codes")
+    __slots__ = ("_parts", "codes", "text")
 
     def __init__(self, text: str) -> None:
+        self.text = text
         self._parts = tuple(_CODE.split(text))
         self.codes = frozenset(code.upper() for code in self._parts[1::2])
 

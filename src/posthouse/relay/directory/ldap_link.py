@@ -1,8 +1,12 @@
 """An open connection in the event loop: many questions on it at once, each within its own time.
 
-Searches are sent as they come, at most 32 on the way (slapd closes a connection with more than 100), and their results
-taken when the socket is readable; nothing waits. When the server has been silent for longer than the most impatient search
-on the way allows, or the connection breaks, the link is over: `lost` is called once with the questions that have no answer.
+Searches are sent after the round of ready sockets in which they came, at most 32 on the way (slapd closes a connection with
+more than 100), and their results taken when the socket is readable. Those of one round that look for addresses in the same
+place go as one search, at most 16 together; each entry is given to whom it answers by its addresses. Who has none of the
+entries asks once more alone: that nobody has an address is only ever said by a search of its own.
+
+Nothing waits. When the server has been silent for longer than the most impatient search on the way allows, or the connection
+breaks, the link is over: `lost` is called once with the questions that have no answer.
 """
 
 import asyncio
@@ -10,12 +14,20 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from posthouse.relay.directory.ldap_connection import LdapConnection, Refused, ServerTroubleError
 from posthouse.relay.directory.question import Answer, Question, Unknown
-from posthouse.relay.directory.search import Result, Search, Steps
+from posthouse.relay.directory.search import Entries, Result, Search, Steps, spelling
+
+if TYPE_CHECKING:
+    from posthouse.relay.directory.ldif import RawEntry
 
 ON_THE_WAY = 32
+TOGETHER = 16
+"""searches made as one"""
 _log = logging.getLogger("posthouse.directory")
 
 
@@ -34,8 +46,17 @@ class Job:
     steps: Steps | None = None
     seconds: float = 0.0
     """time this server has for each search"""
-    by: float = 0.0
-    """loop time by which it must have answered the one on the way"""
+    search: Search | None = None
+    """the one that is to be answered next"""
+
+
+@dataclass(slots=True, eq=False)
+class _Sent:
+    """A search on the way and whose it is: several jobs when it was made for all of them."""
+
+    jobs: list[Job]
+    by: float
+    """loop time by which it must have been answered"""
 
 
 class LdapLink:
@@ -59,9 +80,11 @@ class LdapLink:
         self._connection = connection
         self._plan = plan
         self._lost = lost
-        self._waiting: dict[int, Job] = {}
+        self._waiting: dict[int, _Sent] = {}
         self._queue: deque[Job] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._round = False
+        """whether the queue is looked at after this round"""
         self._over = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection.fd, self._read)
@@ -69,58 +92,103 @@ class LdapLink:
     def begin(self, job: Job, seconds: float) -> None:
         """Ask; the server has so many seconds for each search."""
         job.seconds = seconds
-        if len(self._waiting) >= ON_THE_WAY:
-            self._queue.append(job)
-        else:
-            self._start(job)
-
-    def _start(self, job: Job) -> None:
         job.steps = self._plan(job.question)
         try:
-            search = next(job.steps)
+            job.search = next(job.steps)
         except StopIteration as stop:
             job.done(stop.value)
             return
-        self._send(job, search)
+        self._put(job)
 
     def close(self, reason: str = "closed") -> None:
         """End it; whoever waits is told by `lost`."""
         self._end(reason, silent=False)
 
-    def _send(self, job: Job, search: Search) -> None:
+    # sending
+
+    def _put(self, job: Job) -> None:
+        self._queue.append(job)
+        if not self._round:
+            self._round = True
+            self._loop.call_soon(self._send_round)
+
+    def _send_round(self) -> None:
+        """Send what waits, as far as the server may have it; searches alike go together."""
+        self._round = False
+        queue, now = self._queue, self._loop.time()
+        while queue and len(self._waiting) < ON_THE_WAY and not self._over:
+            first = queue.popleft()
+            if first.ends <= now:
+                first.done(Unknown(f"{self.uri} is too slow"))
+                continue
+            jobs = [first]
+            while queue and len(jobs) < TOGETHER and _alike(first, queue[0]):
+                jobs.append(queue.popleft())
+            self._send(jobs)
+
+    def _send(self, jobs: list[Job]) -> None:
+        search = jobs[0].search
+        assert search is not None
+        if len(jobs) > 1:
+            search = replace(search, filter=f"(|{''.join([job.search.filter for job in jobs if job.search is not None])})")
+        by = self._loop.time() + jobs[0].seconds
         try:
             number = self._connection.send(search)
         except ServerTroubleError as problem:
-            self._waiting[-1] = job
+            self._waiting[-1] = _Sent(jobs, by)
             self._end(str(problem), silent=False)
             return
-        self._waiting[number] = job
-        job.by = self._loop.time() + job.seconds
+        self._waiting[number] = _Sent(jobs, by)
         if self._timer is None:
-            self._timer = self._loop.call_at(job.by, self._look)
+            self._timer = self._loop.call_at(by, self._look)
+
+    # hearing
 
     def _read(self) -> None:
         try:
             for number, result in self._connection.results():
-                job = self._waiting.pop(number, None)
+                sent = self._waiting.pop(number, None)
                 self.answered += 1
-                if job is not None:
-                    self._step(job, result)
-                while self._queue and len(self._waiting) < ON_THE_WAY and not self._over:
-                    self._start_next(self._queue.popleft())
+                if sent is not None:
+                    self._answer(sent.jobs, result)
                 if self._over or not self._waiting:  # what else comes makes the socket readable again
-                    return
+                    break
         except ServerTroubleError as problem:
             self._end(str(problem), silent=False)
         except Exception as problem:
             _log.exception("directory: %s", self.uri)
             self._end(f"internal error: {problem}", silent=True)
+        if self._queue and not self._round and not self._over:
+            self._send_round()
 
-    def _start_next(self, job: Job) -> None:
-        if job.ends <= self._loop.time():
-            job.done(Unknown(f"{self.uri} is too slow"))
+    def _answer(self, jobs: list[Job], result: Result | Refused) -> None:
+        if len(jobs) == 1:
+            self._step(jobs[0], result)
+        elif isinstance(result, tuple):
+            self._share(jobs, result)
         else:
-            self._start(job)
+            for job in jobs:
+                self._alone(job)
+
+    def _share(self, jobs: list[Job], entries: Entries) -> None:
+        """Give each job its entries; who has none asks alone."""
+        owners: dict[str, list[RawEntry]] = {}
+        holders = jobs[0].search.holders if jobs[0].search is not None else ()
+        for entry in entries:
+            for address in {spelling(value) for name in holders for value in entry.attributes.get(name, ())}:
+                owners.setdefault(address, []).append(entry)
+        for job in jobs:
+            addresses = job.search.addresses if job.search is not None else ()
+            found = {entry.dn: entry for address in addresses for entry in owners.get(address, ())}
+            if found:
+                self._step(job, tuple(found.values()))
+            else:
+                self._alone(job)
+
+    def _alone(self, job: Job) -> None:
+        assert job.search is not None
+        job.search = replace(job.search, addresses=(), holders=())
+        self._put(job)
 
     def _step(self, job: Job, result: Result | Refused) -> None:
         if isinstance(result, Refused):
@@ -128,18 +196,20 @@ class LdapLink:
             return
         assert job.steps is not None
         try:
-            search = job.steps.send(result)
+            job.search = job.steps.send(result)
         except StopIteration as stop:
             job.done(stop.value)
             return
-        self._send(job, search)
+        self._put(job)
+
+    # the end
 
     def _look(self) -> None:
         """Is anybody's time up? If not, look again when the next one's is."""
         self._timer = None
         if not self._waiting:
             return
-        earliest = min(job.by for job in self._waiting.values())
+        earliest = min(sent.by for sent in self._waiting.values())
         if earliest <= self._loop.time():
             self._end("no answer in time", silent=True)
         else:
@@ -152,8 +222,16 @@ class LdapLink:
         self._loop.remove_reader(self._connection.fd)
         if self._timer is not None:
             self._timer.cancel()
-        jobs = [*self._waiting.values(), *self._queue]
+        jobs = [*(job for sent in self._waiting.values() for job in sent.jobs), *self._queue]
         self._waiting.clear()
         self._queue.clear()
         self._connection.close()
         self._lost(self, jobs, reason, silent)
+
+
+def _alike(one: Job, other: Job) -> bool:
+    """Whether both look for addresses in the same place, so that one search does for both."""
+    left, right = one.search, other.search
+    if left is None or right is None or not left.holders or left.holders != right.holders:
+        return False
+    return left.base == right.base and left.scope is right.scope and left.attributes == right.attributes

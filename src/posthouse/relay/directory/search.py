@@ -42,6 +42,8 @@ MAX_DOMAIN = 255
 PREPARED = 10_000
 MAX_FILTER = 1024
 """octets of the filter of a group's URL (directory.md 8)"""
+_SAME_FOR_ALL = frozenset({"R", "K", "$"})
+"""codes of a filter that is the same for all addresses but for the addresses themselves"""
 _LOCAL = "\x00"
 """stands for the local part in a prepared filter: `escape` leaves no NUL in one, and no local part has one"""
 
@@ -68,6 +70,11 @@ class Search(msgspec.Struct, frozen=True):
     filter: str
     attributes: tuple[str, ...] = ()
     """names in the directory; none means all"""
+    addresses: tuple[str, ...] = ()
+    """as `spelling` has them. An entry with one of them in `holders` answers this search, one without does not; none: that
+    cannot be told from the entry, so this search is never made together with others"""
+    holders: tuple[str, ...] = ()
+    """attributes that may have an address, lower case"""
 
 
 Entries: TypeAlias = tuple[RawEntry, ...]
@@ -253,10 +260,32 @@ def _search_for(layout: Layout, url: UrlTemplate, user_base: str, domains: tuple
         known = _fill(layout, url, user_base, domains, "", _LOCAL)
         if known is None:
             return None
+        if _told_by_address(layout, url):
+            holders = tuple([name.lower() for name in layout.mail_attributes])
+            known = msgspec.structs.replace(known, addresses=tuple([f"@{domain.lower()}" for domain in domains]), holders=holders)
         if len(layout.prepared) >= PREPARED:
             layout.prepared.clear()
         layout.prepared[key] = known
-    return Search(known.base, known.scope, known.filter.replace(_LOCAL, escape(local)), known.attributes)
+    condition = known.filter.replace(_LOCAL, escape(local))
+    if not known.holders or not local.isascii():
+        return Search(known.base, known.scope, condition, known.attributes)
+    name = spelling(local)
+    addresses = tuple([name + at for at in known.addresses])
+    return Search(known.base, known.scope, condition, known.attributes, addresses, known.holders)
+
+
+def spelling(address: str) -> str:
+    """An address as equality of addresses sees it (caseIgnoreIA5Match, RFC 4517 4.2.3)."""
+    return " ".join(address.lower().split())
+
+
+def _told_by_address(layout: Layout, url: UrlTemplate) -> bool:
+    """Whether an entry answers such a search exactly when it has the address: the address filter alone or with others to hold."""
+    text = url.filter.text
+    listed = {name.lower() for name in layout.user_attributes}
+    asked_for = not listed or listed.issuperset(name.lower() for name in layout.mail_attributes)
+    plain = text == "$R" or (text.startswith("(&") and "(|" not in text and "(!" not in text and "$R" in text)
+    return asked_for and plain and url.filter.codes <= _SAME_FOR_ALL
 
 
 def _fill(
