@@ -22,7 +22,7 @@ def configuration(tmp_path: Path, channel_option: str = "", keywords: str = "") 
     ("channel", "program"),
     [
         ("tcp_lmtpcs", Program.LMTP),
-        ("tcp_local", Program.NONE),
+        ("tcp_local", Program.SMTP),
         ("process", Program.PROCESS),
         ("reprocess", Program.PROCESS),
         ("hold", Program.PROCESS),

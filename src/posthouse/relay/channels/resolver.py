@@ -27,6 +27,10 @@ class Resolver:
         self._hosts = hosts
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
 
+    def listed(self, name: str) -> tuple[str, ...]:
+        """What the hosts file has for the name."""
+        return self._hosts.get(name.lower().rstrip("."), ())
+
     async def resolve(self, name: str) -> tuple[str, ...]:
         """The addresses, in the order to try them.
 
@@ -34,7 +38,7 @@ class Resolver:
             Unresolved: there is none now.
         """
         key = name.lower().rstrip(".")
-        found = self._hosts.get(key) or _literal(key)
+        found = self._hosts.get(key) or literal(key)
         if found:
             return found
         loop = asyncio.get_running_loop()
@@ -50,7 +54,8 @@ class Resolver:
         return addresses
 
 
-def _literal(name: str) -> tuple[str, ...]:
+def literal(name: str) -> tuple[str, ...]:
+    """The address that the name itself is, with or without brackets; empty when it is none."""
     try:
         return (str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]").removeprefix("ipv6:"))),)
     except ValueError:

@@ -31,6 +31,7 @@ from posthouse.relay.channels.lmtp_client import LmtpChannels
 from posthouse.relay.channels.mover import Mover
 from posthouse.relay.channels.process import Process
 from posthouse.relay.channels.settings import ChannelSettings
+from posthouse.relay.channels.smtp_client import SmtpChannels
 from posthouse.relay.channels.unreadable import open_leased
 from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.directory.open import open_directory
@@ -108,6 +109,7 @@ class ChannelWorker:
     shop: Workshop
     pool: str
     lmtp: LmtpChannels = field(init=False)
+    smtp: SmtpChannels = field(init=False)
     mover: Mover = field(init=False)
     process: Process | None = None
     ids: MessageIds = field(init=False)
@@ -119,6 +121,7 @@ class ChannelWorker:
     def __post_init__(self) -> None:
         self.ids = MessageIds(time.time, secrets.randbits)
         self.lmtp = LmtpChannels(self.shop, self._session_limit, self._maybe_end)
+        self.smtp = SmtpChannels(self.shop, self._session_limit, self._maybe_end)
         self.mover = Mover(self.shop)
 
     def _session_limit(self, channel: str) -> int:
@@ -135,8 +138,11 @@ class ChannelWorker:
         if isinstance(message, Lease):
             self._take_lease(message)
         elif isinstance(message, Grant):
-            if self._program(message.channel) is Program.LMTP:
+            program = self._program(message.channel)
+            if program is Program.LMTP:
                 self.lmtp.grant(message.channel, message.host, message.sessions)
+            elif program is Program.SMTP:
+                self.smtp.grant(message.channel, message.host, message.sessions)
         elif isinstance(message, Reload):
             self.reload()
         else:
@@ -145,6 +151,7 @@ class ChannelWorker:
     def pump(self) -> None:
         """A frame has been taken: set things going."""
         self.lmtp.pump()
+        self.smtp.pump()
         self.mover.pump()
 
     def _program(self, channel: str) -> Program:
@@ -158,6 +165,8 @@ class ChannelWorker:
             self.mover.put(lease)
         elif lease.job is Job.DELIVER and self._program(lease.channel) is Program.LMTP:
             self.lmtp.put(lease)
+        elif lease.job is Job.DELIVER and self._program(lease.channel) is Program.SMTP:
+            self.smtp.put(lease)
         else:
             self._take_simple(lease)
 
@@ -195,6 +204,7 @@ class ChannelWorker:
         self._draining = True
         self.shop.loop.call_later(seconds, self._cut)
         self.lmtp.drain()
+        self.smtp.drain()
         self._maybe_end()
 
     def orphaned(self) -> None:
@@ -203,15 +213,17 @@ class ChannelWorker:
 
     def _cut(self) -> None:
         self.lmtp.cut()
+        self.smtp.cut()
         self.shop.loop.call_later(CUT_SECONDS, self.ended.set)
 
     def _maybe_end(self) -> None:
-        if self._draining and not self.lmtp.sessions and not self._under_way and not self.mover.busy:
+        if self._draining and not self.lmtp.sessions and not self.smtp.sessions and not self._under_way and not self.mover.busy:
             self.shop.loop.call_soon(self.ended.set)
 
     def tick(self) -> None:
         """Once a second."""
         self.lmtp.tick()
+        self.smtp.tick()
         self.shop.flush()
         self._maybe_end()
 
@@ -227,6 +239,7 @@ class ChannelWorker:
         self.shop.settings = _settings(configuration)
         self.shop.wording = Wording.from_configuration(configuration, self.shop.host)
         self.lmtp.reload()
+        self.smtp.reload()
         self._reloading = self.shop.loop.create_task(self._reload_directory())
 
     async def _reload_directory(self) -> None:

@@ -1,7 +1,8 @@
 """Which program empties a channel in this version (job-controller-cnf 2).
 
-The `lmtp` keyword decides first; then the last part of the channel's master_command; without one, its name. `reprocess`
-serves the channels process, reprocess and hold. Every other program is not built: the copies wait, are filed and time out.
+The `lmtp` keyword decides first; then the last part of the channel's master_command; without one, its name. `tcp_smtp_client`
+serves channels with the keyword `smtp` that are not `slave`, also those without a master_command. `reprocess` serves the
+channels process, reprocess and hold. Every other program is not built: the copies wait, are filed and time out.
 """
 
 from enum import Enum
@@ -16,6 +17,7 @@ class Program(Enum):
     """What empties a channel."""
 
     LMTP = "lmtp"
+    SMTP = "smtp"
     PROCESS = "process"
     BITBUCKET = "bitbucket"
     NONE = "none"
@@ -27,6 +29,8 @@ def program_of(configuration: Configuration, channel: Channel) -> Program:
         return Program.LMTP
     jobs = configuration.job_controller
     command = (jobs.for_channel(channel.name).program if jobs is not None else "") or channel.name
+    if channel.is_smtp and not channel.has("slave") and command in {"tcp_smtp_client", channel.name}:
+        return Program.SMTP
     if command in _SERVED and channel.name.startswith(_SERVED):
         return Program.PROCESS
     return Program.BITBUCKET if command == "bitbucket" else Program.NONE

@@ -1,0 +1,70 @@
+"""`tcp_smtp_client`: all SMTP channels of one worker. The same care for sessions as in `lmtp_client`, other hosts."""
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from posthouse.config.configuration import Configuration
+from posthouse.relay.channels.dns_names import DnsNames
+from posthouse.relay.channels.host_finder import HostFinder
+from posthouse.relay.channels.lmtp_client import LmtpChannels
+from posthouse.relay.channels.settings import ChannelSettings
+from posthouse.relay.channels.smtp_host import SmtpHost
+from posthouse.relay.channels.smtp_settings import SmtpSettings
+from posthouse.relay.channels.workshop import Workshop
+
+if TYPE_CHECKING:
+    from posthouse.relay.channels.name_service import NameService
+
+
+class SmtpChannels(LmtpChannels):
+    """The program.
+
+    Args:
+        shop: what the worker shares.
+        limit: most sessions of a channel.
+        drained: called when, after `drain`, the last session is closed.
+    """
+
+    def __init__(self, shop: Workshop, limit: Callable[[str], int], drained: Callable[[], None]) -> None:
+        super().__init__(shop, limit, drained)
+        self._names: dict[tuple[tuple[str, int], ...], NameService] = {}
+        self._settings: dict[str, SmtpSettings] = {}
+        self._ours, self._ports = _own_names(shop), _own_ports(shop.configuration)
+
+    def is_ours(self, address: str, port: int) -> bool:
+        """Whether our own SMTP service listens there; the address is known to be this machine's."""
+        return any(own in {"", address} and number == port for own, number in self._ports)
+
+    def reload(self) -> None:
+        """The workshop has a new configuration."""
+        super().reload()
+        self._names.clear()
+        self._settings.clear()
+        self._ours, self._ports = _own_names(self._shop), _own_ports(self._shop.configuration)
+
+    def _make(self, settings: ChannelSettings, name: str) -> SmtpHost:
+        channel = settings.channel
+        smtp = self._settings.get(channel.name)
+        if smtp is None:
+            smtp = self._settings[channel.name] = SmtpSettings.read(self._shop.configuration, channel)
+        names = self._names.get(smtp.servers)
+        if names is None:
+            names = self._names[smtp.servers] = DnsNames(smtp.servers)
+        finder = HostFinder(smtp, names, self.resolver, self._ours, random.random)
+        return SmtpHost(self, self._shop, settings, name, smtp, finder)
+
+
+def _own_names(shop: Workshop) -> frozenset[str]:
+    """Names that mean this system (smtp-relay.md 4)."""
+    options = shop.configuration.options
+    words = [shop.host, options.text("LDAP_LOCAL_HOST"), *options.text("LDAP_HOST_ALIAS_LIST").replace(",", " ").split()]
+    local = shop.configuration.imta.channels.get("l")
+    words += local.hosts if local is not None else ()
+    return frozenset(word.lower().rstrip(".") for word in words if word)
+
+
+def _own_ports(configuration: Configuration) -> tuple[tuple[str, int], ...]:
+    """(address or empty, port) of each SMTP service of ours."""
+    services = [service for service in configuration.dispatcher.services if service.image == "tcp_smtp_server"]
+    return tuple((service.interface_address, port) for service in services for port in service.ports)

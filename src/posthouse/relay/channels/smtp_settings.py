@@ -1,0 +1,135 @@
+"""What the configuration says of one channel that speaks SMTP to others (imta-cnf 3.2, job-controller-cnf 7).
+
+    where   mx(d) | nomx | nodns, randommx(d) | nonrandommx, daemon, lastresort, nameservers, interfaceaddress;
+            DNS_SERVERS (the channel's option file before option.dat), MAX_MX_RECORDS, CONNECT_TIME
+    TLS     maytls | musttls | notls and their ...client forms, which count before the others; TLS_CA_FILE
+    AUTH    AUTH_USERNAME with AUTH_PASSWORD_FILE or AUTH_PASSWORD; maysaslclient: mail goes without it where the server has none
+
+TLS_CA_FILE is a PEM file below the configuration's folder, or `system`. With it a `musttls` channel takes only certificates
+signed by it for the name of the host. Without it, and with `maytls`, TLS keeps readers out, not impostors.
+"""
+
+import ssl
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from posthouse.config.channel import Channel
+from posthouse.config.configuration import Configuration
+from posthouse.config.dns_servers import dns_servers
+from posthouse.config.option_file import OptionFile
+from posthouse.dialogue.smtp_client import Credentials, Opening, Tls
+from posthouse.relay.channels.mx import MAX_RECORDS
+
+
+class Lookup(Enum):
+    """How a host's name becomes addresses."""
+
+    MX = "mx"
+    ADDRESSES = "nomx"
+    SYSTEM = "nodns"
+    """hosts file and the system's own look-up"""
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpSettings:
+    """One channel."""
+
+    lookup: Lookup
+    random: bool
+    """equal preferences, and the addresses of a host, in random order"""
+    servers: tuple[tuple[str, int], ...]
+    """DNS servers; empty for the system's"""
+    most_hosts: int
+    last_resort: str
+    fixed: bool
+    """`daemon` names the host: what is wrong with it is our own fault, never the sender's"""
+    connect_wait: float
+    interface: str
+    """address to connect from, or empty"""
+    opening: Opening
+    context: ssl.SSLContext | None
+    permanent_552: str
+    """522_PERMANENT_ERROR_STRING, lower case: a 552 to RCPT with this text is final"""
+    hello: str
+    """BANNER_HOST: what we call ourselves, or empty"""
+    fault: str
+    """a file that is named and cannot be read: no mail goes out before it can"""
+
+    @classmethod
+    def read(cls, configuration: Configuration, channel: Channel) -> "SmtpSettings":
+        """The settings of a channel."""
+        options = configuration.channel_option(channel.name)
+        tls, fault, credentials, context = _tls(channel), "", None, None
+        try:
+            credentials = _credentials(configuration, channel, options)
+            context = _context(configuration, options, tls) if tls is not Tls.NEVER else None
+        except (OSError, UnicodeError) as error:
+            fault = f"channel {channel.name}: {error}"
+        return cls(
+            lookup=_lookup(channel),
+            random=not channel.has("nonrandommx"),
+            servers=_servers(configuration, channel, options),
+            most_hosts=max(1, options.integer("MAX_MX_RECORDS", MAX_RECORDS)),
+            last_resort=channel.value("lastresort") or "",
+            fixed=channel.value("daemon") is not None,
+            connect_wait=options.number("CONNECT_TIME", 0.5) * 60.0,
+            interface=channel.value("interfaceaddress") or "",
+            opening=Opening(tls, credentials, ehlo=not channel.has("noehlo")),
+            context=context,
+            permanent_552=options.text("522_PERMANENT_ERROR_STRING").lower(),
+            hello=options.text("BANNER_HOST"),
+            fault=fault,
+        )
+
+
+def _lookup(channel: Channel) -> Lookup:
+    if channel.has("nodns"):
+        return Lookup.SYSTEM
+    return Lookup.ADDRESSES if channel.has("nomx") else Lookup.MX
+
+
+def _servers(configuration: Configuration, channel: Channel, options: OptionFile) -> tuple[tuple[str, int], ...]:
+    written = " ".join(channel.keywords.get("nameservers", ()))
+    text = written or options.text("DNS_SERVERS") or configuration.options.text("DNS_SERVERS")
+    return dns_servers(text)
+
+
+def _tls(channel: Channel) -> Tls:
+    for end in ("client", ""):
+        for word, tls in (("musttls", Tls.MUST), ("maytls", Tls.MAY), ("notls", Tls.NEVER)):
+            if channel.has(word + end):
+                return tls
+    return Tls.NEVER
+
+
+def _credentials(configuration: Configuration, channel: Channel, options: OptionFile) -> Credentials | None:
+    user = options.text("AUTH_USERNAME")
+    if not user or channel.has("nosaslclient") or channel.has("nosasl"):
+        return None
+    file = options.text("AUTH_PASSWORD_FILE")
+    if file:
+        lines = _path(configuration, file).read_text(encoding="utf-8").splitlines()
+        password = lines[0] if lines else ""
+    else:
+        password = options.text("AUTH_PASSWORD")
+    may = channel.has("maysaslclient") or channel.has("maysasl")
+    return Credentials(user, password, needed=not may, in_clear=options.integer("AUTH_IN_CLEAR", 0) != 0)
+
+
+def _context(configuration: Configuration, options: OptionFile, tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authorities = options.text("TLS_CA_FILE")
+    if tls is Tls.MUST and authorities:
+        if authorities.lower() == "system":
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(_path(configuration, authorities))
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _path(configuration: Configuration, text: str) -> Path:
+    return configuration.tailor.path(text, configuration.tailor.table)
