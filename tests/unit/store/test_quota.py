@@ -4,10 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posthouse.store.mailbox.maildirsize import SizeFile, Sizes
 from posthouse.store.quota.decision import QuotaPolicy, Usage, Verdict, decide
 from posthouse.store.quota.limits import GivenLimits, Limits, parse_limits
 from posthouse.store.quota.saved import LENGTH, NOTHING_SAVED, SavedQuota, decode_saved
+from posthouse.testing.crash_disk import CrashDisk
+from support.store_world import World
 
+BODY = b"Subject: x\r\n\r\nbody\r\n"
 NOW = 1_000_000.0
 STRICT = QuotaPolicy(enforced=True, overdraft=False, grace=3600.0)
 D, E, P = Verdict.DELIVER, Verdict.EXCEEDED, Verdict.PERSISTENT
@@ -127,3 +131,30 @@ def test_anything_else_is_nothing_saved() -> None:
         assert decode_saved(good[:at]) == NOTHING_SAVED
         changed = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
         assert decode_saved(changed) in {NOTHING_SAVED, decode_saved(good)}
+
+
+def test_what_another_server_appends_around_a_rewrite_is_kept_even_when_the_mailbox_is_closed() -> None:
+    """Dovecot has opened the old file, we replace it, Dovecot writes; then this process needs the mailbox no more."""
+    disk = CrashDisk()
+    root = disk.open_dir("/")
+    disk.mkdir("tmp", root)
+    ours = SizeFile(disk, root, disk.open_dir("tmp", root))
+    ours.write(b"100S", Sizes(50, 5), "first", 1.0)
+    theirs = disk.open_file("maildirsize", root, append=True)
+    ours.add(10, 1)
+    ours.write(b"200S", Sizes(60, 6), "second", 2.0)
+    disk.write(theirs, b"-20 -2\n")
+    ours.close()
+    again = SizeFile(disk, root, disk.open_dir("tmp", root))
+    assert again.load(3.0) == Sizes(40, 4)
+    assert again.limits == b"200S"
+
+
+def test_raised_defaults_hold_for_the_next_message_of_who_has_no_limits_of_his_own() -> None:
+    world = World(CrashDisk(), defaults=Limits(-1, 1))
+    world.send(BODY, "<bob>", "<bob>")
+    assert len(world.refused) == 1
+    world.delivery.settings = world.delivery.settings._replace(defaults=Limits(-1, 2))
+    world.send(BODY, "<bob>", "<bob>")
+    assert len(world.accepted) == 2
+    assert len(world.refused) == 2

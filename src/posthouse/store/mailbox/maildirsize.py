@@ -10,6 +10,7 @@ A recount is asked for (None) when the file is missing, empty, garbled (NUL, lin
 line), over 1 MiB or its sum negative.
 """
 
+import contextlib
 import re
 from typing import NamedTuple
 
@@ -214,6 +215,8 @@ class SizeFile:
         self._length = -1
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open; what was appended to a replaced file until now is taken over."""
+        with contextlib.suppress(OSError):  # the next count will tell
+            self._late_lines(0.0)
         self._drop_old()
         self._close_file()
