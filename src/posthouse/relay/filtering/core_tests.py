@@ -10,7 +10,7 @@ from posthouse.relay.filtering.address_list import Mailbox, addresses, envelope_
 from posthouse.relay.filtering.arguments import INDEX, MATCH, PART, Signature, TagUse, Taken, Tests, Want
 from posthouse.relay.filtering.context import Context, Test, TestBuilder
 from posthouse.relay.filtering.flags import words
-from posthouse.relay.filtering.matcher import comparison, matcher
+from posthouse.relay.filtering.matcher import Comparison, comparison, matcher
 from posthouse.relay.filtering.matching import MatchType
 from posthouse.relay.filtering.run import Run, value, values
 from posthouse.relay.filtering.syntax import Node
@@ -67,10 +67,10 @@ def header(context: Context, node: Node, taken: Taken) -> Test:
     return test
 
 
-def address_part(taken: Taken) -> str:
-    """The part that is compared."""
+def address_part(taken: Taken, compare: Comparison) -> str:
+    """The part that is compared; what is counted are addresses, whatever their parts."""
     given = taken.tags.get("address part")
-    return given.name if given is not None else "all"
+    return given.name if given is not None and compare.type is not MatchType.COUNT else "all"
 
 
 def part_of(mailbox: Mailbox, part: str, separator: str) -> str | None:
@@ -96,8 +96,9 @@ def address(context: Context, node: Node, taken: Taken) -> Test:
     for name in names:
         if isinstance(name, str) and name.lower() not in ADDRESS_FIELDS:
             context.fault(strings.line, f"address: the header field '{name[:60]}' has no addresses")
-    select, part = selected(context, taken, node.line), address_part(taken)
-    match = matcher(context, comparison(context, taken, node.line), context.texts(taken.strings(1)))
+    select, compare = selected(context, taken, node.line), comparison(context, taken, node.line)
+    part = address_part(taken, compare)
+    match = matcher(context, compare, context.texts(taken.strings(1)))
 
     def test(run: Run) -> bool:
         found: list[str] = []
@@ -119,8 +120,9 @@ def envelope(context: Context, node: Node, taken: Taken) -> Test:
     for name in names:
         if isinstance(name, str) and name.lower() not in ENVELOPE_PARTS:
             context.fault(strings.line, f"envelope: unknown part '{name[:60]}' (from, to, auth)")
-    part = address_part(taken)
-    match = matcher(context, comparison(context, taken, node.line), context.texts(taken.strings(1)))
+    compare = comparison(context, taken, node.line)
+    part = address_part(taken, compare)
+    match = matcher(context, compare, context.texts(taken.strings(1)))
 
     def test(run: Run) -> bool:
         around, given = run.envelope, []

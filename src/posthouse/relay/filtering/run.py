@@ -6,7 +6,6 @@ from typing import TypeAlias
 from posthouse.relay.filtering import limits
 from posthouse.relay.filtering.actions import Action, Discard, FileInto, Keep, Redirect, Reject, Step, Vacation
 from posthouse.relay.filtering.fault import RunFault
-from posthouse.relay.filtering.flags import merged
 from posthouse.relay.filtering.matching import casemap
 from posthouse.relay.filtering.message import Envelope, Message
 
@@ -85,7 +84,7 @@ class Run:
         if isinstance(action, Keep | FileInto):
             for place, each in enumerate(self.actions):
                 if isinstance(each, Keep | FileInto) and folder_of(each) == folder_of(action):
-                    self.actions[place] = _with_flags(each, merged(each.flags, action.flags))
+                    self.actions[place] = _with_flags(each, action.flags)  # the last word counts
                     return True
             return False
         if isinstance(action, Redirect):
