@@ -5,12 +5,11 @@ import os
 import random
 import signal
 import time
-from collections import Counter
 from pathlib import Path
 
 from support.family_rig import wait_for
 from support.jobs_relay import until
-from support.journey_mail import Answer, Ledger, connect, mailboxes, reconcile, wait_delivered
+from support.journey_mail import Answer, Ledger, connect, reconcile, wait_delivered
 from support.journey_tiers import journey, pids, wait_empty
 from support.lmtp_sink import Sink
 
@@ -51,24 +50,16 @@ def test_a_killed_worker_of_the_store_owes_replies_and_nothing_is_lost(tmp_path:
     chance = random.Random(4)
     with journey(tmp_path, users=20, stores=1) as tiers:
         (store,) = tiers.stores
-        kills = []
         for _ in range(ROUNDS):
             (victim, *_) = wait_for(lambda: pids(store, "lmtp"))
             with connect(tiers.relay) as client:
                 for _ in range(3):
                     ledger.send(client, USERS, size=20_000)
             time.sleep(chance.random() * 0.06)
-            kills.append(time.time())
             os.kill(victim, signal.SIGKILL)
             wait_for(lambda victim=victim: not Path(f"/proc/{victim}").exists())  # type: ignore[misc]
         wait_delivered(ledger, tiers.stores)
         wait_empty(tiers.relay)
         assert ledger.count(Answer.ACCEPTED) == 3 * ROUNDS
         verdict = reconcile(ledger, tiers.stores).check()
-        copies = Counter((found.token, found.owner) for found in mailboxes([store]))
-        print(f"{ROUNDS} kills, {verdict.duplicates} duplicates, at most {max(copies.values())} of one message")
-        # at most the transactions under way at the kill come twice: three messages of twenty
-        assert verdict.duplicates <= ROUNDS * 3 * 20
-        for found in verdict.twice.values():
-            moments = sorted(each.placed for each in found)
-            assert any(moments[0] - 1 <= moment <= moments[-1] for moment in kills)
+        assert verdict.duplicates == 0  # the store that starts again knows what it has stored, answered or not

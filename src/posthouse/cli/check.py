@@ -27,10 +27,6 @@ from posthouse.relay.directory.open import open_directory
 from posthouse.relay.routing import rules
 from posthouse.store.lmtp_server import settings
 
-_LATER = (
-    "store.dupcheck",
-)
-
 app = App(name="check", help="Find every fault of the configuration.")
 
 
@@ -138,12 +134,8 @@ def check_programs(configuration: Configuration) -> tuple[Fault, ...]:
 
 
 def check_store(configuration: Configuration) -> list[Fault]:
-    """What is wrong with the store's services, and settings that have no effect yet."""
-    faults = settings.check(configuration)
-    file = configuration.instance.name_of(configuration.tailor.table / "store.conf")
-    reason = "is read, but has no effect in this version"
-    faults += [Fault(file, 0, f"{name} {reason}", Severity.WARNING) for name in _LATER if name in configuration.store.raw]
-    return faults
+    """What is wrong with the store's services."""
+    return settings.check(configuration)
 
 
 CHECKS = (check_mappings, check_user, check_programs, check_relay, check_store)
