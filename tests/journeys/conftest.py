@@ -10,6 +10,8 @@ import pytest
 
 from support.jobs_relay import JobsRelay, Start
 from support.lmtp_sink import Sink
+from support.smtp_out import StartOut, set_channel
+from support.smtp_sink import SmtpSink
 
 
 @pytest.fixture
@@ -38,5 +40,31 @@ async def start(tmp_path: Path, sink: Sink) -> AsyncIterator[Start]:
         return relay
 
     yield make
+    for relay in relays:
+        await relay.close()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[SmtpSink]:
+    """A server of the world."""
+    sink = await SmtpSink().start()
+    yield sink
+    await sink.stop()
+
+
+@pytest.fixture
+async def out(tmp_path: Path, world: SmtpSink) -> AsyncIterator[StartOut]:
+    """A relay whose channel tcp_local goes to the world's port."""
+    relays: list[JobsRelay] = []
+
+    async def start(
+        keywords: str = "nomx", option: str = "", options: str = "", hosts: str = "127.0.0.1 remote.test\n", **more: Any
+    ) -> JobsRelay:
+        relay = JobsRelay(tmp_path / "relay", 1, hosts=hosts, **more)
+        set_channel(relay.root, f"{keywords} port {world.port}", option, options)
+        relays.append(relay)
+        return await relay.start()
+
+    yield start
     for relay in relays:
         await relay.close()

@@ -24,6 +24,15 @@ class Plan:
     configuration: Configuration
     _backoffs: dict[tuple[str, Priority], tuple[float, ...]] = field(default_factory=dict)
     _ages: dict[tuple[str, Priority], tuple[int, ...]] = field(default_factory=dict)
+    _fixed: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        named = ((name, channel.value("daemon")) for name, channel in self.configuration.imta.channels.items())
+        self._fixed = {name: host.lower() for name, host in named if host}
+
+    def host(self, channel: str, host: str) -> str:
+        """What a copy is scheduled by: the channel's `daemon` where it has one, else its recipients' host."""
+        return self._fixed.get(channel, host)
 
     @property
     def unit(self) -> float:

@@ -123,7 +123,8 @@ class Stock:
         self._key += 1
         intervals = self.plan.backoff(first.channel, envelope.priority)
         place = RANKS[envelope.priority] if rank is None else rank
-        entry = Entry(self._key, first.channel, first.host, place, envelope.enqueued / 1000, intervals, cargo)
+        host = self.plan.host(first.channel, first.host)
+        entry = Entry(self._key, first.channel, host, place, envelope.enqueued / 1000, intervals, cargo)
         if attempts:
             entry.tries = Tries(attempts, attempts)
         self._names[envelope.id, cargo.copy] = entry.key
