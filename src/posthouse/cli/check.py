@@ -26,6 +26,7 @@ from posthouse.relay.directory.ldif import LdifError, read_ldif
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.routing import rules
 from posthouse.store.lmtp_server import settings
+from posthouse.store.native import settings as native_settings
 
 app = App(name="check", help="Find every fault of the configuration.")
 
@@ -138,4 +139,4 @@ def check_store(configuration: Configuration) -> list[Fault]:
     return settings.check(configuration)
 
 
-CHECKS = (check_mappings, check_user, check_programs, check_relay, check_store)
+CHECKS = (check_mappings, check_user, check_programs, check_relay, check_store, native_settings.check)

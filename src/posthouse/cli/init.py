@@ -26,6 +26,11 @@ from posthouse.mail.address import parse_address
 
 app = App(name="init", help="Make an instance folder.")
 
+_NATIVE_OPTIONS = """,\\
+    #*native=@$X.LMTPN:$M+$2S@native-daemon,\\
+    #*unix=@$X.LMTPN:$M@native-daemon,\\
+    #&*file=@$X.LMTPN:+$F@native-daemon"""
+"""clauses of DELIVERY_OPTIONS for UNIX mailboxes behind the stores' native service (imta-cnf 3.3)"""
 _USAGE, _NO_INPUT, _NO_USER, _CANNOT_CREATE = 64, 66, 67, 73
 
 
@@ -216,6 +221,7 @@ def relay(
     host: str,
     default_domain: str,
     lmtp_port: int = 225,
+    native_port: int | None = None,
     ldif: Path | None = None,
     ldap: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     base: str | None = None,
@@ -235,6 +241,7 @@ def relay(
         host: this machine's name.
         default_domain: the primary domain.
         lmtp_port: port of the stores' LMTP service.
+        native_port: port of the stores' native service; delivers options native, unix and file. Without it nothing does.
         ldif: directory as an LDIF file; it is read again when it changes.
         ldap: one or more URIs of directory servers, tried in order.
         base: where users and domains are, e.g. o=usergroup (with --ldap).
@@ -247,9 +254,14 @@ def relay(
         force: write into a folder that is not empty.
     """
     listener = _listener(smtp, "--smtp")
-    if not 0 < lmtp_port < 65536:
-        raise _refuse(f"--lmtp-port {lmtp_port}: a port is a number from 1 to 65535")
+    for option, port in (("--lmtp-port", lmtp_port), ("--native-port", native_port)):
+        if port is not None and not 0 < port < 65536:
+            raise _refuse(f"{option} {port}: a port is a number from 1 to 65535")
     words = {
+        "native_shipped": "" if native_port else ", commented out as shipped",
+        "native_off": "" if native_port else "! ",
+        "native_port": str(native_port or 226),
+        "native_options": _NATIVE_OPTIONS if native_port else "",
         "host": _host(host, "--host"),
         "default_domain": _host(default_domain, "--default-domain"),
         "port": str(listener.port),

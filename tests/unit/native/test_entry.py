@@ -1,6 +1,7 @@
 """One entry of a mailbox file: its first line, quoting, its end; whole and in pieces."""
 
 import contextlib
+import itertools
 import mailbox
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from posthouse.store.native.entry import Quoter, Quoting, entry_of, from_line
 
 NOW = 1_800_000_000.0
@@ -38,7 +40,7 @@ def test_pieces_make_the_same_as_the_whole(stored: bytes, cuts: list[int], quoti
     whole = Quoter(quoting)
     expected = whole.convert(stored) + whole.end()
     quoter, places = Quoter(quoting), sorted({0, len(stored), *(cut for cut in cuts if cut < len(stored))})
-    parts = [quoter.convert(stored[start:end]) for start, end in zip(places, places[1:], strict=False)]
+    parts = [quoter.convert(stored[start:end]) for start, end in itertools.pairwise(places)]
     assert b"".join(parts) + quoter.end() == expected
 
 
