@@ -7,10 +7,11 @@ for all that have the same values of the attributes in SHAPE, at most SHAPES of 
 """
 
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from posthouse.relay.directory.question import Domain, Entry, Kind
 from posthouse.relay.routing.clause_template import OwnerValues
-from posthouse.relay.routing.delivery_options import BUILT, Clause, active_clauses, ignored_values
+from posthouse.relay.routing.delivery_options import BUILT, BUILT_BY_LMTP, Clause, active_clauses, ignored_values
 from posthouse.relay.routing.entry_status import State, entry_state
 from posthouse.relay.routing.quota import quota_text
 from posthouse.relay.routing.refusal import Refusal
@@ -159,7 +160,7 @@ def _to_smart_host(plain: Standing) -> Standing:
 
 
 def _refuse_unbuilt(clause: Clause, rules: Rules, entry: Entry) -> None:
-    if clause.name not in BUILT:
+    if clause.name not in BUILT and not (clause.name in BUILT_BY_LMTP and clause.template.through_lmtp):
         text = f"delivery option {clause.name} is not available yet"
         raise Refuse(Refusal.NOT_BUILT, f"{clause.name} of {entry.dn}", text)
     mail_host = entry.first("mailhost")
@@ -175,10 +176,22 @@ def owner_values(rules: Rules, domain: Domain, entry: Entry) -> OwnerValues:
         hosted_domain="" if domain.canonical == rules.default_domain else domain.canonical,
         mail_host=entry.first("mailhost"),
         program=entry.first("mailprogramdeliveryinfo"),
-        delivery_file=entry.first("maildeliveryfileurl"),
+        delivery_file=delivery_file(entry.first("maildeliveryfileurl")),
         filter=rules.class_filter,
         spare={number: entry.first(f"spare{number}") for number in range(1, 6) if entry.first(f"spare{number}")},
     )
+
+
+def delivery_file(url: str) -> str:
+    """The path in a mailDeliveryFileURL: `file:///path`, `+/path` or `/path` (message-store 7); empty when it is none.
+
+    Whether it may be written is for the store to say, which has one folder for such files.
+    """
+    path = url.removeprefix("+")
+    if url[:7].lower() == "file://":
+        _, slash, rest = url[7:].partition("/")
+        path = slash + unquote(rest)
+    return path if path.startswith("/") else ""
 
 
 def _block_limit(rules: Rules, domain: Domain, entry: Entry) -> int:
