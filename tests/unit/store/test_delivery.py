@@ -392,3 +392,24 @@ def test_mail_gone_unseen_ends_the_grace_period_when_it_is_counted() -> None:
     big.send(BODY, "<bob>", "<bob>", "<bob>")
     assert len(big.accepted) == 2
     assert [type(each) for each in big.refused] == [QuotaExceeded]
+
+
+def test_a_grace_period_ends_when_a_count_finds_less_and_goes_on_when_it_finds_the_same() -> None:
+    """A count comes every 15 minutes; another server has removed a message and told nobody."""
+    disk = CrashDisk()
+    world = World(disk, defaults=Limits(-1, 3))
+    for _ in range(4):
+        world.send(BODY, "<bob>")
+    for _ in range(4):
+        world.clock.run(1000)
+        world.send(BODY, "<bob>")
+    assert [type(each) for each in world.refused] == [*[QuotaExceeded] * 4, PersistentQuotaExceeded]
+    root = disk.open_dir("bob", world.partition)
+    new = disk.open_dir("new", root)
+    disk.unlink(disk.listdir(new)[0], new)
+    world.clock.run(1000)
+    large = BODY + b"x" * 1000 + b"\r\n"
+    world.send(large, "<bob> xquota=500,3")  # does not fit either, but the owner is under the quota
+    assert [type(each) for each in world.refused[5:]] == [QuotaExceeded]
+    world.send(BODY, "<bob>")
+    assert len(world.accepted) == 4

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from posthouse.config.store_conf import QUOTA_MESSAGE
 from posthouse.journal.disk import Disk
+from posthouse.store.delivery import quota_notices
+from posthouse.store.delivery.account import Account
 from posthouse.store.mailbox.base_name import notice_seconds, size_of
 from posthouse.store.mailbox.recount import recount
 from posthouse.store.quota.decision import QuotaPolicy, Usage
 from posthouse.store.quota.limits import Limits
 from posthouse.store.quota.notification import Notification
+from posthouse.store.quota.saved import LENGTH, SavedQuota
 from posthouse.testing.crash_disk import CrashDisk, PowerCut
 from posthouse.testing.crash_state import Choose, Extreme
 from support.store_world import World
@@ -168,14 +171,14 @@ def _states(seed: int) -> list[Choose]:
     return [*Extreme, *(random.Random(seed * 10 + number) for number in range(2))]
 
 
-def test_a_cut_at_any_moment_neither_loses_nor_doubles_a_notice() -> None:
-    """Power loss in any legal state; a killed process is the state in which everything survives."""
-    whole = CrashDisk()
+def _faults() -> list[str]:
+    """Cut after every operation from the tenth message on; what was wrong after the next messages."""
+    whole, begin = CrashDisk(), CrashDisk()
     _play(whole)
-    begin = CrashDisk()
     world = full(begin)
     for _ in range(9):
         world.send(BODY, "<bob>")
+    faults = []
     for count in range(begin.operations, whole.operations + 1):
         disk = CrashDisk()
 
@@ -193,9 +196,45 @@ def test_a_cut_at_any_moment_neither_loses_nor_doubles_a_notice() -> None:
             again.clock.run(120)
             for _ in range(3):
                 again.send(BODY, "<bob>")
-            assert len(notices(again)) == 1, (count, choose)
+            found = notices(again)
+            if [len(found), *(octets.endswith(b"Postmaster\n") for octets in found)] != [1, True]:
+                faults.append(f"{count} {choose}: {found}")
             root = again.disk.open_dir("bob", again.partition)
-            assert recount(again.disk, root)[0].messages == 10
+            if recount(again.disk, root)[0].messages != 10:
+                faults.append(f"{count} {choose}: counted")
+    return faults
+
+
+def test_a_cut_at_any_moment_neither_loses_nor_doubles_a_notice() -> None:
+    """Power loss in any legal state; a killed process is the state in which everything survives."""
+    assert _faults() == []
+
+
+MUTANTS = ["begun not synced", "noted before", "noted behind only", "file not synced", "always sent anew"]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_mutants_of_the_order_are_caught(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Account.save
+
+    def noted_before(account: Account, saved: SavedQuota) -> None:
+        save(account, saved._replace(noticed=saved.notice_begun, notice_begun=0.0) if saved.notice_begun else saved)
+
+    def noted_behind_only(account: Account, saved: SavedQuota) -> None:
+        save(account, saved._replace(notice_begun=0.0))
+
+    if mutant == "begun not synced":
+        monkeypatch.setattr(Account, "sync_saved", lambda _account: None)
+    elif mutant == "noted before":
+        monkeypatch.setattr(Account, "save", noted_before)
+    elif mutant == "noted behind only":
+        monkeypatch.setattr(Account, "save", noted_behind_only)
+    elif mutant == "file not synced":
+        sync = CrashDisk.fsync
+        monkeypatch.setattr(CrashDisk, "fsync", lambda disk, fd: sync(disk, fd) if disk.fstat(fd).size == LENGTH else None)
+    else:
+        monkeypatch.setattr(quota_notices, "has_notice", lambda *_: False)
+    assert _faults() != []
 
 
 @given(st.integers(0, 2000), st.integers(0, 30), st.integers(-1, 1500), st.integers(-1, 20), st.integers(1, 100))

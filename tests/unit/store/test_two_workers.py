@@ -8,6 +8,7 @@ import pytest
 from posthouse.config.configuration import load
 from posthouse.config.fault import Severity
 from posthouse.store.lmtp_server.settings import check
+from posthouse.store.mailbox.base_name import notice_seconds
 from support.store_files import LmtpTalk, running_store, store_instance
 
 GOOD = b"Subject: hello\r\n\r\ntext\r\n"
@@ -45,6 +46,24 @@ async def test_two_workers_and_an_imap_server_keep_one_sum(tmp_path: Path) -> No
     lines = (root / "maildirsize").read_text().splitlines()[1:]
     assert sum(int(line.split()[1]) for line in lines) == 150
     assert not list(instance.journal.iterdir())
+
+
+async def test_two_workers_tell_an_owner_once(tmp_path: Path) -> None:
+    instance = store_instance(tmp_path, "store.defaultmessagequota = 20", "store.quotanotification = on", "store.quotawarn = 10")
+    owners = [f"user{number}" for number in range(5)]
+    async with running_store(instance) as (_, one), running_store(instance) as (_, two):
+
+        async def load(port: int) -> None:
+            client = await LmtpTalk.connect(port)
+            for _ in range(6):
+                await client.deliver(GOOD, *(f"<{owner}>" for owner in owners))
+            await client.close()
+
+        await asyncio.gather(*(load(port) for port in (one, two, one, two)))
+    for owner in owners:
+        names = [path.name for path in (instance.store / "primary" / owner / "new").iterdir()]
+        assert sum(notice_seconds(name) is not None for name in names) == 1
+        assert len(names) == 21
 
 
 @pytest.mark.parametrize(
