@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 DOMAIN = "example.test"
 STORE_USERS = 500
 LDAP_USERS = 10_000
+MORE_IS_BETTER = {"rate", "accepted_s"}
 _V1 = Path("/sys/fs/cgroup/cpuacct")
 _V2 = Path("/sys/fs/cgroup")
 
@@ -240,6 +241,16 @@ def syncs(group: Group, work: Any) -> dict[str, int] | None:
             for line in output
             if (fields := line.split()) and fields[-1] in {"fsync", "fdatasync", "syncfs"}
         }
+
+
+def ratios(mine: list[dict[str, float]], theirs: list[dict[str, float]]) -> dict[str, float]:
+    """How many times better we are than the peer, for each figure: the median over the pairs of one round."""
+    return {
+        key: float(
+            statistics.median(a[key] / b[key] if key in MORE_IS_BETTER else b[key] / a[key] for a, b in zip(mine, theirs, strict=True))
+        )
+        for key in mine[0]
+    }
 
 
 def median(rounds: list[dict[str, Any]], key: str) -> float:

@@ -35,9 +35,9 @@ class Instance:
         self.group.stop()
 
 
-def store(root: Path) -> Instance:
+def store(root: Path, name: str = "store") -> Instance:
     port = free_port()
-    folder = root / "store"
+    folder = root / name
     common = ["--host", f"store1.{DOMAIN}", "--default-domain", DOMAIN]
     return Instance(folder, ["store", str(folder), "--lmtp", f"127.0.0.1:{port}", *common, "--allow", "127.0.0.1"], port)
 
