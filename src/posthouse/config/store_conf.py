@@ -119,8 +119,13 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any], float | None]] = {
     "native.quote": ("nativequote", _word("mboxrd", "mboxo", "none"), None),
     "store.header_check": ("header_check", _word("strict", "lenient"), None),
 }
-_REFUSED = frozenset({"local.store.overquotastatus", "store.typequota.enable"})
-"""switched on they promise what is not built"""
+_NO_DIRECTORY = "a store has no directory whose mailUserStatus it could change"
+_REFUSED: Mapping[str, str] = {
+    "local.store.overquotastatus": _NO_DIRECTORY,
+    "store.overquotastatus": _NO_DIRECTORY,
+    "store.typequota.enable": "there are no quotas of folders and message types",
+}
+"""switched on they promise what is not built; why"""
 
 
 def read_store_conf(path: Path, source: Source) -> StoreConf:
@@ -156,6 +161,6 @@ def _take(name: str, value: str, line: Line, source: Source, fields: dict[str, A
         elif name not in _REFUSED:
             faults.warn(line.file, line.line, f"unknown setting {name}")
         elif boolean(value):
-            faults.error(line.file, line.line, f"{name} is not supported: it must be off")
+            faults.error(line.file, line.line, f"{name} must be off: {_REFUSED[name]}")
     except BadValueError as fault:
         faults.error(line.file, line.line, f"{name}: {fault}")

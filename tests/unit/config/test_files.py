@@ -141,12 +141,16 @@ service.defaultdomain = Example.COM
 store.header_check = Lenient
 local.store.overquotastatus = no
 store.mine = 1
+local.store.quotaoverdraft = on
+quotanotification = yes
+store.quotaexceededmsg = Subject: full$$[ID]$
 """
     configuration = read(tmp_path, **{"store.conf": text})
     store = configuration.store
     assert (store.quotaenforcement, store.defaultmailboxquota, store.defaultmessagequota) == (False, 50 * 1024 * 1024, -1)
     assert (store.quotagraceperiod, store.quotaexceededmsginterval) == (7200, 90)
     assert (store.defaultdomain, store.header_check, store.autocreate) == ("example.com", "lenient", True)
+    assert (store.quotaoverdraft, store.quotanotification, store.quotaexceededmsg) == (True, True, "Subject: full$$[ID]$")
     assert store.raw["store.mine"] == "1"
     assert [str(fault) for fault in configuration.warnings] == ["config/store.conf:9: unknown setting store.mine"]
 
