@@ -59,7 +59,7 @@ def stream_recipient(rules: Rules, request: RouteRequest) -> Streaming[Routed]:
 class _Run:
     """One decision under way."""
 
-    __slots__ = ("bare_host", "expanded", "groups", "inquiry", "level", "purpose", "request", "rules", "steps")
+    __slots__ = ("bare_host", "checked", "expanded", "groups", "inquiry", "level", "purpose", "request", "rules", "steps")
 
     def __init__(self, rules: Rules, request: RouteRequest) -> None:
         self.rules = rules
@@ -68,6 +68,7 @@ class _Run:
         self.steps: list[Step] | None = [] if request.explain else None
         self.expanded = self.level = 0
         self.groups: set[str] = set()
+        self.checked: set[tuple[str, str]] = set()
         source = rules.imta.channels.get(request.source_channel)
         name = "" if source is None or source.has("norules") else source.name
         self.purpose = Purpose(header=False, backward=False, source=name, destination="")
@@ -100,6 +101,9 @@ class _Run:
         hold, delay = verdict.hold, verdict.delay
         final: list[Target] = []
         for target in targets:
+            if (target.channel, target.address) in self.checked:
+                final.append(target)
+                continue
             probe = self._probe(target.channel, target.address)
             verdict = yield from check_access(rules, self.inquiry, probe, rules.after_tables)
             self._obey(verdict, 6, target.address, target.channel)
@@ -188,7 +192,7 @@ class _Run:
 
     def deliver(self, there: Rewritten, way: Way) -> Streaming[list[Target]]:
         """The targets of one rewritten address: itself, or what alias expansion makes of it."""
-        channel = there.channel
+        rules, channel = self.rules, there.channel
         local = channel.name == "l"
         if local or channel.has("aliaslocal"):
             try:
@@ -202,14 +206,29 @@ class _Run:
                 if expansion.key in way.visited and expansion.group is not None:
                     self.note(Step(4, there.address, channel.name, text="the group stands in itself: nothing more comes of it"))
                     return []
-                if expansion.key in way.visited or way.level >= self.rules.max_levels:
+                if expansion.key in way.visited or way.level >= rules.max_levels:
                     raise Refuse(Refusal.EXPANSION_LOOP, f"{expansion.key} at level {way.level}")
                 if expansion.many:
                     return (yield from fan_out(self, there.address, expansion, way))
                 return (yield from self._each(expansion, way))
         if way.level == 0 and channel.has("viaaliasrequired"):
             raise Refuse(Refusal.UNKNOWN_ALIAS, f"channel {channel.name} takes addresses from aliases only")
-        return [self._target(there, way)]
+        target = self._target(there, way)
+        if rules.after_tables and (way.listed or way.forwarded):
+            target = yield from self._check_one(target)
+        return [target]
+
+    def _check_one(self, target: Target) -> Asking[Target]:
+        """Ask the tables about one of several targets: a rejection is its own."""
+        probe = self._probe(target.channel, target.address)
+        verdict = yield from check_access(self.rules, self.inquiry, probe, self.rules.after_tables)
+        self._obey(verdict, 6, target.address, target.channel)
+        if verdict.bitbucket:
+            target = self._swallowed(target.address)
+        if verdict.hold:
+            target = msgspec.structs.replace(target, held=True)
+        self.checked.add((target.channel, target.address))
+        return target
 
     def _expand(self, address: str, visited: frozenset[str]) -> Asking[Expansion]:
         return expand(self.rules, self.inquiry, address, self.request.now, visited, from_reprocess=self.request.from_reprocess)
