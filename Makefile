@@ -29,5 +29,8 @@ check: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python bench/run.py $(BENCH)
 
+docs/status-codes.md: $(VENV)/.run src/posthouse/store/lmtp_server/status_page.py src/posthouse/store/lmtp_server/status_table.py
+	$(BIN)/python -m posthouse.store.lmtp_server.status_page > $@
+
 clean:
 	rm -rf $(VENV)

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from posthouse.config.instance import Instance
+from posthouse.mail.outcome import Deferred, Delivered, Failed, outcome_of
+from posthouse.relay.job_controller.backoff import BUSY_LIMIT, is_busy
 from posthouse.store.lmtp_server.program import LmtpProgram
-from posthouse.store.lmtp_server.status_table import TABLE, row_of
+from posthouse.store.lmtp_server.status_page import page
+from posthouse.store.lmtp_server.status_table import TABLE, Relay, Row, row_of
 from posthouse.store.mailbox.errors import AlreadyStored, MailboxError
 from posthouse.store.quota.saved import decode_saved
 from posthouse.testing.failing_disk import FailingDisk, disk_full
@@ -47,6 +50,21 @@ def test_every_fault_of_a_mailbox_has_exactly_one_row_and_everything_else_is_an_
     assert {row.fault for row in TABLE if row.fault} == set(MailboxError.__subclasses__()) - {AlreadyStored}
     assert row_of(AlreadyStored("x")) is row_of(None)
     assert row_of(RuntimeError("anything")).text == "IMAP IOERROR"
+
+
+def test_the_page_of_the_codes_is_up_to_date() -> None:
+    file = Path(__file__).parents[3] / "docs" / "status-codes.md"
+    assert file.read_text() == page(), "make docs/status-codes.md"
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.text)
+def test_the_relay_does_what_the_page_says(row: Row) -> None:
+    status = row.status("<bob>")
+    means = {Relay.SETTLED: Delivered, Relay.SOON: Deferred, Relay.LATER: Deferred, Relay.RETURNED: Failed}
+    assert isinstance(outcome_of(status), means[row.relay])
+    assert is_busy(status) == (row.relay is Relay.SOON)
+    assert f"at most {BUSY_LIMIT} times" in Relay.SOON.value
+    assert len(row.condition) > 30
 
 
 async def test_ok_is_answered_with_the_address_as_given(tmp_path: Path) -> None:

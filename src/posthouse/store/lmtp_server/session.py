@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 _READ_AHEAD = 65_536
 _LEAST_RATE = 1000
 """octets in a second, asked of a body that takes long"""
-_SILENT = Status(421, "4.4.2", "connection timed out")
-_DRAINING = Status(421, "4.3.2", "service is shutting down or busy; try again")
+SILENT = Status(421, "4.4.2", "connection timed out")
+DRAINING = Status(421, "4.3.2", "service is shutting down or busy; try again")
 _BAD_PARAMETER = "5.5.4"
 
 
@@ -101,13 +101,13 @@ class LmtpSession(asyncio.Protocol):
 
     def shed(self) -> None:
         """421 at the next quiet point."""
-        self._server.shed(_DRAINING)
+        self._server.shed(DRAINING)
         self._pump()
 
     def expire(self) -> None:
         """The deadline has passed: 421 now, whatever is open."""
         if self._transport is not None and not self._server.awaiting:
-            self._program.round.send(self._transport, self._server.to_send() + f"{_SILENT}\r\n".encode())
+            self._program.round.send(self._transport, self._server.to_send() + f"{SILENT}\r\n".encode())
             self._close(self._transport)
 
     def _close(self, transport: asyncio.Transport) -> None:

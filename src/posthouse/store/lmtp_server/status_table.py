@@ -2,9 +2,10 @@
 
 Only this module knows which reply a store's fault has. A row is `short code, long code, text`; the reply to a recipient is
 `<short> <long> <address as on its RCPT line> <text>`. An exception that is no row of the table is IMAP IOERROR, and whoever
-asks for it has an error to log.
+asks for it has an error to log. docs/status-codes.md is made of this table by `status_page`.
 """
 
+from enum import Enum
 from typing import NamedTuple
 
 from posthouse.dialogue.event import Fault
@@ -28,6 +29,15 @@ from posthouse.store.mailbox.errors import (
 from posthouse.trace.record import Action
 
 
+class Relay(Enum):
+    """What our relay does with a recipient that has the reply."""
+
+    SETTLED = "the recipient is done"
+    SOON = "tries this recipient again within seconds, at most 50 times in a row (`MAILBOX_BUSY_FAST_RETRY`), then by `backoff`"
+    LATER = "tries this recipient again by `backoff`, until `notices` gives it back"
+    RETURNED = "returns it to the sender at once, with this reply in the notice"
+
+
 class Row(NamedTuple):
     """One row."""
 
@@ -41,6 +51,19 @@ class Row(NamedTuple):
     def action(self) -> Action:
         """Its letter in the transaction log."""
         return Action.DEQUEUED if self.code < 300 else Action.DEFERRED if self.code < 500 else Action.RETURNED
+
+    @property
+    def relay(self) -> Relay:
+        """What the relay does."""
+        if self.fault is MailboxLocked:
+            return Relay.SOON
+        return Relay.SETTLED if self.code < 300 else Relay.LATER if self.code < 500 else Relay.RETURNED
+
+    @property
+    def condition(self) -> str:
+        """When it is sent."""
+        stored = "The message is durable and in the mailbox; or it was, under the same XQID within 24 hours."
+        return stored if self.fault is None else (self.fault.__doc__ or "").strip()
 
     def line(self, address: bytes) -> bytes:
         """The reply for a recipient, with its line end."""

@@ -1,6 +1,7 @@
 """What can be wrong with one recipient: one exception class for each row of Table 16-1 but the first.
 
-None of them knows a reply code: `store.lmtp_server.status_table` alone gives them one. Their text is for the log.
+None of them knows a reply code: `store.lmtp_server.status_table` alone gives them one. Their text is for the log; what is
+written below each class is the row's condition in docs/status-codes.md, word for word.
 Every other exception out of a delivery is a fault of ours or of the disk and is answered as `MailboxIOError`.
 """
 
@@ -16,48 +17,48 @@ class AlreadyStored(MailboxError):
 
 
 class MailboxLocked(MailboxError):
-    """The user's lock was not had in five seconds, too many deliveries wait for it, or `.admin-lock` stands there."""
+    """Another process has the mailbox's lock for 5 seconds, 16 deliveries wait for it already, or `.admin-lock` stands there."""
 
 
 class QuotaExceeded(MailboxError):
-    """The message does not fit, and the grace period is not over."""
+    """The message does not fit in the user's quota of octets or messages, and the grace period is not over."""
 
 
 class MailboxBadFormat(MailboxError):
-    """The mailbox is damaged: something that is no Maildir++ stands where it should be."""
+    """Damaged: a file or a folder that is no Maildir++ stands there; a UNIX mailbox does not begin with `From `."""
 
 
 class MailboxNotSupported(MailboxError):
-    """The mailbox exists but cannot take mail: a symbolic link, a special file, read-only."""
+    """The mailbox exists but cannot take mail: a symbolic link, a special file, a folder its owner may not write to."""
 
 
 class MailboxIOError(MailboxError):
-    """The disk is full, refuses, or failed."""
+    """The disk is full (octets or inodes), read-only, refuses, or failed a read, write or sync; and whatever is unforeseen."""
 
 
 class PersistentQuotaExceeded(MailboxError):
-    """The message does not fit, nothing ever does (limit 0), or the grace period is over."""
+    """The message does not fit and the grace period is over, or a limit of the quota is 0."""
 
 
 class MessageTooLarge(MailboxError):
-    """Larger than the store takes for anybody (`store.maxmessagesize`)."""
+    """The message is larger than the store takes for anybody (`store.maxmessagesize`)."""
 
 
 class MailboxNonexistent(MailboxError):
-    """No such owner here, or no owner can have that name."""
+    """There is no such mailbox and `store.autocreate` is 0, no mailbox can have that name, or there is no such UNIX user."""
 
 
 class MessageContainsNull(MailboxError):
-    """There is a NUL octet in the message."""
+    """There is a NUL octet anywhere in the message."""
 
 
 class MessageContainsNewline(MailboxError):
-    """There is an LF without a CR before it."""
+    """There is an LF without a CR before it. Only CRLF.CRLF ends a message, so it is read to its true end."""
 
 
 class MessageBadHeader(MailboxError):
-    """A line of the header is no header line."""
+    """A line of the header has no name and colon, or the message ends inside a line (not with `store.header_check` lenient)."""
 
 
 class MessageNoBlankLine(MailboxError):
-    """The header never ends."""
+    """No blank line follows the header (not with `store.header_check` lenient)."""

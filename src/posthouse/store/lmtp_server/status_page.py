@@ -1,0 +1,67 @@
+"""docs/status-codes.md, made of the status table by `make docs/status-codes.md`.
+
+A test compares the page with what this prints.
+"""
+
+import sys
+
+from posthouse.mail.status import Status
+from posthouse.store.lmtp_server.session import DRAINING, SILENT
+from posthouse.store.lmtp_server.status_table import MESSAGE_TOO_BIG, TABLE
+
+_HEAD = """# Status codes of the store
+
+*Made of `store/lmtp_server/status_table.py` by `make docs/status-codes.md`; edit the table, not this page.*
+
+## One reply for each recipient
+
+After the final dot every recipient has its own reply, in the order of the RCPT commands: a row of Table 16-1 of the LMTP
+chapter, codes and texts as printed there, with the address as it stood on the RCPT line:
+
+    422 4.2.2 <jdoe@example.com> Quota Exceeded
+
+What is wrong with the message itself is told to everybody, the first in the order null, nl, bad header, no blank line. All
+else is one recipient's own: nobody waits for another's mailbox, and a reply settles its own recipient only.
+
+| code | | text | when | what the relay does | log |
+|---|---|---|---|---|---|
+"""
+_TAIL = """
+`4.2.1` is never sent; from other servers our relay takes it as Mailbox Locked. The log's letters are those of the store's
+transaction log ([operations](operations.md)): delivered, deferred, returned.
+
+## Other replies that end something
+
+| reply | when |
+|---|---|
+"""
+_OTHERS: tuple[tuple[Status, str], ...] = (
+    (MESSAGE_TOO_BIG, "the message is longer than the SIZE of its MAIL command; the connection is closed, nothing is stored"),
+    (
+        Status(552, "5.3.4", "message size exceeds the limit of N octets"),
+        "MAIL with a SIZE above `store.maxmessagesize`, after LHLO with a domain",
+    ),
+    (Status(452, "4.5.3", "Too many recipients specified"), "the 1001st RCPT of a transaction; the others stand"),
+    (
+        SILENT,
+        "no command within COMMAND_RECEIVE_TIME, a message silent for DATA_RECEIVE_TIME or below 1000 octets a second; closed",
+    ),
+    (
+        DRAINING,
+        "the service ends or is restarted, or all connections are taken and this one was idle longest; closed between messages",
+    ),
+)
+
+
+def page() -> str:
+    """The page."""
+    rows = [
+        f"| {row.code} | {row.enhanced} | {row.text} | {row.condition} | {row.relay.value} | `{row.action.value}` |"
+        for row in TABLE
+    ]
+    others = [f"| `{status}` | {when} |" for status, when in _OTHERS]
+    return _HEAD + "\n".join(rows) + "\n" + _TAIL + "\n".join(others) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
