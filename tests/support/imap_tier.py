@@ -1,4 +1,4 @@
-"""Dovecot on a store, configured by `posthouse store dovecot-config` and by nothing else; stores a Dovecot can serve.
+"""Dovecot on a store, configured by `posthouse store dovecot-config`; stores a Dovecot can serve.
 
 Dovecot serves no mailbox of root's, so the stores of these tests run as the user `mail`.
 """
@@ -18,6 +18,8 @@ from support.store_alone import store_alone
 
 DOVECOT = shutil.which("dovecot") or "/usr/sbin/dovecot"
 PASSWORD = "open sesame"
+NO_PENALTY = "auth_failure_delay = 0\nservice anvil {\n  unix_listener anvil-auth-penalty {\n    mode = 0\n  }\n}\n"
+"""a wrong password makes the next log-ins of that address wait; not here"""
 
 
 @contextlib.contextmanager
@@ -61,6 +63,8 @@ def dovecot_of(
         "store", "dovecot-config", "--imap", f"{address}:{port}", "--run", str(folder / "run"), "--log", str(log),
         "--write", str(folder), *options,
     )  # fmt: skip
+    with (folder / "dovecot.conf").open("a") as conf:
+        conf.write(NO_PENALTY)
     with daemon([DOVECOT, "-F", "-c", folder / "dovecot.conf"], folder / "said", port=port, address=address):
         yield Imap(address, port, log)
     assert not [line for line in log.read_text().splitlines() if "Panic:" in line or "Fatal:" in line]
