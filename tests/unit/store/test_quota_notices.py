@@ -4,16 +4,20 @@ import contextlib
 import email
 import email.policy
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posthouse.config.configuration import load
 from posthouse.config.store_conf import QUOTA_MESSAGE
 from posthouse.journal.disk import Disk
 from posthouse.store.delivery import quota_notices
 from posthouse.store.delivery.account import Account
+from posthouse.store.lmtp_server.settings import server_settings
 from posthouse.store.mailbox.base_name import notice_seconds, size_of
+from posthouse.store.mailbox.errors import PersistentQuotaExceeded, QuotaExceeded
 from posthouse.store.mailbox.recount import recount
 from posthouse.store.quota.decision import QuotaPolicy, Usage
 from posthouse.store.quota.limits import Limits
@@ -21,6 +25,7 @@ from posthouse.store.quota.notification import Notification
 from posthouse.store.quota.saved import LENGTH, SavedQuota
 from posthouse.testing.crash_disk import CrashDisk, PowerCut
 from posthouse.testing.crash_state import Choose, Extreme
+from support.store_files import store_instance
 from support.store_world import World
 
 DAY = 86400.0
@@ -113,6 +118,33 @@ def test_no_notice_without_a_limit_or_with_a_limit_of_nothing(limits: str) -> No
     for _ in range(3):
         world.send(BODY, f"<bob> xquota={limits}")
     assert notices(world) == []
+
+
+def test_with_overdraft_the_grace_period_begins_with_the_crossing_and_goes_on_in_the_next_process() -> None:
+    policy = QuotaPolicy(enforced=True, overdraft=True, grace=3600.0)
+    world = full(policy=policy, notification=None)
+    for _ in range(11):
+        world.send(BODY, "<bob>")
+    assert len(world.accepted) == 11
+    again = full(world.disk, policy=policy, notification=None, number=2)
+    for seconds in (3599, 1):
+        again.clock.run(seconds)
+        again.send(BODY, "<bob>")
+    assert [type(each) for each in again.refused] == [QuotaExceeded, PersistentQuotaExceeded]
+
+
+@pytest.mark.parametrize(
+    ("settings", "percent"),
+    [
+        ((), None), (("store.quotanotification = on",), 90), (("store.quotanotification = on", "quotawarn = 75"), 75),
+        (("store.quotanotification = on", "store.quotaoverdraft = on"), 100),
+        (("store.quotanotification = on", "store.quotaexceededmsg ="), None),
+    ],
+)  # fmt: skip
+def test_what_store_conf_says(tmp_path: Path, settings: tuple[str, ...], percent: int | None) -> None:
+    told = server_settings(load(store_instance(tmp_path, *settings)), "tcp_lmtpss").delivery.notification
+    assert (told.percent if told else None) == percent
+    assert told is None or (told.interval, told.domain, told.text) == (7 * DAY, "example.com", QUOTA_MESSAGE)
 
 
 def test_without_the_setting_there_is_none() -> None:

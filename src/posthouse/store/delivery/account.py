@@ -41,7 +41,7 @@ class Account:
 
     __slots__ = (
         "_held_since", "_line", "_line_of", "_lock", "_lock_looks", "counting", "disk", "dropped", "holders", "maildir",
-        "noticing", "pending_bytes", "pending_messages", "pins", "rooted",
+        "notices_rest", "pending_bytes", "pending_messages", "pins", "rooted",
         "saved", "saved_octets", "sizes", "usage", "waiting",
     )  # fmt: skip
 
@@ -61,8 +61,8 @@ class Account:
         self.rooted = False
         """the names of its folders are known to be durable"""
         self.counting = False
-        self.noticing = False
-        """a quota notice is under way, which holds the lock"""
+        self.notices_rest = 0.0
+        """until when no quota notice is begun: one is under way (for ever), or one failed"""
         self.dropped = False
         """the mailbox is another one now: close this when nobody uses it"""
         self._held_since = 0.0

@@ -7,11 +7,13 @@ At most one in an interval, neither lost nor doubled by a crash. Under the owner
     3  `noticed`, and `notice begun` taken back
 
 Whoever finds `notice begun` under the lock knows that nobody is at work on it: that process died, or failed. A notice in any
-folder, by its name not older, means that step 2 was done; otherwise it is begun anew. A failure delays nobody's mail: notices
-rest for `PAUSE` seconds. Steps 1 and 2 run in a thread; the lock is held meanwhile, deliveries of this process go on.
+folder, by its name not older, means that step 2 was done; otherwise it is begun anew. Whatever fails here delays nobody's mail:
+the owner's notices rest for `PAUSE` seconds. Steps 1 and 2 run in a thread; the lock is held meanwhile, deliveries of this
+process go on.
 """
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from posthouse.journal.disk import Disk
@@ -39,12 +41,11 @@ class QuotaNotices:
         self._accounts = accounts
         self._names = names
         self._around = around
-        self._resting_until = 0.0
 
     def look(self, account: Account, notification: Notification, defaults: Limits) -> None:
         """Send a notice if one is due. The caller holds the account's lock and has settled an addressee."""
         saved, now = account.saved, self._around.now()
-        if account.noticing or now < self._resting_until:
+        if now < account.notices_rest:
             return
         if not saved.notice_begun and notification.rests(saved.noticed, now):
             return
@@ -55,13 +56,13 @@ class QuotaNotices:
                 account.save(saved._replace(noticed=saved.notice_begun, notice_begun=0.0))
             elif notification.passed(usage, limits):
                 self._begin(account, notification.compose(account.maildir.owner, usage, limits, now), float(int(now)))
-        except OSError as error:
+        except Exception as error:  # the caller is about to answer for a message: nothing here may keep it from that
             self._failed(account, error, now)
 
     def _begin(self, account: Account, stored: bytes, begun: float) -> None:
         account.save(account.saved._replace(notice_begun=begun))
         name = self._names.notice(len(stored), len(stored) + stored.count(b"\n"))
-        account.noticing = True
+        account.notices_rest = math.inf
         account.hold()
         self._around.in_thread(lambda: self._place(account, name, stored), lambda result: self._placed(account, begun, result))
 
@@ -84,7 +85,7 @@ class QuotaNotices:
 
     def _placed(self, account: Account, begun: float, result: object) -> None:
         """Step 3, in the loop again."""
-        account.noticing = False
+        account.notices_rest = 0.0
         now = self._around.now()
         try:
             if isinstance(result, Exception):
@@ -99,5 +100,5 @@ class QuotaNotices:
             self._accounts.left(account)
 
     def _failed(self, account: Account, error: Exception, now: float) -> None:
-        self._resting_until = now + PAUSE
+        account.notices_rest = now + PAUSE
         _log.warning("quota notice to %s: %s", account.maildir.owner, error)
