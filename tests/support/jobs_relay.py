@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from posthouse.dialogue.stuffing import count_growth
+from posthouse.journal.body_file import INLINE_LIMIT, BodyFile, BodyReference
 from posthouse.journal.disk import LinuxDisk
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.relay.job_controller.client import Announcer, ControllerDown, request
@@ -239,10 +240,19 @@ class JobsRelay:
             message_id=f"<{number}@example.org>", wire_growth=fields.pop("wire_growth", count_growth(body)), **fields,
         )  # fmt: skip
         done: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
-        assert self.enqueuer.submit(envelope, (body,), done.set_result)
+        assert self.enqueuer.submit(envelope, self._stored(number, body), done.set_result)
         error = await done
         assert error is None
         return number
+
+    def _stored(self, number: str, body: bytes) -> tuple[bytes] | BodyReference:
+        if len(body) <= INLINE_LIMIT:
+            return (body,)
+        folder = self.root / "data" / "journal" / "body"
+        folder.mkdir(exist_ok=True)
+        file = BodyFile(DISK, DISK.open_dir(str(folder)), number)
+        file.write(body)
+        return file.finish()
 
     # looking
 

@@ -308,8 +308,9 @@ class SmtpSession(asyncio.Protocol):
         try:
             secured = await self._loop.start_tls(transport, self, context, server_hostname=name)
         except (OSError, EOFError) as error:  # ssl.SSLError is an OSError
-            self.tls_failed = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
-            self._open_ended(Status(451, "4.7.5", f"TLS could not be started: {self.tls_failed or type(error).__name__}"))
+            text = f"certificate: {error.verify_message}" if isinstance(error, ssl.SSLCertVerificationError) else str(error)
+            self.tls_failed = text or type(error).__name__
+            self._open_ended(Status(451, "4.7.5", f"TLS could not be started: {self.tls_failed}"))
             transport.abort()
             self.connection_lost(error)  # nobody else says so of a connection that ends in the handshake
             return
