@@ -92,7 +92,8 @@ _ACTIONS = st.one_of(
     st.sampled_from(
         [
             "keep;", "discard;", "stop;", 'redirect "a@b.test";', 'redirect :copy "c@d.test";', 'setflag "a b";',
-            'addflag "\\\\Seen";', 'removeflag "b";', 'keep :flags "k";', 'set "v" "w${1}";', 'set :upper "v" "${v}q";', 'set :length "v" "${v}";',
+            'addflag "\\\\Seen";', 'removeflag "b";', 'keep :flags "k";', 'set "v" "w${1}";', 'set :upper "v" "${v}q";',
+            'set :length "v" "${v}";',
             'reject "no";', 'vacation "away";',
         ]
     ),

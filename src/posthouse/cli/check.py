@@ -8,7 +8,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -24,7 +24,10 @@ from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
 from posthouse.relay.directory.ldif import LdifError, read_ldif
 from posthouse.relay.directory.open import open_directory
+from posthouse.relay.filtering.compiler import compile_script
+from posthouse.relay.filtering.fault import ScriptError
 from posthouse.relay.routing import rules
+from posthouse.relay.routing.user_filter import joined_script
 from posthouse.store.lmtp_server import settings
 from posthouse.store.native import settings as native_settings
 
@@ -98,7 +101,7 @@ def _directory_faults(configuration: Configuration) -> tuple[Fault, ...]:
 
 
 def _entries(configuration: Configuration) -> list[Fault]:
-    """What an LDIF directory asks for that cannot be done: LMTP to this very host, and Sieve scripts (a warning)."""
+    """What an LDIF directory asks for that cannot be done: LMTP to this very host, and Sieve scripts with a fault (a warning)."""
     path = configuration.ldif_file
     if path is None or not path.is_file():
         return []
@@ -118,11 +121,23 @@ def _entries(configuration: Configuration) -> list[Fault]:
         if entry.attributes.get(host)
     }
     faults = rules.single_system_entries(configuration, hosts)
-    owners = [entry.dn for entry in entries.values() if script in entry.attributes]
-    if not owners:
+    broken = [(entry.dn, fault) for entry in entries.values() if (fault := _script_fault(entry.attributes.get(script, ())))]
+    if not broken:
         return faults
-    reason = f"{len(owners)} entries have a Sieve script, which is not run yet: their mail goes to INBOX (first: {owners[0]})"
+    first, fault = broken[0]
+    reason = f"{len(broken)} entries have a Sieve script with a fault: their mail is kept in INBOX (first: {first}, {fault})"
     return [*faults, Fault(configuration.instance.name_of(path), 0, reason, Severity.WARNING)]
+
+
+def _script_fault(values: Sequence[str]) -> str:
+    """The first fault of a user's script, or empty."""
+    if not values:
+        return ""
+    try:
+        compile_script(joined_script(values), joined=len(values) > 1)
+    except ScriptError as error:
+        return str(error.problems[0])
+    return ""
 
 
 def check_programs(configuration: Configuration) -> tuple[Fault, ...]:

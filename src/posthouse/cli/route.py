@@ -20,11 +20,13 @@ from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError
 from posthouse.relay.directory.drive import drive
 from posthouse.relay.directory.open import open_directory
+from posthouse.relay.filtering.compiler import compile_script
+from posthouse.relay.filtering.fault import ScriptError
 from posthouse.relay.routing import rules as routing_rules
 from posthouse.relay.routing.connect import connect_host, wire_address
 from posthouse.relay.routing.result import Accepted, Routed, RouteRequest
 from posthouse.relay.routing.route import route_recipient
-from posthouse.relay.routing.standing import SIEVE_NOTE
+from posthouse.relay.routing.user_filter import UserFilter
 
 if TYPE_CHECKING:
     from posthouse.relay.routing.rules import Rules
@@ -118,9 +120,23 @@ def _facts(rules: "Rules", address: str, routed: Routed) -> dict[str, Any]:
                 "connect": f"{connect_host(rules, channel, target.address)}:{channel.port}" if remote else "",
                 "wire": wire_address(rules, channel, target.address) if remote else "",
                 "held": target.held or routed.hold,
+                "script": _script(target.filter),
             }
         )
     return facts
+
+
+def _script(user: UserFilter | None) -> str:
+    """Which script decides about an address, and what is wrong with it."""
+    if user is None:
+        return ""
+    lines = user.script.rstrip("\n").count("\n") + 1
+    said = f"the Sieve script of {user.owner} decides (mailSieveRuleSource, {lines} line{'s' * (lines > 1)})"
+    try:
+        compile_script(user.script, joined=user.joined)
+    except ScriptError as error:
+        return f"{said}, which has a fault and keeps everything: {error.problems[0]}"
+    return said
 
 
 def _shape(facts: dict[str, Any]) -> dict[str, Any]:
@@ -146,8 +162,8 @@ def _print(facts: dict[str, Any], *, explain: bool) -> None:
         out(f"{target['channel']}  {target['address']}{held}\n")
         if target["connect"]:
             out(f"    connect to {target['connect']}, RCPT TO:<{target['wire']}>\n")
-    if not explain and any(step["text"] == SIEVE_NOTE for step in facts["steps"]):
-        out(f"    {SIEVE_NOTE}\n")
+        if target["script"]:
+            out(f"    {target['script']}\n")
     if facts["reply"]:
         reply = facts["reply"]
         out(f"{facts['result']}: {reply['code']} {reply['enhanced']} {reply['text']}\n")

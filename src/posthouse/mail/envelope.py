@@ -48,6 +48,8 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True):
     """envelope From of this recipient's copy (a list's mgrpErrorsTo, SRS), or empty for the message's own"""
     answers: bool = False
     """its owner's vacation answer is due when the copy is swallowed"""
+    task: str = ""
+    """what the job is to do instead of, or beside, routing the address (mail/task.py), or empty"""
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):

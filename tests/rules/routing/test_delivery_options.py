@@ -149,7 +149,7 @@ def test_a_clause_that_names_another_host_is_none(tmp_path: Path) -> None:
     ("channels", "word"),
     [
         (CHANNELS.replace("tcp_intranet smtp", "tcp_intranet smtp routelocal"), "routelocal"),
-        (CHANNELS.replace("ims-ms defragment", "ims-ms filter ssrd:$A"), "Sieve"),
+        (CHANNELS.replace("ims-ms defragment", "ims-ms sourcefilter file:x"), "Sieve"),
     ],
 )
 def test_warnings(tmp_path: Path, channels: str, word: str) -> None:

@@ -14,7 +14,6 @@ from posthouse.journal.commit import Completion
 from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.segment import Tier
 from posthouse.journal.writer import Writer
-from posthouse.relay.routing.standing import SIEVE_NOTE
 
 PEOPLE = Path(__file__).parents[2] / "data" / "directory" / "people.ldif"
 
@@ -36,13 +35,14 @@ def relay(tmp_path: Path) -> Path:
     return folder
 
 
-def test_route_says_that_a_sieve_script_is_not_run(relay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_route_says_which_script_decides(relay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "the Sieve script of jdoe decides (mailSieveRuleSource, 1 line)"
     assert _code(route, "john.doe@example.com", "--instance", str(relay)) == 0
-    assert capsys.readouterr().out.count(SIEVE_NOTE) == 1
+    assert capsys.readouterr().out.count(said) == 1
     assert _code(route, "john.doe@example.com", "--explain", "--instance", str(relay)) == 0
-    assert capsys.readouterr().out.count(SIEVE_NOTE) == 1
+    assert capsys.readouterr().out.count(said) == 1
     assert _code(route, "sue@hosted.example.org", "--instance", str(relay)) == 0
-    assert SIEVE_NOTE not in capsys.readouterr().out
+    assert "Sieve" not in capsys.readouterr().out
 
 
 def test_an_ldif_file_that_is_gone_is_one_fault(relay: Path, capsys: pytest.CaptureFixture[str]) -> None:

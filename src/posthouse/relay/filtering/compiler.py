@@ -58,27 +58,29 @@ def _failed(run: Run, problem: Problem, budget: int) -> Outcome:
     return Outcome((Keep(),), str(problem), implicit_keep=True, work=budget - run.budget, steps=tuple(run.steps))
 
 
-def compile_script(text: str, *, explain: bool = False) -> Script:
+def compile_script(text: str, *, explain: bool = False, joined: bool = False) -> Script:
     """Compile a script.
 
     Args:
         text: the script.
         explain: evaluations write down their steps.
+        joined: it is several scripts one behind the other, so that `require` may stand anywhere at the top.
 
     Raises:
         ScriptError: with every fault.
     """
     nodes = parse(text)
     context = Context(explain)
-    made = _Compiler(context).block(nodes, top=True)
+    made = _Compiler(context, joined=joined).block(nodes, top=True)
     if context.problems:
         raise ScriptError(context.problems[: limits.PROBLEMS])
     return Script(made, frozenset(context.allowed), empty=not made)
 
 
 class _Compiler:
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, joined: bool) -> None:
         self._context = context
+        self._joined = joined
 
     def block(self, nodes: tuple[Node, ...], *, top: bool = False) -> tuple[Command, ...]:
         """The commands of a block in their order."""
@@ -88,7 +90,7 @@ class _Compiler:
             node = nodes[place]
             place += 1
             if node.name == "require":
-                self._require(node, begun=begun)
+                self._require(node, begun=begun and not (top and self._joined))
                 continue
             begun = True
             if node.name == "if":

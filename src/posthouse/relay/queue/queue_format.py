@@ -110,6 +110,7 @@ def encode_head(envelope: Envelope, recipients: Sequence[Recipient], boundary: b
         optional = (
             ("f", each.original), ("j", each.orcpt), ("n", each.notify), ("q", each.quota),
             ("x", str(each.flags) if each.flags else ""), ("g", each.intermediate), ("l", "1" if each.answers else ""),
+            ("y", each.task),
         )  # fmt: skip
         lines += [f"{letter};{escape(value)}" for letter, value in optional if value]
         address = escape(each.address)
@@ -192,6 +193,7 @@ class _Head:
                 original=known.get("f", ""), host=self.values.get("d", ""), orcpt=known.get("j", ""),
                 notify=known.get("n", ""), quota=known.get("q", ""), flags=_number(known, "x", "0"),
                 intermediate=known.get("g", ""), held=self.held, answers=known.get("l") == "1",
+                task=known.get("y", ""),
             )
         )  # fmt: skip
 

@@ -105,7 +105,8 @@ def _at_home(rules: Rules, stands: Standing) -> Standing:
 
 
 def _rendered(stands: Standing, inputs: ClauseInputs) -> Expansion:
-    facts = OwnerFacts(inputs.address, stands.quota, stands.block_limit)
+    facts = OwnerFacts(inputs.address, stands.quota, stands.block_limit, stands.filter)
+    unfiltered = facts._replace(filter=None)
     made: list[Made] = []
     many = False
     for clause in stands.clauses:
@@ -113,7 +114,8 @@ def _rendered(stands: Standing, inputs: ClauseInputs) -> Expansion:
         many = many or whole is not Whole.TEXT
         for one in clause_addresses(clause, inputs, stands.entry):
             forwarded = whole is Whole.FORWARD
-            made.append(Made(one, clause.shown, clause.file, clause.line, clause.hold, False, facts, forwarded, clause.autoreply))
+            by = unfiltered if forwarded or clause.autoreply else facts  # his script decides what is stored
+            made.append(Made(one, clause.shown, clause.file, clause.line, clause.hold, False, by, forwarded, clause.autoreply))
     group = None
     if stands.entry.kind is Kind.GROUP and any(clause.template.whole is Whole.EXPAND for clause in stands.clauses):
         group = stands.entry

@@ -8,6 +8,7 @@ import msgspec
 
 from posthouse.mail.status import Status
 from posthouse.relay.directory.question import Answer, Question
+from posthouse.relay.routing.user_filter import UserFilter
 from posthouse.relay.routing.way import ListEdit
 
 T = TypeVar("T")
@@ -75,6 +76,10 @@ class Target(msgspec.Struct, frozen=True):
     """envelope From of its copy, or empty for the message's own"""
     answers: bool = False
     """the owner's vacation answer is due"""
+    filter: UserFilter | None = None
+    """the owner's Sieve script decides about this address"""
+    task: str = ""
+    """what the job is to do with it (mail/task.py), or empty"""
     edit: ListEdit | None = None
     """what a group changes in the message; only where the message is at hand (`RouteRequest.header`)"""
     shown: str = ""

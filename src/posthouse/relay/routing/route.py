@@ -265,6 +265,7 @@ class _Run:
             intermediate=owner.address if owner else "",
             held=way.held,
             blocklimit=min((limit for limit in limits if limit > 0), default=0),
+            filter=owner.filter if owner else None,
         )
         return self._of_many(target, way) if way.listed or way.forwarded or way.answers else target
 

@@ -28,7 +28,7 @@ _DEFAULT_CLASSES = {
     "LDAP_USER_OBJECT_CLASSES": "inetLocalMailRecipient+inetMailUser",
     "LDAP_GROUP_OBJECT_CLASSES": "inetLocalMailRecipient+inetMailGroup",
 }
-_SIEVE_KEYWORDS = ("filter", "sourcefilter", "destinationfilter")
+_CHANNEL_FILTERS = ("sourcefilter", "destinationfilter", "channelfilter")
 
 
 class Subaddress(StrEnum):
@@ -236,8 +236,10 @@ def _channel_warnings(channel: Channel) -> list[Fault]:
     found = []
     if channel.has("routelocal"):
         found.append("routelocal: an address sent to another host by its mailHost would lose its route and expand for ever")
-    filters = [keyword for keyword in _SIEVE_KEYWORDS if channel.has(keyword)]
-    found += [f"{keyword}: Sieve filters are not run yet, mail goes to INBOX" for keyword in filters]
+    filters = [keyword for keyword in _CHANNEL_FILTERS if channel.has(keyword)]
+    if channel.has("filter") and (channel.value("filter") or "").lower() != "ssrd:$a":
+        filters.append("filter")
+    found += [f"{keyword}: only users' own Sieve scripts are run (filter ssrd:$A), this one is not" for keyword in filters]
     return [Fault(channel.file, channel.line, f"channel {channel.name}: {text}", Severity.WARNING) for text in found]
 
 

@@ -16,6 +16,7 @@ from posthouse.relay.routing.entry_status import State, entry_state
 from posthouse.relay.routing.quota import quota_text
 from posthouse.relay.routing.refusal import Refusal
 from posthouse.relay.routing.rules import Rules
+from posthouse.relay.routing.user_filter import UserFilter, user_filter
 
 REMEMBERED = 20_000
 SHAPES = 1000
@@ -25,7 +26,6 @@ SHAPE = (
     "mailsieverulesource", "spare1", "spare2", "spare3", "spare4", "spare5",
 )  # fmt: skip
 """every attribute of an entry that decides here, but uid and the dates"""
-SIEVE_NOTE = "mailSieveRuleSource is not run yet: mail goes to INBOX"
 _ROUTING_CHARACTERS = frozenset("+%@")
 
 
@@ -61,6 +61,7 @@ class Standing(NamedTuple):
     """in octets, 0 for none"""
     notes: tuple[str, ...] = ()
     """the entry and what of it is not acted on, for the log and explanations"""
+    filter: UserFilter | None = None
 
 
 def standing(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing:
@@ -91,9 +92,11 @@ def _like(twin: Standing, entry: Entry) -> Standing:
     """The standing of an entry of the same shape, in the same domain, that is not refused."""
     assert twin.values is not None
     dn, values = entry.dn, twin.values
+    filters = user_filter(entry, values.hosted_domain) if twin.filter is not None else None
     return Standing(
         entry, twin.domain, dn.lower(), None, "", "", "", twin.clauses, twin.offline,
         OwnerValues(entry.uid, *values[1:]), twin.quota, twin.block_limit, (_named(entry), *twin.notes[1:]),
+        filters,
     )  # fmt: skip
 
 
@@ -141,6 +144,7 @@ def _active(rules: Rules, plain: Standing, now: float) -> Standing:
         values=owner_values(rules, domain, entry),
         quota=quota_text(domain, entry),
         block_limit=_block_limit(rules, domain, entry),
+        filter=user_filter(entry, "" if domain.canonical == rules.default_domain else domain.canonical),
         notes=_notes(rules, entry),
     )
 
@@ -210,5 +214,5 @@ def _notes(rules: Rules, entry: Entry) -> tuple[str, ...]:
     notes = [_named(entry)]
     notes += [f"mailDeliveryOption {value}: no such clause" for value in ignored_values(rules.clauses, entry)]
     if entry.all("mailsieverulesource"):
-        notes.append(SIEVE_NOTE)
+        notes.append("mailSieveRuleSource: the script decides when the message is there")
     return tuple(notes)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 from posthouse.mail.status import Status
+from posthouse.relay.routing.user_filter import UserFilter
 
 
 class OwnerFacts(NamedTuple):
@@ -15,6 +16,7 @@ class OwnerFacts(NamedTuple):
     quota: str
     block_limit: int
     """in octets, 0 for none"""
+    filter: UserFilter | None = None
 
 
 class ListEdit(msgspec.Struct, frozen=True):

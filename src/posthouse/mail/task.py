@@ -1,0 +1,65 @@
+"""What a recipient on channel `process` stands for beside being routed: what a user's Sieve script wants done with the message.
+
+A task is part of the recipient from the final dot on, so it is as durable as the message: it is done by the channel's job, tried
+again until it is, and shows in the queue. It is written as one line of JSON (queue.md 4, letter `y`).
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+
+class Forward(msgspec.Struct, frozen=True, tag="redirect"):
+    """The message goes on to the recipient's address."""
+
+    by: str
+    """address of the user whose script says so: written into the copy, so that no script sends it round in circles"""
+
+
+class Bounce(msgspec.Struct, frozen=True, tag="reject"):
+    """The sender gets a notice that the message was refused."""
+
+    reason: str
+
+
+class Answer(msgspec.Struct, frozen=True, tag="vacation"):
+    """The sender gets an answer, if he is to have one (RFC 5230)."""
+
+    owner: str
+    """names the user in the memory of answers"""
+    mail: str
+    """address it comes from"""
+    addresses: tuple[str, ...]
+    """the user's own, lower case"""
+    text: str
+    subject: str = ""
+    seconds: float = 604_800.0
+    handle: str = ""
+    mime: bool = False
+
+
+class Note(msgspec.Struct, frozen=True, tag="note"):
+    """The user at the recipient's address is told, once, that his script has a fault."""
+
+    owner: str
+    fault: str
+    """`line N: reason`"""
+
+
+Task: TypeAlias = Forward | Bounce | Answer | Note
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Task] = msgspec.json.Decoder(Task)
+
+
+def encode_task(task: Task) -> str:
+    """The task as a recipient carries it."""
+    return _encoder.encode(task).decode()
+
+
+def decode_task(text: str) -> Task:
+    """The task a recipient carries.
+
+    Raises:
+        msgspec.MsgspecError: the text is none.
+    """
+    return _decoder.decode(text)
