@@ -116,6 +116,7 @@ def dovecot_config(
         "imap_address": imap_address, "imap_port": imap_port, "imaps_address": imaps_address, "imaps_port": imaps_port,
         "tls": f"ssl = required\nssl_cert = <{tls_cert}\nssl_key = <{tls_key}\n" if tls_cert is not None else "ssl = no\n",
         "trust": " ".join(trust), "username": _username(conf.defaultdomain), **_owner(place, proxy=proxy),
+        "listescape": " listescape" if conf.listescape else "",
     }  # fmt: skip
     host = mail_host or conf.hostname
     files = _ldap_files(directory, host, proxy=proxy, port=backend_port, tls=backend_tls) if directory else {}
