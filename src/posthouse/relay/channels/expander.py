@@ -218,7 +218,7 @@ class Expander:
             Recipient(
                 id=place, copy=copy, channel=target.channel, address=target.address,
                 original=target.shown or recipient.original, host=target.host, orcpt="" if target.shown else recipient.orcpt,
-                notify="" if target.shown else recipient.notify, quota=target.quota, flags=target.flags,
+                notify="NEVER" if target.answers else "" if target.shown else recipient.notify, quota=target.quota, flags=target.flags,
                 intermediate=target.intermediate, held=held, sender=target.sender, answers=target.answers,
             )
             for place, (copy, (recipient, target, held)) in enumerate(zip(copies, those, strict=True))

@@ -26,6 +26,7 @@ from posthouse.journal.disk import LinuxDisk
 from posthouse.mail.message_id import MessageIds
 from posthouse.relay.channels.age_notice import return_copy, warn
 from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.autoreply import AutoReply
 from posthouse.relay.channels.bitbucket import swallow
 from posthouse.relay.channels.lmtp_client import LmtpChannels
 from posthouse.relay.channels.mover import Mover
@@ -62,6 +63,8 @@ from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
 
 DRAIN_SECONDS = 30.0
+_ASKING = (Program.PROCESS, Program.BITBUCKET)
+"""programs that need the directory"""
 ORPHAN_SECONDS = 3.5
 CUT_SECONDS = 0.5
 _log = logging.getLogger("posthouse")
@@ -111,6 +114,7 @@ class ChannelWorker:
     lmtp: LmtpChannels = field(init=False)
     smtp: SmtpChannels = field(init=False)
     mover: Mover = field(init=False)
+    autoreply: AutoReply = field(init=False)
     process: Process | None = None
     ids: MessageIds = field(init=False)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -123,6 +127,7 @@ class ChannelWorker:
         self.lmtp = LmtpChannels(self.shop, self._session_limit, self._maybe_end)
         self.smtp = SmtpChannels(self.shop, self._session_limit, self._maybe_end)
         self.mover = Mover(self.shop)
+        self.autoreply = AutoReply(self.shop, self.ids)
 
     def _session_limit(self, channel: str) -> int:
         configuration = self.shop.configuration
@@ -184,6 +189,8 @@ class ChannelWorker:
             return_copy(self.shop, attempt, opened)
         elif program is Program.PROCESS and self.process is not None:
             self.process.put(attempt, opened)
+        elif program is Program.BITBUCKET and self.process is not None and any(each.answers for each in opened.recipients):
+            self.autoreply.put(attempt, opened, self.process.directory)
         elif program is Program.BITBUCKET:
             swallow(attempt, opened)
         else:  # the controller has read a newer configuration than we
@@ -256,7 +263,7 @@ class ChannelWorker:
             ConfigurationError: it cannot be opened.
         """
         configuration = self.shop.configuration
-        if not any(s.program is Program.PROCESS and _pool(configuration, n) == self.pool for n, s in self.shop.settings.items()):
+        if not any(s.program in _ASKING and _pool(configuration, n) == self.pool for n, s in self.shop.settings.items()):
             return
         directory = open_directory(configuration)
         await directory.start()

@@ -8,6 +8,7 @@ cannot be used nobody is answered. The message that is answered is not touched: 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from posthouse.relay.queue.names import log_path
 from posthouse.trace.record import Action, Record
 from posthouse.trace.writer import stamp
 
+_log = logging.getLogger("posthouse")
 _ROOM = 16 << 10
 """of a record, for what an answer adds to the message it echoes"""
 RECENTLY = "answered already"
@@ -70,7 +72,12 @@ class Answerer:
         if reason:
             return reason
         now, key = self.now(), answer_key(envelope.sender, vacation.handle)
-        if not await asyncio.to_thread(self.memory.claim, vacation.owner, key, now, vacation.seconds):
+        try:
+            claimed = await asyncio.to_thread(self.memory.claim, vacation.owner, key, now, vacation.seconds)
+        except OSError as error:
+            _log.error("vacation: the memory of answers cannot be used: %s", error)  # noqa: TRY400 - the reason is the text
+            return f"the memory of answers cannot be used: {error.strerror or error}"
+        if not claimed:
             return RECENTLY
         try:
             await self._send(vacation, asked, envelope, now)

@@ -142,6 +142,7 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             held=held or target.held,
             sender=target.sender,
             answers=target.answers,
+            notify="NEVER" if target.answers else "",
         )
         for number, original, target in ordered
     )
