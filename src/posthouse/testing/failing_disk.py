@@ -1,7 +1,7 @@
 """A real disk on which chosen operations fail: full, broken, or read-only.
 
-`fault(operation, name)` is asked before each operation that changes something and may return the OSError to raise;
-descriptors have the name they were opened with. After an error that was raised the disk is as it was before.
+`fault(operation, name)` is asked before each operation and may return the OSError to raise; descriptors have the name they
+were opened with. After an error that was raised the disk is as it was before.
 """
 
 # ruff: noqa: D102 - each operation is the protocol's
@@ -10,13 +10,27 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 
-from posthouse.journal.disk import LinuxDisk, Octets
+from posthouse.journal.disk import FileStat, LinuxDisk, Octets
 
 
 def disk_full(operation: str, _name: str) -> OSError | None:
     """A fault for a full disk: nothing can be made or written any more; what exists can be synced, renamed and removed."""
     if operation in {"create_excl", "mkdir", "pwrite", "pwritev", "write", "link"}:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
+
+
+def no_inodes(operation: str, _name: str) -> OSError | None:
+    """A fault for a file system without free inodes: nothing can be made, what exists can be written."""
+    if operation in {"create_excl", "mkdir"}:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
+
+
+def read_only(operation: str, _name: str) -> OSError | None:
+    """A fault for a file system that the kernel has set read-only."""
+    if operation in {"create_excl", "mkdir", "pwrite", "pwritev", "write", "ftruncate", "link", "rename", "unlink", "syncfs"}:
+        return OSError(errno.EROFS, os.strerror(errno.EROFS))
     return None
 
 
@@ -36,6 +50,7 @@ class FailingDisk(LinuxDisk):
         self._may(operation, self._names.get(fd, ""))
 
     def open_dir(self, name: str, parent: int | None = None) -> int:
+        self._may("open_dir", name)
         fd = super().open_dir(name, parent)
         self._names[fd] = name
         return fd
@@ -47,9 +62,30 @@ class FailingDisk(LinuxDisk):
         return fd
 
     def open_file(self, name: str, folder: int, *, write: bool = False, append: bool = False) -> int:
+        self._may("open_file", name)
         fd = super().open_file(name, folder, write=write, append=append)
         self._names[fd] = name
         return fd
+
+    def pread(self, fd: int, count: int, offset: int, /) -> bytes:
+        self._may_fd("pread", fd)
+        return os.pread(fd, count, offset)
+
+    def listdir(self, folder: int) -> list[str]:
+        self._may_fd("listdir", folder)
+        return super().listdir(folder)
+
+    def stat(self, name: str, folder: int) -> FileStat | None:
+        self._may("stat", name)
+        return super().stat(name, folder)
+
+    def flock(self, fd: int, *, exclusive: bool = True, wait: bool = False) -> bool:
+        self._may_fd("flock", fd)
+        return super().flock(fd, exclusive=exclusive, wait=wait)
+
+    def ftruncate(self, fd: int, size: int, /) -> None:
+        self._may_fd("ftruncate", fd)
+        os.ftruncate(fd, size)
 
     def mkdir(self, name: str, folder: int, mode: int = 0o700) -> None:
         self._may("mkdir", name)

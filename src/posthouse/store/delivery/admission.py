@@ -9,8 +9,9 @@ meanwhile and other owners are not touched.
 """
 
 import contextlib
+import logging
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, NoReturn, Protocol, cast
 
 from posthouse.journal.disk import Disk
 from posthouse.store.delivery.account import Account, Entry
@@ -33,6 +34,7 @@ from posthouse.store.quota.notification import Notification
 LOCK_WAIT = 5.0
 MOST_WAITING = 16
 _POLL = 0.02
+_log = logging.getLogger("posthouse.store")
 _BUSY, _UNCOUNTED = Entry.BUSY, Entry.UNCOUNTED
 
 
@@ -131,12 +133,22 @@ class Admission:
                 account.maildir.fresh = False
                 account.counted(Sizes(0, 0), steady=True, name=self._names.unsized(), defaults=self.settings.defaults, now=now)
             return self._decide(transaction, addressee, message)
-        except OSError as error:
-            self.leave(addressee, message, placed=False)
-            raise fault_of(error, target.owner) from error
-        except MailboxError:
-            self.leave(addressee, message, placed=False)
-            raise
+        except Exception as error:
+            self._refuse(addressee, message, target.owner, error)
+
+    def _refuse(self, addressee: Addressee, message: Message, owner: str, error: Exception) -> NoReturn:
+        """Nothing is held any more. What nobody foresaw is a fault of the store, and temporary.
+
+        Raises:
+            MailboxError: what the error means.
+        """
+        self.leave(addressee, message, placed=False)
+        if isinstance(error, MailboxError):
+            raise error
+        if isinstance(error, OSError):
+            raise fault_of(error, owner) from error
+        _log.error("%s: cannot be decided", owner, exc_info=error)
+        raise MailboxIOError(f"{owner}: {error!r}") from error
 
     def _decide(self, transaction: Transaction, addressee: Addressee, message: Message) -> bool:
         account, target, settings, now = addressee.account, addressee.target, self.settings, self._around.now()
@@ -249,12 +261,8 @@ class Admission:
                     sizes, steady=steady, name=self._names.unsized(), defaults=self.settings.defaults, now=now
                 )
                 return self._decide(transaction, addressee, message)
-            except OSError as error:
-                self.leave(addressee, message, placed=False)
-                raise fault_of(error, account.maildir.owner) from error
-            except MailboxError:
-                self.leave(addressee, message, placed=False)
-                raise
+            except Exception as error:
+                self._refuse(addressee, message, account.maildir.owner, error)
 
         self._around.in_thread(
             lambda: recount(self._disk, account.maildir.root),

@@ -100,6 +100,8 @@ def _place_one_synced(disk: Disk, part: Part, addressee: Addressee, partition: i
             disk.fsync_dir(partition)
             account.rooted = True
     except OSError as failed:
+        assert addressee.place is not None
+        remove(disk, addressee.place.base, new_of(addressee))  # it will be sent again
         return failed
     return None
 

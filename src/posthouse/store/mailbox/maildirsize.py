@@ -166,18 +166,31 @@ class SizeFile:
             sizes = self._sizes
         at = self._length
         data = limits + b"\n%d %d\n" % sizes
-        fd = disk.create_excl(name, self._tmp)
         try:
-            disk.pwrite(fd, data, 0)
-            disk.rename(name, NAME, self._tmp, self._root)
-        finally:
-            disk.close(fd)
+            self._replace(name, data)
+        except BaseException:
+            if reader >= 0:
+                disk.close(reader)
+            raise
         self._close_file()
         self._fd = disk.open_file(NAME, self._root, append=True)
         self.limits, self._sizes, self._length = limits, sizes, len(data)
         if reader >= 0:
             self._old = (reader, at, now + LINGER)
             self._late_lines(now)
+
+    def _replace(self, name: str, data: bytes) -> None:
+        disk = self._disk
+        fd = disk.create_excl(name, self._tmp)
+        try:
+            disk.pwrite(fd, data, 0)
+            disk.rename(name, NAME, self._tmp, self._root)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                disk.unlink(name, self._tmp)
+            raise
+        finally:
+            disk.close(fd)
 
     def _late_lines(self, now: float) -> None:
         """Take over what was appended to the replaced file."""

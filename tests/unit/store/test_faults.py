@@ -1,0 +1,103 @@
+"""Whatever fails, each recipient has a temporary row of the table, nothing is left behind, and delivery goes on afterwards."""
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from posthouse.config.instance import Instance
+from posthouse.store.delivery.account import Account
+from posthouse.testing.failing_disk import FailingDisk, no_inodes, read_only
+from support.store_files import LmtpTalk, running_store, store_instance
+
+GOOD = b"Subject: hello\r\n\r\ntext\r\n"
+LARGE = b"Subject: large\r\n\r\n" + (b"y" * 998 + b"\r\n") * 400
+OPERATIONS = (
+    "open_dir", "open_file", "create_excl", "mkdir", "pread", "pwrite", "pwritev", "write", "fdatasync", "fsync", "fsync_dir",
+    "rename", "link", "unlink", "listdir", "stat", "flock", "ftruncate",
+)  # fmt: skip
+IO_ERROR, GONE_WELL = "430 4.3.0 <{}> IMAP IOERROR", "250 2.5.0 <{}> OK"
+
+
+def messages(instance: Instance, owner: str) -> list[bytes]:
+    new = instance.store / "primary" / owner / "new"
+    return [path.read_bytes() for path in new.iterdir()] if new.is_dir() else []
+
+
+def left_behind(instance: Instance) -> list[str]:
+    return [str(path) for path in instance.store.glob("primary/*/tmp/*")]
+
+
+async def well_again(client: LmtpTalk, *recipients: str) -> None:
+    """A failed segment is replaced within a second."""
+    wanted = [GONE_WELL.format(recipient) for recipient in recipients]
+    answers: list[str] = []
+    for _ in range(200):
+        answers = await client.deliver(GOOD, *(f"<{recipient}>" for recipient in recipients))
+        if answers == wanted:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(answers)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("body", [GOOD, LARGE], ids=["small", "large"])
+async def test_an_io_error_of_any_operation_is_430_or_does_not_matter(tmp_path: Path, operation: str, body: bytes) -> None:
+    disk = FailingDisk()
+    instance = store_instance(tmp_path)
+    async with running_store(instance, disk) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.deliver(GOOD, "<bob>", "<sue>")
+        shutil.rmtree(instance.store / "primary" / "sue")
+        before = len(messages(instance, "bob"))
+        disk.fault = lambda name, _: OSError(errno.EIO, os.strerror(errno.EIO)) if name == operation else None
+        answers = await client.deliver(body, "<bob>", "<sue>", "<new>")
+        disk.fault = None
+        assert set(answers) <= {row.format(owner) for row in (IO_ERROR, GONE_WELL) for owner in ("bob", "sue", "new")}
+        for owner, answer in zip(("bob", "sue", "new"), answers, strict=True):
+            placed = len(messages(instance, owner)) - (before if owner == "bob" else 0)
+            assert placed == (1 if answer.startswith("250") else 0), answers
+        if operation != "unlink":
+            assert left_behind(instance) == []
+        await well_again(client, "bob", "sue", "new")
+        await client.close()
+
+
+@pytest.mark.parametrize("fault", [no_inodes, read_only])
+@pytest.mark.parametrize("body", [GOOD, LARGE], ids=["small", "large"])
+async def test_no_inodes_and_a_read_only_disk(
+    tmp_path: Path, fault: Callable[[str, str], OSError | None], body: bytes
+) -> None:
+    disk = FailingDisk()
+    instance = store_instance(tmp_path)
+    async with running_store(instance, disk) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.deliver(GOOD, "<bob>")
+        disk.fault = fault
+        assert await client.deliver(body, "<bob>", "<new>") == [IO_ERROR.format("bob"), IO_ERROR.format("new")]
+        disk.fault = None
+        await well_again(client, "bob", "new")
+        assert left_behind(instance) == []
+        await client.close()
+
+
+async def test_what_nobody_foresaw_is_430_gives_the_lock_back_and_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> bool:
+        raise ZeroDivisionError("a fault of ours")
+
+    instance = store_instance(tmp_path)
+    async with running_store(instance) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.deliver(GOOD, "<bob>")
+        with monkeypatch.context() as patch:
+            patch.setattr(Account, "admit", broken)
+            assert await client.deliver(GOOD, "<bob>", "<new>") == [IO_ERROR.format("bob"), IO_ERROR.format("new")]
+        assert "a fault of ours" in caplog.text
+        assert await client.deliver(GOOD, "<bob>", "<new>") == [GONE_WELL.format("bob"), GONE_WELL.format("new")]
+        await client.close()
