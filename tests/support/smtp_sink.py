@@ -32,6 +32,8 @@ class SmtpScript:
     hang: frozenset[str] = frozenset()
     close: frozenset[str] = frozenset()
     raw: dict[str, bytes] = field(default_factory=dict)
+    wait: float = 0.0
+    """seconds before the final reply"""
 
 
 @dataclass
@@ -94,10 +96,13 @@ class _Talk:
 
     def __init__(self, sink: SmtpSink, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         self.sink, self.reader, self.writer, self.number = sink, reader, writer, number
-        self.script = sink.script
         self.tls = False
         self.mail = ""
         self.rcpts: list[str] = []
+
+    @property
+    def script(self) -> SmtpScript:
+        return self.sink.script
 
     async def run(self) -> None:
         await self._say("greeting", [self.script.greeting])
@@ -179,6 +184,8 @@ class _Talk:
         body = octets[:-3].replace(b"\r\n..", b"\r\n.")
         taken = Taken(self.mail, self.rcpts, body[1:] if body.startswith(b"..") else body, self.number)
         self.sink.taken.append(taken)
+        if self.script.wait:
+            await asyncio.sleep(self.script.wait)
         final = self.script.final(taken)
         if final is None:
             raise _ClosedError
@@ -186,6 +193,7 @@ class _Talk:
 
     async def _step(self, step: str) -> None:
         if step in self.script.hang:
+            self.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it reads, too
             await asyncio.Event().wait()
         if step in self.script.close:
             raise _ClosedError
