@@ -17,6 +17,7 @@ import msgspec
 
 SUPERVISOR = "supervisor.sock"
 DISPATCHER = "dispatcher.sock"
+NATIVE_WRITER = "native_writer.sock"
 _MAX_REQUEST = 65536
 _MAX_ANSWER = 16 << 20
 

@@ -8,7 +8,7 @@ controller is started again with growing pauses; one that ends by itself before 
 own exit code. SIGTERM, SIGINT and `stop` drain: the Dispatcher first (no new connections, sessions end), then the job
 controller; what does not end is killed. SIGHUP and `reload` check the files and pass the word on; a fault keeps the old
 configuration everywhere. The job controller runs when there is a job_controller.cnf and a channel that queues (any but the
-LMTP servers' `tcp_lmtps*`).
+LMTP servers' `tcp_lmtps*`). Started by root with a native service, root's writer process runs beside them and stays root.
 
 Exit codes: 0 stopped, 64 usage, 69 a port cannot be had, 73 a folder cannot be made, 75 running already (the pids are
 named), 78 bad configuration (each fault on stderr).
@@ -46,6 +46,8 @@ _OPEN_FILES = 65536
 
 DISPATCHER = (sys.executable, "-m", "posthouse.dispatcher")
 JOB_CONTROLLER = (sys.executable, "-m", "posthouse.relay.job_controller")
+NATIVE_WRITER = (sys.executable, "-m", "posthouse.store.native.writer")
+_NATIVE_IMAGE = "tcp_lmtpn_server"
 
 
 def queues(configuration: Configuration) -> bool:
@@ -53,6 +55,12 @@ def queues(configuration: Configuration) -> bool:
     return configuration.job_controller is not None and any(
         not name.startswith(_NO_QUEUE) for name in configuration.imta.channels
     )
+
+
+def writes_as_others(configuration: Configuration) -> bool:
+    """Whether root is needed to write mailboxes of UNIX users: a native service, started by root."""
+    services = configuration.dispatcher.services
+    return os.geteuid() == 0 and any(service.enabled and service.image == _NATIVE_IMAGE for service in services)
 
 
 def main(
@@ -96,6 +104,9 @@ def main(
     commands = {"dispatcher": (dispatcher, None), "job_controller": (job_controller, user)}
     if not queues(configuration):
         del commands["job_controller"]
+    (instance.run / control.NATIVE_WRITER).unlink(missing_ok=True)
+    if writes_as_others(configuration):
+        commands["native_writer"] = (NATIVE_WRITER, None)
     supervisor = Supervisor(instance, log)
     for role, (command, child_user) in commands.items():
         full = [*command, "--instance", str(instance.root)]
@@ -167,7 +178,7 @@ class Supervisor:
             notify("STOPPING=1")
             await self._end()
             server.close()
-            for name in (PID_FILE, control.SUPERVISOR, control.DISPATCHER):
+            for name in (PID_FILE, control.SUPERVISOR, control.DISPATCHER, control.NATIVE_WRITER):
                 (self._instance.run / name).unlink(missing_ok=True)
         return code
 
@@ -269,8 +280,9 @@ class Supervisor:
             return [str(fault) for fault in error.faults if fault.severity is Severity.ERROR]
         notify(*reloading())
         faults: list[str] = (await self._ask_dispatcher({"op": "reload"})).get("faults", [])
-        if not faults and "job_controller" in self.children:
-            self.children["job_controller"].signal(signal.SIGHUP)
+        if not faults:
+            for role in self.children.keys() & {"job_controller", "native_writer"}:
+                self.children[role].signal(signal.SIGHUP)
         notify("READY=1")
         return faults
 
@@ -332,6 +344,8 @@ def _row(pid: int, role: str, service: str, state: str, since: float) -> dict[st
 
 def _seen(process: descendants.Descendant) -> dict[str, Any]:
     """A process nobody reported: a channel worker, or a worker whose Dispatcher died and that finishes."""
+    if "posthouse.store.native.writer" in process.arguments:  # it forks a child for each mailbox
+        return _row(process.pid, "native_writer", "", "ready", process.since)
     if "posthouse.relay.channels" in process.arguments:
         return _row(process.pid, "channel", process.option("--pool"), "ready", process.since)
     role = "lmtp" if "lmtp" in " ".join(process.arguments) else "smtp"

@@ -5,8 +5,8 @@ lower case. A file is read again when it has changed; lines that are no accounts
 cannot be read is a fault of ours (`MailboxIOError`), never "no such user". Blocks: the system's accounts may be on a network.
 """
 
+import contextlib
 import logging
-import os
 import pwd
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +58,12 @@ class UnixAccounts:
             raise MailboxIOError(f"{name}: the system's accounts: {error}") from error
         return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
+    def refresh(self) -> None:
+        """Read a file that has changed; what is wrong with it is told by `find`."""
+        with contextlib.suppress(MailboxIOError):
+            if self._path is not None:
+                self._refresh(self._path)
+
     def _refresh(self, path: Path) -> None:
         try:
             found = path.stat()
@@ -85,7 +91,3 @@ def parse_passwd(text: str, file: str) -> dict[str, Account]:
             known[account.name.lower()] = account
     return known
 
-
-def ours(account: Account) -> bool:
-    """Whether this process may write the user's mailbox without becoming somebody else."""
-    return account.uid == os.geteuid()

@@ -77,13 +77,17 @@ class Notes:
         self._free = list(range(SLOTS))
         self.stuck: list[int] = []
         """slots with a note that cannot be undone yet"""
-        self._guard = threading.Condition()
+        self._guard = threading.Lock()
 
     def take(self) -> int:
-        """A slot of one's own; waits for one."""
+        """A slot of one's own.
+
+        Raises:
+            OSError: there is none: too many notes cannot be undone.
+        """
         with self._guard:
-            while not self._free:
-                self._guard.wait()
+            if not self._free:
+                raise OSError(f"{len(self.stuck)} undo notes wait for mailboxes that are locked")
             return self._free.pop()
 
     def give_back(self, slot: int, lock: RecordLock) -> None:
@@ -98,7 +102,6 @@ class Notes:
             return
         with self._guard:
             self._free.append(slot)
-            self._guard.notify()
 
     def try_again(self, lock: RecordLock) -> None:
         """Undo what could not be undone before."""

@@ -66,7 +66,11 @@ class OwnWriter:
                 folder = self._disk.open_dir(path)
         except OSError as error:
             raise fault_of(error, str(self._settings.spool)) from error
-        slot = self._notes.take()
+        try:
+            slot = self._notes.take()
+        except OSError as error:
+            self._disk.close(folder)
+            raise MailboxIOError(str(error)) from error
         try:
             mailbox = Mailbox(folder, path, name, os.geteuid(), limit, self._settings.bounce)
             self._appender.append(mailbox, entry, slot)

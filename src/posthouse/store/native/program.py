@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from posthouse.config.configuration import Configuration
 from posthouse.config.instance import Instance
+from posthouse.dispatcher.control import NATIVE_WRITER
 from posthouse.dispatcher.worker import WorkerContext
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk, LinuxDisk
@@ -24,6 +25,7 @@ from posthouse.store.native.delivery import NativeDelivery
 from posthouse.store.native.locks import lock_record
 from posthouse.store.native.notes import Notes, adopt
 from posthouse.store.native.own_writer import OwnWriter
+from posthouse.store.native.request import SharedWriter
 from posthouse.store.native.settings import NativeSettings, native_settings
 from posthouse.store.native.spool import SpooledEntry
 from posthouse.store.native.target import parse_native
@@ -67,7 +69,8 @@ class NativeProgram(Serving):
         os.umask(0o077)
         self._native = native_settings(self.begin(worker), self._channel)
         await self.loop.run_in_executor(self._pool, self._open)
-        self.delivery = NativeDelivery(self._native, self._writer, Around(self.loop, self._pool), self.finished)
+        writer = SharedWriter(self._writer, self._instance.run / NATIVE_WRITER)
+        self.delivery = NativeDelivery(self._native, writer, Around(self.loop, self._pool), self.finished)
         self.sweep()
         self._adopting = self.loop.call_later(_ADOPT_SECONDS, self._adopt)
 

@@ -1,0 +1,135 @@
+"""The native service started by root: each mailbox is written by its owner, workers are nobody, no request reaches further."""
+
+import os
+import pwd
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from journeys.test_imta_user import USER, identity, packages, python_of_everybody
+from posthouse.dispatcher.control import NATIVE_WRITER
+from posthouse.store.native.request import Request, ask
+from posthouse.testing.tiers import RunningInstance
+from support.family_rig import wait_for
+from support.journey_tiers import end, pids
+from support.native_store import TEXT, client_of, make_native_store, read_mbox
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+ALICE, BOB = 61_001, 61_002
+USERS = {"alice": ALICE, "bob": BOB, "root0": 0}
+
+
+@pytest.fixture
+def store(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunningInstance:
+    """Made with --user, its spool as Debian has /var/mail; not started."""
+    python = python_of_everybody()
+    if python is None:
+        pytest.skip(f"no Python that {USER} may run has our packages")
+    monkeypatch.setattr(sys, "executable", python)
+    for name, value in packages().items():
+        monkeypatch.setenv(name, value)
+    return make_native_store(open_folder, USERS, "--user", USER)
+
+
+def test_every_mailbox_is_its_owner_s_and_the_workers_are_nobody(store: RunningInstance, open_folder: Path) -> None:
+    mail, entry = open_folder / "mail", pwd.getpwnam(USER)
+    big = b"Subject: big\r\n\r\n" + b"a line of many\r\n" * 40_000
+    try:
+        store.start()
+        roles = {role: pids(store, role) for role in ("lmtp", "native_writer")}
+        assert all(identity(pid)[1] == {entry.pw_uid} for pid in roles["lmtp"])
+        assert identity(roles["native_writer"][0])[1] == {0}
+        with client_of(store) as client:
+            recipients = ["alice", "bob+Folder", "root0", "nobody-here", "+/list"]
+            expected = ["250 2.5.0", "250 2.5.0", "250 2.5.0", "511 5.1.1", "250 2.5.0"]
+            assert [answer[:9] for answer in client.deliver(recipients, TEXT % b"small")] == expected
+            assert [answer[:9] for answer in client.deliver(recipients, big)] == expected
+            # what a local user may try
+            (mail / "bob").rename(mail / "bob.old")
+            (mail / "bob").symlink_to(mail / "alice")
+            assert client.deliver(["bob"], TEXT % b"link") == ["420 4.2.0 <bob> Mailbox not supported"]
+            (mail / "bob").unlink()
+            (mail / "bob").hardlink_to(mail / "alice")
+            assert client.deliver(["bob", "alice"], TEXT % b"names") == [
+                "420 4.2.0 <bob> Mailbox not supported",
+                "420 4.2.0 <alice> Mailbox not supported",
+            ]
+            (mail / "bob").unlink()
+            (mail / "bob").write_text("")
+            os.chown(mail / "bob", ALICE, -1)
+            assert client.deliver(["bob"], TEXT % b"foreign") == ["420 4.2.0 <bob> Mailbox not supported"]
+            assert (mail / "bob").read_text() == ""
+        for name, uid in (("alice", ALICE), ("bob.old", BOB), ("root0", 0)):
+            found = (mail / name).stat()
+            assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (uid, mail.stat().st_gid, 0o600)
+            assert len(read_mbox(mail / name)) == 2
+        assert (open_folder / "files" / "list").owner() == USER
+        assert store.stop() == 0
+        assert not (store.folder / "run" / NATIVE_WRITER).exists()
+    finally:
+        end(store)
+
+
+def test_a_spool_only_root_may_write(store: RunningInstance, open_folder: Path) -> None:
+    mail = open_folder / "mail"
+    mail.chmod(0o755)
+    try:
+        store.start()
+        with client_of(store) as client:
+            assert [answer[:9] for answer in client.deliver(["alice", "bob", "alice"], TEXT % b"x")] == ["250 2.5.0"] * 3
+            (mail / "alice.lock").write_text("0")
+            (answer,) = client.deliver(["alice"], TEXT % b"locked")
+            assert answer == "420 4.2.0 <alice> Mailbox Locked"
+        assert sorted((path.name, path.stat().st_uid) for path in mail.iterdir()) == [
+            ("alice", ALICE), ("alice.lock", 0), ("bob", BOB),
+        ]  # fmt: skip
+        assert len(read_mbox(mail / "alice")) == 2
+    finally:
+        end(store)
+
+
+def test_only_our_workers_are_heard_and_a_request_names_no_path(store: RunningInstance, open_folder: Path) -> None:
+    path = store.folder / "run" / NATIVE_WRITER
+    with (open_folder / "entry").open("w+b") as file:
+        file.write(b"From a  b\n\n")
+        file.flush()
+        request = Request("alice", -1, 11, 0, b"From")
+        try:
+            store.start()
+            assert path.stat().st_uid == pwd.getpwnam(USER).pw_uid
+            assert path.stat().st_mode & 0o777 == 0o600
+            path.chmod(0o777)
+            path.parent.chmod(0o755)
+            pid = os.fork()
+            if not pid:
+                os.setgid(BOB)
+                os.setuid(BOB)
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.connect(os.fspath(path))
+                    os._exit(sock.recv(100) != b"")
+            assert os.waitpid(pid, 0)[1] == 0
+            for owner in ("../alice", "alice.lock", "/etc/passwd"):
+                with pytest.raises(Exception, match="no such user"):
+                    ask(path, Request(owner, -1, 11, 0, b"From"), file.fileno())
+            ask(path, request, file.fileno())
+            assert (open_folder / "mail" / "alice").read_bytes() == b"From a  b\n\n"
+        finally:
+            end(store)
+
+
+def test_the_writer_process_comes_back(store: RunningInstance, open_folder: Path) -> None:
+    try:
+        store.start()
+        (writer,) = pids(store, "native_writer")
+        os.kill(writer, 9)
+
+        def delivers() -> bool:
+            with client_of(store) as client:
+                return client.deliver(["alice"], TEXT % b"again") == ["250 2.5.0 <alice> OK"]
+
+        wait_for(delivers)
+        assert len(read_mbox(open_folder / "mail" / "alice")) == 1
+    finally:
+        end(store)
