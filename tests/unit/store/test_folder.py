@@ -9,6 +9,7 @@ import pytest
 from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.store.mailbox.folder import open_folder, subscribe
 from posthouse.store.mailbox.maildir import open_maildir
+from posthouse.store.quota.limits import Limits
 from posthouse.testing.crash_disk import CrashDisk, PowerCut
 from posthouse.testing.crash_state import Extreme
 from support.store_world import World
@@ -173,3 +174,12 @@ def test_a_cut_at_any_moment_leaves_a_folder_that_works_and_is_subscribed(state:
         assert len(again.messages("bob", ".a.b")) >= 1 + (world is not None)
         if state is not Extreme.NAMES_ONLY:
             assert b"a.b" in octets_of(again.disk, root_of(again), "subscriptions").split(b"\n"), (count, state)
+
+
+def test_without_flagtransfer_the_relays_word_makes_no_folder_but_lets_mail_in_over_the_quota() -> None:
+    world = World(CrashDisk(), defaults=Limits(-1, 1))
+    world.delivery.settings = world.delivery.settings._replace(flag_transfer=False)
+    world.send(BODY, "<bob+x> xdflg=1")
+    world.send(BODY, "<bob+x> xdflg=3")
+    assert [each.directory for each in world.accepted] == ["", ""]
+    assert ".x" not in world.disk.listdir(root_of(world))

@@ -165,7 +165,7 @@ class Account:
         if given != saved.limits:
             before, after = saved.limits.resolved(defaults), given.resolved(defaults)
             since = None if _raised(before, after) else saved.over_since
-            saved = SavedQuota(given, since, saved.counted)
+            saved = saved._replace(limits=given, over_since=since)
         limits = given.resolved(defaults)
         usage = Usage(self.usage.bytes + self.pending_bytes, self.usage.messages + self.pending_messages)
         decision = decide(usage, size, limits, saved.over_since, policy, bypass=bypass, now=now)
