@@ -37,6 +37,11 @@ def test_a_refused_claim_does_not_prolong_the_first(memory: AnswerMemory) -> Non
     assert memory.claim("ann", KEY, NOW + DAY + 1, DAY)
 
 
+def test_two_at_once_are_one(memory: AnswerMemory) -> None:
+    assert [memory.claim("ann", KEY, NOW + part, DAY) for part in (0.4, 0.6, 0.7, 1.2)] == [True, False, False, False]
+    assert [memory.claim("eve", KEY, NOW + part, DAY) for part in (0.6, 0.7)] == [True, False]
+
+
 def test_owners_senders_and_handles_are_apart(memory: AnswerMemory) -> None:
     assert memory.claim("ann", KEY, NOW, DAY)
     assert memory.claim("eve@hosted.example.org", KEY, NOW, DAY)

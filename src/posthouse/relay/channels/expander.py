@@ -18,6 +18,7 @@ from posthouse.dialogue.stuffing import count_growth
 from posthouse.journal.body_file import INLINE_LIMIT, BodyFile, BodyReference
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.message_id import MessageIds
+from posthouse.mail.task import is_quiet
 from posthouse.relay.channels.list_edit import edit_header, edit_whole
 from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.notices.notifier import header_of
@@ -99,7 +100,7 @@ class Expander:
         found = self._current
         assert found is not None
         for target in targets:
-            mark = fingerprint(target.channel, target.address)
+            mark = fingerprint(target.channel, target.address + target.task)
             if mark not in found.seen:
                 found.seen.add(mark)
                 found.targets.append((target, held or target.held))
@@ -161,7 +162,7 @@ class Expander:
         await self._enqueue([(found.recipient, target, held) for target, held in now])
         found.targets = later
         found.progress = found.progress or self._progress(found.recipient)
-        marks = [fingerprint(target.channel, target.address) for target, _ in now]
+        marks = [fingerprint(target.channel, target.address + target.task) for target, _ in now]
         await self._shop.loop.run_in_executor(None, found.progress.add, marks)
 
     async def _enqueue(self, wanted: Sequence[tuple[Recipient, Target, bool]]) -> None:
@@ -218,8 +219,10 @@ class Expander:
             Recipient(
                 id=place, copy=copy, channel=target.channel, address=target.address,
                 original=target.shown or recipient.original, host=target.host, orcpt="" if target.shown else recipient.orcpt,
-                notify="NEVER" if target.answers else "" if target.shown else recipient.notify, quota=target.quota, flags=target.flags,
+                notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.shown else recipient.notify, quota=target.quota,
+                flags=target.flags,
                 intermediate=target.intermediate, held=held, sender=target.sender, answers=target.answers,
+                task=target.task,
             )
             for place, (copy, (recipient, target, held)) in enumerate(zip(copies, those, strict=True))
         ])  # fmt: skip

@@ -178,7 +178,7 @@ def _read(fd: int) -> tuple[dict[bytes, tuple[float, float]], int]:
 
 
 def _line(mark: bytes, times: tuple[float, float]) -> bytes:
-    return b"%.0f %.0f %s\n" % (*times, mark)
+    return b"%d %d %s\n" % (int(times[0]), -int(-times[1] // 1), mark)
 
 
 def _append(fd: int, mark: bytes, times: tuple[float, float]) -> None:

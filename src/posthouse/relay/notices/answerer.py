@@ -75,7 +75,7 @@ class Answerer:
         try:
             claimed = await asyncio.to_thread(self.memory.claim, vacation.owner, key, now, vacation.seconds)
         except OSError as error:
-            _log.error("vacation: the memory of answers cannot be used: %s", error)  # noqa: TRY400 - the reason is the text
+            _log.error("vacation: the memory of answers cannot be used: %s", error)
             return f"the memory of answers cannot be used: {error.strerror or error}"
         if not claimed:
             return RECENTLY
