@@ -22,6 +22,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from posthouse.cli.init_route import Route, route_words
 from posthouse.mail.address import parse_address
 
 app = App(name="init", help="Make an instance folder.")
@@ -100,6 +101,16 @@ def _resolved(pairs: list[str]) -> str:
             raise _refuse(f"--resolve {pair}: give NAME=ADDRESS, e.g. store1.example.com=192.0.2.10") from None
         lines.append(f"{address}\t{_host(name, '--resolve')}\n")
     return "# asked before the system's resolver; the syntax of /etc/hosts\n" + "".join(lines) if lines else ""
+
+
+def _routes(texts: list[str]) -> dict[str, str]:
+    found = []
+    for text in texts:
+        try:
+            found.append(Route.parse(text))
+        except ValueError as error:
+            raise _refuse(f"--route {text}: {error}") from None
+    return route_words(found)
 
 
 def _host(text: str, option: str) -> str:
@@ -230,6 +241,7 @@ def relay(
     bind_password_file: Path | None = None,
     postmaster: str | None = None,
     resolve: Annotated[list[str] | None, Parameter(negative=())] = None,
+    route: Annotated[list[str] | None, Parameter(negative=())] = None,
     user: str | None = None,
     force: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -250,6 +262,7 @@ def relay(
         bind_password_file: file whose first line is its password.
         postmaster: address that gets the postmaster's mail.
         resolve: NAME=ADDRESS, asked before the system's resolver; may be repeated.
+        route: DOMAIN=HOST:PORT, where mail for a domain goes whatever the DNS says; may be repeated.
         user: user the processes run as when started as root.
         force: write into a folder that is not empty.
     """
@@ -268,6 +281,7 @@ def relay(
         "interface": _interface(listener),
         "lmtp_port": str(lmtp_port),
         "directory": _directory(ldif, ldap or [], base, schema, bind_dn, bind_password_file),
+        **_routes(route or []),
         "postmaster": _postmaster(postmaster) if postmaster is not None else f"! postmaster: somebody@{default_domain}",
     }
     files = (*_Plan(folder, "", {}).files, "aliases")

@@ -5,6 +5,12 @@ from pathlib import Path
 import pytest
 
 from posthouse.cli.init import app
+from posthouse.config.configuration import load
+from posthouse.config.instance import Instance
+from posthouse.relay.job_controller.programs import Program, program_of
+from posthouse.relay.routing import rules
+from support.people import EXAMPLE, MemoryDirectory
+from support.routing_relay import Relay
 
 RELAY = ["--smtp", "127.0.0.1:2525", "--host", "relay1.example.com", "--default-domain", "example.com"]
 LDAP = ["--ldap", "ldap://127.0.0.1", "--base", "o=usergroup"]
@@ -28,6 +34,13 @@ def _relay(folder: Path, *arguments: str) -> int:
         (["--resolve", "two words=127.0.0.1"], 64, "not a host"),
         (["--resolve", "=127.0.0.1"], 64, "not a host"),
         (["--lmtp-port", "0"], 64, "--lmtp-port 0"),
+        (["--route", "remote.test"], 64, "DOMAIN=HOST:PORT"),
+        (["--route", "remote.test=host"], 64, "DOMAIN=HOST:PORT"),
+        (["--route", "remote.test=host:0"], 64, "a port is"),
+        (["--route", "re mote=host:25"], 64, "no domain"),
+        (["--route", "=host:25"], 64, "no domain"),
+        (["--route", "remote.test=two words:25"], 64, "no host"),
+        (["--route", "remote.test=:25"], 64, "no host"),
     ],
 )
 def test_bad_arguments_write_nothing(
@@ -56,3 +69,26 @@ def test_the_stores_port_is_the_chapters_unless_given(tmp_path: Path) -> None:
     assert " port 225 " in (folder / "config" / "imta.cnf").read_text(encoding="utf-8")
     assert f"LDAP_PASSWORD_FILE={password}" in (folder / "config" / "option.dat").read_text(encoding="utf-8")
     assert "postmaster: john.doe@example.com" in (folder / "config" / "aliases").read_text(encoding="utf-8")
+
+
+def test_routes_are_rules_and_channels(tmp_path: Path) -> None:
+    folder = tmp_path / "relay"
+    routes = ["remote.test=127.0.0.1:2526", ".Below.test=Gate.example.org:25", ".=[::1]:587"]
+    assert _relay(folder, *LDAP, *(word for route in routes for word in ("--route", route))) == 0
+    configuration = load(Instance(folder))
+    channels = configuration.imta.channels
+    one, two, three = (channels[f"tcp_route{number}"] for number in (1, 2, 3))
+    assert (one.value("daemon"), one.port, one.has("nodns"), one.is_smtp) == ("127.0.0.1", 2526, True, True)
+    assert (two.value("daemon"), three.value("daemon"), three.port) == ("gate.example.org", "::1", 587)
+    assert all(program_of(configuration, channel) is Program.SMTP for channel in (one, two, three))
+    world = Relay(rules.compile(configuration, chance=lambda: 0.5, clock=lambda: 0.0), MemoryDirectory(EXAMPLE))
+    targets = {
+        "u@remote.test": ("tcp_route1", "u@remote.test"),
+        "u@Remote.Test": ("tcp_route1", "u@remote.test"),
+        "u@a.below.test": ("tcp_route2", "u@a.below.test"),
+        "u@other.test": ("tcp_route3", "u@other.test"),
+        "u@b.remote.test": ("tcp_route3", "u@b.remote.test"),
+    }
+    for address, target in targets.items():
+        assert world.addresses(address, source_channel="process") == [target]
+        assert "Relaying not permitted" in world.refusal(address, source_channel="tcp_local")
