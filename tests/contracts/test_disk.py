@@ -134,6 +134,16 @@ def test_append_goes_to_the_end_and_makes_the_file(disk: Disk, root: int) -> Non
     assert disk.pread(fd, 100, 0) == b"one two"
 
 
+def test_a_file_opened_to_read_and_append_is_not_made(disk: Disk, root: int) -> None:
+    with pytest.raises(FileNotFoundError):
+        disk.open_file("log", root, write=True, append=True)
+    assert disk.stat("log", root) is None
+    disk.close(disk.open_file("log", root, append=True))
+    fd = disk.open_file("log", root, write=True, append=True)
+    assert [disk.write(fd, part) for part in (b"one ", b"two")] == [4, 3]
+    assert disk.pread(fd, 100, 2) == b"e two"
+
+
 def test_a_file_opened_to_read_is_not_written(disk: Disk, root: int) -> None:
     disk.create_excl("f", root)
     fd = disk.open_file("f", root)

@@ -56,7 +56,10 @@ class Disk(Protocol):
         ...
 
     def open_file(self, name: str, folder: int, *, write: bool = False, append: bool = False) -> int:
-        """Open an existing file to read, with `write` to read and write, with `append` to append only (made if missing)."""
+        """Open an existing file to read, with `write` to read and write, with `append` to append only (made if missing).
+
+        With both: to read anywhere and to append, not made.
+        """
         ...
 
     def pread(self, fd: int, count: int, offset: int, /) -> bytes:
@@ -188,10 +191,11 @@ class LinuxDisk:
 
     def open_file(self, name: str, folder: int, *, write: bool = False, append: bool = False) -> int:
         """Open a file."""
-        if append:
+        if append and not write:
             return os.open(one_step(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOSE, 0o600, dir_fd=folder)
         # O_NONBLOCK: a fifo somebody put here must not hang us
-        return os.open(one_step(name), (os.O_RDWR if write else os.O_RDONLY) | os.O_NONBLOCK | _CLOSE, dir_fd=folder)
+        how = os.O_RDWR | os.O_APPEND if append else os.O_RDWR if write else os.O_RDONLY
+        return os.open(one_step(name), how | os.O_NONBLOCK | _CLOSE, dir_fd=folder)
 
     def rename(self, source: str, target: str, source_folder: int, target_folder: int) -> None:
         """Rename."""

@@ -134,7 +134,7 @@ class CrashDisk:
 
     def open_file(self, name: str, folder: int, *, write: bool = False, append: bool = False) -> int:
         self._alive()
-        if append and one_step(name) not in self._folder(folder).live:
+        if append and not write and one_step(name) not in self._folder(folder).live:
             self.close(self.create_excl(name, folder))
         node = self._lookup(one_step(name), folder)
         if isinstance(node, Folder) and (write or append):

@@ -14,6 +14,8 @@ from posthouse.store.mailbox.maildir import open_maildir, sweep_tmp
 
 FILES_EACH = 6
 """descriptors one open mailbox takes, at most and seldom exceeded"""
+SWEEP_EVERY = 16
+"""of so many mailboxes that are opened one is looked through for stray files; `posthouse store check` finds the others"""
 
 
 class Accounts:
@@ -32,6 +34,7 @@ class Accounts:
         self._keep = keep
         self.create = create
         self._open: OrderedDict[str, Account] = OrderedDict()
+        self._opened = 0
 
     def get(self, owner: str, now: float) -> Account:
         """The owner's account.
@@ -57,9 +60,10 @@ class Accounts:
                 break
             self._drop(idle)
         maildir = open_maildir(self._disk, self._partition, owner, create=self.create, now=now)
-        if not maildir.fresh:
+        if not maildir.fresh and self._opened % SWEEP_EVERY == 0:
             with contextlib.suppress(OSError):  # nothing depends on it
                 sweep_tmp(self._disk, maildir.tmp, now)
+        self._opened += 1
         account = Account(self._disk, maildir)
         self._open[owner] = account
         return account

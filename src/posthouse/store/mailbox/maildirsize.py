@@ -19,6 +19,7 @@ from posthouse.journal.disk import Disk
 NAME = "maildirsize"
 COMPACT_AT = 5120
 LINGER = 2.0
+_USUAL = 2 * COMPACT_AT
 _MOST = 1 << 20
 _LIMITS = re.compile(rb"[0-9]+[SC](?:,[0-9]+[SC])*[ \t\r]*")
 
@@ -97,22 +98,18 @@ class SizeFile:
     def _read(self) -> Sizes | None:
         disk = self._disk
         try:
-            reader = disk.open_file(NAME, self._root)
+            fd = disk.open_file(NAME, self._root, write=True, append=True)
         except FileNotFoundError:
             return None
-        try:
-            data = disk.pread(reader, _MOST + 1, 0)
-            inode = disk.fstat(reader).inode
-        finally:
-            disk.close(reader)
+        data = disk.pread(fd, _USUAL, 0)
+        if len(data) == _USUAL:
+            data += disk.pread(fd, _MOST + 1 - _USUAL, _USUAL)
         parsed = parse(data) if len(data) <= _MOST else None
         if parsed is None:
+            disk.close(fd)
             return None
-        if self._fd < 0 or disk.fstat(self._fd).inode != inode:
-            self._close_file()
-            self._fd = disk.open_file(NAME, self._root, append=True)
-            if disk.fstat(self._fd).inode != inode:
-                return None
+        self._close_file()
+        self._fd = fd
         self.limits, self._sizes = parsed
         self._length = len(data)
         return self._sizes
