@@ -56,6 +56,11 @@ def encode_task(task: Task) -> str:
     return _encoder.encode(task).decode()
 
 
+def is_quiet(text: str) -> bool:
+    """Whether nobody is told when it cannot be done: answers and notes are nobody's mail."""
+    return bool(text) and isinstance(decode_task(text), Answer | Note)
+
+
 def decode_task(text: str) -> Task:
     """The task a recipient carries.
 

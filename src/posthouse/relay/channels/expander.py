@@ -219,8 +219,8 @@ class Expander:
             Recipient(
                 id=place, copy=copy, channel=target.channel, address=target.address,
                 original=target.shown or recipient.original, host=target.host, orcpt="" if target.shown else recipient.orcpt,
-                notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.shown else recipient.notify, quota=target.quota,
-                flags=target.flags,
+                notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.shown else recipient.notify,
+                quota=target.quota, flags=target.flags,
                 intermediate=target.intermediate, held=held, sender=target.sender, answers=target.answers,
                 task=target.task,
             )

@@ -19,6 +19,7 @@ from posthouse.mail.message_id import MessageIds
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.expander import Expander
+from posthouse.relay.channels.script_tasks import ScriptTasks
 from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.question import Absent, Answer
@@ -81,15 +82,18 @@ class Process:
         source = opened.envelope.source_channel if reprocess else channel
         expander = Expander(self._shop, self._ids, opened, source, channel, self._editing)
         request = self._request(opened, source, reprocess=reprocess)
+        scripts = ScriptTasks(self._shop, self._ids, opened)
         accepted: list[Recipient] = []
         try:
             for recipient in recipients:
+                if recipient.task and await scripts.settle(attempt, recipient):
+                    continue
                 await expander.begin(recipient, resumed=reprocess)
-                routed = await self._route(request, recipient, expander)
+                routed = await self._route(request, recipient, expander, scripts)
                 if isinstance(routed, Rejected):
                     attempt.result(recipient, routed.status)
                 else:
-                    await expander.add(routed.recipients, held=routed.hold)
+                    await expander.add(scripts.decided(recipient, routed.recipients), held=routed.hold)
                     accepted.append(recipient)
                 expander.end(accepted=not isinstance(routed, Rejected))
         except OSError as error:
@@ -112,7 +116,7 @@ class Process:
             approved=original_field(header, "approved") if header is not None else None, unique=self._ids.next(),
         )  # fmt: skip
 
-    async def _route(self, request: RouteRequest, recipient: Recipient, expander: Expander) -> Routed:
+    async def _route(self, request: RouteRequest, recipient: Recipient, expander: Expander, scripts: ScriptTasks) -> Routed:
         """Decide one recipient, targets enqueued as they are found."""
         address = self._without_own_route(recipient)
         deciding = stream_recipient(self._shop.rules, msgspec.structs.replace(request, recipient=address))
@@ -123,7 +127,7 @@ class Process:
                 step = next(deciding) if answer is None else deciding.send(answer)
                 steps += 1
                 if isinstance(step, Batch):
-                    await expander.add(step.targets)
+                    await expander.add(scripts.decided(recipient, step.targets))
                     answer = Absent()
                 else:
                     answer = self.directory.cached(step) or await self.directory.answer(step)

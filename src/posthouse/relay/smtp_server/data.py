@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from posthouse.dialogue.event import Message, MessageEnd
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
+from posthouse.mail.task import is_quiet
 from posthouse.relay.routing.copies import assign_copies
 from posthouse.relay.routing.route import block_over
 from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
+from posthouse.relay.smtp_server.filter import has_scripts, run_scripts
 from posthouse.relay.smtp_server.received import Hop, looping, received_line
 from posthouse.relay.smtp_server.relay import NO_ROOM, Relay
 from posthouse.relay.smtp_server.transaction import Transaction
@@ -81,6 +83,10 @@ def accept(
     else:
         line, tail = received(relay, session, transaction), mending(faults, size, whole[-2:])
         parts = [line, whole, tail] if tail else [line, whole]
+    if has_scripts(transaction):
+        refused = run_scripts(relay, transaction, start, size, event.header_end)
+        if refused is not None:
+            return refused
     header = start[: event.header_end]
     message_id, priority = message_id_and_priority(header)
     loop = looping(header, relay.host, relay.limits.loops)
@@ -117,15 +123,15 @@ def _too_large(transaction: Transaction, size: int) -> Status | None:
 
 def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipient, ...], tuple[Double, ...]]:
     """Everybody who gets the message, each final address on a channel once, in the order of RCPT; and who does not again."""
-    chosen: dict[tuple[str, str], tuple[int, str, Target]] = {}
+    chosen: dict[tuple[str, str, str], tuple[int, str, Target]] = {}
     doubles: list[Double] = []
     for taken in transaction.recipients:
         before = len(chosen)
         for target in taken.targets:
-            chosen.setdefault((target.channel, target.address), (len(chosen), taken.original, target))
+            chosen.setdefault((target.channel, target.address, target.task), (len(chosen), taken.original, target))
         if len(chosen) == before:
             first = taken.targets[0]
-            doubles.append(Double(taken.original, chosen[first.channel, first.address][0]))
+            doubles.append(Double(taken.original, chosen[first.channel, first.address, first.task][0]))
     ordered = list(chosen.values())
     copies = assign_copies(transaction.rules.imta.channels, [target for _, _, target in ordered])
     recipients = tuple(
@@ -142,7 +148,8 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             held=held or target.held,
             sender=target.sender,
             answers=target.answers,
-            notify="NEVER" if target.answers else "",
+            notify="NEVER" if target.answers or is_quiet(target.task) else "",
+            task=target.task,
         )
         for number, original, target in ordered
     )

@@ -1,0 +1,160 @@
+"""What users' Sieve scripts want done, on channel `process`: tasks of recipients, and the scripts of whom routing finds there.
+
+    Bounce   the recipient fails for good: the sender's notice is made durable first, as for any failure
+    Answer   a vacation answer by the same rules and memory as the directory's
+    Note     one message to the owner of a script with a fault; the same fault is not told again for NOTE_SECONDS
+    Forward  routed like any other address, with a header field that names who sends it on
+
+Answers and notes are durable before their recipient is settled. A memory that cannot be used means no answer and an alarm.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from posthouse.dialogue.stuffing import count_growth
+from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.message_id import MessageIds
+from posthouse.mail.status import Status
+from posthouse.mail.task import Answer, Bounce, Forward, Note, Task, decode_task
+from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.autoreply import open_memory
+from posthouse.relay.channels.workshop import Workshop
+from posthouse.relay.filtering.limits import BODY_OCTETS
+from posthouse.relay.filtering.message import Message, header_end
+from posthouse.relay.filtering.run import Surroundings
+from posthouse.relay.notices.answerer import Answerer
+from posthouse.relay.notices.notifier import CHANNEL, header_of
+from posthouse.relay.notices.script_note import note_octets
+from posthouse.relay.notices.vacation import Vacation
+from posthouse.relay.queue.open_copy import OpenCopy
+from posthouse.relay.routing.result import Target
+from posthouse.relay.routing.way import ListEdit
+from posthouse.relay.scripts.decisions import REDIRECTED, Decisions
+
+NOTE_SECONDS = 30 * 86_400.0
+_ANSWERED = Status(250, "2.0.0", "vacation answer sent")
+_TOLD = Status(250, "2.0.0", "the owner has been told")
+
+
+class ScriptTasks:
+    """The tasks of one copy.
+
+    Args:
+        shop: what the worker shares.
+        ids: gives message ids.
+        opened: the copy.
+    """
+
+    def __init__(self, shop: Workshop, ids: MessageIds, opened: OpenCopy) -> None:
+        self._shop = shop
+        self._ids = ids
+        self._opened = opened
+        self._decisions: Decisions | None = None
+
+    async def settle(self, attempt: Attempt, recipient: Recipient) -> bool:
+        """Do the recipient's task; False when it has none, or one that goes on to routing."""
+        if not recipient.task:
+            return False
+        try:
+            task: Task = decode_task(recipient.task)
+        except msgspec.MsgspecError as error:
+            self._shop.alarm(f"a recipient's task cannot be read: {error}")
+            attempt.result(recipient, Status(451, "4.3.0", "the task cannot be read"))
+            return True
+        match task:
+            case Forward():
+                return False
+            case Bounce():
+                attempt.refuse(recipient, Status(550, "5.7.1", " ".join(task.reason.split()) or "message rejected"))
+            case Answer():
+                attempt.result(recipient, await self._answer(task))
+            case Note():
+                attempt.result(recipient, await self._note(task, recipient))
+        return True
+
+    def decided(self, recipient: Recipient, targets: Iterable[Target]) -> tuple[Target, ...]:
+        """The targets when scripts have decided, and marked when the recipient is sent on by one."""
+        found = tuple(targets)
+        if any(target.filter is not None for target in found):
+            found = self._scripts().targets(recipient.original, found)
+        if not recipient.task:
+            return found
+        task = decode_task(recipient.task)
+        if not isinstance(task, Forward):
+            return found
+        mark = ListEdit(add=(f"{REDIRECTED}: <{task.by}>",))
+        return tuple(msgspec.structs.replace(each, edit=mark.then(each.edit)) for each in found)
+
+    def _scripts(self) -> Decisions:
+        if self._decisions is None:
+            shop, envelope = self._shop, self._opened.envelope
+            octets = _start(self._opened.parts())
+            now = shop.now()
+            zone = time.localtime(now).tm_gmtoff // 60
+            around = Surroundings(now, zone, None, shop.host, shop.rules.subaddress_char)
+            message = Message(octets, envelope.size, header_end(octets))
+            self._decisions = Decisions(shop.rules, envelope.sender, message, around, shop.alarm)
+        return self._decisions
+
+    async def _answer(self, task: Answer) -> Status:
+        shop, envelope = self._shop, self._opened.envelope
+        vacation = Vacation(
+            owner=task.owner, mail=task.mail, addresses=frozenset(task.addresses), text=task.text, subject=task.subject,
+            seconds=task.seconds, handle=task.handle, mime=task.mime,
+        )  # fmt: skip
+        answerer = Answerer(
+            open_memory(shop.configuration), shop.enqueuer, self._ids, shop.now, shop.note, shop.log.process, shop.wording
+        )
+        try:
+            reason = await answerer.answer(vacation, envelope, header_of(self._opened.parts()))
+        except OSError as error:
+            shop.alarm(f"a vacation answer could not be given: {error}")
+            return Status(451, "4.3.0", f"vacation answer could not be given: {error.strerror or error}")
+        return Status(250, "2.0.0", f"no vacation answer: {reason}") if reason else _ANSWERED
+
+    async def _note(self, task: Note, recipient: Recipient) -> Status:
+        """Tell the owner, unless he knows."""
+        shop, now = self._shop, self._shop.now()
+        memory, key = open_memory(shop.configuration), f"script fault\n{task.fault}"
+        try:
+            if not await asyncio.to_thread(memory.claim, task.owner, key, now, NOTE_SECONDS):
+                return Status(250, "2.0.0", "the owner knows of the fault")
+            try:
+                await self._send_note(task, recipient.address, now)
+            except OSError:
+                await asyncio.to_thread(memory.release, task.owner, key)
+                raise
+        except OSError as error:
+            shop.alarm(f"an owner could not be told of his script's fault: {error}")
+            return Status(451, "4.3.0", f"the note could not be written: {error.strerror or error}")
+        return _TOLD
+
+    async def _send_note(self, task: Note, address: str, now: float) -> None:
+        shop, identity = self._shop, self._ids.next()
+        message_id = f"<{identity}@{shop.wording.reporter}>"
+        octets = note_octets(task.fault, address, shop.wording, message_id, now)
+        envelope = Envelope(
+            id=identity, sender="", source_channel=CHANNEL, source="", enqueued=int(now * 1000), size=len(octets),
+            recipients=(Recipient(0, 0, CHANNEL, address, address, intermediate=address, notify="NEVER"),),
+            message_id=message_id, eight_bit=not octets.isascii(), utf8=not address.isascii(),
+            wire_growth=count_growth(octets), about=self._opened.envelope.id,
+        )  # fmt: skip
+        durable: asyncio.Future[OSError | None] = shop.loop.create_future()
+        if not shop.enqueuer.submit(envelope, (octets,), durable.set_result):
+            raise OSError(12, "too much waits for the journal")
+        error = await durable
+        if error is not None:
+            raise error
+
+
+def _start(parts: Iterable[bytes]) -> bytes:
+    """As much of a message as scripts look at."""
+    held = bytearray()
+    for part in parts:
+        held += part
+        if len(held) >= 2 * BODY_OCTETS:
+            break
+    return bytes(held[: 2 * BODY_OCTETS])

@@ -1,0 +1,188 @@
+"""What users' scripts make of one message's targets.
+
+    keep      the target as it is           fileinto   the target with the folder in its address, XDFLG value 1
+    discard   channel bitbucket             redirect   channel process, with the task Forward
+    reject    channel process, with Bounce  vacation   channel process, with Answer
+    a fault   keep, and Note for the owner
+
+A script is run once for each recipient it decides about. Everything it wants becomes recipients of the one message, so that all
+of it is durable with the message or not at all. Nothing is lost: what cannot be done, for want of a channel or because it would
+go round in circles, is a keep.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from posthouse.mail.task import Answer, Bounce, Forward, Note, Task, decode_task, encode_task
+from posthouse.relay.filtering.actions import Action, Discard, FileInto, Keep, Outcome, Redirect, Reject, Vacation
+from posthouse.relay.filtering.address_list import addresses
+from posthouse.relay.filtering.compiler import Script
+from posthouse.relay.filtering.matching import casemap
+from posthouse.relay.filtering.message import Envelope, Message
+from posthouse.relay.filtering.run import INBOX, Surroundings, folder_of
+from posthouse.relay.routing.result import Target
+from posthouse.relay.routing.rules import Rules
+from posthouse.relay.routing.user_filter import UserFilter
+from posthouse.relay.scripts.compiled import SHARED, CompiledScripts
+from posthouse.relay.scripts.fileinto import folder_address, inbox_address
+
+REDIRECTED = "x-sieve-redirected-from"
+MOST_REDIRECTED = 10
+"""redirects one message may have behind it"""
+TRUSTED_FOLDER = 1
+"""XDFLG: the subaddress is a folder name (lmtp.md 2)"""
+PROCESS, BITBUCKET = "process", "bitbucket"
+_UNFILTERED = frozenset({"hold", "reprocess", PROCESS, BITBUCKET})
+
+
+class Decisions:
+    """The scripts of one message.
+
+    Args:
+        rules: the configuration.
+        sender: envelope From.
+        message: the message, its body perhaps cut off.
+        around: time, zone and name.
+        report: takes a line for the process log.
+        scripts: memory of compiled scripts.
+    """
+
+    def __init__(
+        self, rules: Rules, sender: str, message: Message, around: Surroundings, report: Callable[[str], None],
+        scripts: CompiledScripts = SHARED,
+    ) -> None:  # fmt: skip
+        self._rules = rules
+        self._sender = sender
+        self._message = message
+        self._around = around
+        self._report = report
+        self._scripts = scripts
+        self._outcomes: dict[tuple[UserFilter, str], Outcome] = {}
+
+    def targets(self, original: str, targets: Iterable[Target]) -> tuple[Target, ...]:
+        """The targets a recipient has when all scripts have decided.
+
+        Args:
+            original: the recipient as given at RCPT TO.
+            targets: what routing found.
+        """
+        made: dict[tuple[str, str, str], Target] = {}
+        for target in targets:
+            decided = (target,) if target.filter is None or target.channel in _UNFILTERED else self._decided(original, target)
+            for one in decided:
+                made.setdefault((one.channel, one.address, one.task), one)
+        return tuple(made.values())
+
+    def _decided(self, original: str, target: Target) -> Sequence[Target]:
+        user = target.filter
+        assert user is not None
+        plain = msgspec.structs.replace(target, filter=None)
+        outcome = self._outcome(user, original)
+        found: list[Target] = []
+        for action in outcome.actions:
+            found += self._acted(action, plain, user, original)
+        if outcome.error:
+            self._report(f"Sieve script of {user.owner}: {outcome.error}; the message is kept")
+            if user.mail and self._has(PROCESS):
+                found.append(self._task(user.mail, Note(user.owner, outcome.error), user))
+        if not found or not any(one.channel != PROCESS or _is_final(one) for one in found):
+            return [*found, plain] if self._keeps(outcome) else found or [plain]
+        return found
+
+    def _keeps(self, outcome: Outcome) -> bool:
+        """Whether nothing but answers came of it: an action that could not be done is a keep."""
+        return not any(isinstance(action, Reject | Discard) for action in outcome.actions)
+
+    def _outcome(self, user: UserFilter, original: str) -> Outcome:
+        key = (user, original)
+        known = self._outcomes.get(key)
+        if known is None:
+            script = self._scripts.script(user.script, joined=user.joined)
+            if isinstance(script, Script):
+                known = script.evaluate(self._message, Envelope(self._sender, original), self._around)
+            else:
+                known = Outcome((Keep(),), str(script.problems[0]), implicit_keep=True)
+            self._outcomes[key] = known
+        return known
+
+    def _has(self, channel: str) -> bool:
+        return channel in self._rules.imta.channels
+
+    def _acted(self, action: Action, target: Target, user: UserFilter, original: str) -> Sequence[Target]:
+        match action:
+            case Keep():
+                return (target,)
+            case FileInto():
+                return (self._filed(action, target),)
+            case Discard():
+                return (Target(BITBUCKET, target.address, BITBUCKET, intermediate=target.intermediate),) if self._has(
+                    BITBUCKET
+                ) else ()
+            case Redirect():
+                return self._redirected(action.address, target, user)
+            case Reject():
+                return (self._task(original, Bounce(action.reason), user),) if self._has(PROCESS) else (target,)
+            case Vacation():
+                return self._answered(action, user)
+
+    def _filed(self, action: FileInto, target: Target) -> Target:
+        separator = self._rules.subaddress_char
+        folder = folder_of(action)
+        if folder == INBOX:
+            return msgspec.structs.replace(target, address=inbox_address(target.address, separator))
+        keyword = self._rules.imta.channels[target.channel].value("fileinto")
+        address = folder_address(keyword, target.address, folder, separator)
+        if address is None:
+            return target
+        return msgspec.structs.replace(target, address=address, flags=target.flags | TRUSTED_FOLDER)
+
+    def _redirected(self, address: str, target: Target, user: UserFilter) -> Sequence[Target]:
+        if not self._has(PROCESS) or casemap(address) in user.addresses or self._has_been_redirected(user):
+            return (target,)
+        return (self._task(address, Forward(user.mail), user),)
+
+    def _has_been_redirected(self, user: UserFilter) -> bool:
+        before = self._message.raws(REDIRECTED)
+        ours = {casemap(each.raw) for value in before for each in addresses(value)}
+        return len(before) >= MOST_REDIRECTED or not ours.isdisjoint({casemap(user.mail), *user.addresses})
+
+    def _answered(self, action: Vacation, user: UserFilter) -> Sequence[Target]:
+        if not self._sender or not self._has(PROCESS):
+            return ()
+        origin = action.sender or user.mail
+        found = addresses(origin)
+        mail = found[0].raw if found and found[0].local else user.mail
+        own = {*user.addresses, casemap(user.mail), *(casemap(each) for each in action.addresses)}
+        answer = Answer(
+            owner=user.owner, mail=mail, addresses=tuple(sorted(own)), text=action.reason, subject=action.subject,
+            seconds=float(action.seconds), handle=action.handle or _handle(action), mime=action.mime,
+        )  # fmt: skip
+        return (self._task(user.mail, answer, user),)
+
+    def _task(self, address: str, task: Task, user: UserFilter) -> Target:
+        host = self._rules.imta.channels[PROCESS].official_host.lower()
+        return Target(PROCESS, address, host, intermediate=user.mail, task=encode_task(task))
+
+
+def _handle(action: Vacation) -> str:
+    """RFC 5230 4.2: without a handle what is said names the answer."""
+    said = "\0".join((action.reason, action.subject, action.sender, str(action.mime)))
+    return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _is_final(target: Target) -> bool:
+    """Whether this target settles what becomes of the message, as answers and notes do not."""
+    return isinstance(decode_task(target.task), Forward | Bounce)
+
+
+def rejection(targets: Iterable[Target]) -> str | None:
+    """The reason, when nothing but rejections has come of all scripts."""
+    reason: str | None = None
+    for target in targets:
+        task = decode_task(target.task) if target.task else None
+        if not isinstance(task, Bounce):
+            return None
+        reason = task.reason if reason is None else reason
+    return reason

@@ -1,0 +1,60 @@
+"""Users' Sieve scripts between the final dot and the journal: what they decide replaces the recipients' targets.
+
+A message that every recipient's script rejects is refused with the script's reason (RFC 5429 2.1): no notice has to be sent.
+Everything else a script wants is a recipient of the message, durable with it before 250 (DURABILITY 4.1).
+Of a message that was streamed to disk a script sees the header and as much of the body as is in memory.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from posthouse.mail.status import Status
+from posthouse.relay.filtering.message import Message
+from posthouse.relay.filtering.run import Surroundings
+from posthouse.relay.scripts.decisions import Decisions, rejection
+from posthouse.relay.smtp_server.transaction import TakenRecipient, Transaction
+
+if TYPE_CHECKING:
+    from posthouse.relay.smtp_server.relay import Relay
+
+_LONGEST = 400
+
+
+def has_scripts(transaction: Transaction) -> bool:
+    """Whether any recipient has a script."""
+    for taken in transaction.recipients:
+        for target in taken.targets:
+            if target.filter is not None:
+                return True
+    return False
+
+
+def run_scripts(relay: "Relay", transaction: Transaction, octets: bytes, size: int, end: int) -> Status | None:
+    """Let the scripts decide; the reply that refuses the message, or None.
+
+    Args:
+        relay: what the worker's sessions share.
+        transaction: whose recipients get new targets.
+        octets: the message from its header on, perhaps not all of it.
+        size: of all of it.
+        end: offset behind the header fields, where the empty line stands.
+    """
+    now, body = relay.now(), end + 2 * octets.startswith(b"\r\n", end)
+    zone = time.localtime(now).tm_gmtoff // 60
+    around = Surroundings(now, zone, None, relay.host, transaction.rules.subaddress_char)
+    decisions = Decisions(transaction.rules, transaction.sender, Message(octets, size, body), around, relay.report)
+    decided = [
+        TakenRecipient(taken.original, decisions.targets(taken.original, taken.targets), taken.hold)
+        for taken in transaction.recipients
+    ]
+    reason = rejection(target for taken in decided for target in taken.targets)
+    if reason is not None:
+        return Status(550, "5.7.1", _one_line(reason))
+    transaction.recipients = decided
+    return None
+
+
+def _one_line(reason: str) -> str:
+    """A reply's text: one line of ASCII, as a client without SMTPUTF8 wants it."""
+    text = " ".join(reason.split()).encode("ascii", "replace").decode()
+    return "".join(char if char.isprintable() else "?" for char in text)[:_LONGEST] or "message rejected by the recipient"
