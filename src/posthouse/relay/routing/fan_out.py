@@ -133,7 +133,10 @@ class _Gathered:
                 raise refused
             text = f"refused: {refused}; the copy's sender is told, or it is tried again"
             self._router.note(Step(4, waiting, "reprocess", text=text))
-            target = Target("reprocess", waiting, destination_host(waiting), intermediate=address, sender=way.sender)
+            shown = address if way.sender else ""
+            target = Target(
+                "reprocess", waiting, destination_host(waiting), intermediate=address, sender=way.sender, shown=shown
+            )
             self._targets.setdefault((target.channel, target.address), target)
         self._refused.clear()
 

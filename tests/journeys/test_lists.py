@@ -1,0 +1,87 @@
+"""Groups over two tiers, on a file and on a slapd: who gets the mail, under whose name, changed how; who is refused, and when."""
+
+from pathlib import Path
+
+import pytest
+
+from support.family_rig import wait_for
+from support.journey_mail import mailboxes, notices
+from support.journey_tiers import journey, queued, wait_empty
+from support.lists import BASE, directory, group, mail_of, owners_of, person, send, user_dn
+
+STAFF = group(
+    "staff", uniqueMember=[user_dn(1), user_dn(2), f"cn=team,ou=Groups,{BASE}"], mgrpErrorsTo="mailto:user5@example.com",
+    mgrpAllowedDomain="example.com", mailRejectText="staff only", mgrpMsgMaxSize="20000",
+)  # fmt: skip
+TEAM = group("team", mgrpRFC822MailMember=["user2@example.com", "user3@example.com", "staff@example.com", "gone@example.com"])
+GONE = person("gone", mailUserStatus="deleted")
+FOUND = group("found", memberURL=f"ldap:///{BASE}??sub?(|(uid=user1)(uid=user4))", mailDeliveryOption="members_offline")
+CHANGED = group(
+    "changed", mgrpRFC822MailMember=["user1@example.com"], mgrpAddHeader="List-Id: <changed.example.com>",
+    mgrpRemoveHeader="X-Secret", mgrpMsgPrefixText="From the list:$", mgrpMsgSuffixText="-- $changed@example.com",
+)  # fmt: skip
+MODERATED = group("moderated", uniqueMember=[user_dn(1), user_dn(2)], mgrpModerator="mailto:user4@example.com")
+PASSWORD = group(
+    "password", mgrpRFC822MailMember="user1@example.com", mgrpBroadcasterPolicy="PASSWD_REQ", mgrpAuthPassword="sesame"
+)
+EMPTY = group("empty", mgrpRFC822MailMember="empty@example.com")
+ENTRIES = (STAFF, TEAM, GONE, FOUND, CHANGED, MODERATED, PASSWORD, EMPTY)
+
+
+@pytest.mark.parametrize("kind", ["ldif", "slapd"])
+def test_lists(kind: str, tmp_path: Path) -> None:
+    with directory(kind, tmp_path, *ENTRIES) as options, journey(tmp_path, directory=options) as tiers:
+        assert send(tiers, ["staff"], "one").startswith("250")
+        assert send(tiers, ["staff"], "two", sender="x@evil.test") == "550 5.7.1 staff only: staff@example.com"
+        assert send(tiers, ["empty"], "three") == "550 5.1.1 unknown or illegal alias: empty@example.com"
+        assert send(tiers, ["staff"], "big", body="x\r\n" * 8000).startswith("550 5.2.3")
+        assert send(tiers, ["found"], "four").startswith("250")
+        assert send(tiers, ["changed"], "five", header="X-Secret: 1\r\n").startswith("250")
+        assert send(tiers, ["moderated"], "six").startswith("250")
+        assert send(tiers, ["moderated"], "seven", sender="user4").startswith("250")
+        assert send(tiers, ["password"], "eight").startswith("250")
+        assert send(tiers, ["password"], "nine", header="Approved: sesame\r\n").startswith("250")
+        wait_for(lambda: owners_of(tiers, "nine") == ["user1"], 30)
+        wait_empty(tiers.relay)
+        assert owners_of(tiers, "one") == ["user1", "user2", "user3", "user5"]  # user5: the notice about the one that is gone
+        assert owners_of(tiers, "four") == ["user1", "user4"]
+        assert owners_of(tiers, "six") == ["user4"]
+        assert owners_of(tiers, "seven") == ["user1", "user2"]
+        (one,) = [mail for mail in mail_of(tiers, "user1") if mail["Subject"] == "one"]
+        assert one["Return-Path"] == "<user5@example.com>"
+        (notice,) = notices(tiers.stores, "user5")
+        assert b"Final-Recipient: rfc822;gone@example.com" in notice
+        assert b"5.1.6" in notice
+        (refused,) = notices(tiers.stores, "user0")
+        assert b"Final-Recipient: rfc822;password@example.com" in refused
+        assert b"5.7.1" in refused
+        (changed,) = [mail for mail in mail_of(tiers, "user1") if mail["Subject"] == "five"]
+        assert (changed["List-Id"], changed["X-Secret"]) == ("<changed.example.com>", None)
+        assert changed.get_content().splitlines() == ["From the list:", "", "hello", "-- ", "changed@example.com"]
+        (nine,) = [mail for mail in mail_of(tiers, "user1") if mail["Subject"] == "nine"]
+        assert nine["Approved"] is None
+        assert owners_of(tiers, "eight") == ["user0"]
+        assert not queued(tiers.relay)
+        assert len(mailboxes(tiers.stores)) == 4 + 2 + 1 + 1 + 2 + 1 + 1
+
+
+@pytest.mark.parametrize("kind", ["ldif", "slapd"])
+def test_forwards(kind: str, tmp_path: Path) -> None:
+    addresses = ["user1@example.com", "gone@example.com"]
+    both = person("both", mailDeliveryOption=["mailbox", "forward"], mailForwardingAddress=addresses)
+    here = person("here", mailDeliveryOption="forward", mailForwardingAddress=["there@example.com", "user2@example.com"])
+    there = person("there", 2, mailDeliveryOption="forward", mailForwardingAddress="here@example.com")
+    own = person("own", 2, mailDeliveryOption="forward", mailForwardingAddress="own@example.com")
+    bad = person("bad", mailDeliveryOption="forward", mailForwardingAddress="gone@example.com")
+    entries = (both, here, there, own, bad, GONE)
+    with directory(kind, tmp_path, *entries) as options, journey(tmp_path, directory=options) as tiers:
+        assert send(tiers, ["both"], "one").startswith("250")
+        assert send(tiers, ["here"], "two").startswith("250")
+        assert send(tiers, ["own"], "three").startswith("250")
+        assert send(tiers, ["bad"], "four").startswith("550 5.1.6")
+        wait_for(lambda: owners_of(tiers, "three") == ["own"], 30)
+        wait_empty(tiers.relay)
+        assert owners_of(tiers, "one") == ["both", "user0", "user1"]  # user0: the notice
+        assert owners_of(tiers, "two") == ["here", "user2"]
+        (notice,) = notices(tiers.stores, "user0")
+        assert b"5.1.6" in notice
