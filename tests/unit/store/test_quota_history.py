@@ -1,22 +1,26 @@
-"""Any history of deliveries, limits, an IMAP server and new processes: the sum is what is there, limits hold and are shown."""
+"""Any history of deliveries, limits, an IMAP server, kills: the sum is what is there, limits hold and are shown."""
 
+import contextlib
 from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.store.mailbox.base_name import notice_seconds, size_of
+from posthouse.store.mailbox.folder import make_maildir_folder
 from posthouse.store.mailbox.maildirsize import NAME, limits_line, parse
 from posthouse.store.mailbox.recount import recount
 from posthouse.store.quota.limits import Limits
 from posthouse.store.quota.notification import Notification
-from posthouse.testing.crash_disk import CrashDisk
+from posthouse.testing.crash_disk import CrashDisk, PowerCut
+from posthouse.testing.crash_state import Extreme
 from support.store_world import World
 
 INTERVAL = 5000.0
 WARN = Notification(80, INTERVAL, "Subject: told$$[NUMMSG]", "store1", "example.com")
 _limits = st.tuples(st.sampled_from([-1, 0, 300, 1000, 3000]), st.sampled_from([-1, 0, 2, 5]))
 _send = st.tuples(st.just("send"), st.sampled_from(["", "+a", "+b/c"]), st.integers(0, 400), st.none() | _limits, st.booleans())
+_kill = st.tuples(st.just("kill"), st.sampled_from(["", "+a", "+c"]), st.integers(1, 20))
 _other = st.sampled_from(["delete", "move", "restart", "wait"]).map(lambda name: (name,))
 
 
@@ -62,6 +66,7 @@ class History:
         if not name:
             return
         if move_to and disk.stat(move_to, root) is not None:
+            make_maildir_folder(disk, move_to, root)  # perhaps a kill has left it half made
             disk.rename(name, name + ":2,S", new, disk.open_dir("cur", disk.open_dir(move_to, root)))
             return
         disk.unlink(name, new)
@@ -69,6 +74,25 @@ class History:
             fd = disk.open_file(NAME, root, append=True)
             disk.write(fd, b"%d -1\n" % -(size_of(name) or 0))
             disk.close(fd)
+
+    def kill(self, folder: str, operations: int, number: int) -> None:
+        """SIGKILL after so many operations of a delivery; the next process begins with recovery and a message of its own."""
+        world, disk = self.world, self.world.disk
+        assert isinstance(disk, CrashDisk)
+        last = disk.operations + operations
+
+        def after(_operation: str) -> None:
+            if disk.operations >= last:
+                disk.cut()
+                raise PowerCut
+
+        disk.after = after
+        with contextlib.suppress(PowerCut):
+            world.send(b"Subject: killed\r\n\r\n", f"<bob{folder}> xdflg=1")
+        disk.after = lambda _operation: None
+        self.world = World(disk.survivor(Extreme.MOST), notification=WARN, number=number)
+        self.world.clock.time = world.clock.time
+        self.send("", 0, None, bypass=False)
 
     def check(self) -> None:
         world, root = self.world, self.root
@@ -80,8 +104,8 @@ class History:
         assert all(later - earlier >= INTERVAL for earlier, later in pairwise(times))
 
 
-@given(st.lists(_send | _other, min_size=1, max_size=25))
-@settings(max_examples=150, deadline=None)
+@given(st.lists(_send | _other | _kill, min_size=1, max_size=25))
+@settings(max_examples=100, deadline=None)
 def test_the_sum_is_what_is_there_and_the_limits_are_shown(steps: list[tuple[object, ...]]) -> None:
     history = History()
     history.send("", 0, None, bypass=False)
@@ -93,6 +117,8 @@ def test_the_sum_is_what_is_there_and_the_limits_are_shown(steps: list[tuple[obj
                 history.delete()
             case ("move",):
                 history.delete(move_to=".a")
+            case ("kill", str(folder), int(operations)):
+                history.kill(folder, operations, number + 2)
             case ("restart",):
                 history.world = history._process(number + 2)
             case _:
