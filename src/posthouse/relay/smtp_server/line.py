@@ -29,15 +29,13 @@ from posthouse.relay.smtp_server.relay import Relay
 _LEAST_RATE = 1024
 _LINGER = 2.0
 _NEVER = float("inf")
-_BUFFER = bytearray(READ)
-_VIEW = memoryview(_BUFFER)
 _SILENT = Status(421, "4.4.2", "connection timed out")
 _BUSY = Status(421, "4.3.2", "service is shutting down or busy; try again")
 _FAULT = Status(421, "4.3.0", "internal error; try again later")
-_BODY = Phase.BODY
+_ANSWER, _BODY, _CLOSING = Phase.ANSWER, Phase.BODY, Phase.CLOSING
 
 
-class Line(asyncio.BufferedProtocol):
+class Line(asyncio.Protocol):
     """The protocol object of one connection; what its events mean is the subclass's.
 
     Args:
@@ -51,13 +49,15 @@ class Line(asyncio.BufferedProtocol):
         self.connection = connection
         self.transport: asyncio.Transport | None = None
         self.server = Server(relay.policy)
-        self.deadline = 0.0
-        """the loop's time at which the client has been too slow"""
+        self.deadline = _NEVER
+        """the loop's time at which the client has been too slow, as of the last look"""
         self.receiving_since: float | None = None
         """the loop's time at which the body began that is being received"""
         self.transaction_ends = _NEVER
         """the loop's time at which the transaction has to be over; infinite outside one"""
         self._closed = closed
+        self._moved = False
+        """something was said since the last look: the client has its time for a command anew"""
         self._octets = self._ahead = self._held = 0
         self._paused = self._stalled = self._deaf = self._ended = self._leaving = False
         self.abrupt = False
@@ -90,24 +90,20 @@ class Line(asyncio.BufferedProtocol):
         self.begun()
         self.pump()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 -- the loop's signature
-        """One buffer for all lines: it is emptied before the next read."""
-        return _VIEW
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes) -> None:
         """Octets came."""
         if self._leaving:
             return
         server = self.server
-        server.feed(_VIEW[:nbytes])
+        server.feed(data)
         if self.receiving_since is not None:
-            self._octets += nbytes
+            self._octets += len(data)
             if self.transaction_ends != _NEVER:  # else the body is refused already and only passes by
-                self.hold(self._held + nbytes)
+                self.hold(self._held + len(data))
         if not server.awaiting:
             self.pump()
             return
-        self._ahead += nbytes
+        self._ahead += len(data)
         if self._ahead > READ:
             self._set_reading()
 
@@ -188,16 +184,21 @@ class Line(asyncio.BufferedProtocol):
         except Exception:
             self._fail()
             out = server.to_send()
+        relay = self.relay
         if out:
-            self.relay.round.send(transport, out)
-        awaiting = server.awaiting
-        if server.closing or (self._ended and not awaiting):
+            relay.round.send(transport, out)
+            self._moved = True
+        phase = server.phase
+        if phase is _CLOSING or (self._ended and phase is not _ANSWER):
             self._leave(transport)
             return
-        self._set_deadline(server, moved=bool(out))
-        if not awaiting:
+        if phase is _BODY:
+            self._set_body_deadline()
+        else:
+            self.receiving_since = None
+        if phase is not _ANSWER:
             self._ahead = 0
-        if self._paused or self.relay.memory.is_full:
+        if self._paused or relay.memory.is_full:
             self._set_reading()
 
     def _fail(self) -> None:
@@ -206,18 +207,22 @@ class Line(asyncio.BufferedProtocol):
         self.over()
         self.server.hang_up(_FAULT)
 
-    def _set_deadline(self, server: Server, *, moved: bool) -> None:
-        limits, now = self.relay.limits, self.relay.loop.time()
-        if server.phase is _BODY:
+    def look(self, now: float) -> bool:
+        """Whether the client has been too slow. A command's time begins with the look that follows our last reply."""
+        if self._moved and not self._deaf and not self._leaving:
+            self._moved = False
             if self.receiving_since is None:
-                self.receiving_since = now
-                self._octets = 0
-            total = self.receiving_since + limits.data_seconds + self._octets / _LEAST_RATE
-            self.deadline = min(now + limits.data_seconds, total, self.transaction_ends)
-            return
-        self.receiving_since = None
-        if moved and not self._deaf:
-            self.deadline = min(now + limits.command_seconds, self.transaction_ends)
+                self.deadline = min(now + self.relay.limits.command_seconds, self.transaction_ends)
+        return self.deadline < now
+
+    def _set_body_deadline(self) -> None:
+        limits, now = self.relay.limits, self.relay.loop.time()
+        self._moved = False
+        if self.receiving_since is None:
+            self.receiving_since = now
+            self._octets = 0
+        total = self.receiving_since + limits.data_seconds + self._octets / _LEAST_RATE
+        self.deadline = min(now + limits.data_seconds, total, self.transaction_ends)
 
     def _set_reading(self) -> None:
         """Read, or let the socket wait."""
@@ -236,7 +241,9 @@ class Line(asyncio.BufferedProtocol):
         self._stalled = False
         if self.receiving_since is not None:  # it was we who were slow
             self.receiving_since = None
-            self._set_deadline(self.server, moved=True)
+            if self.server.phase is _BODY:
+                self._set_body_deadline()
+            self._moved = True
         self._set_reading()
 
     def hold(self, octets: int) -> None:

@@ -187,7 +187,7 @@ class Relay:
     def tick(self) -> None:
         """Once a second: close what is past its deadline, try again what waits for memory, write records."""
         now = self.loop.time()
-        for session in [one for one in self.sessions if one.deadline < now]:
+        for session in [one for one in self.sessions if one.look(now)]:
             session.expire()
         self.submit_waiting()
         self._make_room()
