@@ -4,6 +4,7 @@ import contextlib
 import email
 import email.policy
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,28 @@ def test_a_disk_that_fails_delays_the_notice_only() -> None:
     world.clock.run(1)
     world.send(BODY, "<bob>")
     assert len(notices(world)) == 1
+
+
+def test_so_many_are_under_way_and_hold_no_delivery_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(CrashDisk(), defaults=Limits(-1, 2), notification=WARN)
+    waiting: list[tuple[Callable[[], object], Callable[[object], None]]] = []
+    monkeypatch.setattr(world.clock, "in_thread", lambda job, then: waiting.append((job, then)))
+    owners = [f"user{number}" for number in range(40)]
+    for _ in range(2):
+        for owner in owners:
+            world.send(BODY, f"<{owner}>")
+    assert len(world.accepted) == 80
+    assert len(waiting) == quota_notices.MOST
+    world.clock.run(120)
+    while waiting:
+        job, then = waiting.pop()
+        then(job())
+    for owner in owners:
+        world.send(BODY, f"<{owner}>")
+    while waiting:
+        job, then = waiting.pop()
+        then(job())
+    assert [len(notices(world, owner)) for owner in owners] == [1] * 40
 
 
 def test_a_notice_that_was_placed_and_not_noted_is_found_wherever_it_is() -> None:

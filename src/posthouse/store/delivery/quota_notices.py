@@ -9,7 +9,7 @@ At most one in an interval, neither lost nor doubled by a crash. Under the owner
 Whoever finds `notice begun` under the lock knows that nobody is at work on it: that process died, or failed. A notice in any
 folder, by its name not older, means that step 2 was done; otherwise it is begun anew. Whatever fails here delays nobody's mail:
 the owner's notices rest for `PAUSE` seconds. Steps 1 and 2 run in a thread; the lock is held meanwhile, deliveries of this
-process go on.
+process go on. At most `MOST` are under way, so that the locks are not held long: further owners are told with their next message.
 """
 
 import logging
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from posthouse.store.delivery.admission import Surroundings
 
 PAUSE = 60.0
+MOST = 32
 _log = logging.getLogger("posthouse.store")
 
 
@@ -41,6 +42,7 @@ class QuotaNotices:
         self._accounts = accounts
         self._names = names
         self._around = around
+        self._under_way = 0
 
     def look(self, account: Account, notification: Notification, defaults: Limits) -> None:
         """Send a notice if one is due. The caller holds the account's lock and has settled an addressee."""
@@ -54,7 +56,7 @@ class QuotaNotices:
         try:
             if saved.notice_begun and has_notice(self._disk, account.maildir.root, saved.notice_begun):
                 account.save(saved._replace(noticed=saved.notice_begun, notice_begun=0.0))
-            elif notification.passed(usage, limits):
+            elif self._under_way < MOST and notification.passed(usage, limits):
                 self._begin(account, notification.compose(account.maildir.owner, usage, limits, now), float(int(now)))
         except Exception as error:  # the caller is about to answer for a message: nothing here may keep it from that
             self._failed(account, error, now)
@@ -63,6 +65,7 @@ class QuotaNotices:
         account.save(account.saved._replace(notice_begun=begun))
         name = self._names.notice(len(stored), len(stored) + stored.count(b"\n"))
         account.notices_rest = math.inf
+        self._under_way += 1
         account.hold()
         self._around.in_thread(lambda: self._place(account, name, stored), lambda result: self._placed(account, begun, result))
 
@@ -86,6 +89,7 @@ class QuotaNotices:
     def _placed(self, account: Account, begun: float, result: object) -> None:
         """Step 3, in the loop again."""
         account.notices_rest = 0.0
+        self._under_way -= 1
         now = self._around.now()
         try:
             if isinstance(result, Exception):
