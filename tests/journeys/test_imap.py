@@ -19,7 +19,10 @@ from support.interop_dovecot import body_of, fetch, found
 from support.store_alone import deliver, faults, message, root_of, subjects
 
 pytestmark = needs_root
-USERS = ("counts", "moves", "full", "idle", "many", "race", "acl", "hosted@other.org", "copied")
+USERS = (
+    "counts", "moves", "full", "idle", "many", "race", "acl", "hosted@other.org",
+    "original-maildir", "original-mbox", "copy-maildir", "copy-mbox",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +215,39 @@ def test_an_acl_set_by_imap_lets_mail_into_a_folder(store: RunningInstance, imap
         assert client.append("Open", "", "", message("own"))[0] == "OK"
         assert client.select("Closed")[1] == [b"0"]
         assert client.select("INBOX")[1] == [b"2"]
+
+
+@pytest.mark.parametrize("form", ["maildir", "mbox"])
+def test_a_copied_mailbox_is_the_same_for_imap(store: RunningInstance, imap: Imap, folder: Path, form: str) -> None:
+    def look(user: str) -> list[tuple[str, bytes, list[bytes]]]:
+        """Of each folder: its name, the octets of all messages, flags and dates."""
+        seen = []
+        with imap.login(user) as client:
+            for name in ("INBOX", "Entw&APw-rfe/2026"):
+                assert client.select(f'"{name}"')[0] == "OK"
+                _, rows = client.fetch("1:*", "(FLAGS INTERNALDATE)")
+                flags = sorted(row.replace(b"\\Recent", b"").split(b"(", 1)[1] for row in rows if isinstance(row, bytes))
+                octets = sorted(body_of(client, uid) for uid in found(client, "ALL"))
+                seen.append((name, b"".join(octets), flags))
+        return seen
+
+    owner, copy = f"original-{form}", f"copy-{form}"
+    deliver(store, owner, "one", "two", "three", octets=500)
+    with imap.login(owner) as client:
+        client.create("Entw&APw-rfe/2026")
+        client.subscribe("Entw&APw-rfe/2026")
+        client.select()
+        client.store("1", "+FLAGS", r"(\Flagged \Answered $Work)")
+        client.store("2", "+FLAGS", r"(\Seen $Home)")
+        client.uid("COPY", "2:3", "Entw&APw-rfe/2026")
+    before = look(owner)
+    target = folder / f"copied-{form}"
+    store.command("store", "export", owner, str(target), "--format", form)
+    done = store.json("store", "import", copy, str(target))
+    assert (done["imported"], done["dropped_keywords"]) == (5, 0)
+    assert [(name, octets) for name, octets, _ in look(copy)] == [(name, octets) for name, octets, _ in before]
+    again = look(owner)
+    assert look(copy) == again
+    assert store.json("store", "import", copy, str(target))["imported"] == 0
+    assert store.json("store", "quota", copy)[0]["messages"] == 5
+    assert faults(store, copy) == []

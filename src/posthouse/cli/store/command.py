@@ -17,8 +17,10 @@ for _name, _module, _help in (
     ("check", "check", "Find and repair faults of mailboxes."),
     ("delete", "moving", "Remove mailboxes."),
     ("rename", "moving", "Give a mailbox to another owner."),
+    ("export", "exporting", "Copy a mailbox out of the store."),
+    ("import", "importing", "Copy an archive into a mailbox."),
     ("dovecot-config", "dovecot", "Print a Dovecot configuration for the mailboxes."),
     ("recover", "journal", "Put back what an unclean stop left, without starting the store."),
 ):
-    _function = {"list": "list_"}.get(_name, _name.replace("-", "_"))
+    _function = {"list": "list_", "import": "import_"}.get(_name, _name.replace("-", "_"))
     app.command(f"posthouse.cli.store.{_module}:{_function}", name=_name, help=_help)

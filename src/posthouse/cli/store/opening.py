@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
 from posthouse.cli.loading import load_or_exit
+from posthouse.config.configuration import Configuration
 from posthouse.config.instance import Instance
 from posthouse.config.store_conf import StoreConf
 from posthouse.dispatcher.user import NoSuchUser, User, become, wanted_user
@@ -26,7 +27,7 @@ from posthouse.store.quota.limits import Limits
 
 USAGE, DATA, NO_INPUT, NO_USER, CANNOT_CREATE, IO_ERROR, TEMPORARY = 64, 65, 66, 67, 73, 74, 75
 PACE = Pace(time.time, time.sleep)
-_LATE = ("base64", "ctypes", "datetime", "encodings.utf_16_be", "pwd")
+_LATE = ("_strptime", "base64", "bz2", "ctypes", "datetime", "encodings.utf_16_be", "gzip", "lzma", "pwd")
 _WILD = frozenset("*?[")
 _MANY = 20
 T = TypeVar("T")
@@ -80,12 +81,9 @@ class Opened(NamedTuple):
         return list(dict.fromkeys([*plain, *(self.mailboxes.matching(wild) if wild else ())]))
 
 
-@contextlib.contextmanager
-def opened(instance: Instance) -> Iterator[Opened]:
-    """The store of an instance. Faults of mailboxes and of the disk in the block end the command with their exit code."""
-    configuration = load_or_exit(instance)
-    if not any(service.image == "tcp_lmtp_server" for service in configuration.dispatcher.services):
-        raise end(f"{instance.root}: no LMTP service in dispatcher.cnf, so this is no store", USAGE)
+def opened(instance: Instance) -> contextlib.AbstractContextManager[Opened]:
+    """The store of an instance, to work on as its owner."""
+    configuration = _configuration(instance)
     try:
         user = wanted_user(configuration.tailor.user) or _owner_of(instance.store)
     except NoSuchUser as error:
@@ -93,10 +91,29 @@ def opened(instance: Instance) -> Iterator[Opened]:
     if user is not None:
         _import_late_modules()
         become(user)
-    os.umask(0o077)
+    return _open(instance, configuration)
+
+
+def opened_to_read(instance: Instance) -> contextlib.AbstractContextManager[Opened]:
+    """The store of an instance as whoever we are, who may write elsewhere: nothing is changed in it."""
+    return _open(instance, _configuration(instance))
+
+
+def _configuration(instance: Instance) -> Configuration:
+    configuration = load_or_exit(instance)
+    if not any(service.image == "tcp_lmtp_server" for service in configuration.dispatcher.services):
+        raise end(f"{instance.root}: no LMTP service in dispatcher.cnf, so this is no store", USAGE)
+    return configuration
+
+
+@contextlib.contextmanager
+def _open(instance: Instance, configuration: Configuration) -> Iterator[Opened]:
+    """Faults of mailboxes and of the disk in the block end the command with their exit code."""
+    before = os.umask(0o077)
     try:
         mailboxes = Mailboxes(cast("Disk", LinuxDisk()), str(instance.data))
     except OSError as error:
+        os.umask(before)
         raise end(f"{error.filename or instance.data}: {error.strerror}", CANNOT_CREATE) from None
     try:
         yield Opened(instance, configuration.store, mailboxes)
@@ -104,6 +121,7 @@ def opened(instance: Instance) -> Iterator[Opened]:
         raise failed(error) from None
     finally:
         mailboxes.close()
+        os.umask(before)
 
 
 def _import_late_modules() -> None:

@@ -1,0 +1,149 @@
+"""All messages of a mailbox, read while deliveries go on and users move and flag mail; nothing is locked.
+
+A message is known by its base name, which a move or another flag does not change; a copy in another folder has the same one.
+What is there the whole time is read as often as it is there. Listing takes time, so a message that is moved meanwhile may be
+seen twice or not at all: the mailbox is listed until a listing shows nothing new, the smallest number of places seen counts,
+and a file that is not where it was seen is looked for in later listings. What none of `ABSENT` listings in a row shows was
+deleted. What comes meanwhile may be left out.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from posthouse.journal.disk import Disk
+from posthouse.store.mailbox.base_name import base_of
+from posthouse.store.mailbox.recount import folders_of
+
+_LISTINGS = 10
+ABSENT = 3
+
+
+class Entry(NamedTuple):
+    """One message file."""
+
+    directory: str
+    """its folder's directory name, "" for the INBOX"""
+    shelf: str
+    """`new` or `cur`"""
+    name: str
+    """with its flags"""
+
+    @property
+    def base(self) -> str:
+        """The name without its flags."""
+        return base_of(self.name)
+
+
+class Found(NamedTuple):
+    """A message read."""
+
+    entry: Entry
+    mtime_ns: int
+    octets: bytes
+
+
+class Snapshot:
+    """The messages of the mailbox with this root."""
+
+    def __init__(self, disk: Disk, root: int) -> None:
+        self._disk = disk
+        self._root = root
+        self._copies: dict[str, int] = {}
+        """base name -> in how many folders"""
+        self._places: dict[str, list[Entry]] = {}
+        for _ in range(_LISTINGS):
+            known = len(self._copies)
+            self._places |= (listed := self._list())
+            for base, entries in listed.items():
+                self._copies[base] = min(len(entries), self._copies.get(base, len(entries)))
+            if len(self._copies) == known:
+                break
+
+    @property
+    def folders(self) -> list[str]:
+        """Directory names of the folders, "" first."""
+        return folders_of(self._disk, self._root)
+
+    @property
+    def count(self) -> int:
+        """How many messages there are, copies too."""
+        return sum(self._copies.values())
+
+    @property
+    def places(self) -> set[tuple[str, str]]:
+        """Directory and base name of every message as last seen."""
+        return {(entry.directory, base) for base, entries in self._places.items() for entry in entries}
+
+    def messages(self) -> Iterator[Found]:
+        """Every message, as far as possible folder by folder."""
+        read: dict[str, set[str]] = {base: set() for base in self._copies}
+        absent = dict.fromkeys(self._copies, 0)
+        places = self._places
+        while absent:
+            yield from self._pass(places, read, absent)
+            if absent:
+                places = self._list()
+                for base in list(absent):
+                    absent[base] = 0 if base in places else absent[base] + 1
+                    if absent[base] >= ABSENT:
+                        del absent[base]
+
+    def _pass(self, places: dict[str, list[Entry]], read: dict[str, set[str]], wanted: dict[str, int]) -> Iterator[Found]:
+        """Read what is wanted where a listing showed it; what was read often enough is wanted no more."""
+        order = sorted((entry, base) for base in wanted for entry in places.get(base, ()))
+        for entry, base in order:
+            if base not in wanted or entry.directory in read[base]:
+                continue
+            found = self._read(entry)
+            if found is not None:
+                read[base].add(entry.directory)
+                yield found
+                if len(read[base]) >= self._copies[base]:
+                    del wanted[base]
+
+    def _read(self, entry: Entry) -> Found | None:
+        disk = self._disk
+        try:
+            folder = disk.open_dir(entry.directory, self._root) if entry.directory else self._root
+        except FileNotFoundError:
+            return None
+        shelf = file = -1
+        try:
+            shelf = disk.open_dir(entry.shelf, folder)
+            file = disk.open_file(entry.name, shelf)
+            found = disk.fstat(file)
+            return Found(entry, found.mtime_ns, disk.pread(file, found.size, 0)) if found.is_file else None
+        except FileNotFoundError:
+            return None
+        finally:
+            for fd in (file, shelf, folder):
+                if fd >= 0 and fd != self._root:
+                    disk.close(fd)
+
+    def _list(self) -> dict[str, list[Entry]]:
+        """Base name -> one entry for each folder it is in."""
+        disk, found = self._disk, dict[str, dict[str, Entry]]()
+        for directory in folders_of(disk, self._root):
+            try:
+                folder = disk.open_dir(directory, self._root) if directory else self._root
+            except FileNotFoundError:
+                continue
+            try:
+                for shelf in ("new", "cur"):
+                    for name in self._names(shelf, folder):
+                        entry = Entry(directory, shelf, name)
+                        found.setdefault(entry.base, {})[directory] = entry
+            finally:
+                if folder != self._root:
+                    disk.close(folder)
+        return {base: list(entries.values()) for base, entries in found.items()}
+
+    def _names(self, shelf: str, folder: int) -> list[str]:
+        try:
+            fd = self._disk.open_dir(shelf, folder)
+        except FileNotFoundError:
+            return []
+        try:
+            return [name for name in self._disk.listdir(fd) if name[0] != "."]
+        finally:
+            self._disk.close(fd)

@@ -1,0 +1,211 @@
+"""Export and import of mailboxes: the same octets, flags, dates, folders, keywords and limits; twice is once."""
+
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posthouse.cli.store.check import check
+from posthouse.cli.store.creating import create
+from posthouse.cli.store.exporting import export
+from posthouse.cli.store.importing import import_
+from posthouse.cli.store.quota import quota
+from posthouse.config.instance import Instance
+from posthouse.store.administration.archive import TarSource, subscribed
+from support.store_files import store_instance
+
+BODY = b"Return-Path: <a@x.org>\nSubject: s\n\nFrom here\n>From there\n\nFrom \n\nbare \r stays"
+FROM = "From a@x.org Tue Nov 14 22:13:20 2023\n"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Instance:
+    instance = store_instance(tmp_path / "store")
+    create("ann", instance=instance.root)
+    return instance
+
+
+def root(store: Instance, owner: str = "ann") -> Path:
+    return store.store / "primary" / owner
+
+
+def put(store: Instance, number: int, octets: bytes = BODY, place: str = "cur", flags: str = ":2,S") -> None:
+    folder = root(store) / place
+    if not folder.is_dir():
+        for part in ("cur", "new", "tmp"):
+            (folder.parent / part).mkdir(parents=True, exist_ok=True)
+        (folder.parent / "maildirfolder").touch()
+    file = folder / f"1700000000.M{number:06d}P1R1Q{number}.store1,S={len(octets)}{flags}"
+    file.write_bytes(octets)
+    os.utime(file, (1_700_000_000 + number, 1_700_000_000 + number))
+
+
+def full(store: Instance) -> None:
+    """A mailbox with everything in it."""
+    put(store, 1)
+    put(store, 2, b"Subject: ends\n\nwith a line end\n", "new", "")
+    put(store, 3, b"Subject: w\n\nkeywords\n", ".Entw&APw-rfe.2026/cur", ":2,FRSac")
+    put(store, 4, b"", ".Empty/cur", ":2,")
+    (root(store) / ".Entw&APw-rfe.2026" / "dovecot-keywords").write_bytes(b"0 Work\n1 Home\n2 $Label1\n")
+    (root(store) / ".Entw&APw-rfe.2026" / "dovecot-acl").write_bytes(b"anyone p\n")
+    (root(store) / "subscriptions").write_bytes(b"V\t2\n\nEntw&APw-rfe\t2026\n")
+    quota("ann", instance=store.root, limits="5M,100")
+
+
+def files(store: Instance, owner: str) -> dict[str, tuple[bytes, int]]:
+    """Of all messages: path without the letters of keywords -> octets, date."""
+    found = {}
+    for path in root(store, owner).rglob("*"):
+        if path.is_file() and path.parent.name in {"cur", "new"}:
+            found[str(path.relative_to(root(store, owner)))] = (path.read_bytes(), int(path.stat().st_mtime))
+    return found
+
+
+def answer(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["ann.tar", "ann.tar.gz", "ann.tar.xz"])
+def test_a_tar_brings_everything_to_another_owner(
+    store: Instance, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full(store)
+    export("ann", tmp_path / name, instance=store.root, as_json=True)
+    octets = sum(len(octets) for octets, _ in files(store, "ann").values())
+    assert answer(capsys) == {"owner": "ann", "messages": 4, "bytes": octets, "folders": 3}
+    import_("bob", tmp_path / name, instance=store.root, as_json=True)
+    assert answer(capsys) == {"owner": "bob", "imported": 4, "present": 0, "dropped_keywords": 0, "refused": 0}
+    expected = {path.replace(":2,FRSac", ":2,FRSab"): value for path, value in files(store, "ann").items()}
+    assert files(store, "bob") == expected
+    drafts = root(store, "bob") / ".Entw&APw-rfe.2026"
+    assert (drafts / "dovecot-keywords").read_bytes() == b"0 Work\n1 $Label1\n"
+    assert (drafts / "dovecot-acl").read_bytes() == b"anyone p\n"
+    assert (root(store, "bob") / "subscriptions").read_bytes() == b"Entw&APw-rfe.2026\n"
+    quota("bob", instance=store.root, as_json=True)
+    (row,) = answer(capsys)
+    assert (row["messages"], row["saved"]) == (4, {"bytes": 5 << 20, "messages": 100})
+    check("bob", instance=store.root, as_json=True)
+    assert answer(capsys)["faults"] == []
+    assert (root(store, "bob") / "maildirsize").read_bytes() == b"5242880S,100C\n%d 4\n" % octets
+
+
+def test_an_mbox_for_each_folder_and_back(store: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    full(store)
+    export("ann", tmp_path / "ann", instance=store.root, form="mbox")
+    assert sorted(path.name for path in (tmp_path / "ann").iterdir()) == ["Empty.mbox", "Entw&APw-rfe.2026.mbox", "INBOX.mbox"]
+    text = (tmp_path / "ann" / "INBOX.mbox").read_bytes()
+    assert text.startswith(b"From a@x.org Tue Nov 14 22:13:21 2023\nX-Posthouse-Name: cur/1700000000.M000001P1R1Q1.store1,S=")
+    assert b"\n>From here\n>>From there\n" in text
+    import_("bob", tmp_path / "ann", instance=store.root, as_json=True)
+    assert answer(capsys)["imported"] == 4
+    expected = {path.replace(":2,FRSac", ":2,FRSab"): value for path, value in files(store, "ann").items()}
+    assert files(store, "bob") == expected
+
+
+@pytest.mark.parametrize("form", ["maildir", "mbox"])
+def test_twice_is_once_and_what_was_moved_is_there(
+    store: Instance, tmp_path: Path, form: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full(store)
+    create("bob", instance=store.root)
+    export("ann", tmp_path / "first", instance=store.root, form=form)
+    import_("bob", tmp_path / "first", instance=store.root)
+    (moved,) = (root(store, "bob") / "new").iterdir()
+    moved.rename(root(store, "bob") / ".Empty" / "cur" / f"{moved.name}:2,S")  # as an IMAP server moves it
+    put(store, 9, b"Subject: later\n\n", "new", "")
+    export("ann", tmp_path / "second", instance=store.root, form=form)
+    capsys.readouterr()
+    import_("bob", tmp_path / "second", instance=store.root, dry_run=True, as_json=True)
+    assert (answer(capsys)["imported"], len(files(store, "bob"))) == (1, 4)
+    for imported in (1, 0):
+        import_("bob", tmp_path / "second", instance=store.root, as_json=True)
+        assert answer(capsys)["imported"] == imported
+        assert len(files(store, "bob")) == 5
+    import_("ann", tmp_path / "second", instance=store.root, as_json=True)
+    assert answer(capsys)["imported"] == 0
+
+
+def test_a_foreign_mbox(store: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "old"
+    one = "Subject: one\nStatus: RO\nX-Status: FA\n\nFrom now on\n>From then\n"
+    file.write_text(f"{FROM}{one}\n{FROM}Subject: two\n\ntext\n\n{FROM}{one}\n")
+    for imported in (3, 0):
+        import_("ann", file, instance=store.root, folder="Old/Mail", as_json=True)
+        assert answer(capsys)["imported"] == imported
+    found = sorted(files(store, "ann").items())
+    assert [octets for _, (octets, _) in found if b"two" in octets] == [b"Subject: two\n\ntext\n"]
+    assert sorted(path.rpartition("/")[2].rpartition(":")[2] for path, _ in found if "/cur/" in path) == ["2,FRS", "2,FRS"]
+    assert all(path.startswith(".Old.Mail/") and when == 1_700_000_000 for path, (_, when) in found)
+    assert b"From now on\nFrom then\n" in found[0][1][0]
+
+
+def test_keywords_of_a_folder_an_imap_server_knows_keep_its_letters(
+    store: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full(store)
+    export("ann", tmp_path / "ann.tar", instance=store.root)
+    create("bob", instance=store.root)
+    drafts = root(store, "bob") / ".Entw&APw-rfe.2026"
+    drafts.mkdir()
+    (drafts / "dovecot-keywords").write_bytes(b"0 Other\n1 $Label1\n")
+    capsys.readouterr()
+    import_("bob", tmp_path / "ann.tar", instance=store.root, as_json=True)
+    assert answer(capsys)["dropped_keywords"] == 1  # Work
+    assert (drafts / "dovecot-keywords").read_bytes() == b"0 Other\n1 $Label1\n"
+    assert any(path.name.endswith(":2,FRSb") for path in (drafts / "cur").iterdir())
+
+
+def test_an_import_that_was_killed_is_finished_by_the_next(store: Instance, tmp_path: Path) -> None:
+    full(store)
+    export("ann", tmp_path / "ann.tar", instance=store.root)
+    create("bob", instance=store.root)
+    (root(store, "bob") / "tmp" / f"1700000000.M000001P1R1Q1.store1,S={len(BODY)}").write_bytes(b"torn")
+    import_("bob", tmp_path / "ann.tar", instance=store.root)
+    assert len(files(store, "bob")) == 4
+
+
+@pytest.mark.parametrize(
+    "member", ["../up", "/etc/passwd", ".a..b/cur/x", "cur/../../x", "folder/cur/x", "cur/.hidden", "cur/a\nb"]
+)
+def test_names_that_lead_elsewhere_are_refused(store: Instance, tmp_path: Path, member: str) -> None:
+    with tarfile.open(tmp_path / "bad.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo(member))
+        link = tarfile.TarInfo("cur/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    with (tmp_path / "bad.tar").open("rb") as file:
+        source = TarSource(file)
+        assert source.refused == [member, "cur/link"]
+        assert list(source.messages()) == []
+    with pytest.raises(SystemExit) as ended:
+        import_("ann", tmp_path / "bad.tar", instance=store.root)
+    assert ended.value.code == 65
+    assert files(store, "ann") == {}
+
+
+def test_refused_with_its_code(store: Instance, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no archive")
+    (tmp_path / "folder").mkdir()
+    calls: list[tuple[Any, int]] = [
+        (lambda: export("nobody", tmp_path / "x.tar", instance=store.root), 67),
+        (lambda: export("ann", tmp_path / "text", instance=store.root), 73),
+        (lambda: export("ann", tmp_path / "no" / "x.tar", instance=store.root), 73),
+        (lambda: export("ann", tmp_path / "folder", instance=store.root, form="mbox"), 73),
+        (lambda: export("ann", Path("-"), instance=store.root, as_json=True), 64),
+        (lambda: import_("ann", tmp_path / "text", instance=store.root), 65),
+        (lambda: import_("ann", tmp_path / "folder", instance=store.root), 65),
+        (lambda: import_("ann", tmp_path / "nothing", instance=store.root), 66),
+    ]
+    for call, code in calls:
+        with pytest.raises(SystemExit) as ended:
+            call()
+        assert ended.value.code == code
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "store", "text"]
+
+
+def test_subscriptions_in_either_form() -> None:
+    assert subscribed(b"a.b\n\nc\n../x\n") == ["a.b", "c"]
+    assert subscribed(b"V\t2\n\na\tb\nc\n") == ["a.b", "c"]
