@@ -13,6 +13,7 @@ COMMANDS = {
     "reload": ("posthouse.cli.reload:app", "Read the configuration again."),
     "stop": ("posthouse.cli.stop:app", "Drain an instance and wait for its end."),
     "route": ("posthouse.cli.route:app", "Show where mail for an address would go."),
+    "sieve": ("posthouse.cli.sieve:app", "Find a Sieve script's faults, show what it does with a message."),
     "mapping": ("posthouse.cli.mapping:app", "Show what a mapping table answers."),
     "queue": ("posthouse.cli.queue:app", "Show and retry what waits."),
     "trace": ("posthouse.cli.trace:app", "Show one message's time line."),

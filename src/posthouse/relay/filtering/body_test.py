@@ -64,7 +64,7 @@ def _read(text: str) -> str:
 
 def body(context: Context, node: Node, taken: Taken) -> Test:
     """`body`."""
-    match = matcher(context, comparison(context, taken, node.line, sets_variables=False), context.texts(taken.strings(0)))
+    match = matcher(context, comparison(context, taken, node, sets_variables=False), context.texts(taken.strings(0)))
     given = taken.tags.get("body part")
     line = node.line
     if given is None or given.name == "text":

@@ -54,7 +54,7 @@ class Context:
             return template(text, line) if "variables" in self.allowed else text
         except BadString as bad:
             self.fault(line, str(bad))
-            return ""
+            return Template((), line)  # nothing more is found wrong with it
 
     def texts(self, strings: Strings) -> Texts:
         """A string list as it is meant."""

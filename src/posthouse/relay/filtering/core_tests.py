@@ -49,7 +49,7 @@ def header(context: Context, node: Node, taken: Taken) -> Test:
     """`header`."""
     names = context.texts(taken.strings(0))
     select = selected(context, taken, node.line)
-    match = matcher(context, comparison(context, taken, node.line), context.texts(taken.strings(1)))
+    match = matcher(context, comparison(context, taken, node), context.texts(taken.strings(1)))
     fixed = [name.lower() for name in names if isinstance(name, str)]
     if len(fixed) == len(names) and select is None:
         if len(fixed) == 1:
@@ -96,7 +96,7 @@ def address(context: Context, node: Node, taken: Taken) -> Test:
     for name in names:
         if isinstance(name, str) and name.lower() not in ADDRESS_FIELDS:
             context.fault(strings.line, f"address: the header field '{name[:60]}' has no addresses")
-    select, compare = selected(context, taken, node.line), comparison(context, taken, node.line)
+    select, compare = selected(context, taken, node.line), comparison(context, taken, node)
     part = address_part(taken, compare)
     match = matcher(context, compare, context.texts(taken.strings(1)))
 
@@ -120,7 +120,7 @@ def envelope(context: Context, node: Node, taken: Taken) -> Test:
     for name in names:
         if isinstance(name, str) and name.lower() not in ENVELOPE_PARTS:
             context.fault(strings.line, f"envelope: unknown part '{name[:60]}' (from, to, auth)")
-    compare = comparison(context, taken, node.line)
+    compare = comparison(context, taken, node)
     part = address_part(taken, compare)
     match = matcher(context, compare, context.texts(taken.strings(1)))
 
@@ -168,7 +168,7 @@ def size(context: Context, node: Node, taken: Taken) -> Test:
 
 def string(context: Context, node: Node, taken: Taken) -> Test:
     """`string` (RFC 5229 5): an empty string is not counted."""
-    sources, compare = context.texts(taken.strings(0)), comparison(context, taken, node.line)
+    sources, compare = context.texts(taken.strings(0)), comparison(context, taken, node)
     match = matcher(context, compare, context.texts(taken.strings(1)))
     counts = compare.type is MatchType.COUNT
 
@@ -184,7 +184,7 @@ def hasflag(context: Context, node: Node, taken: Taken) -> Test:
     names = () if taken.positions[0] is None else context.constants(taken.strings(0), "a variable's name")
     if names and "variables" not in context.allowed:
         context.fault(node.line, 'hasflag with a variable needs require "variables"')
-    compare = comparison(context, taken, node.line)
+    compare = comparison(context, taken, node)
     keys = context.texts(taken.strings(1))
     if compare.type is MatchType.IS and all(isinstance(key, str) for key in keys):
         keys = tuple(word for key in keys if isinstance(key, str) for word in key.split()) or ("",)
@@ -223,7 +223,7 @@ def ihave(context: Context, _node: Node, taken: Taken) -> Test:
 def environment(context: Context, node: Node, taken: Taken) -> Test:
     """`environment` (RFC 5183): an item that is not known is false."""
     name = context.one(taken.strings(0))
-    match = matcher(context, comparison(context, taken, node.line), context.texts(taken.strings(1)))
+    match = matcher(context, comparison(context, taken, node), context.texts(taken.strings(1)))
 
     def test(run: Run) -> bool:
         items = {

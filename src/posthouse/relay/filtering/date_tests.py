@@ -108,7 +108,7 @@ def date(context: Context, node: Node, taken: Taken) -> Test:
     name, part = context.one(taken.strings(0)), context.one(taken.strings(1))
     zone, original = _zone_of(context, taken), "zone" in taken.tags and taken.tags["zone"].name == "originalzone"
     select = selected(context, taken, node.line)
-    match = matcher(context, comparison(context, taken, node.line), context.texts(taken.strings(2)))
+    match = matcher(context, comparison(context, taken, node), context.texts(taken.strings(2)))
 
     def test(run: Run) -> bool:
         raws = run.message.raws(value(name, run).lower())
@@ -127,7 +127,7 @@ def date(context: Context, node: Node, taken: Taken) -> Test:
 def currentdate(context: Context, node: Node, taken: Taken) -> Test:
     """`currentdate`."""
     part, zone = context.one(taken.strings(0)), _zone_of(context, taken)
-    match = matcher(context, comparison(context, taken, node.line), context.texts(taken.strings(1)))
+    match = matcher(context, comparison(context, taken, node), context.texts(taken.strings(1)))
 
     def test(run: Run) -> bool:
         now = datetime.fromtimestamp(int(run.around.now), UTC)

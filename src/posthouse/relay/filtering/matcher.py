@@ -24,7 +24,7 @@ from posthouse.relay.filtering.matching import (
     pattern,
 )
 from posthouse.relay.filtering.run import Run, values
-from posthouse.relay.filtering.syntax import Strings
+from posthouse.relay.filtering.syntax import Node, Strings
 
 Matcher: TypeAlias = Callable[[Run, Sequence[str]], bool]
 _SUBSTRINGS = {MatchType.CONTAINS, MatchType.MATCHES, MatchType.REGEX}
@@ -36,11 +36,13 @@ class Comparison(NamedTuple):
     type: MatchType
     comparator: Comparator
     relation: str
+    name: str
+    """of the test"""
     line: int
     sets_variables: bool
 
 
-def comparison(context: Context, taken: Taken, line: int, *, sets_variables: bool = True) -> Comparison:
+def comparison(context: Context, taken: Taken, node: Node, *, sets_variables: bool = True) -> Comparison:
     """What the tags of a test say; faults are told to the context."""
     given = taken.tags.get("match type")
     kind = MatchType(given.name) if given is not None else MatchType.IS
@@ -61,8 +63,9 @@ def comparison(context: Context, taken: Taken, line: int, *, sets_variables: boo
         else:
             comparator = Comparator(name)
     if comparator is Comparator.NUMERIC and kind in _SUBSTRINGS:
-        context.fault(line, f"the comparator {comparator} has no :{kind}")
-    return Comparison(kind, comparator, relation, line, sets_variables and "variables" in context.allowed)
+        context.fault(node.line, f"the comparator {comparator} has no :{kind}")
+    sets_variables = sets_variables and "variables" in context.allowed
+    return Comparison(kind, comparator, relation, node.name, node.line, sets_variables)
 
 
 def matcher(context: Context, compare: Comparison, keys: Texts) -> Matcher:
@@ -94,7 +97,7 @@ def _explained(context: Context, made: Matcher, compare: Comparison, keys: Texts
         wanted = ", ".join(f'"{_short(key)}"' for key in values(keys, run)[:10])
         given = ", ".join(f'"{_short(text)}"' for text in found[:10]) or "nothing"
         relation = f' "{compare.relation}"' if compare.relation else ""
-        context.step(run, compare.line, f"{given} :{compare.type}{relation} {wanted}: {'yes' if result else 'no'}")
+        context.step(run, compare.line, f"{compare.name} {given} :{compare.type}{relation} {wanted}: {'yes' if result else 'no'}")
         return result
 
     return shown
