@@ -5,7 +5,7 @@
     c  the limit                                                              QuotaExceeded, PersistentQuotaExceeded
     d  the undo note, durable                                                 (`notes`)
     e  append, fsync; a new file's folder too                                 on any error: cut back, MailboxIOError
-    f  the note cleared, durable; unlock                                      only now may the sender hear 250
+    f  the note is of the lock only, durable; unlock                                   only now may the sender hear 250
 
 No name on the way is followed when it is a symbolic link. Runs in whatever process has the owner's rights; blocks on the disk
 but never on a lock.
@@ -15,6 +15,7 @@ import contextlib
 import errno
 import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 
@@ -115,10 +116,19 @@ class Appender:
             MailboxError: the file is as it was.
         """
         try:
-            with dot_lock(self._disk, mailbox.folder, mailbox.name) as lock:
+            with self.locked(mailbox, slot) as lock:
                 self.append_locked(mailbox, entry, slot, lock)
         except OSError as error:
             raise MailboxIOError(f"{mailbox.path}/{mailbox.name}.lock: {error.strerror or error}") from error
+
+    def locked(self, mailbox: Mailbox, slot: int) -> AbstractContextManager[LockFile]:
+        """Hold the mailbox's lock file, noted in the slot. As `dot_lock`."""
+        return dot_lock(
+            self._disk,
+            mailbox.folder,
+            mailbox.name,
+            lambda lock: self._notes.intend(slot, Note(mailbox.path, mailbox.name, lock)),
+        )
 
     def append_locked(self, mailbox: Mailbox, entry: Entry, slot: int, lock: LockFile) -> None:
         """Append while the caller holds this lock file.
@@ -138,8 +148,8 @@ class Appender:
             found = self._disk.fstat(fd)
             start = size + len(gap)
             note = Note(
-                mailbox.path, mailbox.name, found.device, found.inode, size, start + entry.size, start, entry.crc,
-                entry.head.decode("latin-1"), lock,
+                mailbox.path, mailbox.name, lock, found.device, found.inode, size, start + entry.size, start, entry.crc,
+                entry.head.decode("latin-1"),
             )  # fmt: skip
             self._notes.write(slot, note)
             self._write(mailbox, entry, fd, note, gap)
@@ -148,7 +158,7 @@ class Appender:
         finally:
             self._disk.close(fd)
         try:
-            self._notes.clear(slot)
+            self._notes.write(slot, note.of_lock)
         except OSError as error:  # the message is safe; a crash before the slot is used again finds it whole
             _log.error("%s: the undo note cannot be cleared: %s", what, error)
 

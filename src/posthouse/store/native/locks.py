@@ -8,6 +8,7 @@ The fcntl lock is an open file description's: it conflicts with those of other p
 
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 import struct
@@ -21,14 +22,16 @@ RecordLock: TypeAlias = Callable[[int], bool]
 """takes the fcntl lock of an open file; False when another has it"""
 
 class LockFile(NamedTuple):
-    """Which lock file is ours: numbers of inodes are used again, their times are not."""
+    """Which lock file is ours: numbers of inodes are used again, their times are not. `own` is the name it is made under."""
 
     inode: int
     mtime_ns: int
+    own: str
 
 
 SUFFIX = ".lock"
 STALE_NS = 600 * 1_000_000_000
+_log = logging.getLogger("posthouse.store")
 _FLOCK = struct.Struct("@hhqqi4x")
 
 
@@ -42,14 +45,20 @@ def lock_record(fd: int) -> bool:
 
 
 @contextlib.contextmanager
-def dot_lock(disk: Disk, folder: int, name: str) -> Iterator[LockFile]:
+def dot_lock(disk: Disk, folder: int, name: str, before: Callable[[LockFile], None]) -> Iterator[LockFile]:
     """Hold `<name>.lock`.
+
+    Args:
+        disk: the disk.
+        folder: where the mailbox is.
+        name: of the mailbox.
+        before: told which file will be the lock, before it gets the name: a crash must not leave a lock nobody knows of.
 
     Raises:
         MailboxLocked: another has it.
         OSError: it cannot be made.
     """
-    mine = _take(disk, folder, name)
+    mine = _take(disk, folder, name, before)
     try:
         yield mine
     finally:
@@ -57,30 +66,45 @@ def dot_lock(disk: Disk, folder: int, name: str) -> Iterator[LockFile]:
 
 
 def drop_lock(disk: Disk, folder: int, name: str, mine: LockFile) -> None:
-    """Remove the lock file if it is still this one."""
-    found = disk.stat(name + SUFFIX, folder)
-    if found is not None and (found.inode, found.mtime_ns) == mine:
-        with contextlib.suppress(FileNotFoundError):
+    """Remove the lock file if it is still this one. Where that fails it is stale in ten minutes."""
+    try:
+        found = disk.stat(name + SUFFIX, folder)
+        if found is not None and (found.inode, found.mtime_ns) == mine[:2]:
             disk.unlink(name + SUFFIX, folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _log.error("%s%s cannot be removed: %s", name, SUFFIX, error)
 
 
-def _take(disk: Disk, folder: int, name: str) -> LockFile:
-    own = f".lk{os.getpid()}.{secrets.token_hex(8)}"
+def forget_lock(disk: Disk, folder: int, name: str, mine: LockFile) -> None:
+    """Remove what a dead process left of its lock."""
+    drop_lock(disk, folder, name, mine)
+    drop_lock(disk, folder, mine.own.removesuffix(SUFFIX), mine)
+
+
+def _take(disk: Disk, folder: int, name: str, before: Callable[[LockFile], None]) -> LockFile:
+    own = f".lk{os.getpid()}.{secrets.token_hex(8)}{SUFFIX}"
     fd = disk.create_excl(own, folder, 0o644)
     try:
         disk.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        made = disk.fstat(fd)
+        mine = LockFile(made.inode, made.mtime_ns, own)
+        before(mine)
         for _ in range(2):
             with contextlib.suppress(FileExistsError):
                 disk.link(own, name + SUFFIX, folder, folder)
-            mine = disk.fstat(fd)
-            if mine.links == 2:
-                return LockFile(mine.inode, mine.mtime_ns)
-            if not _remove_stale(disk, folder, name, own, mine.mtime_ns):
+            if disk.fstat(fd).links == 2:
+                return mine
+            if not _remove_stale(disk, folder, name, own, made.mtime_ns):
                 break
         raise MailboxLocked(f"{name}: another program holds {name}{SUFFIX}")
     finally:
         disk.close(fd)
-        disk.unlink(own, folder)
+        try:
+            disk.unlink(own, folder)
+        except OSError as error:
+            _log.error("%s cannot be removed: %s", own, error)
 
 
 def _remove_stale(disk: Disk, folder: int, name: str, own: str, now_ns: int) -> bool:

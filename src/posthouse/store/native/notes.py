@@ -1,8 +1,9 @@
 """Undo notes: what a crash in the middle of an append must take back.
 
-A note says which file is about to grow, from which length to which, and what the new octets are (their crc, and how they
-begin). It is durable before the first octet is written, and durably cleared before the answer, both under the mailbox's
-locks; so a note that a crash leaves stands for a message nobody was told 250 for.
+First a note says only which lock file is being made. Then it says which file is about to grow, from which length to which, and
+what the new octets are (their crc, and how they begin): durable before the first octet is written. Before the answer it durably
+says no more than which lock stands there, all under the mailbox's locks; so what a crash leaves for taking back is a message
+nobody was told 250 for.
 
     data/native/<random>.notes     64 slots of 4096 octets: magic, crc32, length, JSON
                                    one file for each process that writes; whoever holds its flock lives (DURABILITY 3.L)
@@ -21,7 +22,7 @@ import msgspec
 
 from posthouse.journal.disk import Disk
 from posthouse.store.mailbox.errors import MailboxLocked
-from posthouse.store.native.locks import LockFile, RecordLock, dot_lock, drop_lock
+from posthouse.store.native.locks import LockFile, RecordLock, dot_lock, forget_lock
 
 SLOTS = 64
 SLOT_SIZE = 4096
@@ -33,28 +34,33 @@ _log = logging.getLogger("posthouse.store")
 
 
 class Note(msgspec.Struct, frozen=True):
-    """One append.
+    """One append. Without `old` only the lock is taken.
 
     Args:
         folder, name: the mailbox file.
+        lock: our lock file.
         device, inode: which file that was.
         old, new: its length before and after.
         start: where the entry begins; before it stand line ends that the last message lacked.
         crc: crc32 of the entry.
         head: the entry's first octets, as Latin-1.
-        lock: our lock file.
     """
 
     folder: str
     name: str
-    device: int
-    inode: int
-    old: int
-    new: int
-    start: int
-    crc: int
-    head: str
     lock: LockFile
+    device: int = 0
+    inode: int = 0
+    old: int = -1
+    new: int = -1
+    start: int = -1
+    crc: int = 0
+    head: str = ""
+
+    @property
+    def of_lock(self) -> "Note":
+        """What is left to be said when the append is over."""
+        return Note(self.folder, self.name, self.lock)
 
 
 class Notes:
@@ -109,22 +115,22 @@ class Notes:
         for slot in stuck:
             self.give_back(slot, lock)
 
+    def intend(self, slot: int, note: Note) -> None:
+        """A lock is about to be made. Not durable: after a power cut it is stale in ten minutes."""
+        self._put(slot, note)
+
     def write(self, slot: int, note: Note) -> None:
         """Make the note durable. Raises OSError: nothing may be appended."""
+        self._put(slot, note)
+        self._disk.fdatasync(self._fd)
+
+    def _put(self, slot: int, note: Note) -> None:
         payload = msgspec.json.encode(note)
         record = _MAGIC + zlib.crc32(payload).to_bytes(4, "big") + len(payload).to_bytes(4, "big") + payload
         if len(record) > SLOT_SIZE:
             raise OSError(f"{note.folder}: too long a path")
-        self._put(slot, record.ljust(SLOT_SIZE, b"\0"))
-
-    def clear(self, slot: int) -> None:
-        """The append is over: durably no note."""
-        self._put(slot, bytes(_HEAD))
-
-    def _put(self, slot: int, octets: bytes) -> None:
-        if self._disk.pwrite(self._fd, octets, slot * SLOT_SIZE) != len(octets):
+        if self._disk.pwrite(self._fd, record.ljust(SLOT_SIZE, b"\0"), slot * SLOT_SIZE) != SLOT_SIZE:
             raise OSError("short write of an undo note")
-        self._disk.fdatasync(self._fd)
 
     def _undo(self, slot: int, lock: RecordLock) -> bool:
         note = _read(self._disk.pread(self._fd, SLOT_SIZE, slot * SLOT_SIZE))
@@ -132,7 +138,7 @@ class Notes:
             return True
         if not undo(self._disk, note, lock):
             return False
-        self.clear(slot)
+        self._disk.pwrite(self._fd, bytes(_HEAD), slot * SLOT_SIZE)
         return True
 
     def close(self) -> None:
@@ -182,8 +188,10 @@ def undo(disk: Disk, note: Note, lock: RecordLock) -> bool:
     except FileNotFoundError:
         return True
     try:
-        drop_lock(disk, folder, note.name, note.lock)
-        with dot_lock(disk, folder, note.name):
+        forget_lock(disk, folder, note.name, note.lock)
+        if note.old < 0:
+            return True
+        with dot_lock(disk, folder, note.name, lambda _: None):
             return _cut_back(disk, folder, note, lock)
     except MailboxLocked:
         return False

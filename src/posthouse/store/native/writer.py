@@ -32,7 +32,7 @@ from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.store.mailbox.errors import MailboxError, MailboxIOError
 from posthouse.store.native.accounts import Account, UnixAccounts
 from posthouse.store.native.append import Appender, Entry, Mailbox
-from posthouse.store.native.locks import LockFile, dot_lock, lock_record
+from posthouse.store.native.locks import LockFile, lock_record
 from posthouse.store.native.notes import Notes, adopt
 from posthouse.store.native.privileges import Rights, drop_to, rights_for
 from posthouse.store.native.request import Request, answer, receive
@@ -256,7 +256,7 @@ class WriterProcess:
     ) -> None:
         """Root holds the lock file and makes the mailbox; a child of its own appends as the owner and answers."""
         disk = self._disk
-        with dot_lock(disk, mailbox.folder, mailbox.name) as lock:
+        with Appender(disk, self._notes, lock_record).locked(mailbox, slot) as lock:
             if disk.stat(mailbox.name, mailbox.folder) is None:
                 fd = disk.create_excl(mailbox.name, mailbox.folder)
                 os.fchown(fd, account.uid, account.gid)
