@@ -96,7 +96,8 @@ class Check:
             OSError: the disk failed.
         """
         disk, root = self._disk, self._root
-        if disk.stat(ADMIN_LOCK, root) is not None:
+        by_hand = disk.stat(ADMIN_LOCK, root)
+        if by_hand is not None and not by_hand.is_folder:
             yield Fault("locked", ADMIN_LOCK, "an administrator's lock stands there: no mail is delivered")
             return
         found = disk.fstat(root)

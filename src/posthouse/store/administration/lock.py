@@ -101,7 +101,8 @@ def _take(disk: Disk, partition: int, owner: str) -> Held | None:
         root = disk.open_dir(owner, partition)
         lock = -1
         try:
-            if disk.stat(ADMIN_LOCK, root) is not None:
+            held_by_hand = disk.stat(ADMIN_LOCK, root)
+            if held_by_hand is not None and not held_by_hand.is_folder:  # a folder is one a user has made
                 raise MailboxLocked(f"{owner}: {ADMIN_LOCK} stands there")
             lock = _open_lock(disk, root)
             if disk.flock(lock) and _means(disk, LOCK, root, lock) and _means(disk, owner, partition, root):
