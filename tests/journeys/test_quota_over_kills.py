@@ -86,3 +86,19 @@ def test_an_owner_is_told_at_once_in_the_inbox_and_the_notice_does_not_count(tmp
         assert subjects(store, "bob") == ["d", "told"]
         assert subjects(store, "bob", ".Work") == ["a", "b", "c"]
         assert len(notices(store, "bob")) == 1
+
+
+def test_notices_are_switched_on_by_a_reload(tmp_path: Path) -> None:
+    with store_alone(tmp_path, "store.defaultmessagequota = 4") as store:
+        assert deliver(store, "bob", *"abcd") == [250] * 4
+        assert notices(store, "bob") == []
+        with (store.folder / "config" / "store.conf").open("a") as conf:
+            conf.write("store.quotanotification = on\n")
+        store.command("reload")
+
+        def told() -> list[Path]:
+            assert deliver(store, "bob", "e") == [422]  # a refusal is an occasion too
+            return notices(store, "bob")
+
+        (notice,) = wait_for(told)
+        assert b"\nSubject: Your mailbox is nearly full\n" in notice.read_bytes()
