@@ -1,23 +1,29 @@
 """`posthouse route ADDRESS`: where mail for an address would go; changes nothing.
 
-Every intermediate address of source-routes 3 with the file and line that made it (--explain). Exit 0 when it would be taken,
-67 when refused for good, 75 when refused for now.
+Every intermediate address of source-routes 3 with the file and line that made it (--explain), what groups and forwards expand
+to, and what the reprocess channel would make of addresses that are put off to it, as far as the message does not decide.
+Exit 0 when it would be taken, 67 when refused for good, 75 when refused for now, 64 for a time that is none.
 """
 
 import asyncio
 import json
 import random
+import re
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.loading import exit_with, load_or_exit
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError
+from posthouse.mail.address import Address, parse_address
 from posthouse.relay.directory.drive import drive
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.filtering.compiler import compile_script
@@ -32,7 +38,8 @@ if TYPE_CHECKING:
     from posthouse.relay.routing.rules import Rules
 
 app = App(name="route", help="Show where mail for an address would go.")
-REFUSED, DEFERRED = 67, 75
+REFUSED, DEFERRED, EX_USAGE = 67, 75, 64
+_LATER = "reprocess"
 
 
 @app.default
@@ -42,6 +49,7 @@ def route(
     *,
     instance: InstanceOption = None,
     sender: Annotated[str, Parameter(name="--from")] = "",
+    at: str = "",
     source: str = "192.0.2.1",
     channel: str = "tcp_local",
     explain: Annotated[bool, Parameter(negative=())] = False,
@@ -53,6 +61,7 @@ def route(
         address: as it would stand in RCPT TO.
         instance: the instance's folder.
         sender: envelope From; empty is the null sender.
+        at: the moment to decide for, e.g. 2026-07-10, 2026-07-10T12:00Z, 20260710120000Z or Unix seconds; now by default.
         source: the client's IP address, for the access tables.
         channel: the channel the mail would come in on.
         explain: show every step.
@@ -71,16 +80,16 @@ def route(
         source_channel=channel,
         port_probe=f"TCP|127.0.0.1|25|{source}|40000",
         app_info="SMTP/route.invalid",
-        now=time.time(),
+        now=_moment(at),
         flags=frozenset("E"),
         unique="ROUTE",
         explain=True,
     )
     try:
-        routed = asyncio.run(_ask(configuration, rules, request))
+        answers = asyncio.run(_ask(configuration, rules, request))
     except ConfigurationError as error:
         raise exit_with(error.faults) from None
-    facts = _facts(rules, address, routed)
+    facts = _facts(rules, address, answers[request.recipient], answers)
     if as_json:
         sys.stdout.write(json.dumps(_shape(facts), ensure_ascii=False) + "\n")
     else:
@@ -88,16 +97,47 @@ def route(
     raise SystemExit({"deliver": 0, "refuse": REFUSED, "defer": DEFERRED}[facts["result"]])
 
 
-async def _ask(configuration: Configuration, rules: "Rules", request: RouteRequest) -> Routed:
+def _moment(text: str) -> float:
+    """Unix seconds of --at."""
+    if not text:
+        return time.time()
+    if re.fullmatch(r"\d{1,11}(\.\d+)?", text):
+        return float(text)
+    try:
+        if re.fullmatch(r"\d{14}Z", text):
+            return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        sys.stderr.write(f"--at {text}: give a time such as 2026-07-10T12:00Z\n")
+        raise SystemExit(EX_USAGE) from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+async def _ask(configuration: Configuration, rules: "Rules", request: RouteRequest) -> dict[str, Routed]:
+    """The decision about the request's recipient, and those the reprocess channel would come to, by their addresses."""
     directory = open_directory(configuration)
     await directory.start()
+    answers: dict[str, Routed] = {}
     try:
-        return await drive(route_recipient(rules, request), directory)
+        routed = answers[request.recipient] = await drive(route_recipient(rules, request), directory)
+        for target in routed.recipients if isinstance(routed, Accepted) else ():
+            if target.channel == _LATER:
+                later = msgspec.structs.replace(
+                    request, recipient=_without_route(target.address), sender=target.sender or request.sender,
+                    from_reprocess=True, header=b"", approved="",
+                )  # fmt: skip
+                answers[target.address] = await drive(route_recipient(rules, later), directory)
+        return answers
     finally:
         await directory.close()
 
 
-def _facts(rules: "Rules", address: str, routed: Routed) -> dict[str, Any]:
+def _without_route(address: str) -> str:
+    parsed = parse_address(address)
+    return str(Address(parsed.route[1:], parsed.local, parsed.domain))
+
+
+def _facts(rules: "Rules", address: str, routed: Routed, answers: Mapping[str, Routed]) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "address": address,
         "steps": [asdict(step) for step in routed.steps],
@@ -120,6 +160,9 @@ def _facts(rules: "Rules", address: str, routed: Routed) -> dict[str, Any]:
                 "connect": f"{connect_host(rules, channel, target.address)}:{channel.port}" if remote else "",
                 "wire": wire_address(rules, channel, target.address) if remote else "",
                 "held": target.held or routed.hold,
+                "sender": target.sender,
+                "answers": target.answers,
+                "later": _facts(rules, target.address, answers[target.address], {}) if target.address in answers else None,
                 "script": _script(target.filter),
             }
         )
@@ -140,30 +183,47 @@ def _script(user: UserFilter | None) -> str:
 
 
 def _shape(facts: dict[str, Any]) -> dict[str, Any]:
-    """What --json shows: the keys that are promised, no others."""
-    steps, recipients = ("step", "address", "channel", "file", "line"), ("channel", "address", "connect", "wire")
+    """What --json shows: the keys that are promised; `sender` and `later` where there is one."""
+    steps = ("step", "address", "channel", "file", "line")
     return {
         "address": facts["address"],
         "result": facts["result"],
         "steps": [{key: step[key] for key in steps} for step in facts["steps"]],
-        "recipients": [{key: target[key] for key in recipients} for target in facts["recipients"]],
+        "recipients": [_shape_recipient(target) for target in facts["recipients"]],
         "reply": facts["reply"],
     }
 
 
-def _print(facts: dict[str, Any], *, explain: bool) -> None:
-    out = sys.stdout.write
+def _shape_recipient(target: dict[str, Any]) -> dict[str, Any]:
+    shown = {key: target[key] for key in ("channel", "address", "connect", "wire")}
+    if target["sender"]:
+        shown["sender"] = target["sender"]
+    if target["later"]:
+        shown["later"] = _shape(target["later"])
+    return shown
+
+
+def _print(facts: dict[str, Any], *, explain: bool, indent: str = "") -> None:
+    def out(text: str) -> None:
+        sys.stdout.write(f"{indent}{text}\n")
+
     for step in facts["steps"] if explain else ():
         where = f"  ({step['file']}:{step['line']})" if step["file"] else ""
         channel = f"  [{step['channel']}]" if step["channel"] else ""
-        out(f"{step['step']}  {step['address']}{channel}  {step['text']}{where}\n")
+        out(f"{step['step']}  {'  ' * step['level']}{step['address']}{channel}  {step['text']}{where}")
     for target in facts["recipients"]:
         held = ", held" if target["held"] else ""
-        out(f"{target['channel']}  {target['address']}{held}\n")
+        away = ", vacation answer" if target["answers"] else ""
+        out(f"{target['channel']}  {target['address']}{held}{away}")
+        if target["sender"]:
+            out(f"    envelope From {target['sender']}")
         if target["connect"]:
-            out(f"    connect to {target['connect']}, RCPT TO:<{target['wire']}>\n")
+            out(f"    connect to {target['connect']}, RCPT TO:<{target['wire']}>")
         if target["script"]:
-            out(f"    {target['script']}\n")
+            out(f"    {target['script']}")
+        if target["later"]:
+            out("    then, in the reprocess channel:")
+            _print(target["later"], explain=explain, indent=indent + "    ")
     if facts["reply"]:
         reply = facts["reply"]
-        out(f"{facts['result']}: {reply['code']} {reply['enhanced']} {reply['text']}\n")
+        out(f"{facts['result']}: {reply['code']} {reply['enhanced']} {reply['text']}")
