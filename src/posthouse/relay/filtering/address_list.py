@@ -4,7 +4,8 @@ r"""Addresses of a header field or envelope (RFC 5322 3.4, with the obsolete for
     mailbox = [phrase] "<" [route ":"] local "@" domain ">" / local "@" domain     group = phrase ":" [list] ";"
 
 Groups count as their members, comments as blanks. What is no address gives one `Mailbox` with only `raw`: it can be compared
-whole (`:all`) and has no parts. At most `ADDRESSES` of a field are looked at.
+whole (`:all`) and has no parts. At most `ADDRESSES` of a field are looked at,
+and 64 KiB of it.
 """
 
 import re
@@ -22,6 +23,7 @@ _ATOMS = r"[^\s<>@,:;\"()\[\]\\.]+(?:\.[^\s<>@,:;\"()\[\]\\.]+)*"
 _SIMPLE = re.compile(rf'(?:[^<>@,:;"()\[\]\\]*<)?({_ATOMS})@([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)(>?)\Z')
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _COMMENT_DEPTH = 50
+_LONGEST = 64 << 10
 
 
 class Mailbox(NamedTuple):
@@ -50,6 +52,7 @@ def addresses(value: str) -> list[Mailbox]:
         return [Mailbox(f"{simple[1]}@{simple[2]}", simple[1], simple[2])]
     if not value.strip():
         return [_EMPTY]
+    value = value[:_LONGEST]
     found: list[Mailbox] = []
     group: list[_Piece] = []
     pieces = _pieces(value)

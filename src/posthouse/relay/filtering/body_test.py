@@ -9,17 +9,15 @@
 """
 
 import html
-import re
 
 from posthouse.relay.filtering import limits
 from posthouse.relay.filtering.arguments import MATCH, Signature, TagUse, Taken, Want
 from posthouse.relay.filtering.context import Context, Test, TestBuilder
 from posthouse.relay.filtering.matcher import comparison, matcher
+from posthouse.relay.filtering.matching import casemap
 from posthouse.relay.filtering.mime_parts import parts
 from posthouse.relay.filtering.run import Run
 from posthouse.relay.filtering.syntax import Node
-
-_MARKUP = re.compile(r"<(?:(?:script|style)\b.*?</(?:script|style)\b[^>]*|!--.*?--|[^>]*)>", re.IGNORECASE | re.DOTALL)
 
 
 def _raw(run: Run, line: int) -> list[str]:
@@ -57,9 +55,23 @@ def _text(run: Run, line: int) -> list[str]:
 
 def _read(text: str) -> str:
     """What a person reads of HTML."""
-    if text.count("<!--") + text.lower().count("<s") > 1000:  # each unfinished one would be looked for to the end
-        text = text[: limits.BODY_OCTETS // 16]
-    return html.unescape(_MARKUP.sub("", text))
+    out: list[str] = []
+    lower, at = casemap(text), 0
+    while (tag := lower.find("<", at)) >= 0:
+        out.append(text[at:tag])
+        ending = next((end for begin, end in _SKIPPED if lower.startswith(begin, tag)), "")
+        if ending and (tag := lower.find(ending, tag)) < 0:
+            break
+        at = lower.find(">", tag) + 1
+        if not at:
+            break
+    else:
+        out.append(text[at:])
+    return html.unescape("".join(out))
+
+
+_SKIPPED = (("<!--", "--"), ("<script", "</script"), ("<style", "</style"))
+"""what nobody reads, and how it ends"""
 
 
 def body(context: Context, node: Node, taken: Taken) -> Test:

@@ -141,7 +141,7 @@ def exists(context: Context, node: Node, taken: Taken) -> Test:
 
     def test(run: Run) -> bool:
         run.spend(len(names), node.line)
-        result = all(name.lower() in run.message.fields for name in values(names, run))
+        result = all(run.message.has(name.lower()) for name in values(names, run))
         if context.explain:
             context.step(run, node.line, f"exists {', '.join(values(names, run))}: {'yes' if result else 'no'}")
         return result

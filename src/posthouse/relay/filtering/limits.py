@@ -8,6 +8,8 @@ TEST_NESTING: Final = 32
 STRING_OCTETS: Final = 64 << 10
 """one string, as written or after its variables are put in"""
 LIST_ITEMS: Final = 1024
+NODES: Final = 5000
+"""commands and tests of one script"""
 PROBLEMS: Final = 20
 """faults told of one script"""
 NUMBER: Final = (1 << 64) - 1

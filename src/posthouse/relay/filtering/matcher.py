@@ -136,9 +136,9 @@ def _contains(compare: Comparison, fixed: tuple[str, ...] | None, keys: Texts) -
     def match(run: Run, found: Sequence[str]) -> bool:
         wanted = fixed if fixed is not None else tuple(fold(key) for key in values(keys, run))
         for text in found:
+            run.spend((1 + len(text) // limits.GRAIN) * len(wanted), line)
             folded = fold(text)
             for key in wanted:
-                _charge(run, text, line)
                 if key in folded:
                     return True
         return False
@@ -201,7 +201,7 @@ def _regex(context: Context, compare: Comparison, keys: Texts) -> Matcher:
                     return False
         for text in found:
             for expression in wanted:
-                _charge(run, text, line, 4)
+                _charge(run, text, line, 10)
                 groups = expression(text)
                 if groups is not None:
                     if sets:

@@ -8,12 +8,19 @@ A field is found by its name in any case, blanks before the colon allowed. What 
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from posthouse.relay.filtering.header_text import header_text, unfolded
 
-_FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:((?:[^\n]*\n(?=[ \t]))*[^\n]*)", re.MULTILINE)
 _HEADER_END = re.compile(rb"(?:\A|\n)\r?\n")
+
+
+_BLANKS = frozenset({b" ", b"\t"})
+
+
+@lru_cache(4096)
+def _named(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb"\n" + re.escape(name.encode("utf-8", "surrogateescape")) + rb"[ \t]*:")
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,19 +66,40 @@ class Message:
             self.end = header_end(self.octets)
 
     @cached_property
-    def fields(self) -> dict[str, list[bytes]]:
-        """All fields' octets by name in lower case, in their order."""
-        found: dict[str, list[bytes]] = {}
-        for name, value in _FIELD.findall(self.octets[: self.end]):
-            found.setdefault(name.decode("ascii").lower(), []).append(value)
+    def _lower(self) -> bytes:
+        """The header in lower case, each field behind a line end."""
+        return b"\n" + self.octets[: self.end].lower()
+
+    def values(self, name: str) -> list[bytes]:
+        """The octets of every field with this name, in lower case, in their order."""
+        lower, octets = self._lower, self.octets
+        found: list[bytes] = []
+        at = 0
+        for match in _named(name).finditer(lower):
+            begin = match.end()
+            end = begin - 1
+            while True:
+                end = lower.find(b"\n", end + 1)
+                if end < 0:
+                    end = len(lower)
+                    break
+                if lower[end + 1 : end + 2] not in _BLANKS:
+                    break
+            if match.start() >= at:
+                found.append(octets[begin - 1 : end - 1])
+                at = end
         return found
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a field."""
+        return _named(name).search(self._lower) is not None
 
     def texts(self, name: str) -> list[str]:
         """The decoded values of a field, by its name in lower case."""
         key = (name, True)
         known = self._texts.get(key)
         if known is None:
-            known = self._texts[key] = [header_text(raw) for raw in self.fields.get(name, ())]
+            known = self._texts[key] = [header_text(raw) for raw in self.values(name)]
         return known
 
     def raws(self, name: str) -> list[str]:
@@ -79,7 +107,7 @@ class Message:
         key = (name, False)
         known = self._texts.get(key)
         if known is None:
-            known = [unfolded(raw).decode("utf-8", "replace") for raw in self.fields.get(name, ())]
+            known = [unfolded(raw).decode("utf-8", "replace") for raw in self.values(name)]
             self._texts[key] = known
         return known
 

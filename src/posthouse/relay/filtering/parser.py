@@ -32,6 +32,12 @@ class _Parser:
     def __init__(self, script: str) -> None:
         self._tokens = tokens(script.removeprefix("\ufeff"))
         self._now = next(self._tokens)
+        self._nodes = 0
+
+    def _count(self, line: int) -> None:
+        self._nodes += 1
+        if self._nodes > limits.NODES:
+            raise SyntaxFault(line, f"the script has more than {limits.NODES} commands and tests")
 
     def _take(self) -> Token:
         token = self._now
@@ -60,6 +66,7 @@ class _Parser:
 
     def _command(self, depth: int) -> Node:
         name = self._take()
+        self._count(name.line)
         arguments = self._arguments()
         listed = self._at("(")
         tests = self._tests(0)
@@ -90,6 +97,7 @@ class _Parser:
         if depth >= limits.TEST_NESTING:
             raise SyntaxFault(self._now.line, f"tests are nested deeper than {limits.TEST_NESTING}")
         name = self._take()
+        self._count(name.line)
         arguments = self._arguments()
         listed = self._at("(")
         return Node(name.line, name.text.lower(), arguments, self._tests(depth + 1), None, listed)
