@@ -207,3 +207,49 @@ def test_a_failing_disk_at_every_operation(tmp_path: Path, existing: bytes) -> N
             assert number > 8
             return
     pytest.fail("more operations than expected")
+
+
+def test_killed_at_every_operation(tmp_path: Path) -> None:
+    """A real process dies by SIGKILL before each of its operations: what it left is taken back, no lock stays."""
+    for number in range(60):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        rig = Rig(folder)
+        rig.append(FIRST)
+        rig.die()
+        pid = os.fork()
+        if not pid:
+            _append_and_die(folder, number)
+        _, status = os.waitpid(pid, 0)
+        (leftover, *_) = rig.notes_folder.iterdir()
+        assert leftover.suffix == ".notes"
+        assert rig.adopt() == 0
+        assert list(rig.notes_folder.iterdir()) == []
+        octets = rig.box.read_bytes()
+        assert octets in {FIRST, FIRST + SECOND}
+        assert [name for name in names(rig) if not name.startswith(".lk")] == ["jdoe"]
+        os.close(rig.folder)
+        os.close(rig.notes_fd)
+        if status == 0:
+            assert octets == FIRST + SECOND
+            assert number > 8
+            return
+    pytest.fail("more operations than expected")
+
+
+def _append_and_die(folder: Path, number: int) -> None:
+    """In a child: append, and die before the operation of this number; otherwise end with 0."""
+    rig = Rig(folder)
+    count = 0
+
+    def fault(_operation: str, _name: str) -> None:
+        nonlocal count
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+
+    rig.disk.fault = fault
+    try:
+        rig.append(SECOND)
+    finally:
+        os._exit(0)
