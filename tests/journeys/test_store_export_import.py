@@ -112,7 +112,7 @@ def unchecked(store: RunningInstance, owner: str) -> bool:
 
 def test_after_a_crash_nothing_is_exported_before_it_is_recovered(tmp_path: Path) -> None:
     with store_alone(tmp_path) as store:
-        marks = []
+        marks: list[str] = []
         while not marks or not unchecked(store, "user"):  # killed before the checkpoint, a second after the delivery
             if marks:
                 store.start()
