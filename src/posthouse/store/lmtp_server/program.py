@@ -40,6 +40,8 @@ from posthouse.store.mailbox.owner import Target, parse_target
 PARTITION = "primary"
 UNCHECKED_LIMIT = 4
 """sealed segments whose end is unchecked, beyond which deliveries take the way without a record"""
+_SYNCERS = 8
+"""threads that sync messages without a record: those who wait for the file system's journal share its commits"""
 _RESERVED_FILES = 400
 
 
@@ -55,7 +57,7 @@ class LmtpProgram(Serving):
     def __init__(self, instance: Instance, channel: str, disk: Disk | None = None) -> None:
         super().__init__(instance, channel)
         self._disk = disk or cast("Disk", LinuxDisk())
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="sync")
+        self._pool = ThreadPoolExecutor(_SYNCERS, thread_name_prefix="sync")
         self._writer: Writer | None = None
         self._checkpoint: Checkpoint | None = None
         self._store = -1
