@@ -22,6 +22,7 @@ from posthouse.config.job_controller_cnf import JobControllerCnf, read_job_contr
 from posthouse.config.mappings import MappingTable, read_mappings
 from posthouse.config.option_file import OptionFile, read_channel_option, read_option_dat
 from posthouse.config.source import Source
+from posthouse.config.srs import SrsOptions, read_srs
 from posthouse.config.store_conf import StoreConf, read_store_conf
 from posthouse.config.tailor import Tailor, default_tailor, read_tailor
 from posthouse.config.value import BadValueError
@@ -50,6 +51,8 @@ class Configuration:
     ldif_file: Path | None
     """LDAP_LDIF_FILE, relative to the config folder; None when not set"""
     warnings: tuple[Fault, ...]
+    srs: SrsOptions | None = None
+    """None: senders of forwarded mail are not rewritten"""
 
     def channel_option(self, channel: str) -> OptionFile:
         """`<channel>_option`, empty when there is no such file."""
@@ -117,6 +120,7 @@ def _read(instance: Instance, tailor: Tailor, source: Source) -> Configuration:
         channel_options=MappingProxyType({name: option for name, option in per_channel.items() if option.values}),
         ldif_file=_named(options, "LDAP_LDIF_FILE", tailor, faults),
         warnings=(),
+        srs=read_srs(options, _named(options, "SRS_SECRET_FILE", tailor, faults), faults),
     )
 
 

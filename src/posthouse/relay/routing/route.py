@@ -27,6 +27,7 @@ from posthouse.relay.routing.result import Accepted, Rejected, Routed, RouteRequ
 from posthouse.relay.routing.rewrite import Job, Rewritten, Unroutable
 from posthouse.relay.routing.rule_table import Purpose
 from posthouse.relay.routing.rules import Rules
+from posthouse.relay.routing.srs import SrsFault
 from posthouse.relay.routing.standing import Refuse
 from posthouse.relay.routing.way import START, Postpone, Stop, Way
 
@@ -49,6 +50,8 @@ def stream_recipient(rules: Rules, request: RouteRequest) -> Streaming[Routed]:
         status, reason, delay = stop.status, stop.reason, stop.delay
     except Refuse as refuse:
         status, reason = rules.refusals.status(refuse.refusal, given, refuse.text), refuse.reason
+    except SrsFault as fault:
+        status, reason = rules.refusals.status(Refusal.RELAYING, given, f"SRS address refused, {fault}"), str(fault)
     except AmbiguousEntry as several:
         status, reason = rules.refusals.status(Refusal.DUPLICATE_ADDRS, given), str(several)
     except NoAnswer as silence:
@@ -90,6 +93,10 @@ class _Run:
         rules, request = self.rules, self.request
         if self.steps is not None:
             self.note(Step(1, request.recipient, text="RCPT TO"))
+        if rules.srs is not None:
+            bounced = rules.srs.reverse(request.recipient, self._day) if "=" in request.recipient else None
+            if bounced is not None:
+                return (yield from self._bounce(bounced))
         first = yield from self.rewrite(self._first_address())
         probe = self._probe(first.channel.name, first.address)
         verdict = yield from check_access(rules, self.inquiry, probe, rules.before_tables)
@@ -114,6 +121,34 @@ class _Run:
         for target in final if self.steps is not None else ():
             self._explain_dequeue(target)
         return Accepted(tuple(final), hold, delay, self.done())
+
+    @property
+    def _day(self) -> int:
+        return int(self.request.now // 86_400)
+
+    def _bounce(self, address: str) -> Asking[Routed]:
+        """A bounce to a sender we had rewritten goes on to him; no table is asked, for the signature is our permission."""
+        if self.request.sender:
+            raise Refuse(Refusal.RELAYING, "SRS address", "this address takes bounces only")
+        self.note(Step(2, address, text="the sender we had rewritten (SRS)"))
+        there = yield from self.rewrite(address)
+        if there.channel.name == "l":
+            raise Refuse(Refusal.UNKNOWN_ALIAS, "an SRS address of a domain of ours")
+        target = self._target(there, START)
+        if self.steps is not None:
+            self._explain_dequeue(target)
+        return Accepted((target,), steps=self.done())
+
+    def _in_our_name(self, target: Target) -> Asking[Target]:
+        """A forwarded copy that goes outside has a sender whose domain lets us send."""
+        srs, sender = self.rules.srs, self.request.sender
+        if srs is None or (yield from self.inquiry.domain(sender.rpartition("@")[2])) is not None:
+            return target
+        ours = srs.rewritten(sender, self._day)
+        if ours == sender:
+            return target
+        self.note(Step(5, target.address, target.channel, text=f"envelope From {ours} (SRS)"))
+        return msgspec.structs.replace(target, sender=ours)
 
     def _first_address(self) -> str:
         given = self.request.recipient
@@ -214,6 +249,8 @@ class _Run:
         if way.level == 0 and channel.has("viaaliasrequired"):
             raise Refuse(Refusal.UNKNOWN_ALIAS, f"channel {channel.name} takes addresses from aliases only")
         target = self._target(there, way)
+        if rules.srs is not None and way.forwarded and not way.sender and channel.is_smtp and self.request.sender:
+            target = yield from self._in_our_name(target)
         if rules.after_tables and (way.listed or way.forwarded):
             target = yield from self._check_one(target)
         return [target]

@@ -22,6 +22,7 @@ from posthouse.relay.routing.refusal import Refusals
 from posthouse.relay.routing.rewrite import LocalHosts, Rewriter
 from posthouse.relay.routing.rewrite_template import TemplateError
 from posthouse.relay.routing.rule_table import Rule, RuleTable, compile_rule
+from posthouse.relay.routing.srs import Srs
 
 _LMTP_MARK = "lmtp|"
 _DEFAULT_CLASSES = {
@@ -72,6 +73,8 @@ class Rules:
     """access tables there are, asked before alias expansion"""
     after_tables: tuple[str, ...]
     """access tables there are, asked for each final address"""
+    srs: Srs | None = None
+    """None: senders of forwarded mail are not rewritten"""
     or_clauses: bool = False
     """OR_CLAUSES=1: one passed check of a group is enough"""
     connect_hosts: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -152,6 +155,7 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         block_limit=options.integer("BLOCK_LIMIT", 0) * block_size,
         before_tables=tuple(name for name in ("ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS") if name in tables),
         after_tables=tuple(name for name in ("SEND_ACCESS", "MAIL_ACCESS") if name in tables),
+        srs=Srs(configuration.srs.domain, configuration.srs.secrets) if configuration.srs is not None else None,
         or_clauses=options.integer("OR_CLAUSES", 0) == 1,
         table_places={one.name.upper(): (one.file, one.line) for one in configuration.mappings},
     )
