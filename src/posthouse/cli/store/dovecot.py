@@ -28,6 +28,8 @@ from posthouse.store.administration.mailboxes import PRIMARY
 
 MAIN = "dovecot.conf"
 _PLACE = "/etc/dovecot"
+_IMAPS = 993
+"""TLS from the start on this port, STARTTLS on others"""
 _INACTIVE = "".join(
     f"(!({attribute}={value}))"
     for attribute in ("inetUserStatus", "mailUserStatus")
@@ -92,7 +94,7 @@ def dovecot_config(
         passwd_file: the users where there is no directory.
         proxy: a front end that sends users to their mailHost.
         backend_port: the stores' IMAP port, for the front end.
-        backend_tls: the front end speaks TLS to the stores.
+        backend_tls: the front end speaks TLS to the stores: from the start on port 993, else STARTTLS.
         run: Dovecot's folder for sockets.
         log: its log file instead of syslog.
         file: which file to print.
@@ -115,6 +117,7 @@ def dovecot_config(
         "run": f"base_dir = {run}\nstate_dir = {run}\n" if run else "", "log": f"log_path = {log}\n" if log else "",
         "imap_address": imap_address, "imap_port": imap_port, "imaps_address": imaps_address, "imaps_port": imaps_port,
         "tls": f"ssl = required\nssl_cert = <{tls_cert}\nssl_key = <{tls_key}\n" if tls_cert is not None else "ssl = no\n",
+        "backend_tls": "ssl_client_ca_dir = /etc/ssl/certs\n" if backend_tls else "",
         "trust": " ".join(trust), "username": _username(conf.defaultdomain), **_owner(place, proxy=proxy),
         "listescape": " listescape" if conf.listescape else "",
     }  # fmt: skip
@@ -243,7 +246,9 @@ def _ldap_files(directory: Directory, host: str, *, proxy: bool, port: int, tls:
         at = f"@{domain}" if number else ""
         fields = [f"=user=%{{ldap:uid}}{at}"]
         if proxy:
-            fields += ["=proxy=y", "=host=%{ldap:mailHost}", f"=port={port}"] + (["=ssl=yes"] if tls else [])
+            fields += ["=proxy=y", "=host=%{ldap:mailHost}", f"=port={port}"]
+        if proxy and tls:
+            fields.append("=ssl=yes" if port == _IMAPS else "=starttls=yes")
         own = "(mailHost=*)" if proxy else f"(mailHost={_escaped(host)})"
         chosen = f"(objectClass=inetMailUser){own}{_INACTIVE}"
         # a name of another domain finds nobody here: every database is asked in turn, and `-` is no uid
