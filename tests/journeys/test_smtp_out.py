@@ -154,3 +154,52 @@ async def test_addresses_outside_ascii_need_smtputf8(out: StartOut, world: SmtpS
     await until(lambda: relay.records("R"))
     assert relay.records("R")[0]["en"] == "5.6.7"
     assert len(world.taken) == 1
+
+
+EIGHT_BIT = (
+    b"Subject: hello\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    b"Gr\xc3\xbc\xc3\x9fe an alle, die das lesen\r\n"
+)
+
+
+async def test_8_bit_content_is_announced_or_converted(out: StartOut, world: SmtpSink) -> None:
+    relay = await out()
+    await put(relay, "bob@remote.test", body=EIGHT_BIT, eight_bit=True)
+    await relay.empty()
+    assert world.bodies == [EIGHT_BIT]
+    assert world.taken[0].mail.endswith(" BODY=8BITMIME")
+    await world.stop()
+    world.script.extensions = ("PIPELINING", "SIZE")
+    await world.start()
+    await put(relay, "bob@remote.test", body=EIGHT_BIT, eight_bit=True)
+    long = EIGHT_BIT.replace(b"\r\n\r\n", b"\r\n\r\n" + b".a line\r\n" * 60_000)
+    await put(relay, "bob@remote.test", body=long, eight_bit=True)
+    await relay.empty()
+    small, large = sorted(world.bodies[1:], key=len)
+    assert b"Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=C3=9Fe an alle" in small
+    assert small.isascii()
+    assert large.isascii()
+    assert large.count(b"\r\n.a line") == 60_000
+    assert world.taken[1].mail == "MAIL FROM:<ann@example.com>"
+
+
+async def test_signed_8_bit_content_is_returned_where_it_would_be_changed(out: StartOut, world: SmtpSink) -> None:
+    world.script.extensions = ("PIPELINING",)
+    relay = await out()
+    body = b"Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n\xc3\xbc\r\n--b--\r\n"
+    await put(relay, "bob@remote.test", body=body, eight_bit=True)
+    await until(lambda: relay.records("R"))
+    assert relay.records("R")[0]["en"] == "5.6.1"
+    assert world.taken == []
+
+
+async def test_header_fields_outside_ascii_are_rewritten_where_smtputf8_is_missing(out: StartOut, world: SmtpSink) -> None:
+    world.script.extensions = ("PIPELINING", "8BITMIME")
+    relay = await out()
+    body = "From: Zoë <zoe@example.com>\r\nSubject: Grüße\r\n\r\nGrüße\r\n".encode()
+    await put(relay, "bob@remote.test", body=body, eight_bit=True, utf8=True)
+    await relay.empty()
+    head, _, rest = world.bodies[0].partition(b"\r\n\r\n")
+    assert head.isascii()
+    assert rest == "Grüße\r\n".encode()
+    assert world.taken[0].mail == "MAIL FROM:<ann@example.com> BODY=8BITMIME"

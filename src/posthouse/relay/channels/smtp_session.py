@@ -1,83 +1,45 @@
-"""One kept SMTP connection to a next system: takes copies from its host and settles recipients by the replies that are theirs.
+"""One kept SMTP session with a next system: takes copies from its host and settles recipients by the replies that are theirs.
 
 * A copy with more recipients than a transaction may have goes in several transactions on the connection, one after the other.
   Recipients put off with 452 while others were taken are in the next of them (RFC 5321 4.5.3.1.10).
 * 552 to RCPT means too many recipients and is taken as 452; after the body it is final (RFC 5321 4.5.3.1.9).
-* An address outside ASCII is not sent to a server without SMTPUTF8: 5.6.7. What is larger than the server's SIZE: 5.3.4, unsent.
+* What the server does not take is converted or refused unsent (`next_system`); before that it is looked through in a thread.
 * NOTIFY=SUCCESS at a server without DSN: the sender is told by us that the message was relayed (RFC 3461 5.2.2).
 * A kept connection found closed before the body was sent has cost nothing: the copy goes over another one.
-* Deadlines are looked at by the program once a second; a transaction has an hour in all, whatever the server dribbles.
 """
 
-import asyncio
-import logging
-import ssl
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from posthouse.dialogue.client_event import (
-    Bye,
-    Greeting,
-    ProtocolError,
-    Ready,
-    RecipientResult,
-    Refused,
-    TransactionDone,
-    WantBody,
-    WantTls,
-)
-from posthouse.dialogue.smtp_client import Opening, SmtpClient
+from posthouse.dialogue.client_event import RecipientResult, TransactionDone, WantBody
 from posthouse.dialogue.stuffing import Stuffer, on_wire, wire_size
 from posthouse.dialogue.transaction import ClientPhase, Transaction
 from posthouse.journal.body_file import INLINE_LIMIT
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
-from posthouse.relay.channels.esmtp import limit, mail_parameters, most_octets, most_recipients, rcpt_argument
+from posthouse.relay.channels.next_system import NEEDS_UTF8
+from posthouse.relay.channels.seven_bit import Survey, survey
+from posthouse.relay.channels.smtp_connection import SmtpConnection
 from posthouse.relay.queue.open_copy import OpenCopy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    import asyncio
+    from collections.abc import Iterator
 
+    from posthouse.dialogue.smtp_client import Opening
     from posthouse.mail.envelope import Recipient
     from posthouse.relay.channels.lmtp_host import Waiting
     from posthouse.relay.channels.smtp_host import Hop, SmtpHost
 
-_log = logging.getLogger("posthouse")
-IDLE_SECONDS = 15.0
-LEAVING_SECONDS = 10.0
 TRANSACTION_SECONDS = 3600.0
-HANDSHAKE_SECONDS = 60.0
-_LOST = Status(451, "4.4.2", "connection lost before the server was ready")
 _CUT_OFF = Status(451, "4.4.2", "connection lost before this recipient's turn")
-_NEEDS_UTF8 = Status(550, "5.6.7", "the next system does not take internationalized addresses")
 
 
-class SmtpSession(asyncio.Protocol):
-    """A session of one host.
+class SmtpSession(SmtpConnection):
+    """A session of one host."""
 
-    Args:
-        host: whose.
-        hop: where it goes.
-        opening: TLS and credentials.
-    """
-
-    def __init__(self, host: "SmtpHost", hop: "Hop", opening: Opening) -> None:
-        self.host = host
-        self.hop = hop
-        self.deadline = 0.0
-        self.served = 0
-        self.where = ""
-        self.tls_failed = ""
-        """why the handshake failed"""
-        self._loop = host.shop.loop
-        self.opened: asyncio.Future[Status | None] = self._loop.create_future()
-        """None when transactions may begin, else why they never will"""
-        self._client = SmtpClient(host.hello, opening)
-        self._transport: asyncio.Transport | None = None
-        self._born = self._loop.time()
-        self._banner = ""
-        self._listed: Mapping[str, str] = {}
-        self._handshake: asyncio.Task[None] | None = None
+    def __init__(self, host: "SmtpHost", hop: "Hop", opening: "Opening") -> None:
+        super().__init__(host, hop, opening)
         self._job: Waiting | None = None
         self._attempt: Attempt | None = None
         self._opened: OpenCopy | None = None
@@ -89,107 +51,14 @@ class SmtpSession(asyncio.Protocol):
         self._body_sent = False
         self._body: Iterator[bytes] | None = None
         self._stuffer = Stuffer()
-        self._until = 0.0
-        self._paused = False
-        self._closing = False
-        self._ready = False
-        self._gone = False
-
-    # the transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The server has accepted the connection; now it has to greet."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop has classes of its own
-        local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        self.where = f"TCP|{local[0]}|{local[1]}|{peer[0]}|{peer[1]}" if local and peer else "TCP"
-        self._wait(self.host.settings.reply_wait)
-        self.host.connected(self)
-        if local and peer and local[0] == peer[0] and self.host.program.is_ours(peer[0], peer[1]):
-            self._open_ended(Status(554, "5.4.6", f"{self.hop.host} is this system: mail would come back"))
-            self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """Replies."""
-        self._client.feed(data)
-        self._run()
-
-    def eof_received(self) -> None:
-        """The server has nothing more to say."""
-        self._client.eof()
-        self._run()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone: what has no reply of its own is not settled."""
-        del exc
-        if self._gone:
-            return
-        self._gone = True
-        self._client.eof()
-        self._run()
-        self._open_ended(_LOST)
-        self.host.gone(self, self.where)
-
-    def pause_writing(self) -> None:
-        """The kernel's buffer is full."""
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        """There is room again."""
-        self._paused = False
-        if self._body is not None:
-            self._send_more()
+        self._found: Survey | None = None
 
     # what the host asks of it
-
-    @property
-    def usable(self) -> bool:
-        """Whether another transaction may begin on it."""
-        return self._client.phase is ClientPhase.IDLE and not self._closing
-
-    @property
-    def connected(self) -> bool:
-        """Whether it is ready, or was."""
-        return self._ready
 
     @property
     def busy(self) -> bool:
         """Whether a copy is under way."""
         return self._job is not None
-
-    @property
-    def worn_out(self) -> bool:
-        """Whether it has lived or served long enough."""
-        settings = self.host.settings
-        limits = (settings.transactions_per_session, settings.max_life_conns, limit(self._listed, "MAILMAX"))
-        most = min(each for each in limits if each)
-        return self.served >= most or self._loop.time() - self._born >= settings.max_life_age
-
-    def expire(self) -> None:
-        """Its deadline has passed."""
-        if self._client.phase is ClientPhase.IDLE and self._job is None:
-            self.leave()
-            return
-        self._client.eof()
-        self._run()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def leave(self) -> None:
-        """End politely, after the transaction under way."""
-        self._closing = True
-        if self._transport is None:
-            return
-        if self._client.phase is ClientPhase.IDLE and self._job is None:
-            self._client.quit()
-            self._transport.write(self._client.to_send())
-            self._wait(LEAVING_SECONDS)
-            self.host.not_idle(self)
-        elif not self._ready:
-            self._transport.abort()
-
-    def rest(self) -> None:
-        """Nothing to do: wait for the next copy, not for ever."""
-        self._wait(IDLE_SECONDS)
 
     def take(self, job: "Waiting") -> bool:
         """Begin a transaction for this copy; False: it was given back at once."""
@@ -201,34 +70,58 @@ class SmtpSession(asyncio.Protocol):
         self._attempt = Attempt(self.host.shop, job.lease, opened)
         self._attempt.reached(self.hop.host, self.where, self._banner, self._modifiers())
         self._until = self._loop.time() + TRANSACTION_SECONDS
-        self._waiting = deque(self._sendable(opened, self._attempt))
-        if not self._begin():
+        self._found = None
+        if self._system.needs_survey(opened.envelope):
+            self._wait(TRANSACTION_SECONDS)
+            looking = self._loop.run_in_executor(None, survey, opened.parts())
+            looking.add_done_callback(self._looked_through)
+            return True
+        if not self._start():
             self._conclude()
             return False
         self._flush()
         return True
 
-    # transactions
+    def _looked_through(self, done: "asyncio.Future[Survey]") -> None:
+        """What the message has outside ASCII is known; meanwhile the connection may have gone."""
+        job, attempt, opened = self._job, self._attempt, self._opened
+        assert job is not None
+        assert attempt is not None
+        assert opened is not None
+        error = done.exception()
+        if error is None:
+            self._found = done.result()
+        else:
+            self.host.shop.alarm(f"a message cannot be converted: {error!r}")
+            self._lost = [(recipient, Status(451, "4.3.0", "cannot be converted")) for recipient in opened.recipients]
+        if error is None and self._client.phase is ClientPhase.IDLE and self._start():
+            self._flush()
+            return
+        if self._client.phase is not ClientPhase.IDLE and not job.stale and attempt.untouched:
+            self._job = self._attempt = self._opened = None
+            opened.close()
+            self.host.again(job, stale=True)
+        else:
+            self._conclude()
+        self.host.finished(self)
 
-    def _modifiers(self) -> str:
-        client = self._client
-        return "".join(sign for sign, on in (("E", client.extended), ("S", client.secured), ("A", client.authenticated)) if on)
+    def _start(self) -> bool:
+        """The first transaction of the copy; False: there is nobody to send it to."""
+        assert self._opened is not None
+        assert self._attempt is not None
+        self._waiting = deque(self._sendable(self._opened, self._attempt))
+        return self._begin()
+
+    # transactions
 
     def _sendable(self, opened: OpenCopy, attempt: Attempt) -> "Iterator[Recipient]":
         """The recipients this server can be told of; the others have their result."""
-        envelope, largest = opened.envelope, most_octets(self._listed)
-        wide = "SMTPUTF8" in self._listed
-        refusal = None
-        if largest and wire_size(envelope.size, envelope.wire_growth) > largest:
-            text = f"a message of {envelope.size} octets is more than the {largest} that {self.hop.host} takes"
-            refusal = Status(552, "5.3.4", text)
-        elif not wide and not envelope.sender.isascii():
-            refusal = _NEEDS_UTF8
+        refusal = self._system.refusal(opened.envelope, self._found)
         for recipient in opened.recipients:
             if refusal is not None:
                 attempt.refuse(recipient, refusal)
-            elif not wide and not self.host.wire(recipient.address).isascii():
-                attempt.refuse(recipient, _NEEDS_UTF8)
+            elif not self._system.takes(self.host.wire(recipient.address)):
+                attempt.refuse(recipient, NEEDS_UTF8)
             else:
                 yield recipient
 
@@ -237,16 +130,15 @@ class SmtpSession(asyncio.Protocol):
         opened, attempt = self._opened, self._attempt
         assert opened is not None
         assert attempt is not None
-        envelope = opened.envelope
+        envelope, system = opened.envelope, self._system
         while self._waiting:
-            most = min(most_recipients(self._listed), len(self._waiting))
+            most = min(system.most_recipients, len(self._waiting))
             self._sent = [self._waiting.popleft() for _ in range(most)]
-            arguments = tuple(rcpt_argument(self.host.wire(each.address), each, self._listed) for each in self._sent)
+            arguments = tuple(system.rcpt_argument(self.host.wire(each.address), each) for each in self._sent)
             sender = envelope.sender.encode("utf-8", "surrogateescape")
-            parameters = mail_parameters(envelope, self._listed, eight_bit=envelope.eight_bit)
-            size = wire_size(envelope.size, envelope.wire_growth)
+            size = wire_size(envelope.size, envelope.wire_growth) if self._found is None else -1
             try:
-                self._client.begin(Transaction(sender, size, arguments, parameters))
+                self._client.begin(Transaction(sender, size, arguments, system.mail_parameters(envelope)))
             except ValueError as error:  # an operator's edit of the queue file: it must neither bounce nor stop the others
                 for recipient in self._sent:
                     attempt.refuse(recipient, Status(451, "4.1.3", f"cannot be sent: {error}"))
@@ -257,82 +149,15 @@ class SmtpSession(asyncio.Protocol):
         self._sent = []
         return False
 
-    def _wait_for_command(self) -> None:
-        settings = self.host.settings
-        self._wait(max(settings.mail_wait, settings.rcpt_wait, settings.data_wait))
-
-    def _run(self) -> None:
-        client = self._client
-        while (event := client.next_event()) is not None:
-            if isinstance(event, RecipientResult):
-                self._hear(event)
-            elif isinstance(event, WantBody):
-                self._send_body()
-            elif isinstance(event, TransactionDone):
-                self._transaction_done()
-            elif isinstance(event, Ready):
-                self._become_ready(event)
-            elif isinstance(event, Greeting):
-                self._banner = event.status.text
-            elif isinstance(event, WantTls):
-                self._handshake = self._loop.create_task(self._start_tls())
-            elif isinstance(event, Refused):
-                self._open_ended(event.status)
-            elif isinstance(event, ProtocolError):
-                self._open_ended(Status(451, "4.5.0", f"protocol error: {event.text}"))
-                _log.warning("%s: protocol error: %s", self.hop.host, event.text)
-            elif isinstance(event, Bye):
-                self.host.not_idle(self)
-        self._flush()
-        if client.closed and self._transport is not None:
-            self.host.shop.round.send_all()
-            self._transport.close()
-
-    def _flush(self) -> None:
-        octets = self._client.to_send()
-        if octets and self._transport is not None and not self._transport.is_closing():
-            self.host.shop.round.send(self._transport, octets)
-            if not self._ready:
-                self._wait(self.host.settings.reply_wait)
-            elif self._client.phase is ClientPhase.ENVELOPE:
-                self._wait_for_command()
-
-    # opening
-
-    async def _start_tls(self) -> None:
-        transport, context = self._transport, self.host.smtp.context
-        assert transport is not None
-        assert context is not None
-        self._wait(HANDSHAKE_SECONDS)
-        name = self.hop.host if context.check_hostname or not self.hop.is_literal else None
-        try:
-            secured = await self._loop.start_tls(transport, self, context, server_hostname=name)
-        except (OSError, EOFError) as error:  # ssl.SSLError is an OSError
-            text = f"certificate: {error.verify_message}" if isinstance(error, ssl.SSLCertVerificationError) else str(error)
-            self.tls_failed = text or type(error).__name__
-            self._open_ended(Status(451, "4.7.5", f"TLS could not be started: {self.tls_failed}"))
-            transport.abort()
-            self.connection_lost(error)  # nobody else says so of a connection that ends in the handshake
-            return
-        if secured is None:
-            return
-        self._transport = secured
-        if self._client.phase is ClientPhase.HANDSHAKE:
-            self._client.tls_started()
-            self._run()
-
-    def _become_ready(self, event: Ready) -> None:
-        self._listed, self._ready = event.extensions, True
-        self._wait(IDLE_SECONDS)
-        if not self.opened.done():
-            self.opened.set_result(None)
-        self.host.ready(self, self.where)
-
-    def _open_ended(self, status: Status) -> None:
-        if not self.opened.done():
-            self.opened.set_result(status)
-
     # replies
+
+    def _go_on(self, event: RecipientResult | WantBody | TransactionDone) -> None:
+        if isinstance(event, RecipientResult):
+            self._hear(event)
+        elif isinstance(event, WantBody):
+            self._send_body()
+        else:
+            self._transaction_done()
 
     def _hear(self, event: RecipientResult) -> None:
         assert self._attempt is not None
@@ -359,11 +184,11 @@ class SmtpSession(asyncio.Protocol):
         self._body_sent = self._attempt.body_sent = True
         going_out = self.host.shop.round
         if self._opened.envelope.size <= INLINE_LIMIT and self._transport is not None:
-            going_out.send(self._transport, on_wire(b"".join(self._opened.parts())))
+            going_out.send(self._transport, on_wire(b"".join(self._system.body(self._opened.parts(), self._found))))
             self._body_done()
             return
         going_out.send_all()
-        self._body, self._stuffer = self._opened.parts(), Stuffer()
+        self._body, self._stuffer = self._system.body(self._opened.parts(), self._found), Stuffer()
         self._send_more()
 
     def _send_more(self) -> None:
@@ -420,7 +245,3 @@ class SmtpSession(asyncio.Protocol):
             attempt.result(recipient, self._lost[0][1] if self._lost else _CUT_OFF)
         self._waiting.clear()
         attempt.end()
-
-    def _wait(self, seconds: float) -> None:
-        now = self._loop.time()
-        self.deadline = min(now + seconds, self._until) if self._job is not None else now + seconds

@@ -1,0 +1,134 @@
+"""What an SMTP server lists, and what follows from it for a message. Pure.
+
+    MAIL   BODY=8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID where DSN is listed (RFC 3461 4)
+    RCPT   NOTIFY and ORCPT where DSN is listed, as they were given to us
+    SIZE   (RFC 1870) what is larger than the server takes is not sent: 5.3.4
+    LIMITS (RFC 9422) RCPTMAX bounds the recipients of a transaction, which are never more than 100, what every server has to take
+           (RFC 5321 4.5.3.1.8); MAILMAX bounds the transactions of a session
+
+Without 8BITMIME, or without SMTPUTF8 where only header fields need it, a message is converted (`seven_bit`). What must not be
+changed, because it is signed, is refused with 5.6.1; an address or field without another form with 5.6.7.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from posthouse.dialogue.stuffing import wire_size
+from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.status import Status
+from posthouse.relay.channels.seven_bit import Survey, convert
+
+MOST_RECIPIENTS = 100
+NEEDS_UTF8 = Status(550, "5.6.7", "the next system does not take internationalized addresses")
+_NEEDS_UTF8_FIELDS = Status(550, "5.6.7", "the next system does not take internationalized header fields")
+_NEEDS_8_BIT = Status(554, "5.6.1", "the next system takes no 8-bit content, and this message must not be converted")
+
+
+@dataclass(frozen=True, slots=True)
+class NextSystem:
+    """One server.
+
+    Args:
+        name: as people know it.
+        listed: its keywords with their parameters.
+    """
+
+    name: str = ""
+    listed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def wide(self) -> bool:
+        """Whether it takes addresses and header fields outside ASCII."""
+        return "SMTPUTF8" in self.listed
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether it takes bodies outside ASCII."""
+        return "8BITMIME" in self.listed
+
+    @property
+    def notifies(self) -> bool:
+        """Whether it takes over the duty to tell the sender."""
+        return "DSN" in self.listed
+
+    @property
+    def most_recipients(self) -> int:
+        """Recipients of one transaction."""
+        return min(self._limit("RCPTMAX") or MOST_RECIPIENTS, MOST_RECIPIENTS)
+
+    @property
+    def most_messages(self) -> int:
+        """Transactions of one session, 0 where it does not say."""
+        return self._limit("MAILMAX")
+
+    def _limit(self, name: str) -> int:
+        for word in self.listed.get("LIMITS", "").upper().split():
+            key, _, value = word.partition("=")
+            if key == name and value.isascii() and value.isdigit():
+                return int(value[:9])
+        return 0
+
+    # the message
+
+    def needs_survey(self, envelope: Envelope) -> bool:
+        """Whether the message may have octets this server does not take."""
+        return (envelope.utf8 and not self.wide) or (envelope.eight_bit and not self.eight_bit)
+
+    def refusal(self, envelope: Envelope, found: Survey | None) -> Status | None:
+        """Why the message cannot go to this server at all.
+
+        Args:
+            envelope: of the message.
+            found: what was found in it, where it needed a survey.
+        """
+        text = self.listed.get("SIZE", "").partition(" ")[0]
+        largest = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+        if largest and wire_size(envelope.size, envelope.wire_growth) > largest:
+            return Status(552, "5.3.4", f"a message of {envelope.size} octets is more than the {largest} that {self.name} takes")
+        if not self.wide and not envelope.sender.isascii():
+            return NEEDS_UTF8
+        if found is None:
+            return None
+        header = found.header and self._narrow_header(envelope)
+        if found.fixed and (header or (found.body and not self.eight_bit)):
+            return _NEEDS_8_BIT
+        return _NEEDS_UTF8_FIELDS if found.speechless and header else None
+
+    def _narrow_header(self, envelope: Envelope) -> bool:
+        return not self.wide and (envelope.utf8 or not self.eight_bit)
+
+    def takes(self, wire: str) -> bool:
+        """Whether the server can be told of this recipient."""
+        return self.wide or wire.isascii()
+
+    def body(self, parts: Iterable[bytes], found: Survey | None) -> Iterator[bytes]:
+        """The message as it goes out."""
+        if found is None or not (found.header or (found.body and not self.eight_bit)):
+            return iter(parts)
+        return convert(parts, found, body=not self.eight_bit)
+
+    # commands
+
+    def mail_parameters(self, envelope: Envelope) -> bytes:
+        """Parameters of MAIL, separated by blanks."""
+        found = ["BODY=8BITMIME"] if envelope.eight_bit and self.eight_bit else []
+        if envelope.utf8 and self.wide:
+            found.append("SMTPUTF8")
+        if self.notifies:
+            found += [f"RET={envelope.ret}"] if envelope.ret else []
+            found += [f"ENVID={envelope.envid}"] if envelope.envid else []
+        return " ".join(found).encode("utf-8", "surrogateescape")
+
+    def rcpt_argument(self, wire: str, recipient: Recipient) -> bytes:
+        """What stands behind `RCPT TO:`.
+
+        Args:
+            wire: the address as it goes out.
+            recipient: whose it is.
+        """
+        found = f"<{wire}>"
+        if self.notifies:
+            found += f" NOTIFY={recipient.notify}" if recipient.notify else ""
+            if recipient.orcpt and (recipient.orcpt.isascii() or self.wide):
+                found += f" ORCPT={recipient.orcpt}"
+        return found.encode("utf-8", "surrogateescape")
