@@ -155,7 +155,7 @@ def pattern(key: str) -> Pattern:
         else:
             text += escaped or plain
     segments.append(_segment(text, holes))
-    widest = max(len(each.text) if each.holes else 1 for each in segments)
+    widest = max((len(each.text) for each in segments[1:-1] if each.holes), default=0)  # only these are looked for
     return Pattern(tuple(segments), 1 + widest)
 
 

@@ -87,13 +87,7 @@ class Decisions:
             self._report(f"Sieve script of {user.owner}: {outcome.error}; the message is kept")
             if user.mail and self._has(PROCESS):
                 found.append(self._task(user.mail, Note(user.owner, outcome.error), user))
-        if not found or not any(one.channel != PROCESS or _is_final(one) for one in found):
-            return [*found, plain] if self._keeps(outcome) else found or [plain]
-        return found
-
-    def _keeps(self, outcome: Outcome) -> bool:
-        """Whether nothing but answers came of it: an action that could not be done is a keep."""
-        return not any(isinstance(action, Reject | Discard) for action in outcome.actions)
+        return found or [plain]
 
     def _outcome(self, user: UserFilter, original: str) -> Outcome:
         key = (user, original)
@@ -117,9 +111,8 @@ class Decisions:
             case FileInto():
                 return (self._filed(action, target),)
             case Discard():
-                return (Target(BITBUCKET, target.address, BITBUCKET, intermediate=target.intermediate),) if self._has(
-                    BITBUCKET
-                ) else ()
+                swallowed = Target(BITBUCKET, target.address, BITBUCKET, intermediate=target.intermediate)
+                return (swallowed,) if self._has(BITBUCKET) else ()
             case Redirect():
                 return self._redirected(action.address, target, user)
             case Reject():
@@ -170,11 +163,6 @@ def _handle(action: Vacation) -> str:
     """RFC 5230 4.2: without a handle what is said names the answer."""
     said = "\0".join((action.reason, action.subject, action.sender, str(action.mime)))
     return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def _is_final(target: Target) -> bool:
-    """Whether this target settles what becomes of the message, as answers and notes do not."""
-    return isinstance(decode_task(target.task), Forward | Bounce)
 
 
 def rejection(targets: Iterable[Target]) -> str | None:

@@ -1,0 +1,144 @@
+"""What a script's actions become: targets and tasks. Nothing that cannot be done loses the message."""
+
+from pathlib import Path
+
+import pytest
+
+from posthouse.mail.task import Answer, Bounce, Forward, Note, Task, decode_task
+from posthouse.relay.filtering.message import Message
+from posthouse.relay.filtering.run import Surroundings
+from posthouse.relay.routing import rules as routing_rules
+from posthouse.relay.routing.result import Target
+from posthouse.relay.routing.rules import Rules
+from posthouse.relay.routing.user_filter import UserFilter
+from posthouse.relay.scripts.compiled import CompiledScripts
+from posthouse.relay.scripts.decisions import Decisions, rejection
+from support.relay_files import CHANNELS, relay_configuration
+
+ADDRESS = "@store1.example.com.lmtp:jdoe@lmtpcs-daemon"
+MAIL = b"From: a@outside.test\r\nTo: john.doe@example.com\r\nSubject: hello\r\n\r\nbody\r\n"
+WITHOUT = CHANNELS.replace("\nprocess\n", "\nprocess_no\n").replace("\nbitbucket\nbitbucket\n", "\n")
+
+
+def target(script: str) -> Target:
+    user = UserFilter("jdoe", "john.doe@example.com", ("john.doe@example.com", "jd@example.com"), script, joined=False)
+    return Target("tcp_lmtpcs", ADDRESS, "store1.example.com.lmtp", quota="1,2", intermediate="john.doe@example.com", filter=user)
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Rules:
+    return routing_rules.compile(relay_configuration(tmp_path))
+
+
+def decide(rules: Rules, script: str, mail: bytes = MAIL, sender: str = "a@outside.test") -> tuple[Target, ...]:
+    said: list[str] = []
+    decisions = Decisions(rules, sender, Message(mail, len(mail)), Surroundings(), said.append, CompiledScripts())
+    return decisions.targets("John.Doe@Example.COM", [target(script)])
+
+
+def tasks(targets: tuple[Target, ...]) -> list[Task]:
+    return [decode_task(one.task) for one in targets if one.task]
+
+
+def test_keep_is_the_target_itself(rules: Rules) -> None:
+    (kept,) = decide(rules, "keep;")
+    assert (kept.address, kept.flags, kept.quota, kept.filter, kept.task) == (ADDRESS, 0, "1,2", None, "")
+
+
+def test_fileinto_edits_the_address_and_trusts_the_folder(rules: Rules) -> None:
+    filed, kept = decide(rules, 'require "fileinto"; fileinto "Lists/a"; keep;')
+    assert (filed.address, filed.flags) == ("@store1.example.com.lmtp:jdoe+Lists/a@lmtpcs-daemon", 1)
+    assert (kept.address, kept.flags) == (ADDRESS, 0)
+
+
+def test_discard_is_swallowed(rules: Rules) -> None:
+    (swallowed,) = decide(rules, "discard;")
+    assert (swallowed.channel, swallowed.task) == ("bitbucket", "")
+    assert [one.channel for one in decide(rules, "discard; keep;")] == ["bitbucket", "tcp_lmtpcs"]
+
+
+def test_redirect_goes_through_process(rules: Rules) -> None:
+    (on,) = decide(rules, 'redirect "sue@hosted.example.org";')
+    assert (on.channel, on.address, tasks((on,))) == ("process", "sue@hosted.example.org", [Forward("john.doe@example.com")])
+
+
+@pytest.mark.parametrize("address", ["john.doe@example.com", "JD@Example.com"])
+def test_a_redirect_to_oneself_is_a_keep(rules: Rules, address: str) -> None:
+    (kept,) = decide(rules, f'redirect "{address}";')
+    assert kept.address == ADDRESS
+
+
+@pytest.mark.parametrize(
+    "header", [b"X-Sieve-Redirected-From: <JD@example.com>\r\n", b"x-sieve-redirected-from: <o@outside.test>\r\n" * 10]
+)
+def test_what_was_redirected_before_is_kept(rules: Rules, header: bytes) -> None:
+    (kept,) = decide(rules, 'redirect "sue@hosted.example.org";', header + MAIL)
+    assert kept.address == ADDRESS
+
+
+def test_reject_is_a_bounce_and_alone_a_reply(rules: Rules) -> None:
+    script = 'require "reject"; reject "no thanks";'
+    rejected = decide(rules, script)
+    assert tasks(rejected) == [Bounce("no thanks")]
+    assert rejected[0].address == "John.Doe@Example.COM"
+    assert rejection(rejected) == "no thanks"
+    assert rejection([*rejected, target("keep;")]) is None
+
+
+def test_vacation_answers_beside_the_keep(rules: Rules) -> None:
+    script = 'require "vacation"; vacation :days 3 :subject "s" :addresses "Doe@Example.com" "text";'
+    answered, kept = decide(rules, script)
+    (answer,) = tasks((answered,))
+    assert isinstance(answer, Answer)
+    assert (answer.owner, answer.mail, answer.subject, answer.text) == ("jdoe", "john.doe@example.com", "s", "text")
+    assert answer.seconds == 3 * 86_400
+    assert set(answer.addresses) == {"john.doe@example.com", "jd@example.com", "doe@example.com"}
+    assert answer.handle
+    assert kept.address == ADDRESS
+    assert [one.task for one in decide(rules, script, sender="")] == [""]
+
+
+def test_different_answers_have_different_handles(rules: Rules) -> None:
+    made = [tasks(decide(rules, f'require "vacation"; vacation "{text}";'))[0] for text in ("a", "b", "a")]
+    handles = [each.handle for each in made if isinstance(each, Answer)]
+    assert handles[0] == handles[2] != handles[1]
+
+
+@pytest.mark.parametrize("script", ["keep", 'require "reject"; keep; reject "x";', 'require "fileinto"; fileinto "";'])
+def test_a_fault_keeps_and_tells_the_owner(rules: Rules, script: str) -> None:
+    found = decide(rules, script)
+    assert [one.address for one in found] == [ADDRESS, "john.doe@example.com"]
+    (note,) = tasks(found)
+    assert isinstance(note, Note)
+    assert note.fault.startswith("line 1: ")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "discard;", 'redirect "a@b.test";', 'require "reject"; reject "x";', 'require "vacation"; vacation "x";', "keep",
+        'require "vacation"; vacation "x"; discard;',
+    ],
+)  # fmt: skip
+def test_without_the_channels_everything_is_kept(tmp_path: Path, script: str) -> None:
+    plain = routing_rules.compile(relay_configuration(tmp_path, channels=WITHOUT))
+    assert "bitbucket" not in plain.imta.channels
+    assert "process" not in plain.imta.channels
+    assert [one.address for one in decide(plain, script)] == [ADDRESS]
+
+
+def test_a_script_is_compiled_once() -> None:
+    scripts = CompiledScripts(scripts=2)
+    first = scripts.script("keep;", joined=False)
+    assert scripts.script("keep;", joined=False) is first
+    scripts.script("discard;", joined=False)
+    scripts.script("stop;", joined=False)
+    assert scripts.script("keep;", joined=False) is not first
+
+
+def test_several_values_are_one_script(rules: Rules) -> None:
+    user = UserFilter("j", "j@example.com", (), 'require "fileinto"; stop;\nrequire "copy"; keep;', joined=True)
+    decisions = Decisions(rules, "", Message(MAIL, len(MAIL)), Surroundings(), lambda _: None, CompiledScripts())
+    plain = target("")
+    (kept,) = decisions.targets("x", [Target(plain.channel, plain.address, plain.host, filter=user)])
+    assert (kept.address, kept.task) == (ADDRESS, "")
