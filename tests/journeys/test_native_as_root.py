@@ -133,3 +133,26 @@ def test_the_writer_process_comes_back(store: RunningInstance, open_folder: Path
         assert len(read_mbox(open_folder / "mail" / "alice")) == 1
     finally:
         end(store)
+
+
+def test_not_root_only_mailboxes_of_our_own_user(store: RunningInstance, open_folder: Path) -> None:
+    me = pwd.getpwnam(USER)
+    (open_folder / "passwd").write_text(f"me:x:{me.pw_uid}:{me.pw_gid}:::\nalice:x:{ALICE}:{ALICE}:::\nroot0:x:0:0:::\n")
+    for path in (store.folder, *store.folder.rglob("*"), open_folder / "mail", open_folder / "files"):
+        os.chown(path, me.pw_uid, me.pw_gid)
+    store.before = ("setpriv", f"--reuid={me.pw_uid}", f"--regid={me.pw_gid}", "--clear-groups")
+    try:
+        store.start()
+        assert pids(store, "native_writer") == []
+        with client_of(store) as client:
+            assert client.deliver(["me", "alice", "root0", "nobody-here", "+/a"], TEXT % b"x") == [
+                "250 2.5.0 <me> OK",
+                "430 4.3.0 <alice> IMAP IOERROR",
+                "430 4.3.0 <root0> IMAP IOERROR",
+                "511 5.1.1 <nobody-here> mailbox nonexistent",
+                "250 2.5.0 <+/a> OK",
+            ]
+        assert [path.name for path in (open_folder / "mail").iterdir()] == ["me"]
+        assert store.stop() == 0
+    finally:
+        end(store)

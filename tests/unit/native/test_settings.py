@@ -1,0 +1,68 @@
+"""`init store --native`, and what `check` says of a native service that cannot work."""
+
+from pathlib import Path
+
+import pytest
+
+from posthouse.cli.init import app
+from posthouse.config.configuration import load
+from posthouse.config.fault import ConfigurationError
+from posthouse.config.instance import Instance
+from posthouse.store.native.entry import Quoting
+from posthouse.store.native.settings import check, is_native, native_settings
+
+STORE = ["--lmtp", "127.0.0.1:2250", "--host", "store1.example.com", "--default-domain", "example.com", "--allow", "192.0.2.1"]
+
+
+def init(folder: Path, *arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        app(["store", str(folder), *STORE, *arguments])
+    return int(ended.value.code or 0)
+
+
+def test_switched_on(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("")
+    arguments = ["--native-spool", str(tmp_path / "mail"), "--native-passwd", str(tmp_path / "passwd")]
+    assert init(tmp_path / "s", "--native", "127.0.0.1:2260", *arguments, "--native-files", str(tmp_path / "files")) == 0
+    configuration = load(Instance(tmp_path / "s"), check)
+    assert is_native(configuration)
+    settings = native_settings(configuration, "tcp_lmtpsn")
+    assert (settings.spool, settings.passwd, settings.files) == tuple(tmp_path / name for name in ("mail", "passwd", "files"))
+    assert settings.quoting is Quoting.MBOXRD
+    assert not settings.bounce
+    assert configuration.warnings == ()
+    (tmp_path / "mail").rmdir()
+    (tmp_path / "files").rmdir()
+    (tmp_path / "passwd").unlink()
+    with pytest.raises(ConfigurationError) as found:
+        load(Instance(tmp_path / "s"), check)
+    assert [str(fault).partition(":0: ")[2].partition(":")[0] for fault in found.value.faults] == [
+        "native.spool", "native.passwd", "native.files",
+    ]  # fmt: skip
+
+
+def test_as_shipped(tmp_path: Path) -> None:
+    assert init(tmp_path / "s") == 0
+    configuration = load(Instance(tmp_path / "s"), check)
+    assert not is_native(configuration)
+    assert "tcp_lmtpsn" not in configuration.imta.channels
+    with pytest.raises(ConfigurationError, match=r"needs native\.spool"):
+        native_settings(configuration, "tcp_lmtpsn")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--native", "127.0.0.1:2250"], 64, "--lmtp has this port"),
+        (["--native", "2250"], 64, "--lmtp has this port"),
+        (["--native", "127.0.0.1:x"], 64, "--native 127.0.0.1:x"),
+        (["--native-spool", "/tmp"], 64, "need --native"),
+        (["--native", "127.0.0.1:2260", "--native-passwd", "/nonexistent"], 66, "/nonexistent: no such file"),
+    ],
+)
+def test_bad_arguments_write_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, says: str
+) -> None:
+    assert init(tmp_path / "s", *arguments) == code
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
