@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthouse.config.configuration import load
+from posthouse.config.fault import Severity
 from posthouse.config.store_conf import QUOTA_MESSAGE
 from posthouse.journal.disk import Disk
 from posthouse.store.delivery import quota_notices
 from posthouse.store.delivery.account import Account
-from posthouse.store.lmtp_server.settings import server_settings
+from posthouse.store.lmtp_server.settings import check, server_settings
 from posthouse.store.mailbox.base_name import notice_seconds, size_of
 from posthouse.store.mailbox.errors import PersistentQuotaExceeded, QuotaExceeded
 from posthouse.store.mailbox.recount import recount
@@ -146,6 +147,20 @@ def test_what_store_conf_says(tmp_path: Path, settings: tuple[str, ...], percent
     told = server_settings(load(store_instance(tmp_path, *settings)), "tcp_lmtpss").delivery.notification
     assert (told.percent if told else None) == percent
     assert told is None or (told.interval, told.domain, told.text) == (7 * DAY, "example.com", QUOTA_MESSAGE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "warnings"),
+    [
+        (("store.quotanotification = on",), 0), (("store.quotanotification = on", "store.quotawarn = 100"), 1),
+        (("store.quotanotification = on", "store.quotawarn = 100", "store.quotaoverdraft = on"), 0),
+        (("store.quotawarn = 100",), 0),
+        (("store.quotanotification = on", "store.quotaexceededmsg ="), 1),
+    ],
+)  # fmt: skip
+def test_check_tells_of_notices_that_are_never_sent(tmp_path: Path, settings: tuple[str, ...], warnings: int) -> None:
+    faults = check(load(store_instance(tmp_path, *settings)))
+    assert [(fault.file, fault.severity) for fault in faults] == [("config/store.conf", Severity.WARNING)] * warnings
 
 
 def test_without_the_setting_there_is_none() -> None:

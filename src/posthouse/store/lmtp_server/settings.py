@@ -7,6 +7,7 @@ DATA_RECEIVE_TIME      <channel>_option: minutes it may be silent within a messa
 """
 
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from posthouse.config.configuration import Configuration
@@ -92,8 +93,8 @@ def with_xqid(settings: ServerSettings) -> ServerSettings:
 
 
 def check(configuration: Configuration) -> list[Fault]:
-    """Faults only the store knows of: an LMTP service whose channel is not there, or is no LMTP channel."""
-    faults = []
+    """Faults only the store knows of: an LMTP service whose channel is not there or is no LMTP channel, notices never sent."""
+    faults = list(_silent_notices(configuration))
     for service in configuration.dispatcher.services:
         if not service.image.lower().endswith("tcp_lmtp_server"):
             continue
@@ -104,3 +105,17 @@ def check(configuration: Configuration) -> list[Fault]:
             reason = f"service {service.name}: channel {channel.name} has no keyword lmtp"
             faults.append(Fault(service.file, service.line, reason, Severity.WARNING))
     return faults
+
+
+def _silent_notices(configuration: Configuration) -> Iterator[Fault]:
+    """A warning when notices are switched on and something else switches them off."""
+    conf = configuration.store
+    if not conf.quotanotification:
+        return
+    file = configuration.instance.name_of(configuration.tailor.table / "store.conf")
+    if not conf.quotaexceededmsg:
+        reason = "store.quotanotification is on, but store.quotaexceededmsg is empty: no notice is sent"
+        yield Fault(file, 0, reason, Severity.WARNING)
+    elif conf.quotawarn >= 100 and not conf.quotaoverdraft:
+        reason = f"store.quotanotification is on, but nobody gets above store.quotawarn {conf.quotawarn}: no notice is sent"
+        yield Fault(file, 0, reason, Severity.WARNING)
