@@ -1,5 +1,7 @@
 # The two commands of the README are `make demo` and `make test`.
-PYTHON ?= python3
+# Debian's own Python where it can make virtual environments: it is built with profile guidance, and every user may run it.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null \
+                  && echo /usr/bin/python3 || echo python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 .PHONY: demo test check bench clean
@@ -9,8 +11,9 @@ $(VENV)/.run: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
-$(VENV)/.test: $(VENV)/.run tests/setup/debian-packages
+$(VENV)/.test: pyproject.toml tests/setup/debian-packages
 	tests/setup/debian-packages
+	$(MAKE) --no-print-directory $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,ldap]'
 	touch $@
 
