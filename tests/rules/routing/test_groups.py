@@ -1,0 +1,263 @@
+"""directory.md 8: who may send to a group, who gets the message, what is put off; loops, duplicates and refused members."""
+
+from typing import Any
+
+import pytest
+
+from posthouse.relay.directory.question import Answer, NeedDn, NeedMembers
+from posthouse.relay.routing.result import Accepted, Batch, RouteRequest
+from posthouse.relay.routing.route import stream_recipient
+from posthouse.relay.routing.way import ListEdit
+from support.people import EXAMPLE, Attributes, with_entries
+from support.relay_files import CHANNELS, MAPPINGS, OPTIONS
+from support.routing_relay import MakeRelay, Relay
+
+BASE = "o=example.com,o=usergroup"
+JDOE = f"uid=jdoe,ou=People,{BASE}"
+ANN = f"uid=asmith,ou=People,{BASE}"
+GONE = "uid=gone,ou=People,o=hosted.example.org,o=usergroup"
+AT = {
+    "jdoe": "@store1.example.com.lmtp:jdoe@lmtpcs-daemon",
+    "ann": "@store2.example.com.lmtp:asmith@lmtpcs-daemon",
+    "sue": "@store2.example.com.lmtp:SMiller%hosted.example.org@lmtpcs-daemon",
+}
+LATER = "@reprocess-daemon:list@example.com"
+
+
+def group(name: str = "list", **attributes: str | tuple[str, ...]) -> dict[str, Attributes]:
+    values = {key: (one,) if isinstance(one, str) else one for key, one in attributes.items()}
+    members = {"uniquemember": (JDOE,)} if not any(key.endswith(("member", "url", "deliverto")) for key in values) else {}
+    shared: Attributes = {"kind": ("group",), "mail": (f"{name}@example.com",), "maildeliveryoption": ("members",)}
+    return {f"cn={name},ou=Groups,{BASE}": {**shared, **members, **values}}
+
+
+def with_groups(make_relay: MakeRelay, *groups: dict[str, Attributes], **files: str) -> Relay:
+    entries: dict[str, Attributes] = {}
+    for one in groups:
+        entries.update(one)
+    return make_relay(with_entries(entries), **files)
+
+
+def got(relay: Relay, recipient: str = "list@example.com", **request: object) -> list[str]:
+    routed = relay.route(recipient, **request)
+    assert isinstance(routed, Accepted), routed
+    return [target.address for target in routed.recipients]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "sender", "allowed"),
+    [
+        ({}, "x@evil.test", True),
+        ({}, "", True),
+        ({"mgrpalloweddomain": "example.com"}, "x@EXAMPLE.com", True),
+        ({"mgrpalloweddomain": "example.com"}, "x@sub.example.com", False),
+        ({"mgrpalloweddomain": ("*.example.com", "example.com")}, "x@sub.example.com", True),
+        ({"mgrpalloweddomain": "example.com"}, "", False),
+        ({"mgrpdisalloweddomain": "*.test"}, "x@evil.test", False),
+        ({"mgrpdisalloweddomain": "*.test"}, "x@example.com", True),
+        ({"mgrpallowedbroadcaster": "mailto:jd@example.com"}, "john.doe@example.com", True),
+        ({"mgrpallowedbroadcaster": "mailto:john.doe@example.com"}, "JD@example.com", True),
+        ({"mgrpallowedbroadcaster": "mailto:jd@example.com"}, "ann.smith@example.com", False),
+        ({"mgrpallowedbroadcaster": JDOE}, "jd@example.com", True),
+        ({"mgrpallowedbroadcaster": f"cn=staff,ou=Groups,{BASE}"}, "jd@example.com", True),
+        ({"mgrpallowedbroadcaster": f"cn=staff,ou=Groups,{BASE}"}, "ext@remote.test", True),
+        ({"mgrpallowedbroadcaster": f"cn=staff,ou=Groups,{BASE}"}, "ann.smith@example.com", False),
+        ({"mgrpallowedbroadcaster": "ldap:///o=usergroup??sub?(x=y)"}, "Jd@Example.com", True),
+        ({"mgrpdisallowedbroadcaster": JDOE}, "jd@example.com", False),
+        ({"mgrpdisallowedbroadcaster": JDOE}, "x@evil.test", True),
+        ({"mgrpallowedbroadcaster": JDOE, "mgrpalloweddomain": "other.test"}, "jd@example.com", True),  # 6 exempts from 4
+        ({"mgrpallowedbroadcaster": JDOE, "mgrpdisalloweddomain": "example.com"}, "jd@example.com", True),  # and from 5
+        ({"mgrpallowedbroadcaster": JDOE, "mgrpalloweddomain": "evil.test"}, "x@evil.test", False),
+        ({"mgrpallowedbroadcaster": JDOE, "mgrpalloweddomain": "evil.test", "mgrpbroadcasterpolicy": "OR"}, "x@evil.test", True),
+        ({"mgrpbroadcasterpolicy": "SMTP_AUTH_REQUIRED"}, "jd@example.com", False),
+        ({"mgrpbroadcasterpolicy": "AUTH_REQ, NO_REQUIREMENTS"}, "jd@example.com", True),
+    ],
+)
+def test_who_may_send(make_relay: MakeRelay, attributes: dict[str, str], sender: str, allowed: bool) -> None:
+    relay = with_groups(make_relay, group(**attributes))
+    relay.directory.members = {"ldap:///o=usergroup??sub?(x=y)": ("a@x.test", "jd@example.com")}
+    if allowed:
+        assert got(relay, sender=sender) == [AT["jdoe"]]
+    else:
+        reply = "550 5.7.1 you are not allowed to use this list: list@example.com"
+        assert relay.refusal("list@example.com", sender=sender) == reply
+
+
+def test_or_clauses_and_texts(make_relay: MakeRelay) -> None:
+    both = group(mgrpallowedbroadcaster=JDOE, mgrpalloweddomain="evil.test", mailrejecttext="first\nsecond")
+    relay = with_groups(make_relay, both, options=OPTIONS + "OR_CLAUSES=1\n")
+    assert got(relay, sender="x@evil.test") == [AT["jdoe"]]
+    assert relay.refusal("list@example.com", sender="x@other.test") == "550 5.7.1 first: list@example.com"
+    plain = with_groups(make_relay, group(mgrpalloweddomain="x.test"), options=OPTIONS + "ERROR_TEXT_ALIAS_AUTH=no\n")
+    assert plain.refusal("list@example.com") == "550 5.7.1 no: list@example.com"
+
+
+def test_the_authenticated_sender_counts_where_authentication_is_demanded(make_relay: MakeRelay) -> None:
+    relay = with_groups(make_relay, group(mgrpbroadcasterpolicy="AUTH_REQ", mgrpalloweddomain="example.com"))
+    assert got(relay, sender="x@evil.test", authenticated="jd@example.com") == [AT["jdoe"]]
+    assert relay.refusal("list@example.com", sender="jd@example.com", authenticated="x@evil.test").startswith("550 5.7.1")
+
+
+def test_sizes(make_relay: MakeRelay) -> None:
+    relay = with_groups(make_relay, group(mgrpmsgmaxsize="5000", mailmsgmaxblocks="10"))
+    assert got(relay, size=5000) == [AT["jdoe"]]
+    reply = "550 5.2.3 channel limit of 4 kilobytes on message size exceeded: list@example.com"
+    assert relay.refusal("list@example.com", size=5001) == reply
+    routed = relay.route("list@example.com")
+    assert isinstance(routed, Accepted)
+    assert routed.recipients[0].blocklimit == 5000
+
+
+def test_a_members_own_limit_refuses_nobody_else(make_relay: MakeRelay) -> None:
+    small: dict[str, Attributes] = {JDOE: {**EXAMPLE[JDOE], "mailmsgmaxblocks": ("1",)}}
+    relay = with_groups(make_relay, group(uniquemember=(JDOE, ANN)), small)
+    assert got(relay, size=5000) == [AT["ann"], "@reprocess-daemon:john.doe@example.com"]
+    assert got(relay, size=1000) == [AT["jdoe"], AT["ann"]]
+
+
+def test_moderators(make_relay: MakeRelay) -> None:
+    relay = with_groups(make_relay, group(mgrpmoderator=("mailto:ann.smith@example.com", "sue@hosted.example.org")))
+    assert got(relay) == [AT["ann"], AT["sue"]]
+    assert got(relay, sender="Ann.Smith@example.com") == [AT["jdoe"]]
+    strict = with_groups(make_relay, group(mgrpmoderator=ANN, mgrpalloweddomain="example.com"))
+    assert strict.refusal("list@example.com").startswith("550 5.7.1")
+    mild = with_groups(make_relay, group(mgrpmoderator=ANN, mgrpalloweddomain="example.com", mgrpmsgrejectaction="toModerator"))
+    assert got(mild) == [AT["ann"]]
+
+
+def test_a_password_needs_the_header(make_relay: MakeRelay) -> None:
+    relay = with_groups(make_relay, group(mgrpbroadcasterpolicy="PASSWD_REQ", mgrpauthpassword="sesame"))
+    assert got(relay) == [LATER]
+    there: dict[str, Any] = {"from_reprocess": True, "header": b"\r\n"}
+    assert got(relay, approved="sesame", **there) == [AT["jdoe"]]
+    assert relay.refusal("list@example.com", approved="Sesame", **there).startswith("550 5.7.1")
+    moderated = with_groups(make_relay, group(mgrpmoderator=ANN, mgrpauthpassword="sesame"))
+    assert got(moderated) == [LATER]
+    assert got(moderated, approved="sesame", **there) == [AT["jdoe"]]
+    assert got(moderated, approved="", **there) == [AT["ann"]]
+
+
+def test_members_of_every_sort_in_their_order(make_relay: MakeRelay) -> None:
+    every = group(
+        mgrpdeliverto="ldap:///a??sub?(x=y)", memberurl="ldap:///b??sub?(x=y)", uniquemember=(JDOE, "uid=nobody,o=x", BASE),
+        mgrprfc822mailmember=("ext@remote.test", "mailto:other@remote.test"), rfc822mailmember="third@remote.test",
+    )  # fmt: skip
+    relay = with_groups(make_relay, every)
+    below = "ldap:///o%3Dexample.com%2Co%3Dusergroup?mail?sub?"
+    relay.directory.members = {"ldap:///a??sub?(x=y)": ("a@remote.test",), "ldap:///b??sub?(x=y)": ("ann.smith@example.com",)}
+
+    def answer(question: object, known: object = relay.directory.answer) -> Answer:
+        if isinstance(question, NeedMembers) and question.url.startswith(below):
+            relay.directory.members[question.url] = ("sub@remote.test",)
+        found: Answer = known(question)  # type: ignore[operator]
+        return found
+
+    relay.directory.answer = answer  # type: ignore[method-assign]
+    assert got(relay) == [
+        "a@remote.test", AT["ann"], AT["jdoe"], "sub@remote.test", "ext@remote.test", "other@remote.test", "third@remote.test",
+    ]  # fmt: skip
+
+
+def test_a_url_that_is_not_answered_is_temporary(make_relay: MakeRelay) -> None:
+    relay = with_groups(make_relay, group(memberurl="ldap:///silent??sub?(x=y)", uniquemember=JDOE))
+    assert relay.refusal("list@example.com").startswith("450 4.3.0")
+
+
+def test_nested_groups_loops_and_duplicates(make_relay: MakeRelay) -> None:
+    outer = group(uniquemember=(JDOE, f"cn=inner,ou=Groups,{BASE}"), mgrprfc822mailmember="jd@example.com")
+    inner = group("inner", uniquemember=(JDOE, ANN, f"cn=list,ou=Groups,{BASE}", f"cn=inner,ou=Groups,{BASE}"))
+    relay = with_groups(make_relay, outer, inner)
+    assert got(relay) == [AT["jdoe"], AT["ann"]]
+    assert got(relay, "inner@example.com") == [AT["jdoe"], AT["ann"]]
+    names = {question.dn for question in relay.directory.asked if isinstance(question, NeedDn)}
+    assert len(names) == 4
+
+
+def test_the_innermost_owner_of_errors_has_the_copies(make_relay: MakeRelay) -> None:
+    outer = group(uniquemember=(JDOE, f"cn=inner,ou=Groups,{BASE}"), mgrperrorsto="outer@x.test")
+    inner = group("inner", uniquemember=ANN, mgrperrorsto=f"uid=jdoe,ou=People,{BASE}")
+    third = group("third", uniquemember=f"cn=list,ou=Groups,{BASE}", mgrperrorsto="/")
+    routed = with_groups(make_relay, outer, inner, third).route("third@example.com")
+    assert isinstance(routed, Accepted)
+    assert [target.sender for target in routed.recipients] == ["outer@x.test", "john.doe@example.com"]
+
+
+def test_refused_members_become_notices_unless_all_are(make_relay: MakeRelay) -> None:
+    relay = with_groups(make_relay, group(uniquemember=(JDOE, GONE), mgrperrorsto="owner@example.com"))
+    routed = relay.route("list@example.com")
+    assert isinstance(routed, Accepted)
+    failed = routed.recipients[1]
+    assert (failed.address, failed.sender, failed.shown) == (
+        "@reprocess-daemon:gone@hosted.example.org", "owner@example.com", "gone@hosted.example.org",
+    )  # fmt: skip
+    alone = with_groups(make_relay, group(uniquemember=GONE))
+    assert alone.refusal("list@example.com") == "550 5.1.6 recipient no longer on server: list@example.com"
+    without = with_groups(make_relay, group(uniquemember=(JDOE, GONE)), channels=CHANNELS.replace("reprocess", "other"))
+    assert without.refusal("list@example.com").startswith("550 5.1.6")
+
+
+def test_access_tables_judge_each_member(make_relay: MakeRelay) -> None:
+    mappings = MAPPINGS + "\nSEND_ACCESS\n\n  *|*|tcp_local|*@remote.test  $Nnot$ there\n"
+    relay = with_groups(make_relay, group(uniquemember=JDOE, mgrprfc822mailmember="ext@remote.test"), mappings=mappings)
+    assert got(relay) == [AT["jdoe"], "@reprocess-daemon:ext@remote.test"]
+    outside = with_groups(make_relay, group(mgrprfc822mailmember="ext@remote.test"), mappings=mappings)
+    assert outside.refusal("list@example.com").startswith("550 5.7.1 not there")
+
+
+@pytest.mark.parametrize("members", [(), "uid=nobody,o=x", f"cn=list,ou=Groups,{BASE}"])
+def test_an_empty_group(make_relay: MakeRelay, members: str | tuple[str, ...]) -> None:
+    assert with_groups(make_relay, group(uniquemember=members)).refusal("list@example.com") == (
+        "550 5.1.1 unknown or illegal alias: list@example.com"
+    )
+
+
+def test_what_changes_the_message_is_put_off(make_relay: MakeRelay) -> None:
+    texts = {"mgrpmsgprefixtext": "one$two\\24", "mgrpmsgsuffixtext": "end"}
+    edited = group(mgrpaddheader="List-Id: <x>", mgrpremoveheader="X-A: X-B", **texts)
+    relay = with_groups(make_relay, edited)
+    assert got(relay) == [LATER]
+    routed = relay.route("list@example.com", from_reprocess=True, header=b"\r\n", approved="")
+    assert isinstance(routed, Accepted)
+    assert routed.recipients[0].edit == ListEdit(("x-a", "x-b"), ("List-Id: <x>",), "one\ntwo$\n", "end\n")
+
+
+def test_members_offline_and_more_than_the_limit_are_put_off(make_relay: MakeRelay) -> None:
+    offline = with_groups(make_relay, group(maildeliveryoption="members_offline"))
+    assert got(offline) == [LATER]
+    assert got(offline, from_reprocess=True) == [AT["jdoe"]]
+    limited = CHANNELS.replace("tcp_local smtp", "tcp_local smtp expandlimit 1")
+    many = with_groups(make_relay, group(uniquemember=(JDOE, ANN)), channels=limited)
+    assert got(many) == [LATER]
+    assert got(many, from_reprocess=True) == [AT["jdoe"], AT["ann"]]
+    by_url = with_groups(make_relay, group(memberurl="ldap:///a??sub?(x=y)"), channels=limited)
+    by_url.directory.members = {"ldap:///a??sub?(x=y)": ("a@remote.test", "b@remote.test")}
+    assert got(by_url) == [LATER]
+
+
+def test_a_vacation_is_not_told_to_lists(make_relay: MakeRelay) -> None:
+    relay = with_groups(make_relay, group(uniquemember=ANN))
+    routed = relay.route("list@example.com", now=1783700000.0)
+    assert isinstance(routed, Accepted)
+    assert [target.answers for target in routed.recipients] == [False, False]
+
+
+def test_a_streaming_decision_hands_over_what_it_has(make_relay: MakeRelay) -> None:
+    addresses = tuple(f"m{number}@remote.test" for number in range(1203))
+    relay = with_groups(make_relay, group(mgrprfc822mailmember=addresses))
+    request = RouteRequest("x@evil.test", "list@example.com", "tcp_local", from_reprocess=True, streaming=True)
+    deciding = stream_recipient(relay.rules, request)
+    found: list[str] = []
+    sizes = []
+    step = next(deciding)
+    try:
+        while True:
+            if isinstance(step, Batch):
+                found += [target.address for target in step.targets]
+                sizes.append(len(step.targets))
+                step = deciding.send(relay.directory.answer(NeedDn("")))
+            else:
+                step = deciding.send(relay.directory.answer(step))
+    except StopIteration as end:
+        found += [target.address for target in end.value.recipients]
+    assert found == list(addresses)
+    assert max(sizes) <= 250
