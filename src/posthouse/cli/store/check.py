@@ -96,7 +96,8 @@ def _writers(instance: Instance) -> Writers:
     asked = PACE.now()
     answer = ask_supervisor(instance, "status")
     if answer is not None:
-        return Writers(frozenset(int(process["pid"]) for process in answer["processes"] if process["pid"]), asked)
+        live = (process for process in answer["processes"] if process["pid"] and process["state"] != "ended")
+        return Writers(frozenset(int(process["pid"]) for process in live), asked)
     return Writers(None if lock.is_held(instance.data / "lock") else frozenset(), asked)
 
 
