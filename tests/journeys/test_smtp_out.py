@@ -131,6 +131,20 @@ async def test_dsn_parameters_are_passed_on_where_listed(out: StartOut, world: S
     assert world.taken[0].rcpts == ["RCPT TO:<bob@remote.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob+40x"]
 
 
+async def test_without_dsn_the_sender_hears_from_us_that_it_was_relayed(out: StartOut, world: SmtpSink) -> None:
+    world.script.extensions = ("PIPELINING",)
+    relay = await out(hosts="127.0.0.1 remote.test\n127.0.0.1 sender.test\n")
+    await put(relay, "bob@remote.test", notify="SUCCESS,DELAY", envid="QQ1", sender="eve@sender.test")
+    await put(relay, "jane@remote.test", sender="eve@sender.test")
+    await until(lambda: any(taken.addresses == ["eve@sender.test"] for taken in world.taken))
+    await relay.empty()
+    (notice,) = [taken.body.decode() for taken in world.taken if taken.addresses == ["eve@sender.test"]]
+    assert world.taken[0].rcpts == ["RCPT TO:<bob@remote.test>"]
+    assert "\r\nOriginal-Envelope-Id: QQ1\r\n" in notice
+    assert "\r\nFinal-Recipient: rfc822;bob@remote.test\r\nAction: relayed\r\nStatus: 2.0.0 (Relayed" in notice
+    assert "Hello" not in notice, "only the header comes back with a success"
+
+
 async def test_a_smart_host_gets_all_mail_over_its_own_sessions(out: StartOut, world: SmtpSink) -> None:
     relay = await out(keywords="daemon smart.example.com nodns", hosts="127.0.0.1 smart.example.com\n")
     for number in range(6):

@@ -4,6 +4,8 @@
 * A 5yz: the sender's notice is made durable first, one for all recipients that failed in the attempt, and only then the mark F.
   NOTIFY=NEVER and the null sender have no notice: logged `K`, marked at once. A notice that cannot be made durable leaves
   its recipients to do.
+* A success the sender wants to hear of (NOTIFY=SUCCESS) is told of after its mark, if `success` says as what: best effort, for a
+  success nobody hears of is not repeated.
 * Anything else: stays to do; logged `Q`, or `Z` when others were delivered and an immediate retry is to be had.
 * At the end: history and the next prefix, or the removal of a queue file, in a thread; then one result to the controller.
 
@@ -43,8 +45,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "_delivered", "_ended", "_failed", "_fast", "_left", "_opened", "_ours", "_reach", "_settled", "_shop", "body_sent",
-        "diagnostics", "kind", "lease", "verdict",
+        "_delivered", "_ended", "_failed", "_fast", "_good", "_left", "_opened", "_ours", "_reach", "_settled", "_shop",
+        "body_sent", "diagnostics", "kind", "lease", "success", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -58,11 +60,14 @@ class Attempt:
         self._settled: list[tuple[int, str]] = []
         self._failed: list[tuple[Recipient, Status]] = []
         self._left: list[tuple[Recipient, Status]] = []
+        self._good: list[tuple[Recipient, Status]] = []
         self._ours: set[int] = set()
         self._delivered = 0
         self._reach = ("", "", "", "")
         self.kind = Kind.FAILED
         """what the sender is told when recipients failed"""
+        self.success: Kind | None = None
+        """what a sender who wants to hear of success is told; None where the next system tells"""
         self.verdict: Verdict | None = None
         """set it to report something else than what the replies mean, e.g. HOST_DOWN"""
         self.body_sent = False
@@ -96,6 +101,8 @@ class Attempt:
             self._delivered += 1
             self._settled.append((recipient.id, State.DONE.value))
             self._shop.note((self._record(Action.DEQUEUED, recipient, status),))
+            if recipient.notify and self.success is not None and wants(recipient, self.success):
+                self._good.append((recipient, status))
         elif status.is_permanent:
             self._failed.append((recipient, status))
         else:
@@ -112,6 +119,8 @@ class Attempt:
         seen = {key for key, _ in self._settled}.union(r.id for r, _ in self._failed).union(r.id for r, _ in self._left)
         self._left += [(each, _NO_RESULT) for each in self._opened.recipients if each.id not in seen]
         told = [(r, s) for r, s in self._failed if envelope.sender and wants(r, self.kind)]
+        if self._good and envelope.sender:
+            self._tell_success()
         if not told:
             self._fail(Action.DROPPED, self._failed)
             self._close()
@@ -121,15 +130,30 @@ class Attempt:
         except OSError as error:
             self._noticed(error, told)
             return
+        self._notify(self.kind, parts, told, lambda error: self._noticed(error, told))
+
+    def _notify(
+        self, kind: Kind, parts: tuple[bytes, ...], told: list[tuple[Recipient, Status]], done: Callable[[OSError | None], None]
+    ) -> None:
         host, transport, banner, _ = self._reach
         reports = [
             Report(r, s) if r.id in self._ours else Report(r, self.diagnostics.get(r.id, s), host, transport, banner)
             for r, s in told
         ]
-        self._shop.notifier.send(
-            self.kind, envelope, parts, reports, self.lease.channel, self._shop.wording, self._shop.stamp(),
-            lambda error: self._noticed(error, told),
-        )  # fmt: skip
+        shop = self._shop
+        shop.notifier.send(kind, self._opened.envelope, parts, reports, self.lease.channel, shop.wording, shop.stamp(), done)
+
+    def _tell_success(self) -> None:
+        assert self.success is not None
+
+        def told(error: OSError | None) -> None:
+            if error is not None:
+                self._shop.alarm(f"a sender could not be told of a success: {error}")
+
+        try:
+            self._notify(self.success, tuple(self._opened.parts()), self._good, told)
+        except OSError as error:
+            told(error)
 
     def _noticed(self, error: OSError | None, told: list[tuple[Recipient, Status]]) -> None:
         quiet = [pair for pair in self._failed if pair not in told]

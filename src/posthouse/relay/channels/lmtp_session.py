@@ -31,6 +31,7 @@ from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.notices.dsn import Kind
 from posthouse.relay.queue.open_copy import OpenCopy
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class LmtpSession(asyncio.Protocol):
         self._lost, self._oversize = [], []
         self._attempt = attempt = Attempt(self.host.shop, job.lease, opened, fast=self.host.settings.fast_retry)
         attempt.reached(self.host.connect_name, self._where, self._banner)
+        attempt.success = Kind.DELIVERED
         transaction = self._transaction(job, opened, attempt)
         if transaction is None:
             self._conclude()

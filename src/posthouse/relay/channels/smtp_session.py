@@ -20,6 +20,7 @@ from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.next_system import NEEDS_UTF8
 from posthouse.relay.channels.seven_bit import Survey, survey
 from posthouse.relay.channels.smtp_connection import SmtpConnection
+from posthouse.relay.notices.dsn import Kind
 from posthouse.relay.queue.open_copy import OpenCopy
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class SmtpSession(SmtpConnection):
         self._lost, self._put_off, self._sent = [], [], []
         self._attempt = Attempt(self.host.shop, job.lease, opened)
         self._attempt.reached(self.hop.host, self.where, self._banner, self._modifiers())
+        self._attempt.success = None if self._system.notifies else Kind.RELAYED
         self._until = self._loop.time() + TRANSACTION_SECONDS
         self._found = None
         if self._system.needs_survey(opened.envelope):

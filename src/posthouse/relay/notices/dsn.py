@@ -2,11 +2,12 @@
 
     multipart/report: text for people, message/delivery-status, then the message (RET=FULL) or its header (RET=HDRS)
 
-* Kinds: failed (`failed`), timed out (`failed`, 5.4.7), delayed (`delayed`). One notice for all recipients of a copy.
+* Kinds: failed (`failed`), timed out (`failed`, 5.4.7), delayed (`delayed`), and where NOTIFY=SUCCESS asks for it delivered and
+  relayed (RFC 3461 4.1: to a system without DSN). One notice for all recipients of a copy.
 * Final-Recipient is the address as the sender gave it. Internal forms (`@host.lmtp:user@lmtpcs-daemon`, `x.lmtp`) never
   leave: they are taken out of reply texts and host names too. Code and text of a reply are otherwise kept as they came.
 * Without RET the message itself comes back with a failure and its header with a delay; over `content_limit` blocks of
-  1024 octets (0 = no limit) the header only, unless RET=FULL was asked for. A delay never carries the message.
+  1024 octets (0 = no limit) the header only, unless RET=FULL was asked for. A delay or success never carries the message.
 * Addresses outside ASCII: `message/global-delivery-status` and `utf-8;` as RFC 6533 has it.
 * The null sender gets nothing: `build` refuses it, as it refuses a notice about nobody.
 """
@@ -49,6 +50,21 @@ class Kind(Enum):
         "Your message is still waiting for the following recipients. You need not do anything: it will be tried again.",
         "delayed",
     )
+    DELIVERED = (
+        "Delivery Notification: Delivery has been successful",
+        "Your message has been successfully delivered to the following recipients:",
+        "delivered",
+    )
+    RELAYED = (
+        "Delivery Notification: Delivery has been successful",
+        "Your message has been relayed to the following recipients. The next system may send no further notices:",
+        "relayed",
+    )
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it tells of mail that arrived, or went on (RFC 3464 2.3.3)."""
+        return self in {Kind.DELIVERED, Kind.RELAYED}
 
     @property
     def subject(self) -> str:
@@ -113,13 +129,15 @@ class Notice:
     @property
     def whole(self) -> bool:
         """Whether the message itself comes back, not only its header."""
-        if self.kind is Kind.DELAYED or self.envelope.ret == "HDRS":
+        if self.kind is Kind.DELAYED or self.kind.is_success or self.envelope.ret == "HDRS":
             return False
         return self.envelope.ret == "FULL" or not self.content_limit or -(-self.envelope.size // BLOCK) <= self.content_limit
 
 
 def wants(recipient: Recipient, kind: Kind) -> bool:
     """Whether the sender asked to hear of this, by NOTIFY or its default FAILURE,DELAY."""
+    if kind.is_success:
+        return "SUCCESS" in recipient.notify.upper().split(",")
     if not recipient.notify:
         return True
     return ("DELAY" if kind is Kind.DELAYED else "FAILURE") in recipient.notify.upper().split(",")
@@ -226,6 +244,8 @@ def reason(kind: Kind, report: Report) -> str:
     """Why, in words for people; internal addresses taken out."""
     if kind is Kind.TIMED_OUT:
         return "Delivery time expired"
+    if kind.is_success:
+        return "Delivered" if kind is Kind.DELIVERED else "Relayed to a system that sends no notices"
     if report.host and report.status.code:
         return "Remote SMTP server has rejected address" if kind is Kind.FAILED else "Remote SMTP server cannot take it now"
     return scrub(report.status.text, report.recipient.original) or "Delivery was not possible"
@@ -268,7 +288,7 @@ def _enhanced(kind: Kind, status: Status) -> str:
     """The server's own enhanced code where its class fits the action."""
     if kind is Kind.TIMED_OUT:
         return "5.4.7"
-    wanted = "4" if kind is Kind.DELAYED else "5"
+    wanted = "4" if kind is Kind.DELAYED else "2" if kind.is_success else "5"
     return status.enhanced if status.enhanced.startswith(wanted) else f"{wanted}.0.0"
 
 
