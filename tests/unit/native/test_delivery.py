@@ -3,8 +3,11 @@
 
 from pathlib import Path
 
+from posthouse.journal.disk import Disk
+from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.transaction import Addressee, Message, Transaction
 from posthouse.store.mailbox.errors import (
+    AlreadyStored,
     MailboxError,
     MailboxIOError,
     MailboxLocked,
@@ -17,6 +20,7 @@ from posthouse.store.native.delivery import LOCK_SECONDS, MAX_WAITING, NativeDel
 from posthouse.store.native.entry import Quoting
 from posthouse.store.native.settings import NativeSettings
 from posthouse.store.quota.limits import Limits, parse_limits
+from posthouse.testing.failing_disk import FailingDisk
 from support.store_world import Clock
 
 
@@ -125,3 +129,18 @@ def test_a_queue_is_forgotten_when_it_is_empty() -> None:
     rig = Rig()
     rig.send("a", "b")
     assert rig.delivery._queues == {}
+
+
+def test_what_comes_again_is_answered_and_not_appended_twice(tmp_path: Path) -> None:
+    rig = Rig()
+    disk: Disk = FailingDisk()
+    rig.delivery.seen = Seen(disk, disk.open_dir(str(tmp_path)), rig.clock.now)
+    for fault in (MailboxLocked("x"), None):
+        rig.writer.faults = {"jdoe": fault} if fault else {}
+        for xqid in (b"id.0", b"id.1", b"id.0"):
+            transaction = Transaction(b"s@x", [Addressee(b"<x>", Target("jdoe"), None, 0, xqid)])
+            rig.delivery.deliver(transaction, Message(b"A: b\n\n", 6, 8))
+        rig.clock.run(LOCK_SECONDS + 1)
+    assert [kinds(each) for each in rig.finished] == [[MailboxLocked]] * 3 + [[None], [None], [AlreadyStored]]
+    assert len(rig.writer.done) == 2
+    rig.delivery.seen.close()

@@ -30,12 +30,12 @@ def text_of(octets: bytes) -> str:
 
 
 def mailbox_name(addressee: Addressee) -> str:
-    """`user/<owner>/<folder's directory>` where it is, `user/<owner>` where it was to go."""
+    """`user/<owner>/<folder's directory>` where it is, `user/<owner>` where it was to go; a file's path."""
     place = addressee.place
     if place is not None and addressee.fault is None:
         return f"user/{place.owner}/{place.directory[1:].replace('.', '/')}" if place.directory else f"user/{place.owner}"
     target = addressee.target
-    return "" if isinstance(target, Exception) else f"user/{target.owner}"
+    return "" if isinstance(target, Exception) else f"user/{target.owner}" if target.owner else target.folder
 
 
 def recipient_record(

@@ -3,7 +3,8 @@
 Deliveries to one mailbox come one after the other; different mailboxes do not wait for each other. A mailbox that another
 program has locked is asked for again and again until `LOCK_SECONDS` are over (Table 16-1: Mailbox Locked); meanwhile no thread
 waits. At most `MAX_WAITING` deliveries wait for one mailbox; one more is answered at once. The transaction is `finished` when
-every addressee has its result, and nothing is answered before the entry is durable.
+every addressee has its result, and nothing is answered before the entry is durable. What comes again with the same XQID is
+answered as the first time and not appended twice; between the append and its line in `seen` a crash can make a duplicate.
 """
 
 import logging
@@ -14,8 +15,9 @@ from collections import deque
 from collections.abc import Callable
 
 from posthouse.store.delivery.admission import Surroundings
+from posthouse.store.delivery.seen import Seen, line_of
 from posthouse.store.delivery.transaction import OVER_QUOTA, Addressee, Message, Transaction
-from posthouse.store.mailbox.errors import MailboxError, MailboxIOError, MailboxLocked
+from posthouse.store.mailbox.errors import AlreadyStored, MailboxError, MailboxIOError, MailboxLocked
 from posthouse.store.mailbox.owner import Target
 from posthouse.store.native.append import Entry
 from posthouse.store.native.entry import entry_of
@@ -65,6 +67,8 @@ class NativeDelivery:
         self._writer = writer
         self._around = around
         self._finished = finished
+        self.seen: Seen | None = None
+        """what was appended under which XQID; None: `store.dupcheck` is off"""
         self._queues: dict[Target, deque[_Job]] = {}
 
     def expect(self) -> int:
@@ -115,9 +119,24 @@ class NativeDelivery:
 
     def _attempt(self, target: Target) -> None:
         job = self._queues[target][0]
+        if (repeated := self._is_repeated(target, job)) is not None:
+            self._settle(target, job, repeated)
+            return
         self._around.in_thread(
             lambda: self._writer.write(target, job.entry, job.limit), lambda result: self._attempted(target, job, result)
         )
+
+    def _is_repeated(self, target: Target, job: _Job) -> MailboxError | None:
+        """Why nothing is to be appended: it was, or nobody can say whether it was."""
+        addressee = job.addressee
+        if self.seen is None or not addressee.xqid:
+            return None
+        addressee.line = line_of(addressee.xqid, target.owner or target.folder)
+        try:
+            known = self.seen.known(addressee.line)
+        except OSError as error:
+            return MailboxIOError(f"seen: {error}")
+        return AlreadyStored(f"stored before, XQID {addressee.xqid.decode()}") if known else None
 
     def _attempted(self, target: Target, job: _Job, result: object) -> None:
         if isinstance(result, MailboxLocked) and self._around.now() < job.deadline:
@@ -127,7 +146,13 @@ class NativeDelivery:
         if isinstance(result, BaseException) and not isinstance(result, MailboxError):
             _log.error("native delivery failed", exc_info=result)
             result = MailboxIOError(f"{target.owner or target.folder}: {result}")
-        job.addressee.fault = result if isinstance(result, MailboxError) else None
+        if self.seen is not None and job.addressee.line and not isinstance(result, MailboxError):
+            self.seen.add([job.addressee.line])
+        self._settle(target, job, result if isinstance(result, MailboxError) else None)
+
+    def _settle(self, target: Target, job: _Job, fault: MailboxError | None) -> None:
+        """The head of the mailbox's queue has its result; the next one's turn."""
+        job.addressee.fault = fault
         queue = self._queues[target]
         queue.popleft()
         if queue:

@@ -11,15 +11,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
-from posthouse.config.configuration import Configuration
+from posthouse.config.configuration import Configuration, load
 from posthouse.config.instance import Instance
 from posthouse.dispatcher.control import NATIVE_WRITER
 from posthouse.dispatcher.worker import WorkerContext
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk, LinuxDisk
+from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.transaction import Transaction
 from posthouse.store.lmtp_server.around import Around
 from posthouse.store.lmtp_server.serving import Serving
+from posthouse.store.lmtp_server.settings import with_xqid
 from posthouse.store.mailbox.owner import Target
 from posthouse.store.native.delivery import NativeDelivery
 from posthouse.store.native.locks import lock_record
@@ -56,6 +58,7 @@ class NativeProgram(Serving):
         self._notes: Notes
         self._writer: OwnWriter
         self._native: NativeSettings
+        self._seen: Seen | None = None
         self._adopting: asyncio.TimerHandle | None = None
         self.delivery: NativeDelivery
 
@@ -71,6 +74,7 @@ class NativeProgram(Serving):
         await self.loop.run_in_executor(self._pool, self._open)
         writer = SharedWriter(self._writer, self._instance.run / NATIVE_WRITER)
         self.delivery = NativeDelivery(self._native, writer, Around(self.loop, self._pool), self.finished)
+        self.delivery.seen = self._seen
         self.sweep()
         self._adopting = self.loop.call_later(_ADOPT_SECONDS, self._adopt)
 
@@ -82,6 +86,17 @@ class NativeProgram(Serving):
         adopt(self._disk, self._folder, lock_record)
         self._notes = Notes(self._disk, self._folder)
         self._writer = OwnWriter(self._disk, self._notes, lock_record, self._native)
+        self._seen = self._memory()
+
+    def _memory(self) -> Seen | None:
+        return Seen(self._disk, self._folder, time.time) if self.settings.dupcheck else None
+
+    def configure(self) -> Configuration:
+        """Take the settings as the files say now; XQID is listed when repeats are told by it."""
+        configuration = super().configure()
+        if configuration.store.dupcheck:
+            self.settings = with_xqid(self.settings)
+        return configuration
 
     def _adopt(self) -> None:
         self._pool.submit(self._adopt_now)
@@ -109,6 +124,8 @@ class NativeProgram(Serving):
             self._adopting.cancel()
         await self.loop.run_in_executor(None, functools.partial(self._pool.shutdown, wait=True))
         self._notes.close()
+        if self.delivery.seen is not None:
+            self.delivery.seen.close()
         self._disk.close(self._folder)
         self._transactions.close()
 
@@ -118,10 +135,13 @@ class NativeProgram(Serving):
         Raises:
             ConfigurationError: it is bad; the old one goes on.
         """
-        self.use(self.configure())
-
-    def use(self, configuration: Configuration) -> None:
-        """Deliver by this configuration from now on."""
-        self._native = native_settings(configuration, self._channel)
+        native = native_settings(load(self._instance), self._channel)
+        before, known = self.settings.dupcheck, self.delivery.seen
+        self.configure()
+        if before != self.settings.dupcheck:
+            self.delivery.seen = await self.loop.run_in_executor(None, self._memory)
+            if known is not None:
+                known.close()
+        self._native = native
         self._writer.configure(self._native)
         self.delivery.settings = self._native
