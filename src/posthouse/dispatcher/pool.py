@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from posthouse.dispatcher.lifetime import Due, Limits, Respawn, State, due, silent
 
 ASK_AGAIN_SECONDS = 1.0
+FRESH_SECONDS = 0.5
+"""a session that has been idle for less has perhaps only just begun, and would be within a transaction when it is told"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ class Pool:
         """A worker's answer to `Ask`."""
         if number in self._asked:
             self._asked.discard(number)
-            if n is not None and n not in self._shedding:
+            if n is not None and n not in self._shedding and seconds >= FRESH_SECONDS:
                 self._answers.append((seconds, number, n))
         return self._settle(now)
 

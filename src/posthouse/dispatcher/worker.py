@@ -180,6 +180,7 @@ class _Worker:
         self._log = log
         self._sessions: dict[int, Session] = {}
         self._transports: dict[int, asyncio.BaseTransport] = {}
+        self._shed: set[int] = set()  # told to end, not gone yet: others are asked for next
         self._opening: set[asyncio.Task[None]] = set()
         self._reloading: asyncio.Task[None] | None = None
         self._leaving = False  # no more connections; ends with the last session
@@ -270,6 +271,7 @@ class _Worker:
             case handoff.Shed(n=n):
                 session = self._sessions.get(n)
                 if session is not None:
+                    self._shed.add(n)
                     session.shed()
             case handoff.Shutdown(seconds=seconds):
                 self._leave(seconds)
@@ -291,6 +293,7 @@ class _Worker:
 
         def closed() -> None:
             self._sessions.pop(n, None)
+            self._shed.discard(n)
             self._transports.pop(n, None)
             self._wire.send(handoff.Closed(n))
             self._finish_when_empty()
@@ -334,7 +337,7 @@ class _Worker:
         best: int | None = None
         oldest = 0.0
         for n, session in self._sessions.items():
-            since = session.idle_since()
+            since = session.idle_since() if n not in self._shed else None
             if since is not None and (best is None or since < oldest):
                 best, oldest = n, since
         return handoff.Idle(best, self._loop.time() - oldest if best is not None else 0.0)

@@ -138,6 +138,29 @@ async def test_a_silent_client_is_told_421(tmp_path: Path) -> None:
         client.writer.close()
 
 
+@pytest.mark.parametrize("begun", [False, True])
+async def test_who_leaves_a_transaction_standing_is_idle_when_others_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    async with running_store(store_instance(tmp_path)) as (program, port):
+        client = await LmtpTalk.connect(port)
+        await client.say("MAIL FROM:<s@example.org>")
+        await client.say("RCPT TO:<bob>")
+        if begun:
+            assert (await client.say("DATA")).startswith("354")
+        (session,) = program.sessions
+        assert session.idle_since() is None
+        session.shed()  # too early: it is not cut off
+        program.sweep()
+        assert session.idle_since() is None
+        monkeypatch.setattr("posthouse.store.lmtp_server.session._PATIENCE", -1.0)
+        assert session.idle_since() is not None
+        program.sweep()
+        assert (await client.reply()).startswith("421 ")
+        assert await client.reader.read() == b""
+        client.writer.close()
+
+
 async def test_draining_finishes_the_transaction_first(tmp_path: Path) -> None:
     async with running_store(store_instance(tmp_path)) as (program, port):
         client = await LmtpTalk.connect(port)

@@ -1,7 +1,8 @@
 """One LMTP connection: octets into the dialogue, its events into transactions, results back as replies.
 
 RCPT checks only the form of XQUOTA and XDFLG; who the recipient is shows in the final replies (LMTP chapter 16.5). While
-final replies are owed nothing is read beyond one buffer. A silent client is told 421 4.4.2 at its deadline. When the
+final replies are owed nothing is read beyond one buffer. A silent client is told 421 4.4.2 at its deadline; when others need
+the connection, after ten seconds, in the middle of a message too. When the
 connection is lost the transaction that was complete is delivered all the same: its sender will try again.
 """
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _READ_AHEAD = 65_536
 _LEAST_RATE = 1000
 """octets in a second, asked of a body that takes long"""
+_PATIENCE = 10.0
+"""seconds after which a transaction that stands still counts as idle when all connections are taken"""
 SILENT = Status(421, "4.4.2", "connection timed out")
 DRAINING = Status(421, "4.3.2", "service is shutting down or busy; try again")
 _BAD_PARAMETER = "5.5.4"
@@ -54,7 +57,7 @@ class LmtpSession(asyncio.Protocol):
         self._addressees: list[Addressee] = []
         self._large: Streaming | None = None
         self._transaction: Transaction | None = None
-        self._pumping = self._paused = self._ended = False
+        self._pumping = self._paused = self._ended = self._wanted = False
         self._ahead = self._octets = 0
         self._turn = -1
         self._now = program.loop.time
@@ -96,12 +99,25 @@ class LmtpSession(asyncio.Protocol):
         self._closed()
 
     def idle_since(self) -> float | None:
-        """The loop's time since when no transaction is open."""
-        return None if self._transaction is not None or self._server.in_transaction else self._idle
+        """The loop's time since when no transaction is open, or since when the one that is open has stood still."""
+        if self._transaction is not None:
+            return None
+        if not self._server.in_transaction:
+            return self._idle
+        return self._since if self._stands_still() else None
+
+    def _stands_still(self) -> bool:
+        """Whether the client leaves its transaction waiting: no whole command, or less of the body than the least rate."""
+        waited = self._now() - self._since
+        return waited > _PATIENCE and (self._server.phase is not Phase.BODY or self._octets < waited * _LEAST_RATE)
 
     def shed(self) -> None:
-        """421 at the next quiet point."""
-        self._server.shed(DRAINING)
+        """421 at the next quiet point, which is now for a transaction that stands still."""
+        if self._server.in_transaction and not self._server.awaiting and self._stands_still():
+            self._server.hang_up(DRAINING)
+        else:
+            self._server.shed(DRAINING)
+            self._wanted = True
         self._pump()
 
     def expire(self) -> None:
@@ -148,9 +164,12 @@ class LmtpSession(asyncio.Protocol):
     def deadline(self) -> float:
         """The loop's time at which the client is told that it is too slow.
 
-        A command has its time from the last reply on; a body its time of silence, and a least rate after a while.
+        A command has its time from the last reply on; a body its time of silence, and a least rate after a while; neither when
+        others want the connection and the transaction stands still.
         """
         settings = self._program.settings
+        if self._wanted and self._server.in_transaction and self._stands_still():
+            return 0.0
         if self._server.phase is not Phase.BODY:
             return self._since + settings.command_seconds
         least = self._since + 2 * settings.data_seconds + self._octets / _LEAST_RATE
