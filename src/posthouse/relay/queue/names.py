@@ -16,6 +16,9 @@ COPY_DIGITS = 4
 TMP = ".tmp-"
 _MAX_ATTEMPTS = 36 * 36 - 1
 _NAME = re.compile(r"([0-9A-Z]{2})([0-9A-Z]{14,200})([0-9A-Z]{4})\.(00|HELD)")
+_PREFIXES = tuple([base36(_MAX_ATTEMPTS - tried, 2) for tried in range(16)])
+_COPIES = tuple([base36(copy, COPY_DIGITS) for copy in range(16)])
+"""what nearly all names are made of"""
 _SUBDIR = re.compile(r"[0-9]{3}")
 
 
@@ -39,7 +42,7 @@ class QueueName:
 
 def prefix(attempts: int) -> str:
     """The two characters for a number of attempts: 0 is ZZ, 1 is ZY, 1295 and more 00."""
-    return base36(max(0, _MAX_ATTEMPTS - attempts), 2)
+    return _PREFIXES[attempts] if attempts < len(_PREFIXES) else base36(max(0, _MAX_ATTEMPTS - attempts), 2)
 
 
 def attempts(text: str) -> int:
@@ -49,7 +52,7 @@ def attempts(text: str) -> int:
 
 def unique(message: str, copy: int) -> str:
     """The unique part of a copy's name."""
-    return message + base36(copy, COPY_DIGITS)
+    return message + (_COPIES[copy] if copy < len(_COPIES) else base36(copy, COPY_DIGITS))
 
 
 def file_name(message: str, copy: int, tried: int, *, held: bool = False) -> str:
@@ -86,6 +89,6 @@ def log_path(queue: str, channel: str, count: int, message: str, copy: int, trie
         copy: copy number.
         tried: attempts made.
     """
-    name = file_name(message, copy, tried)
-    folder = subdir(unique(message, copy), count)
-    return "/".join(part for part in (queue, channel, folder, name) if part)
+    stem = unique(message, copy)
+    folder = f"{subdir(stem, count)}/" if count else ""
+    return f"{queue}/{channel}/{folder}{prefix(tried)}{stem}.00"
