@@ -1,14 +1,17 @@
 """The native service started by root: each mailbox is written by its owner, workers are nobody, no request reaches further."""
 
+import contextlib
 import os
 import pwd
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from journeys.test_imta_user import USER, identity, packages, python_of_everybody
+from posthouse.dispatcher import descendants
 from posthouse.dispatcher.control import NATIVE_WRITER
 from posthouse.store.native.request import Request, ask
 from posthouse.testing.tiers import RunningInstance
@@ -155,4 +158,46 @@ def test_not_root_only_mailboxes_of_our_own_user(store: RunningInstance, open_fo
         assert [path.name for path in (open_folder / "mail").iterdir()] == ["me"]
         assert store.stop() == 0
     finally:
+        end(store)
+
+
+def test_children_killed_while_they_append(store: RunningInstance, open_folder: Path) -> None:
+    """The owner may kill what runs with his uid: what was answered is there, whole, and nothing torn or locked stays."""
+    line = b"x" * 70
+    big = b"Subject: %d\r\n\r\n" + (line + b"\r\n") * 60_000
+    stop = threading.Event()
+    killed: list[int] = []
+    try:
+        store.start()
+        (writer,) = pids(store, "native_writer")
+
+        def kill_children() -> None:
+            while not stop.is_set():
+                for pid in descendants.children(writer):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, 9)
+                        killed.append(pid)
+                stop.wait(0.013)
+
+        thread = threading.Thread(target=kill_children)
+        thread.start()
+        answered = []
+        with client_of(store) as client:
+            for number in range(12):
+                (answer,) = client.deliver(["alice"], big % number)
+                assert answer[:3] in {"250", "430"}
+                if answer.startswith("250"):
+                    answered.append(number)
+            stop.set()
+            thread.join()
+            assert client.deliver(["alice"], TEXT % b"last") == ["250 2.5.0 <alice> OK"]
+        assert killed
+        messages = read_mbox(open_folder / "mail" / "alice")
+        subjects = [message.split(b"Subject: ")[1].split(b"\n")[0] for message in messages]
+        assert set(subjects) >= {b"%d" % number for number in answered} | {b"last"}
+        assert len(subjects) == len(set(subjects))
+        assert all(message.count(b"\n" + line) == 60_000 for message in messages[:-1])
+        assert [path.name for path in (open_folder / "mail").iterdir()] == ["alice"]
+    finally:
+        stop.set()
         end(store)

@@ -52,7 +52,8 @@ def dot_lock(disk: Disk, folder: int, name: str, before: Callable[[LockFile], No
         disk: the disk.
         folder: where the mailbox is.
         name: of the mailbox.
-        before: told which file will be the lock, before it gets the name: a crash must not leave a lock nobody knows of.
+        before: told which file will be the lock, before it is made and before it gets the name: a crash must not leave one that
+            nobody knows of.
 
     Raises:
         MailboxLocked: another has it.
@@ -80,11 +81,13 @@ def drop_lock(disk: Disk, folder: int, name: str, mine: LockFile) -> None:
 def forget_lock(disk: Disk, folder: int, name: str, mine: LockFile) -> None:
     """Remove what a dead process left of its lock."""
     drop_lock(disk, folder, name, mine)
-    drop_lock(disk, folder, mine.own.removesuffix(SUFFIX), mine)
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(mine.own, folder)
 
 
 def _take(disk: Disk, folder: int, name: str, before: Callable[[LockFile], None]) -> LockFile:
-    own = f".lk{os.getpid()}.{secrets.token_hex(8)}{SUFFIX}"
+    own = f".lk{os.getpid()}.{secrets.token_hex(8)}"
+    before(LockFile(0, 0, own))
     fd = disk.create_excl(own, folder, 0o644)
     try:
         disk.pwrite(fd, b"%d\n" % os.getpid(), 0)

@@ -5,6 +5,7 @@ every addressee gets the disk's fault.
 """
 
 import os
+import tempfile
 import zlib
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,8 @@ class SpooledEntry:
         self._head = b""
         self._fd = -1
         try:
-            self._fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+                self._fd = os.dup(file.fileno())
         except OSError as error:
             self.fault = fault_of(error, folder)
         self._append(from_line(sender, now))
