@@ -42,9 +42,9 @@ def test_a_disk_that_refuses(tmp_path: Path) -> None:
 
 
 def test_given_up(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     spooled = SpooledEntry(str(tmp_path), b"a@b", Quoting.MBOXRD, NOW)
     spooled.write(WIRE)
     spooled.abort()
     spooled.abort()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
