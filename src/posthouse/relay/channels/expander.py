@@ -1,8 +1,7 @@
 """What expansion finds, enqueued as it is found: nobody's list is held in memory, no step is made twice (DURABILITY 4.7).
 
     add(recipient, targets)   collects; a host's MOST targets, or PENDING in all, are enqueued at once as a message of their own
-    settle() -> None          the rest is enqueued; every recipient that was added may be marked D
-             -> OSError       it could not be: the recipients stay to do
+    settle()                  enqueues the rest; every recipient that was added may be marked D
 
 Targets are enqueued in groups of one sender, one edit and one host, so that n members on one store make ceil(n / MOST)
 copies. Each final address of a recipient is enqueued once, also over a crash: see `ExpansionProgress`, which is written only
@@ -100,7 +99,7 @@ class Expander:
         found = self._current
         assert found is not None
         for target in targets:
-            mark = fingerprint(target.channel, target.address + target.task)
+            mark = _mark(target)
             if mark not in found.seen:
                 found.seen.add(mark)
                 found.targets.append((target, held or target.held))
@@ -112,21 +111,24 @@ class Expander:
         assert found is not None
         if accepted:
             self._found[found.recipient.id] = found
-        elif found.progress is not None:
+            return
+        self._found.pop(found.recipient.id, None)
+        if found.progress is not None:
             found.progress.close()
 
-    async def settle(self) -> OSError | None:
-        """Enqueue the rest of all accepted recipients."""
-        try:
-            await self._enqueue([(one.recipient, target, held) for one in self._found.values() for target, held in one.targets])
-        except OSError as error:
-            return error
-        return None
+    async def settle(self) -> None:
+        """Enqueue the rest of all accepted recipients.
+
+        Raises:
+            OSError: it could not be; they stay to do.
+        """
+        await self._enqueue([(one.recipient, target, held) for one in self._found.values() for target, held in one.targets])
 
     async def close(self, *, settled: bool) -> None:
         """The recipients are marked: progress goes. Or they are not: it stays for the next try."""
         if self._current is not None:
             self._found[self._current.recipient.id] = self._current
+            settled = False
         those = [one.progress for one in self._found.values() if one.progress is not None]
 
         def close() -> None:
@@ -159,23 +161,35 @@ class Expander:
                 now.append((target, held))
             else:
                 later.append((target, held))
-        await self._enqueue([(found.recipient, target, held) for target, held in now])
+        self._found.setdefault(found.recipient.id, found)
+        await self._enqueue([(found.recipient, target, held) for target, held in now], last=False)
         found.targets = later
-        found.progress = found.progress or self._progress(found.recipient)
-        marks = [fingerprint(target.channel, target.address + target.task) for target, _ in now]
-        await self._shop.loop.run_in_executor(None, found.progress.add, marks)
 
-    async def _enqueue(self, wanted: Sequence[tuple[Recipient, Target, bool]]) -> None:
-        """Make messages of these, one for each edit, and wait until they are durable."""
+    async def _enqueue(self, wanted: Sequence[tuple[Recipient, Target, bool]], *, last: bool = True) -> None:
+        """Make messages of these, one for each edit, and wait until they are durable; all but the last are written down."""
         by_edit: dict[ListEdit | None, list[tuple[Recipient, Target, bool]]] = {}
         for one in wanted:
             by_edit.setdefault(one[1].edit, []).append(one)
+        left = len(by_edit)
         for edit, those in by_edit.items():
+            left -= 1
             if edit is None:
                 await self._submit(edit, those)
             else:
                 async with self._editing:
                     await self._submit(edit, those)
+            if left or not last:
+                await self._shop.loop.run_in_executor(None, self._write_down, those)
+
+    def _write_down(self, those: Sequence[tuple[Recipient, Target, bool]]) -> None:
+        """In a thread: these are durable, the next step may begin."""
+        marks: dict[int, list[int]] = {}
+        for recipient, target, _ in those:
+            marks.setdefault(recipient.id, []).append(_mark(target))
+        for identity, fingerprints in marks.items():
+            found = self._found[identity]
+            found.progress = found.progress or self._progress(found.recipient)
+            found.progress.add(fingerprints)
 
     async def _submit(self, edit: ListEdit | None, those: Sequence[tuple[Recipient, Target, bool]]) -> None:
         identity = self._ids.next()
@@ -249,6 +263,10 @@ class Expander:
             )  # fmt: skip
             out.append(record)
         return out
+
+
+def _mark(target: Target) -> int:
+    return fingerprint(target.channel, target.address + target.task)
 
 
 def _with_header(parts: Iterable[bytes], old: bytes, new: bytes) -> Iterable[bytes]:

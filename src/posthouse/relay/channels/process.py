@@ -84,6 +84,7 @@ class Process:
         request = self._request(opened, source, reprocess=reprocess)
         scripts = ScriptTasks(self._shop, self._ids, opened)
         accepted: list[Recipient] = []
+        settled = False
         try:
             for recipient in recipients:
                 if recipient.task and await scripts.settle(attempt, recipient):
@@ -96,16 +97,14 @@ class Process:
                     await expander.add(scripts.decided(recipient, routed.recipients), held=routed.hold)
                     accepted.append(recipient)
                 expander.end(accepted=not isinstance(routed, Rejected))
+            await expander.settle()
+            settled = True
         except OSError as error:
             self._shop.alarm(f"{channel}: {error}")
-            await expander.close(settled=False)
+        finally:
             for recipient in accepted:
-                attempt.result(recipient, _FULL)
-            return
-        error_at_end = await expander.settle()
-        for recipient in accepted:
-            attempt.result(recipient, _DONE if error_at_end is None else _FULL)
-        await expander.close(settled=error_at_end is None)
+                attempt.result(recipient, _DONE if settled else _FULL)
+            await expander.close(settled=settled)
 
     def _request(self, opened: OpenCopy, source: str, *, reprocess: bool) -> RouteRequest:
         envelope = opened.envelope
