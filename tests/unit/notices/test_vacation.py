@@ -10,7 +10,8 @@ import pytest
 from posthouse.relay.notices.vacation import Asked, Vacation, answer_octets, original_field, silence
 
 ANN = Vacation("asmith", "ann.smith@example.com", frozenset({"ann.smith@example.com", "as@example.com"}), "Away.\nBack in June.")
-HEADER = b"From: Bob <bob@remote.test>\r\nTo: Ann <Ann.Smith@example.com>\r\n" + (
+HEADER = (
+    b"From: Bob <bob@remote.test>\r\nTo: Ann <Ann.Smith@example.com>\r\n"
     b"Subject: hello\r\nMessage-ID: <m1@remote.test>\r\n\r\n"
 )
 
