@@ -32,7 +32,7 @@ def test_a_message_as_most_are(tmp_path: Path) -> None:
         client = world.connect()
         extensions = client.ask("EHLO client.outside.test").split("\n")
         assert {line[4:].split()[0] for line in extensions[1:]} == {
-            "PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE", "CHUNKING", "ENHANCEDSTATUSCODES",
+            "PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE", "CHUNKING", "ENHANCEDSTATUSCODES", "DSN",
         }  # fmt: skip
         assert client.ask("MAIL FROM:<alice@outside.test>") == "250 2.5.0 Address Ok."
         assert client.ask("RCPT TO:<john.doe@example.com>") == "250 2.1.5 john.doe@example.com OK."

@@ -21,6 +21,7 @@ from posthouse.relay.smtp_server.transaction import Transaction
 if TYPE_CHECKING:
     from posthouse.relay.routing.result import Target
     from posthouse.relay.smtp_server.session import SmtpSession
+    from posthouse.relay.smtp_server.transaction import TakenRecipient
 
 
 class Double(NamedTuple):
@@ -107,6 +108,8 @@ def accept(
         priority=priority,
         eight_bit=transaction.eight_bit or (whole is not None and not whole.isascii()),
         utf8=transaction.utf8,
+        envid=transaction.envid,
+        ret=transaction.ret,
         wire_growth=event.growth,
     )
     return Taken(envelope, parts, doubles)
@@ -123,12 +126,12 @@ def _too_large(transaction: Transaction, size: int) -> Status | None:
 
 def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipient, ...], tuple[Double, ...]]:
     """Everybody who gets the message, each final address on a channel once, in the order of RCPT; and who does not again."""
-    chosen: dict[tuple[str, str, str], tuple[int, str, Target]] = {}
+    chosen: dict[tuple[str, str, str], tuple[int, TakenRecipient, Target]] = {}
     doubles: list[Double] = []
     for taken in transaction.recipients:
         before = len(chosen)
         for target in taken.targets:
-            chosen.setdefault((target.channel, target.address, target.task), (len(chosen), taken.original, target))
+            chosen.setdefault((target.channel, target.address, target.task), (len(chosen), taken, target))
         if len(chosen) == before:
             first = taken.targets[0]
             doubles.append(Double(taken.original, chosen[first.channel, first.address, first.task][0]))
@@ -140,7 +143,7 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             copy=copies[number],
             channel=target.channel,
             address=target.address,
-            original=target.shown or original,
+            original=target.shown or taken.original,
             host=target.host,
             quota=target.quota,
             flags=target.flags,
@@ -148,10 +151,11 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             held=held or target.held,
             sender=target.sender,
             answers=target.answers,
-            notify="NEVER" if target.answers or is_quiet(target.task) else "",
+            orcpt="" if target.sender else taken.orcpt,
+            notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.sender else taken.notify,
             task=target.task,
         )
-        for number, original, target in ordered
+        for number, taken, target in ordered
     )
     return recipients, tuple(doubles)
 

@@ -8,11 +8,13 @@ Of a message that was streamed to disk a script sees the header and as much of t
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from posthouse.mail.status import Status
 from posthouse.relay.filtering.message import Message
 from posthouse.relay.filtering.run import Surroundings
 from posthouse.relay.scripts.decisions import Decisions, rejection
-from posthouse.relay.smtp_server.transaction import TakenRecipient, Transaction
+from posthouse.relay.smtp_server.transaction import Transaction
 
 if TYPE_CHECKING:
     from posthouse.relay.smtp_server.relay import Relay
@@ -44,7 +46,7 @@ def run_scripts(relay: "Relay", transaction: Transaction, octets: bytes, size: i
     around = Surroundings(now, zone, None, relay.host, transaction.rules.subaddress_char)
     decisions = Decisions(transaction.rules, transaction.sender, Message(octets, size, body), around, relay.report)
     decided = [
-        TakenRecipient(taken.original, decisions.targets(taken.original, taken.targets), taken.hold)
+        msgspec.structs.replace(taken, targets=decisions.targets(taken.original, taken.targets))
         for taken in transaction.recipients
     ]
     reason = rejection(target for taken in decided for target in taken.targets)

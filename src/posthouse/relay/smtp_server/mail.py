@@ -1,7 +1,7 @@
 """MAIL FROM: who sends (smtp-relay.md 1).
 
-The dialogue has checked the syntax and the announced size. Here: the sender's text, BODY= and SMTPUTF8, then the mapping
-table FROM_ACCESS. A transaction begins only when the answer is 2xx.
+The dialogue has checked the syntax and the announced size. Here: the sender's text and the parameters, then the mapping table
+FROM_ACCESS. A transaction begins only when the answer is 2xx.
 """
 
 from collections.abc import Generator
@@ -64,6 +64,8 @@ def begin(event: Mail, rules: Rules) -> Transaction | Status:
         eight_bit=body is not None and body.upper() == b"8BITMIME",
         utf8="SMTPUTF8" in params,
         rules=rules,
+        envid=(params.get("ENVID") or b"").decode("ascii"),
+        ret=(params.get("RET") or b"").decode("ascii").upper(),
     )
 
 

@@ -30,7 +30,8 @@ from posthouse.relay.smtp_server.session import SmtpSession
 from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
 
-_MAIL_PARAMS = frozenset({"SIZE", "BODY", "SMTPUTF8"})
+_MAIL_PARAMS = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"})
+_RCPT_PARAMS = frozenset({"NOTIFY", "ORCPT"})
 _SPILL = 256 * 1024 - 4096
 """a body of this size and the Received field still fit into one record"""
 
@@ -161,11 +162,12 @@ class SmtpProgram:
 
     def _policy(self, configuration: Configuration, host: str, limits: Limits) -> Policy:
         options = configuration.channel_option(self._channel)
-        extensions = ("PIPELINING", "8BITMIME", "SMTPUTF8", f"SIZE {limits.message_size}", "CHUNKING", "ENHANCEDSTATUSCODES")
+        size = f"SIZE {limits.message_size}"
+        extensions = ("PIPELINING", "8BITMIME", "SMTPUTF8", size, "CHUNKING", "DSN", "ENHANCEDSTATUSCODES")
         policy = smtp_policy(options.text("BANNER_HOST", host), extensions)
         return replace(
             policy, greeting=f"{policy.greeting} {options.text('BANNER_ADDITION')}".rstrip(), max_size=limits.message_size,
-            spill=_SPILL, known_mail_params=_MAIL_PARAMS, known_rcpt_params=frozenset(),
+            spill=_SPILL, known_mail_params=_MAIL_PARAMS, known_rcpt_params=_RCPT_PARAMS,
             max_recipients=max(1000, limits.recipients + 1),
         )  # fmt: skip
 

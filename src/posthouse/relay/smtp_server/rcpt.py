@@ -68,7 +68,12 @@ def verdict(routed: Routed, recipient: str, transaction: Transaction) -> Status:
     targets = routed.recipients
     if transaction.bitbucket:
         targets = tuple(swallowed(target) for target in targets)
-    transaction.recipients.append(TakenRecipient(recipient, targets, routed.hold))
+    wishes = transaction.wishes
+    if not wishes:
+        transaction.recipients.append(TakenRecipient(recipient, targets, routed.hold))
+    else:
+        notify, orcpt = ((wishes.get(name) or b"").decode("utf-8", "surrogateescape") for name in ("NOTIFY", "ORCPT"))
+        transaction.recipients.append(TakenRecipient(recipient, targets, routed.hold, notify.upper(), orcpt))
     return Status(250, "2.1.5", f"{recipient} OK.")
 
 

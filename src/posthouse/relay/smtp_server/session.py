@@ -175,6 +175,7 @@ class SmtpSession(Line):
         if isinstance(recipient, Status):
             self._refuse(event.recipient.decode("utf-8", "replace"), recipient, "not UTF-8")
             return
+        transaction.wishes = event.params
         early = rcpt.early_refusal(transaction, self._rejected, relay.limits)
         if early is not None:
             self._refuse(recipient, early, "limit")

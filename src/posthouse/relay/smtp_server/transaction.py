@@ -1,6 +1,7 @@
 """One mail transaction as the session sees it, from MAIL to the final dot."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,6 +18,10 @@ class TakenRecipient(msgspec.Struct, frozen=True):
     original: str
     targets: tuple[Target, ...]
     hold: bool
+    notify: str = ""
+    """NOTIFY, in capitals (RFC 3461 4.1)"""
+    orcpt: str = ""
+    """ORCPT as given, in xtext"""
 
 
 @dataclass(slots=True)
@@ -39,6 +44,12 @@ class Transaction:
     refused: Status | None = None
     """the transaction is refused whole, with this reply"""
     recipients: list[TakenRecipient] = field(default_factory=list)
+    envid: str = ""
+    """ENVID as given, in xtext (RFC 3461 4.4)"""
+    ret: str = ""
+    """RET: FULL or HDRS"""
+    wishes: Mapping[str, bytes | None] | None = None
+    """parameters of the RCPT that is being decided"""
     message_id: str = ""
     """our id, given when the body begins"""
     received: bytes = b""
