@@ -21,6 +21,11 @@ _TOKEN = re.compile(
 _DOT_ATOM = re.compile(r"[^\s<>@,:;.\"()\[\]\\]+(?:\.[^\s<>@,:;.\"()\[\]\\]+)*\Z")
 _ATOMS = r"[^\s<>@,:;\"()\[\]\\.]+(?:\.[^\s<>@,:;\"()\[\]\\.]+)*"
 _SIMPLE = re.compile(rf'(?:[^<>@,:;"()\[\]\\]*<)?({_ATOMS})@([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)(>?)\Z')
+_HOST = r"(?:\[[^\[\]\s]*\]|[^\s<>@,:;\"()\[\]\\.]+(?:\.[^\s<>@,:;\"()\[\]\\.]+)*)"
+_PATH = re.compile(
+    rf'(?:@{_HOST}(?:,@{_HOST})*:)?(?P<local>"(?:[^"\\]|\\.)*"|[^\s<>@,:;"()\[\]\\]+)(?:@(?P<domain>{_HOST}))?\Z', re.DOTALL
+)
+_AROUND = re.compile(r"[ \t]*([@,:.])[ \t]*")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _COMMENT_DEPTH = 50
 _LONGEST = 64 << 10
@@ -78,15 +83,17 @@ def addresses(value: str) -> list[Mailbox]:
 
 
 def envelope_address(text: str) -> Mailbox:
-    """An envelope address without brackets: empty for the null sender."""
-    if not text:
+    """An envelope address, with or without brackets and source route (RFC 5321 4.1.2): empty for the null sender."""
+    path = text.strip()
+    if path.startswith("<") and path.endswith(">"):
+        path = path[1:-1].strip()
+    if not path:
         return _EMPTY
-    local, at, domain = text.rpartition("@")
-    if text.startswith("@") and ":" in text:  # a source route is no part of the address
-        local, at, domain = text.partition(":")[2].rpartition("@")
-    if not at:
-        return Mailbox(text, unquoted(text), "")
-    return Mailbox(f"{local}@{domain}", unquoted(local), domain)
+    match = _PATH.match(_AROUND.sub(r"\1", path) if " " in path or "\t" in path else path)
+    if match is None:
+        return Mailbox(text, None, None)
+    local, domain = match["local"], match["domain"]
+    return Mailbox(f"{local}@{domain}" if domain else local, unquoted(local), domain)
 
 
 def unquoted(local: str) -> str:

@@ -22,6 +22,8 @@ from posthouse.relay.filtering.syntax import Node
 
 def _raw(run: Run, line: int) -> list[str]:
     if "raw" not in run.parts:
+        if not run.message.has_body:
+            return []
         octets = run.message.body[: limits.BODY_OCTETS]
         run.spend(len(octets) // limits.GRAIN, line)
         run.parts["raw"] = [octets.decode("utf-8", "surrogateescape")]
@@ -48,9 +50,12 @@ def _is(given: str, wanted: str) -> bool:
 def _text(run: Run, line: int) -> list[str]:
     if "text" not in run.parts:
         run.spend(len(run.message.octets) // limits.GRAIN, line)
-        found = [part for part in parts(run.message) if part.type.startswith("text/")]
-        run.parts["text"] = [_read(part.text) if part.type == "text/html" else part.text for part in found]
+        found = [part for part in parts(run.message) if part.type.startswith("text/") or part.type in _HTML]
+        run.parts["text"] = [_read(part.text) if part.type in _HTML else part.text for part in found]
     return run.parts["text"]
+
+
+_HTML = frozenset({"text/html", "application/xhtml+xml"})
 
 
 def _read(text: str) -> str:

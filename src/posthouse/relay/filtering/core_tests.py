@@ -3,7 +3,7 @@
 address allof anyof envelope exists false header not size string true hasflag mailboxexists ihave environment
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from posthouse.relay.filtering import capabilities
 from posthouse.relay.filtering.address_list import Mailbox, addresses, envelope_address
@@ -77,12 +77,12 @@ def part_of(mailbox: Mailbox, part: str, separator: str) -> str | None:
     """That part of an address; None when it has none."""
     if part == "all":
         return mailbox.raw
-    if mailbox.local is None or mailbox.domain is None:
+    if part == "domain":
+        return mailbox.domain
+    if mailbox.local is None:
         return None
     if part == "localpart":
         return mailbox.local
-    if part == "domain":
-        return mailbox.domain
     user, found, detail = mailbox.local.partition(separator)
     if part == "user":
         return user
@@ -128,7 +128,7 @@ def envelope(context: Context, node: Node, taken: Taken) -> Test:
         around, given = run.envelope, []
         for name in values(names, run):
             text = {"from": around.sender, "to": around.recipient, "auth": around.auth or None}.get(name.lower())
-            if text is not None:
+            if text is not None and (text.strip(" <>") or name.lower() == "from"):
                 given.append(part_of(envelope_address(text), part, run.around.separator))
         return match(run, [text for text in given if text is not None])
 
@@ -186,9 +186,16 @@ def hasflag(context: Context, node: Node, taken: Taken) -> Test:
         context.fault(node.line, 'hasflag with a variable needs require "variables"')
     compare = comparison(context, taken, node)
     keys = context.texts(taken.strings(1))
-    if compare.type is MatchType.IS and all(isinstance(key, str) for key in keys):
-        keys = tuple(word for key in keys if isinstance(key, str) for word in key.split()) or ("",)
+    splits = compare.type in {MatchType.IS, MatchType.CONTAINS, MatchType.MATCHES}
+    fixed = all(isinstance(key, str) for key in keys)
+    if splits and fixed:
+        keys = _words(key for key in keys if isinstance(key, str))
     match = matcher(context, compare, keys)
+    if splits and not fixed:
+        parts = context.texts(taken.strings(1))
+
+        def match(run: Run, found: Sequence[str]) -> bool:
+            return matcher(context, compare, _words(values(parts, run)))(run, found)
 
     def test(run: Run) -> bool:
         if not names:
@@ -196,6 +203,11 @@ def hasflag(context: Context, node: Node, taken: Taken) -> Test:
         return match(run, [word for name in names for word in words([run.variables.get(name.lower(), "")])])
 
     return test
+
+
+def _words(keys: Iterable[str]) -> tuple[str, ...]:
+    """Keys as flags: a string of several words is a list of them (RFC 5232 2)."""
+    return tuple(word for key in keys for word in key.split()) or ("",)
 
 
 def mailbox_exists(context: Context, node: Node, taken: Taken) -> Test:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from posthouse.relay.filtering import limits
 
 SYSTEM = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
-_SYSTEM = {flag.lower(): flag for flag in SYSTEM}
+_SYSTEM = frozenset(flag.lower() for flag in SYSTEM)
 _KEYWORD = re.compile(r"[^\x00-\x20\x7f-\U0010ffff(){%*\"\\\]]+\Z")
 
 
@@ -19,9 +19,7 @@ def words(texts: Iterable[str]) -> tuple[str, ...]:
     for text in texts:
         for word in text.split():
             key = word.lower()
-            if key in _SYSTEM:
-                found.setdefault(key, _SYSTEM[key])
-            elif _KEYWORD.match(word):
+            if key in _SYSTEM or _KEYWORD.match(word):
                 found.setdefault(key, word)
             if len(found) >= limits.FLAGS:
                 return tuple(found.values())

@@ -112,6 +112,11 @@ class Message:
         return known
 
     @property
+    def has_body(self) -> bool:
+        """Whether anything stands behind the header and its empty line: without, no test of the body is true (RFC 5173 3)."""
+        return self.end < len(self.octets)
+
+    @property
     def body(self) -> bytes:
         """What is behind the header, as far as it is held."""
         return self.octets[self.end :]

@@ -1,7 +1,8 @@
 """A message's body as the leaves of its MIME tree (RFC 2045, RFC 2046), for the test `body`.
 
 Bounded: parts, nesting and octets are (limits.py); what is beyond is not looked at. Broken MIME is no fault: a part without its
-boundary goes on to the end, an encoding that cannot be read is left as it is.
+boundary goes on to the end, octets that are not what their encoding says stay as they are, a part of an
+unknown encoding is passed over.
 """
 
 import re
@@ -15,6 +16,7 @@ from posthouse.relay.filtering.message import Message
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))')
 _TYPE = re.compile(r"\s*([^\s/;]+)\s*/\s*([^\s/;]+)\s*(?:;|\Z)")
+_ENCODINGS = frozenset({"", "7bit", "8bit", "binary", "quoted-printable", "base64"})
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 
 
@@ -33,10 +35,10 @@ class Part(NamedTuple):
 
 
 def content_type(value: str) -> tuple[str, dict[str, str]]:
-    """Type and parameters of a Content-Type field; text/plain for what is none."""
+    """Type and parameters of a Content-Type field; no type for what is none."""
     match = _TYPE.match(value)
     if match is None:
-        return "text/plain", {}
+        return "", {}
     parameters = {name.lower(): (quoted or plain) for name, quoted, plain in _PARAMETER.findall(value)}
     return f"{match[1]}/{match[2]}".lower(), parameters
 
@@ -60,9 +62,10 @@ def _walk(entity: Message, depth: int) -> Iterator[Part]:
         yield from _multipart(kind, entity.body, parameters["boundary"], depth)
     elif kind == "message/rfc822" and depth < limits.BODY_NESTING and encoding not in {"base64", "quoted-printable"}:
         inner = Message(entity.body, len(entity.body))
-        yield Part(kind, "utf-8", inner.octets[: inner.end])
+        header = inner.octets[: inner.end]
+        yield Part(kind, "utf-8", header[:-2] if header.endswith(b"\r\n\r\n") else header)
         yield from _walk(inner, depth + 1)
-    else:
+    elif encoding in _ENCODINGS and entity.has_body:
         yield Part(kind, parameters.get("charset", ""), undone(entity.body, encoding))
 
 
