@@ -15,7 +15,8 @@ from posthouse.journal.segment import Segment, Tier
 from posthouse.store.delivery.accounts import Accounts
 from posthouse.store.delivery.admission import Settings
 from posthouse.store.delivery.checkpoint import Checkpoint, Position
-from posthouse.store.delivery.delivery import Delivery, Partition
+from posthouse.store.delivery.delivery import Delivery
+from posthouse.store.delivery.partitions import Partitions
 from posthouse.store.delivery.recovery import Leftovers, recover
 from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.stored_form import return_path
@@ -96,17 +97,18 @@ class World:
         root = disk.open_dir("/")
         data = open_folder(disk, "data", root)
         self.store, self.journal = open_folder(disk, "store", data), open_folder(disk, "journal", data)
-        self.partition = open_folder(disk, "primary", self.store)
+        self.partitions = Partitions(disk, self.store)
+        self.partition = self.partitions.of("anybody")
         barriers = Barriers(disk, KERNEL)
-        trusted = barriers.of(self.partition).trusted
-        self.leftovers = self.leftovers_class(disk, self.store, self.journal, (self.partition,), barriers, self.clock.now)
+        trusted = all(barriers.of(folder).trusted for folder in self.partitions.folders)
+        self.leftovers = self.leftovers_class(disk, self.store, self.journal, self.partitions.folders, barriers, self.clock.now)
         self.recovered = recover(disk, self.leftovers, self.journal)
         maker = SegmentMaker(disk, self.journal, Tier.STORE, f"lmtp-{number}", segment_size)
         self.committer = Committer(disk, maker.make, self._note_sealed, self.clock.now)
         self.names = BaseNames(self.clock.now, number, number, "store1")
-        self.accounts = Accounts(disk, self.partition, create=create, keep=50)
+        self.accounts = Accounts(disk, self.partitions, create=create, keep=50)
         self.delivery = self.delivery_class(
-            disk, Partition("primary", self.partition, self.journal), self.names,
+            disk, self.partitions, self.journal, self.names,
             Settings(policy or STRICT, defaults or Limits(-1, -1), True, notification),
             self.clock, self.accounts, self if trusted else None, self._finished,
         )  # fmt: skip

@@ -49,6 +49,10 @@ class StoreConf:
     """`owner@<this>` is `owner`; lower case"""
     listescape: bool = False
     """folder names with `.` are written as Dovecot's plugin listescape does"""
+    defaultpartition: str = "primary"
+    """where mailboxes are made: a folder below data/store"""
+    partitionof: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """owners whose mailboxes are made elsewhere"""
     dupcheck: bool = True
     """remember relays' delivery ids for 24 hours"""
     header_check: str = "strict"
@@ -96,6 +100,14 @@ def _word(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _partition(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise BadValueError(f"{text[:40]!r} is no name of a partition")
+    return text
+
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+_PARTITION_OF = "store.partitionof."
 _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any], float | None]] = {
     "store.quotaenforcement": ("quotaenforcement", boolean, None),
     "store.defaultmailboxquota": ("defaultmailboxquota", _size, -1),
@@ -111,6 +123,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any], float | None]] = {
     "store.autocreate": ("autocreate", boolean, None),
     "store.listescape": ("listescape", boolean, None),
     "service.defaultdomain": ("defaultdomain", str.lower, None),
+    "store.defaultpartition": ("defaultpartition", _partition, None),
     "store.dupcheck": ("dupcheck", boolean, None),
     "local.hostname": ("hostname", str, None),
     "native.spool": ("nativespool", str, None),
@@ -158,6 +171,8 @@ def _take(name: str, value: str, line: Line, source: Source, fields: dict[str, A
             if least is not None and parsed < least:
                 raise BadValueError(f"{value} is below {least:g}")
             fields[target] = parsed
+        elif name.startswith(_PARTITION_OF):
+            fields.setdefault("partitionof", {})[name.removeprefix(_PARTITION_OF)] = _partition(value)
         elif name not in _REFUSED:
             faults.warn(line.file, line.line, f"unknown setting {name}")
         elif boolean(value):

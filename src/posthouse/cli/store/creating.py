@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.store.opening import CANNOT_CREATE, Opened, end, opened
-from posthouse.store.administration.mailboxes import PRIMARY, Mailbox
+from posthouse.store.administration.mailboxes import Mailbox
 from posthouse.store.mailbox.errors import MailboxError
 from posthouse.store.mailbox.maildir import open_maildir
 
@@ -31,7 +31,7 @@ def create(owner: str, /, *, instance: InstanceOption = None, as_json: Json = Fa
     """
     with opened(here(instance)) as store:
         name = store.owner(owner)
-        mailbox = store.mailboxes.find(name) or Mailbox(PRIMARY, name)
+        mailbox = store.mailboxes.find(name) or store.new_mailbox(name)
         partition = store.mailboxes.descriptor(mailbox.partition)
         if not dry_run:
             try:

@@ -33,7 +33,6 @@ from posthouse.journal.barrier import Barriers
 from posthouse.store.administration import mbox
 from posthouse.store.administration.archive import Source, TarSource
 from posthouse.store.administration.intake import Intake
-from posthouse.store.administration.mailboxes import PRIMARY, Mailbox
 from posthouse.store.mailbox.base_name import BaseNames
 from posthouse.store.mailbox.folder_name import folder_directory
 from posthouse.store.mailbox.maildir import open_maildir
@@ -92,7 +91,7 @@ def _import(store: Opened, owner: str, archive: Source, *, dry_run: bool) -> dic
         return _facts(owner, len(set(archive.places())), 0, 0, archive)
     if not dry_run:
         settle_journal(store)
-    mailbox = mailbox or Mailbox(PRIMARY, owner)
+    mailbox = mailbox or store.new_mailbox(owner)
     partition = store.mailboxes.descriptor(mailbox.partition)
     barriers = Barriers(store.disk)
     try:

@@ -72,6 +72,13 @@ class Opened(NamedTuple):
             raise end(f"{owner}: no mailbox", NO_USER)
         return found
 
+    def new_mailbox(self, owner: str) -> Mailbox:
+        """Where a mailbox is made; ends with 73 when that partition has no folder."""
+        partition = self.conf.partitionof.get(owner, self.conf.defaultpartition)
+        if partition not in self.mailboxes.partitions:
+            raise end(f"{owner}: no partition {partition}", CANNOT_CREATE)
+        return Mailbox(partition, owner)
+
     def chosen(self, names: Sequence[str]) -> list[Mailbox]:
         """The mailboxes of names and patterns with `*`, `?`, `[`; all without any."""
         if not names:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 from posthouse.journal.disk import Disk
 from posthouse.store.delivery.account import Account
+from posthouse.store.delivery.partitions import Partitions
 from posthouse.store.mailbox.faults import fault_of
 from posthouse.store.mailbox.maildir import open_maildir, sweep_tmp
 
@@ -19,18 +20,18 @@ SWEEP_EVERY = 16
 
 
 class Accounts:
-    """Open accounts of one partition.
+    """Open accounts.
 
     Args:
-        disk: where it is.
-        partition: descriptor of its folder.
+        disk: the disk.
+        partitions: where mailboxes are.
         create: mailboxes are made on first delivery (`store.autocreate`).
         keep: how many stay open.
     """
 
-    def __init__(self, disk: Disk, partition: int, *, create: bool, keep: int) -> None:
+    def __init__(self, disk: Disk, partitions: Partitions, *, create: bool, keep: int) -> None:
         self._disk = disk
-        self._partition = partition
+        self._partitions = partitions
         self._keep = keep
         self.create = create
         self._open: OrderedDict[str, Account] = OrderedDict()
@@ -59,7 +60,11 @@ class Accounts:
             if idle is None:
                 break
             self._drop(idle)
-        maildir = open_maildir(self._disk, self._partition, owner, create=self.create, now=now)
+        try:
+            partition = self._partitions.of(owner)
+        except OSError as error:
+            raise fault_of(error, owner) from error
+        maildir = open_maildir(self._disk, partition, owner, create=self.create, now=now)
         if not maildir.fresh and self._opened % SWEEP_EVERY == 0:
             with contextlib.suppress(OSError):  # nothing depends on it
                 sweep_tmp(self._disk, maildir.tmp, now)

@@ -14,13 +14,14 @@ by a crash that was answered.
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from posthouse.journal.commit import Completion
 from posthouse.journal.disk import Disk, Octets
 from posthouse.journal.segment import JournalError, Mark, RecordRef, Segment
 from posthouse.store.delivery.accounts import Accounts
 from posthouse.store.delivery.admission import Admission, Settings, Surroundings
+from posthouse.store.delivery.partitions import Partitions
 from posthouse.store.delivery.placement import place, place_synced, remove, write_tmp
 from posthouse.store.delivery.record import Placement, encode_placement
 from posthouse.store.delivery.seen import Seen
@@ -44,20 +45,13 @@ class Journal(Protocol):
         ...
 
 
-class Partition(NamedTuple):
-    """The folder the mailboxes are in, and the journal's."""
-
-    name: str
-    fd: int
-    journal: int
-
-
 class Delivery:
-    """Delivers transactions into one partition.
+    """Delivers transactions. Recipients in one partition share one file.
 
     Args:
         disk: the disk.
-        partition: where.
+        partitions: where mailboxes are.
+        journal_folder: descriptor of data/journal.
         names: makes base names.
         settings: of store.conf.
         around: clock, timer, threads.
@@ -69,7 +63,8 @@ class Delivery:
     def __init__(
         self,
         disk: Disk,
-        partition: Partition,
+        partitions: Partitions,
+        journal_folder: int,
         names: BaseNames,
         settings: Settings,
         around: Surroundings,
@@ -78,7 +73,9 @@ class Delivery:
         finished: Callable[[list[Transaction]], None],
     ) -> None:
         self._disk = disk
-        self._partition = partition
+        self._partitions = partitions
+        self._several = len(partitions) > 1
+        self._journal_folder = journal_folder
         self._names = names
         self._around = around
         self._accounts = accounts
@@ -127,7 +124,8 @@ class Delivery:
         ready = [addressee for addressee in transaction.addressees if self._admit(transaction, addressee, message, fault)]
         shared = [addressee for addressee in ready if not addressee.flags & OWN_COPY]
         if shared:
-            self._start(Part(transaction, shared, message))
+            for group in _by_partition(shared) if self._several else (shared,):
+                self._start(Part(transaction, group, message))
         for addressee in ready:
             if addressee.flags & OWN_COPY:
                 self._start(Part(transaction, [addressee], message))
@@ -251,7 +249,7 @@ class Delivery:
         unsent, self._unsent = self._unsent, []
         for number, part in enumerate(unsent):
             envelope = encode_placement(
-                Placement(self._partition.name, tuple([a.place for a in part.addressees if a.place is not None]))
+                Placement(self._partitions.name(_folder(part)), tuple([a.place for a in part.addressees if a.place is not None]))
             )
             if not self._journal.append(part, envelope, (part.message.stored,), len(part.addressees)):
                 self._unsent = unsent[number:]
@@ -310,7 +308,7 @@ class Delivery:
 
     def _void(self, record: RecordRef, slot: int) -> None:
         try:
-            segment = Segment.open(self._disk, self._partition.journal, record.segment, write=True)
+            segment = Segment.open(self._disk, self._journal_folder, record.segment, write=True)
         except (OSError, JournalError) as error:
             _log.error("mark: %s", error)
             return
@@ -333,7 +331,7 @@ class Delivery:
                 self._settle_part(part, [OSError(str(result))] * len(part.addressees), None)
             self.flush()
 
-        self._around.in_thread(lambda: place_synced(self._disk, part, self._partition.fd), then)
+        self._around.in_thread(lambda: place_synced(self._disk, part), then)
 
     def _drop_file(self, message: Message) -> None:
         """The file of a large message has all its names: take the one in `tmp/` away."""
@@ -345,3 +343,18 @@ class Delivery:
         message.fd, message.holder = -1, None
         holder.pins -= 1
         self._accounts.left(holder)
+
+
+def _folder(part: Part) -> int:
+    """The partition all of its addressees are in."""
+    account = part.addressees[0].account
+    assert account is not None
+    return account.maildir.partition
+
+
+def _by_partition(addressees: list[Addressee]) -> list[list[Addressee]]:
+    groups: dict[int, list[Addressee]] = {}
+    for addressee in addressees:
+        assert addressee.account is not None
+        groups.setdefault(addressee.account.maildir.partition, []).append(addressee)
+    return list(groups.values())

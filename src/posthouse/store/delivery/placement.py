@@ -2,13 +2,13 @@
 
 `write_tmp` comes before the record (DURABILITY 3.6 b), `place` behind its sync (3.6 d). `place_synced` is the way without
 a record: fsync of the file, names, fsync of every folder that got one. A name that cannot be a hard link (too many links,
-another file system) gets a copy of its own.
+another file system) or must not be one (a large message, xdflg value 16) gets a copy of its own.
 """
 
 import errno
 
 from posthouse.journal.disk import Disk
-from posthouse.store.delivery.transaction import Addressee, Part
+from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Part
 
 _PIECE = 1 << 20
 
@@ -76,16 +76,16 @@ def place(disk: Disk, part: Part) -> list[OSError | None]:
     return [None, *results]
 
 
-def place_synced(disk: Disk, part: Part, partition: int) -> list[OSError | None]:
+def place_synced(disk: Disk, part: Part) -> list[OSError | None]:
     """The way without a record: everything is durable when this returns None for an addressee. Blocks."""
     try:
         disk.fsync(part.fd)
     except OSError as error:
         return [error] * len(part.addressees)
-    return [_place_one_synced(disk, part, addressee, partition) for addressee in part.addressees]
+    return [_place_one_synced(disk, part, addressee) for addressee in part.addressees]
 
 
-def _place_one_synced(disk: Disk, part: Part, addressee: Addressee, partition: int) -> OSError | None:
+def _place_one_synced(disk: Disk, part: Part, addressee: Addressee) -> OSError | None:
     error = _link(disk, part, addressee, sync=True)
     account, folder = addressee.account, addressee.folder
     assert account is not None
@@ -97,7 +97,7 @@ def _place_one_synced(disk: Disk, part: Part, addressee: Addressee, partition: i
             disk.fsync_dir(folder.fd)
         if folder is not None or not account.rooted:
             disk.fsync_dir(account.maildir.root)
-            disk.fsync_dir(partition)
+            disk.fsync_dir(account.maildir.partition)
             account.rooted = True
     except OSError as failed:
         assert addressee.place is not None
@@ -112,6 +112,8 @@ def _link(disk: Disk, part: Part, addressee: Addressee, *, sync: bool) -> OSErro
     base = addressee.place.base
     try:
         try:
+            if part.message.fd >= 0 and addressee.flags & OWN_COPY and len(part.transaction.addressees) > 1:
+                raise OSError(errno.EMLINK, "a copy of its own is wanted")
             disk.link(part.name, base, part.tmp, new_of(addressee))
         except OSError as error:
             if error.errno not in {errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP}:

@@ -25,8 +25,9 @@ from posthouse.journal.segment import Tier, UnknownVersion
 from posthouse.journal.writer import Writer
 from posthouse.store.delivery.accounts import FILES_EACH, Accounts
 from posthouse.store.delivery.checkpoint import Checkpoint, Position
-from posthouse.store.delivery.delivery import Delivery, Partition
+from posthouse.store.delivery.delivery import Delivery
 from posthouse.store.delivery.large import LargeMessage
+from posthouse.store.delivery.partitions import Partitions
 from posthouse.store.delivery.recovery import Leftovers, recover
 from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.transaction import Transaction
@@ -37,7 +38,6 @@ from posthouse.store.mailbox.base_name import BaseNames
 from posthouse.store.mailbox.errors import MailboxIOError
 from posthouse.store.mailbox.owner import Target, parse_target
 
-PARTITION = "primary"
 UNCHECKED_LIMIT = 4
 """sealed segments whose end is unchecked, beyond which deliveries take the way without a record"""
 _SYNCERS = 8
@@ -61,6 +61,7 @@ class LmtpProgram(Serving):
         self._writer: Writer | None = None
         self._checkpoint: Checkpoint | None = None
         self._store = -1
+        self._partitions: Partitions
         self._names: BaseNames
         self._accounts: Accounts
         self.delivery: Delivery
@@ -82,10 +83,11 @@ class LmtpProgram(Serving):
         disk, settings = self._disk, self.settings
         data = disk.open_dir(str(self._instance.data))
         store, journal = open_folder(disk, "store", data), open_folder(disk, "journal", data)
-        partition = open_folder(disk, PARTITION, store)
+        partitions = self._partitions = Partitions(disk, store)
+        self._choose()
         barriers = Barriers(disk)
-        trusted = barriers.of(partition).trusted
-        leftovers = Leftovers(disk, store, journal, (partition,), barriers)
+        trusted = all(barriers.of(folder).trusted for folder in partitions.folders)
+        leftovers = Leftovers(disk, store, journal, partitions.folders, barriers)
         try:
             gone, kept = recover(disk, leftovers, journal)
         except UnknownVersion as error:
@@ -93,14 +95,14 @@ class LmtpProgram(Serving):
         if gone or kept:
             self.log.warning("recovered %d segments of the journal; %d hold mail that cannot be placed yet", gone, kept)
         self._names = BaseNames(time.time, os.getpid(), secrets.randbits(32), settings.host)
-        self._accounts = Accounts(disk, partition, create=settings.autocreate, keep=_mailboxes_to_keep())
+        self._accounts = Accounts(disk, partitions, create=settings.autocreate, keep=_mailboxes_to_keep())
         if trusted:
             self._writer = Writer(disk, journal, Tier.STORE, f"lmtp-{os.getpid()}", completed=self._completed)
             self._checkpoint = Checkpoint(disk, journal, self._writer, leftovers, self._refuse)
         else:
             self.log.warning("no barrier to be trusted on this file system: every message is synced by itself")
         self.delivery = Delivery(
-            disk, Partition(PARTITION, partition, journal), self._names, settings.delivery, Around(self.loop, self._pool),
+            disk, partitions, journal, self._names, settings.delivery, Around(self.loop, self._pool),
             self._accounts, self._writer, self.finished,
         )  # fmt: skip
         self._store = store
@@ -115,6 +117,9 @@ class LmtpProgram(Serving):
         if configuration.store.dupcheck:
             self.settings = with_xqid(self.settings)
         return configuration
+
+    def _choose(self) -> None:
+        self._partitions.choose(self.settings.default_partition, self.settings.partition_of)
 
     def _memory(self) -> Seen | None:
         return Seen(self._disk, self._store, time.time) if self.settings.dupcheck else None
@@ -187,6 +192,7 @@ class LmtpProgram(Serving):
             self.delivery.seen = await self.loop.run_in_executor(self._pool, self._memory)
             if before is not None:
                 before.close()
+        self._choose()
         self._accounts.create = self.settings.autocreate
         self.delivery.settings = self.settings.delivery
 

@@ -7,7 +7,7 @@ DATA_RECEIVE_TIME      <channel>_option: minutes it may be silent within a messa
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from posthouse.config.configuration import Configuration
@@ -15,6 +15,7 @@ from posthouse.config.fault import Fault, Severity
 from posthouse.config.store_conf import StoreConf
 from posthouse.dialogue.policy import ESMTP_RCPT, Policy, lmtp_policy
 from posthouse.store.delivery.admission import Settings
+from posthouse.store.delivery.partitions import PRIMARY
 from posthouse.store.mailbox.folder_name import Unwritable
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits
@@ -33,6 +34,9 @@ class ServerSettings:
     delivery: Settings
     default_domain: str
     autocreate: bool
+    default_partition: str
+    partition_of: Mapping[str, str]
+    """owners whose mailboxes are made elsewhere"""
     lenient: bool
     dupcheck: bool
     """XQID is listed: what comes again is not stored again"""
@@ -66,6 +70,8 @@ def server_settings(configuration: Configuration, channel: str) -> ServerSetting
         ),
         default_domain=conf.defaultdomain,
         autocreate=conf.autocreate,
+        default_partition=conf.defaultpartition,
+        partition_of=conf.partitionof,
         lenient=conf.header_check == "lenient",
         dupcheck=False,
         command_seconds=60 * options.number("COMMAND_RECEIVE_TIME", 10),
@@ -94,7 +100,7 @@ def with_xqid(settings: ServerSettings) -> ServerSettings:
 
 def check(configuration: Configuration) -> list[Fault]:
     """Faults only the store knows of: an LMTP service whose channel is not there or is no LMTP channel, notices never sent."""
-    faults = list(_silent_notices(configuration))
+    faults = [*_silent_notices(configuration), *_missing_partitions(configuration)]
     for service in configuration.dispatcher.services:
         if not service.image.lower().endswith("tcp_lmtp_server"):
             continue
@@ -105,6 +111,15 @@ def check(configuration: Configuration) -> list[Fault]:
             reason = f"service {service.name}: channel {channel.name} has no keyword lmtp"
             faults.append(Fault(service.file, service.line, reason, Severity.WARNING))
     return faults
+
+
+def _missing_partitions(configuration: Configuration) -> Iterator[Fault]:
+    """A warning for a partition that is named and has no folder: mail for new mailboxes there waits."""
+    conf, folder = configuration.store, configuration.instance.store
+    file = configuration.instance.name_of(configuration.tailor.table / "store.conf")
+    for name in sorted({conf.defaultpartition, *conf.partitionof.values()} - {PRIMARY}):
+        if not (folder / name).is_dir():
+            yield Fault(file, 0, f"partition {name}: there is no folder {folder / name}", Severity.WARNING)
 
 
 def _silent_notices(configuration: Configuration) -> Iterator[Fault]:

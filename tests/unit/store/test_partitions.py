@@ -1,0 +1,129 @@
+"""Partitions: mailboxes stay where they stand, are made where the setting says; a message has one inode in each partition."""
+
+import random
+from pathlib import Path
+
+from posthouse.journal.disk import Disk
+from posthouse.store.mailbox.errors import MailboxIOError
+from posthouse.testing.crash_disk import CrashDisk, PowerCut
+from posthouse.testing.crash_state import Extreme
+from support.store_files import LmtpTalk, running_store, store_instance
+from support.store_world import World
+
+BODY = b"Subject: x\r\n\r\nbody\r\n"
+LARGE = b"Subject: large\r\n\r\n" + (b"y" * 998 + b"\r\n") * 400
+CHOSEN = {"sue": "second", "kim": "second"}
+
+
+def with_partitions(disk: Disk, *names: str) -> Disk:
+    folder = disk.open_dir("/")
+    for name in ("data", "store"):
+        disk.mkdir(name, folder)
+        disk.fsync_dir(folder)
+        folder = disk.open_dir(name, folder)
+    for name in names:
+        disk.mkdir(name, folder)
+    disk.fsync_dir(folder)
+    return disk
+
+
+def world_of(disk: Disk, number: int = 1) -> World:
+    world = World(disk, number=number)
+    world.partitions.choose("primary", CHOSEN)
+    return world
+
+
+def where(world: World, owner: str) -> list[str]:
+    disk = world.disk
+    return [
+        name
+        for name in disk.listdir(world.store)
+        if (found := disk.stat(name, world.store)) is not None
+        and found.is_folder
+        and disk.stat(owner, disk.open_dir(name, world.store)) is not None
+    ]
+
+
+def messages(instance_store: Path, partition: str, owner: str) -> list[Path]:
+    return list((instance_store / partition / owner / "new").iterdir())
+
+
+def test_a_mailbox_is_made_where_the_setting_says_and_stays_where_it_is() -> None:
+    world = world_of(with_partitions(CrashDisk(), "second", "third"))
+    world.send(BODY, "<bob>", "<sue>", "<kim>")
+    assert [where(world, owner) for owner in ("bob", "sue", "kim")] == [["primary"], ["second"], ["second"]]
+    world.accounts.close()
+    world.accounts._open.clear()
+    world.partitions.choose("third", {"bob": "second"})
+    world.send(BODY, "<bob>", "<sue>", "<new>")
+    assert [where(world, owner) for owner in ("bob", "sue", "new")] == [["primary"], ["second"], ["third"]]
+
+
+def test_a_partition_that_is_not_there_is_not_made() -> None:
+    world = World(CrashDisk())
+    world.partitions.choose("primary", {"sue": "unmounted"})
+    sent = world.send(BODY, "<bob>", "<sue>")
+    assert [type(each.fault) for each in sent.addressees] == [type(None), MailboxIOError]
+    assert where(world, "sue") == []
+    assert world.disk.stat("unmounted", world.store) is None
+
+
+def test_what_was_answered_is_put_back_in_its_partition() -> None:
+    whole = with_partitions(CrashDisk(), "second")
+    assert isinstance(whole, CrashDisk)
+    play(whole)
+    for count in range(20, whole.operations, 5):
+        disk = with_partitions(CrashDisk(), "second")
+        assert isinstance(disk, CrashDisk)
+
+        def after(_operation: str, disk: CrashDisk = disk, count: int = count) -> None:
+            if disk.operations >= count:
+                disk.cut()
+                raise PowerCut
+
+        disk.after = after
+        accepted: list[str] = []
+        try:
+            play(disk, accepted)
+        except PowerCut:
+            disk.after = lambda _operation: None
+        for choose in (Extreme.LEAST, Extreme.NAMES_ONLY, random.Random(count)):
+            again = world_of(disk.survivor(choose), number=2)
+            for owner in accepted:
+                assert where(again, owner) == [CHOSEN.get(owner, "primary")], (count, choose)
+
+
+def play(disk: CrashDisk, accepted: list[str] | None = None) -> None:
+    world = world_of(disk)
+    for owners in (("bob", "sue"), ("sue", "kim", "tim")):
+        world.send(BODY, *(f"<{owner}>" for owner in owners))
+        if accepted is not None:
+            accepted += owners
+    assert world.stop()
+
+
+async def test_one_inode_in_each_partition_and_one_more_for_xdflg_16(tmp_path: Path) -> None:
+    settings = ("store.defaultpartition = primary", "store.partitionof.sue = second", "store.partitionof.Kim = second")
+    instance = store_instance(tmp_path, *settings)
+    (instance.store / "second").mkdir(parents=True)
+    for body in (BODY, LARGE):
+        async with running_store(instance) as (_, port):
+            client = await LmtpTalk.connect(port)
+            owners = ("bob", "sue", "tim", "kim", "own")
+            answers = await client.deliver(body, "<bob>", "<sue>", "<tim>", "<kim>", "<own> XDFLG=16")
+            assert answers == [f"250 2.5.0 <{owner}> OK" for owner in owners]
+            await client.close()
+        inodes = {}
+        for owner in owners:
+            (path,) = messages(instance.store, "second" if owner in {"sue", "kim"} else "primary", owner)
+            inodes[owner] = path.stat().st_ino
+            assert path.read_bytes().endswith(body.replace(b"\r\n", b"\n"))
+        assert inodes["bob"] == inodes["tim"]
+        assert inodes["sue"] == inodes["kim"]
+        assert inodes["own"] not in {inodes["bob"], inodes["sue"]}
+        if body is BODY:
+            assert inodes["bob"] != inodes["sue"]
+        for owner in owners:
+            (path,) = messages(instance.store, "second" if owner in {"sue", "kim"} else "primary", owner)
+            path.unlink()
+        assert not list(instance.store.glob("*/*/tmp/*"))
