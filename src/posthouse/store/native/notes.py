@@ -75,10 +75,12 @@ class Notes:
         self._disk = disk
         self._folder = folder
         self._name = f"{secrets.token_hex(8)}{_SUFFIX}"
-        self._fd = disk.create_excl(self._name, folder)
+        making = f"{self._name}.tmp"  # a file without its lock would be taken for a dead process's
+        self._fd = disk.create_excl(making, folder)
         disk.flock(self._fd)
         disk.pwrite(self._fd, bytes(SLOTS * SLOT_SIZE), 0)
         disk.fsync(self._fd)
+        disk.rename(making, self._name, folder, folder)
         disk.fsync_dir(folder)
         self._free = list(range(SLOTS))
         self.stuck: list[int] = []
