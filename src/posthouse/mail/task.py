@@ -36,6 +36,8 @@ class Answer(msgspec.Struct, frozen=True, tag="vacation"):
     seconds: float = 604_800.0
     handle: str = ""
     mime: bool = False
+    personal: str = ""
+    """the name in From:"""
 
 
 class Note(msgspec.Struct, frozen=True, tag="note"):

@@ -103,7 +103,7 @@ class ScriptTasks:
         shop, envelope = self._shop, self._opened.envelope
         vacation = Vacation(
             owner=task.owner, mail=task.mail, addresses=frozenset(task.addresses), text=task.text, subject=task.subject,
-            seconds=task.seconds, handle=task.handle, mime=task.mime,
+            seconds=task.seconds, handle=task.handle, mime=task.mime, personal=task.personal,
         )  # fmt: skip
         answerer = Answerer(
             open_memory(shop.configuration), shop.enqueuer, self._ids, shop.now, shop.note, shop.log.process, shop.wording

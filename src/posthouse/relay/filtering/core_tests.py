@@ -11,7 +11,7 @@ from posthouse.relay.filtering.arguments import INDEX, MATCH, PART, Signature, T
 from posthouse.relay.filtering.context import Context, Test, TestBuilder
 from posthouse.relay.filtering.flags import words
 from posthouse.relay.filtering.matcher import Comparison, comparison, matcher
-from posthouse.relay.filtering.matching import MatchType
+from posthouse.relay.filtering.matching import Comparator, MatchType
 from posthouse.relay.filtering.run import Run, value, values
 from posthouse.relay.filtering.syntax import Node
 
@@ -167,8 +167,8 @@ def size(context: Context, node: Node, taken: Taken) -> Test:
 
 
 def string(context: Context, node: Node, taken: Taken) -> Test:
-    """`string` (RFC 5229 5): an empty string is not counted."""
-    sources, compare = context.texts(taken.strings(0)), comparison(context, taken, node)
+    """`string` (RFC 5229 5): an empty string is not counted. Compared by i;octet unless told otherwise: decision 79."""
+    sources, compare = context.texts(taken.strings(0)), comparison(context, taken, node, default=Comparator.OCTET)
     match = matcher(context, compare, context.texts(taken.strings(1)))
     counts = compare.type is MatchType.COUNT
 

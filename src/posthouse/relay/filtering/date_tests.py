@@ -74,7 +74,8 @@ def field_date(text: str) -> datetime | None:
     if parsed is None:
         return None
     try:
-        return datetime(*parsed[:6], tzinfo=timezone(timedelta(seconds=parsed[9] or 0)))
+        year, month, day, hour, minute, second = parsed[:6]
+        return datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone(timedelta(seconds=parsed[9] or 0)))
     except (ValueError, OverflowError):
         return None
 

@@ -42,7 +42,9 @@ class Comparison(NamedTuple):
     sets_variables: bool
 
 
-def comparison(context: Context, taken: Taken, node: Node, *, sets_variables: bool = True) -> Comparison:
+def comparison(
+    context: Context, taken: Taken, node: Node, *, sets_variables: bool = True, default: Comparator = Comparator.CASEMAP
+) -> Comparison:
     """What the tags of a test say; faults are told to the context."""
     given = taken.tags.get("match type")
     kind = MatchType(given.name) if given is not None else MatchType.IS
@@ -52,7 +54,7 @@ def comparison(context: Context, taken: Taken, node: Node, *, sets_variables: bo
         if relation not in RELATIONS:
             context.fault(given.line, f"unknown relation '{relation}': gt, ge, lt, le, eq or ne")
             relation = "eq"
-    comparator = Comparator.CASEMAP
+    comparator = default
     named = taken.text("comparator")
     if named is not None:
         name = context.constant(named, "the comparator's name")

@@ -11,7 +11,8 @@ r"""What is written in a queue file (queue.md 4).
     H;<Unix ms>;<attempt>;<recipient>;<4.2.1>;<450>;<text>;<host>       history, appended
 
 Of ours beside the letters of queue.md 4: `w` octets dot-stuffing adds, `a` the message a notice is about, `b` crc32 of the
-message in hexadecimal; `y` is a recipient's task (mail/task.py). Unknown letters are passed over; nothing but state octets and history is ever written again.
+message in hexadecimal; `y` is a recipient's task (mail/task.py). Unknown letters are passed over; nothing but state octets and
+history is ever written again.
 `DamagedQueueFile` says in words what is wrong: version, state, `z`, a boundary, the crc.
 """
 

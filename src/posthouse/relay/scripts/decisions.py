@@ -149,10 +149,16 @@ class Decisions:
         mail = found[0].raw if found and found[0].local else user.mail
         own = {*user.addresses, casemap(user.mail), *(casemap(each) for each in action.addresses)}
         answer = Answer(
-            owner=user.owner, mail=mail, addresses=tuple(sorted(own)), text=action.reason, subject=action.subject,
-            seconds=float(action.seconds), handle=action.handle or _handle(action), mime=action.mime,
+            owner=user.owner, mail=mail, addresses=tuple(sorted(own)), text=action.reason,
+            subject=action.subject or self._subject(), seconds=float(action.seconds), handle=action.handle or _handle(action),
+            mime=action.mime, personal=origin.partition("<")[0].strip().strip('"') if "<" in origin else "",
         )  # fmt: skip
         return (self._task(user.mail, answer, user),)
+
+    def _subject(self) -> str:
+        """Without :subject: the original one behind `Auto: ` (RFC 5230 4.4)."""
+        subject = "".join(self._message.texts("subject")[:1])
+        return f"Auto: {subject}" if subject else "Automatic answer"
 
     def _task(self, address: str, task: Task, user: UserFilter) -> Target:
         host = self._rules.imta.channels[PROCESS].official_host.lower()
