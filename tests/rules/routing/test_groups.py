@@ -1,5 +1,6 @@
 """directory.md 8: who may send to a group, who gets the message, what is put off; loops, duplicates and refused members."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,10 @@ import pytest
 from posthouse.relay.directory.question import Answer, NeedDn, NeedMembers
 from posthouse.relay.routing.result import Accepted, Batch, RouteRequest
 from posthouse.relay.routing.route import stream_recipient
+from posthouse.relay.routing.rules import check
 from posthouse.relay.routing.way import ListEdit
 from support.people import EXAMPLE, Attributes, with_entries
-from support.relay_files import CHANNELS, MAPPINGS, OPTIONS
+from support.relay_files import CHANNELS, MAPPINGS, OPTIONS, relay_configuration
 from support.routing_relay import MakeRelay, Relay
 
 BASE = "o=example.com,o=usergroup"
@@ -261,3 +263,17 @@ def test_a_streaming_decision_hands_over_what_it_has(make_relay: MakeRelay) -> N
         found += [target.address for target in end.value.recipients]
     assert found == list(addresses)
     assert max(sizes) <= 250
+
+
+@pytest.mark.parametrize("sign", ["@", "$"])
+def test_any_clause_can_be_put_off(make_relay: MakeRelay, sign: str) -> None:
+    relay = make_relay(options=OPTIONS.replace("#*mailbox", f"#*{sign}mailbox"))
+    assert relay.addresses("jd+Work@example.com") == [("reprocess", "@reprocess-daemon:jd+Work@example.com")]
+    there = [("tcp_lmtpcs", "@store1.example.com.lmtp:jdoe+Work@lmtpcs-daemon")]
+    assert relay.addresses("jd+Work@example.com", from_reprocess=True) == there
+
+
+def test_a_vacation_template_that_is_none_is_a_fault(tmp_path: Path) -> None:
+    configuration = relay_configuration(tmp_path, options=OPTIONS + "VACATION_TEMPLATE=file:///srv/$Q\n")
+    (fault,) = [one for one in check(configuration) if "VACATION_TEMPLATE" in one.reason]
+    assert "$Q" in fault.reason

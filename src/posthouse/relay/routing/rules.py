@@ -17,6 +17,7 @@ from posthouse.config.imta_cnf import ImtaCnf
 from posthouse.config.option_file import OptionFile
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
+from posthouse.relay.routing.clause_template import ClauseError, parse_clause_template
 from posthouse.relay.routing.delivery_options import DEFAULT, Clause, parse_delivery_options
 from posthouse.relay.routing.refusal import Refusals
 from posthouse.relay.routing.rewrite import LocalHosts, Rewriter
@@ -176,6 +177,7 @@ def check(configuration: Configuration) -> list[Fault]:
     clauses, clause_faults = delivery_clauses(options)
     faults += clause_faults
     faults += _single_system(clauses, _here(imta, options))
+    faults += _vacation_template(options)
     faults += [
         Fault(rule.file, rule.line, f"rewrite rule {rule.pattern}: site routines ($[...]) are not supported", Severity.WARNING)
         for rule in imta.rewrite_rules
@@ -234,6 +236,18 @@ def _single_system(clauses: tuple[Clause, ...], here: frozenset[str]) -> list[Fa
             reason = f"delivery option {clause.name} sends users by LMTP to this very host {host}"
             faults.append(Fault(clause.file, clause.line, f"{reason}: not possible in single-system deployments"))
     return faults
+
+
+def _vacation_template(options: OptionFile) -> list[Fault]:
+    """Whether VACATION_TEMPLATE names a file."""
+    text = options.text("VACATION_TEMPLATE")
+    if not text:
+        return []
+    try:
+        parse_clause_template(text.removeprefix("file://"))
+    except ClauseError as fault:
+        return [_fault_of(options, "VACATION_TEMPLATE", f"VACATION_TEMPLATE: {fault}")]
+    return []
 
 
 def _channel_warnings(channel: Channel) -> list[Fault]:
