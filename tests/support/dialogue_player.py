@@ -1,6 +1,6 @@
 r"""Plays `.dialogue` scripts against a server's dialogue.
 
-    @lmtp | @smtp  [name=value ...]     first line: the policy, its fields by name; extensions=A,B
+    @lmtp | @smtp  [name=value ...]     first line: the policy, its fields by name; extensions=A,B; sasl=clear|tls, must=tls|login
     # comment
     C: text         what the client sends; CRLF is added. Neighbouring C lines are fed together
     C~ text         the same without the CRLF
@@ -11,7 +11,7 @@ r"""Plays `.dialogue` scripts against a server's dialogue.
 
 In C and B: \r \n \0 \t \\ \xNN, and {c*n} for n times c. The session in the player accepts all but addresses that hold `refused`
 (550 5.1.1) or `later` (450 4.2.1), and answers a body by its faults: LMTP a row of the chapter's table for each recipient, `full`
-in the address 422; SMTP one reply.
+in the address 422; SMTP one reply. A handshake is done as soon as 220 has gone out; the password of everybody is `right`.
 """
 
 import re
@@ -23,6 +23,7 @@ from posthouse.dialogue.event import (
     BodyPart,
     Event,
     Fault,
+    Login,
     Mail,
     Message,
     MessageEnd,
@@ -36,6 +37,7 @@ from posthouse.mail.status import Status
 
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|[rn0t\\])|\{(.)\*(\d+)\}")
 _SIMPLE = {b"r": b"\r", b"n": b"\n", b"0": b"\0", b"t": b"\t", b"\\": b"\\"}
+_BARRED = {"tls": Status(530, "5.7.0", "STARTTLS first"), "login": Status(530, "5.7.0", "log in first")}
 Cut = Callable[[bytes], Iterable[bytes]]
 
 
@@ -72,6 +74,13 @@ def read_script(path: Path) -> Script:
     policy = lmtp_policy("store1") if role == "@lmtp" else smtp_policy("relay1")
     for setting in settings:
         name, _, value = setting.partition("=")
+        if name == "sasl":
+            mechanisms = frozenset({"PLAIN", "LOGIN"})
+            policy = replace(policy, known_mechanisms=mechanisms, mechanisms=mechanisms if value == "clear" else frozenset())
+            continue
+        if name == "must":
+            policy = replace(policy, barred=_BARRED[value])
+            continue
         changed: object = tuple(value.replace("_", " ").split(",")) if name == "extensions" else int(value)
         if isinstance(getattr(policy, name), bool):
             changed = bool(changed)
@@ -108,6 +117,11 @@ class Player:
                 self.events.append(event)
                 self._answer(event)
         output = self.server.to_send()
+        if self.server.handshaking:
+            barred = None if self.policy.barred == _BARRED["tls"] else self.policy.barred
+            self.server.tls_started(
+                replace(self.policy, starttls=False, mechanisms=self.policy.known_mechanisms, barred=barred, extensions=("TLS",))
+            )
         while (event := self.server.next_event()) is not None:
             self.events.append(event)
         return output
@@ -124,6 +138,9 @@ class Player:
             else:
                 self.recipients.append(event)
                 self.server.accept()
+        elif isinstance(event, Login):
+            right = event.password == b"right"
+            self.server.answer_login(Status(235, "2.7.0", "in") if right else Status(535, "5.7.8", "wrong"))
         elif isinstance(event, Message | MessageEnd):
             self.server.answer_data(self._final(event.faults))
 

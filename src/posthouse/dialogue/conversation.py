@@ -26,6 +26,9 @@ class Owed(Enum):
     MAIL = 1
     RCPT = 2
     DATA = 3
+    TLS = 4
+    """the handshake; nothing is read before it is over"""
+    LOGIN = 5
 
 
 class Reading(Enum):
@@ -38,6 +41,8 @@ class Reading(Enum):
     CHUNK = 3
     DISCARD = 4
     """the octets of a refused BDAT"""
+    SASL = 5
+    """the next line is an answer to 334 (RFC 4954 4)"""
 
 
 class Conversation:
@@ -46,6 +51,7 @@ class Conversation:
     __slots__ = (
         "accepted",
         "announced",
+        "authenticated",
         "bare",
         "body",
         "chunk_last",
@@ -63,10 +69,12 @@ class Conversation:
         "ok_data",
         "ok_mail",
         "ok_rcpt",
+        "open",
         "out",
         "owed",
         "policy",
         "reading",
+        "sasl",
         "sender_known",
         "utf8",
         "words",
@@ -83,6 +91,8 @@ class Conversation:
         self.closing = False
         self.hello = ""
         """the verb of the last hello, empty before it"""
+        self.open = False
+        """a hello was heard and MAIL is in its place"""
         self.bare = False
         """LMTP: the chapter's dialect was chosen by LHLO without a domain"""
         self.extended = False
@@ -92,6 +102,9 @@ class Conversation:
         self.chunk_left = 0
         self.chunk_last = False
         self.chunk_refusal: BadCommand | None = None
+        self.authenticated = False
+        self.sasl: tuple[str, ...] = ()
+        """mechanism of the login under way, and what was answered so far"""
         self.body: Body | None = None
         self.forget()
 
@@ -119,8 +132,16 @@ class Conversation:
         self.say(status)
         self.closing = True
 
+    def start_again(self, policy: Policy) -> None:
+        """TLS is on: what was said in clear is forgotten, the counts of errors are not (RFC 3207 4.2)."""
+        self.policy = policy
+        self.forget()
+        self.hello, self.open, self.bare, self.extended, self.authenticated = "", False, False, False, False
+
     def bad(self, line: bytes, status: Status) -> BadCommand:
-        """Refuse a command; the one too many ends the connection."""
+        """Refuse a command; the one too many ends the connection. Of AUTH only the mechanism is shown."""
+        if line.lstrip()[:4].upper() == b"AUTH":
+            line = b" ".join(line.split(None, 2)[:2])
         self.say(status)
         self.errors += 1
         if self.errors >= self.policy.max_errors:
@@ -137,9 +158,15 @@ class Conversation:
         """A hello was heard: everything of a transaction is forgotten."""
         self.forget()
         self.hello = verb
+        self.open = self.barred is None
         self.bare = bare
         self.extended = extended
         self.speak(BARE_WORDS if bare else self.policy.words)
+
+    @property
+    def barred(self) -> Status | None:
+        """What MAIL is told now, unless it is in its place."""
+        return None if self.authenticated else self.policy.barred
 
     def allowance(self) -> Allowance:
         """What the body of this transaction may have.

@@ -1,10 +1,11 @@
 """What a server's dialogue tells its session.
 
-    connection   Hello* ( Mail Rcpt* DataStart body )* Quit?      Reset and BadCommand anywhere between commands
+    connection   Hello* StartTls? Login* ( Mail Rcpt* DataStart body )* Quit?    Reset and BadCommand anywhere between commands
     body         Message | BodyPart+ MessageEnd | BodyPart* ( Oversize | MessageRefused )
 
-`Mail` and `Rcpt` wait for `Server.accept()` or `Server.answer(status)`; `Message` and `MessageEnd` wait for
-`Server.answer_data(...)`. The others only inform: the dialogue has answered already. `Hello` and `Reset` end a
+`Mail` and `Rcpt` wait for `Server.accept()` or `Server.answer(status)`; `Message` and `MessageEnd` for
+`Server.answer_data(...)`; `StartTls` for `Server.tls_started(...)`, `Login` for `Server.answer_login(...)`. The others only
+inform: the dialogue has answered already. `Hello` and `Reset` end a
 transaction without a message; so do `Oversize` and `MessageRefused`, after which parts already handed over are
 to be thrown away.
 
@@ -42,6 +43,22 @@ class Hello(msgspec.Struct, frozen=True, gc=False):
     verb: str
     name: bytes
     """the argument as given, empty for a bare LHLO"""
+
+
+class StartTls(msgspec.Struct, frozen=True, gc=False):
+    """STARTTLS was heard; 220 goes out with the next `to_send` unless something came behind the verb."""
+
+
+class Login(msgspec.Struct, frozen=True, gc=False):
+    """AUTH: a client has said who it is, by a mechanism that sends the password. Wants an answer."""
+
+    mechanism: str
+    user: bytes
+    """UTF-8"""
+    password: bytes
+    """not empty"""
+    acts_for: bytes
+    """the identity asked for (RFC 4616 2), empty for the user's own"""
 
 
 class Mail(msgspec.Struct, frozen=True, gc=False):
@@ -126,5 +143,18 @@ class BadCommand(msgspec.Struct, frozen=True, gc=False):
 
 
 Event: TypeAlias = (
-    Hello | Mail | Rcpt | DataStart | Message | BodyPart | MessageEnd | Oversize | MessageRefused | Reset | Quit | BadCommand
+    Hello
+    | StartTls
+    | Login
+    | Mail
+    | Rcpt
+    | DataStart
+    | Message
+    | BodyPart
+    | MessageEnd
+    | Oversize
+    | MessageRefused
+    | Reset
+    | Quit
+    | BadCommand
 )

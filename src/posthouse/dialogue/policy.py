@@ -90,6 +90,14 @@ class Policy:
     """LMTP: false answers every LHLO as the bare one (LHLO_EXTENSIONS=0)"""
     hello_optional: bool = True
     """LMTP: LHLO without a domain is taken, as the chapter prints it"""
+    starttls: bool = False
+    """STARTTLS is offered: true only of the policy for the time before it (RFC 3207 4.2)"""
+    mechanisms: frozenset[str] = frozenset()
+    """AUTH mechanisms that are taken now: PLAIN, LOGIN"""
+    known_mechanisms: frozenset[str] = frozenset()
+    """those that are taken, or would be under TLS"""
+    barred: Status | None = None
+    """what MAIL is told before TLS, or before a login, where that is wanted"""
     max_size: int = 52_428_800
     """octets of a message; 0 for no limit"""
     spill: int = 262_144

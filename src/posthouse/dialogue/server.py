@@ -12,6 +12,9 @@ SMTP and 354: whatever arrived before the output with 354 was taken by `to_send`
 are commands are dropped; anything else would be a message with its beginning cut off, so instead of 354 goes `554 5.5.0` and the
 connection closes. LMTP takes a body pipelined behind DATA.
 
+STARTTLS: anything that arrived behind it before the output with 220 was taken is refused with 554 and the connection closes, so
+that nothing typed in clear is obeyed under TLS (RFC 3207 4.2). After `handshaking` comes `tls_started(policy)`, or the end.
+
 Memory: the unread octets of one `feed`, one command line, and a body of at most `Policy.spill`.
 """
 
@@ -21,9 +24,10 @@ from enum import Enum
 
 from posthouse.dialogue.body import Body
 from posthouse.dialogue.conversation import Conversation, Owed, Reading
-from posthouse.dialogue.event import Event, Fault, Message, MessageEnd, MessageRefused, Oversize
+from posthouse.dialogue.event import BadCommand, Event, Fault, Message, MessageEnd, MessageRefused, Oversize
 from posthouse.dialogue.policy import BareLineEnds, Policy
 from posthouse.dialogue.reply import render
+from posthouse.dialogue.verbs.auth import ANSWER_TOO_LONG, MAX_ANSWER, answered
 from posthouse.dialogue.verbs.bdat import OVER_LIMIT, TOO_BIG
 from posthouse.dialogue.verbs.mail import sender
 from posthouse.dialogue.verbs.rcpt import recipient
@@ -38,11 +42,13 @@ _LINE_TOO_LONG = Status(500, "5.5.2", "command line too long")
 _BAD_LINE = Status(500, "5.5.2", "command line must end in CRLF and hold no other control octet of these: CR LF NUL")
 _TOO_EARLY = Status(554, "5.5.0", "message data sent before the 354 reply")
 _BARE = Status(550, "5.6.11", "bare CR or LF in message data")
+_BEHIND_TLS = Status(554, "5.5.0", "nothing may be sent behind STARTTLS before its reply")
+_START_TLS = Status(220, "2.5.0", "Go ahead with TLS negotiation.")
 _BARE_FAULTS = frozenset({Fault.BARE_LF, Fault.BARE_CR})
 
 # looked up once: a member of an enum costs a tenth of a microsecond each time
 _NOTHING, _MAIL_OWED, _RCPT_OWED, _DATA_OWED = Owed.NOTHING, Owed.MAIL, Owed.RCPT, Owed.DATA
-_COMMAND, _GO, _DATA = Reading.COMMAND, Reading.GO, Reading.DATA
+_COMMAND, _GO, _DATA, _SASL = Reading.COMMAND, Reading.GO, Reading.DATA, Reading.SASL
 
 
 class Phase(Enum):
@@ -165,6 +171,8 @@ class Server:
                 event, moved = self._read_data()
             elif reading is _GO:
                 return None
+            elif reading is _SASL:
+                event, moved = self._read_answer()
             else:
                 event, moved = self._read_chunk()
             if event is not None:
@@ -240,6 +248,47 @@ class Server:
         if self._shed is not None:
             self._shed_if_quiet()
 
+    @property
+    def handshaking(self) -> bool:
+        """220 to STARTTLS was taken: whatever comes now belongs to TLS."""
+        talk = self._talk
+        return talk.owed is Owed.TLS and talk.reading is _COMMAND and not talk.closing
+
+    def tls_started(self, policy: Policy) -> None:
+        """The handshake is done: the client begins again, under this policy.
+
+        Raises:
+            ValueError: none was agreed upon.
+        """
+        talk = self._talk
+        if talk.closing:
+            return
+        if not self.handshaking:
+            raise ValueError("no handshake was agreed upon")
+        self._buffer, self._position, self._longest = b"", 0, policy.max_command_line
+        talk.owed = _NOTHING
+        talk.start_again(policy)
+        self._shed_if_quiet()
+
+    def answer_login(self, status: Status) -> None:
+        """Answer `Login`; 235 makes the client one that has logged in.
+
+        Raises:
+            ValueError: no such answer is owed.
+        """
+        talk = self._talk
+        if talk.closing:
+            return
+        if talk.owed is not Owed.LOGIN:
+            raise ValueError("no answer to AUTH is owed")
+        talk.owed = _NOTHING
+        if status.is_success:
+            talk.authenticated = talk.open = True
+            talk.say(status)
+        else:
+            talk.bad(b"", status)
+        self._shed_if_quiet()
+
     def shed(self, status: Status) -> None:
         """Close with this 421 at the next quiet point: now outside a transaction, else after its replies."""
         if self._talk.closing:
@@ -278,6 +327,9 @@ class Server:
         """354 leaves now, unless something came before it that was no command."""
         talk = self._talk
         self._take_early(b"")
+        if talk.owed is Owed.TLS:
+            self._go_tls()
+            return
         early, self._early = bytes(self._early), bytearray()
         lines = early.split(b"\r\n")
         if not lines.pop() and len(early) <= _EARLY_LIMIT and all(line.partition(b" ")[0].upper() in VERBS for line in lines):
@@ -289,7 +341,32 @@ class Server:
         talk.events.append(MessageRefused(_TOO_EARLY))
         talk.close_with(_TOO_EARLY)
 
+    def _go_tls(self) -> None:
+        """220 leaves now, unless something came behind STARTTLS."""
+        talk = self._talk
+        talk.reading = _COMMAND
+        if not self._early:
+            talk.say(_START_TLS)
+            return
+        self._early.clear()
+        talk.owed = _NOTHING
+        talk.events.append(BadCommand(b"STARTTLS", _BEHIND_TLS))
+        talk.close_with(_BEHIND_TLS)
+
     # reading
+
+    def _read_answer(self) -> tuple[Event | None, bool]:
+        """A line of the exchange that AUTH began (RFC 4954 4)."""
+        buffer, position, talk = self._buffer, self._position, self._talk
+        end = buffer.find(b"\n", position)
+        if end < 0 and len(buffer) - position <= MAX_ANSWER:
+            return None, False
+        talk.reading = _COMMAND
+        if end < 0 or end - position > MAX_ANSWER:
+            talk.close_with(ANSWER_TOO_LONG)
+            return BadCommand(b"AUTH", ANSWER_TOO_LONG), True
+        self._position = end + 1
+        return answered(talk, buffer[position : end + 1]), True
 
     def _obey(self, buffer: bytes, position: int, end: int) -> Event | None:
         """Carry out the command line that ends with the LF at `end`."""
@@ -299,7 +376,7 @@ class Server:
         if plain is not None and not talk.chunking:
             is_mail, raw, address, rest = plain.groups(b"")
             if is_mail:
-                if talk.hello and not talk.sender_known:
+                if talk.open and not talk.sender_known:
                     return sender(talk, address, raw, rest, line)
             elif talk.sender_known:
                 return recipient(talk, address, raw, rest, line)

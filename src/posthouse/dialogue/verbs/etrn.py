@@ -1,4 +1,4 @@
-"""ETRN (RFC 1985), STARTTLS (RFC 3207) and AUTH (RFC 4954): known by name, not offered."""
+"""ETRN (RFC 1985): known by name, not offered."""
 
 from posthouse.dialogue.conversation import Conversation
 from posthouse.dialogue.event import Event
@@ -6,5 +6,5 @@ from posthouse.mail.status import Status
 
 
 def etrn(talk: Conversation, _argument: bytes, line: bytes) -> Event:
-    """ETRN host, STARTTLS, AUTH mechanism."""
+    """ETRN host."""
     return talk.bad(line, Status(502, "5.5.1", "command not implemented"))

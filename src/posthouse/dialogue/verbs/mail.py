@@ -19,8 +19,8 @@ _NOT_ASCII = Status(553, "5.6.7", "address has non-ASCII characters and SMTPUTF8
 
 def mail(talk: Conversation, argument: bytes, line: bytes) -> Event:
     """MAIL FROM:<address> parameters."""
-    if not talk.hello:
-        return talk.bad(line, _NO_HELLO)
+    if not talk.open:
+        return talk.bad(line, (talk.barred if talk.hello else None) or _NO_HELLO)
     if talk.sender_known or talk.chunking:
         return talk.bad(line, _NESTED)
     path = split_path(argument, b"FROM:", liberal=talk.is_lmtp)

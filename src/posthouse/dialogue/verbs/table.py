@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from posthouse.dialogue.conversation import Conversation
 from posthouse.dialogue.event import Event
+from posthouse.dialogue.verbs.auth import auth
 from posthouse.dialogue.verbs.bdat import bdat
 from posthouse.dialogue.verbs.data import data
 from posthouse.dialogue.verbs.etrn import etrn
@@ -16,6 +17,7 @@ from posthouse.dialogue.verbs.noop import noop
 from posthouse.dialogue.verbs.quit import leave
 from posthouse.dialogue.verbs.rcpt import rcpt
 from posthouse.dialogue.verbs.rset import rset
+from posthouse.dialogue.verbs.starttls import starttls
 from posthouse.dialogue.verbs.vrfy import vrfy
 
 Verb: TypeAlias = Callable[[Conversation, bytes, bytes], Event | None]
@@ -33,8 +35,8 @@ VERBS: Mapping[bytes, Verb] = {
     b"VRFY": vrfy,
     b"EXPN": expn,
     b"ETRN": etrn,
-    b"STARTTLS": etrn,
-    b"AUTH": etrn,
+    b"STARTTLS": starttls,
+    b"AUTH": auth,
     b"HELP": tell,
     b"QUIT": leave,
 }
