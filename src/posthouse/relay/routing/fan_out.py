@@ -70,8 +70,10 @@ def fan_out(router: Router, address: str, expansion: Expansion, way: Way) -> Str
     below = way._replace(visited=way.visited | {expansion.key}, level=way.level + 1)
     gathered = _Gathered(router)
     for one in expansion.made:
-        yield from gathered.add(one, below._replace(owner=one.owner, held=below.held or one.held, forwarded=one.forwarded,
-                                                    answers=one.answers))  # fmt: skip
+        onward = below._replace(
+            owner=one.owner, held=below.held or one.held, forwarded=below.forwarded or one.forwarded, answers=one.answers
+        )
+        yield from gathered.add(one, onward)
     if expansion.group is not None:
         yield from _expand_group(router, address, expansion.group, below._replace(owner=None), gathered)
     return gathered.end()
@@ -104,7 +106,7 @@ class _Gathered:
             there = yield from router.rewrite(one.address.strip(), keep_route=one.keep_route, step=5)
             found = yield from router.deliver(there, way)
         except (Refuse, Stop, AmbiguousEntry) as refused:
-            if not (way.listed or way.forwarded):
+            if not (way.listed or one.forwarded):
                 raise
             self._refused.append((one.address.strip(), way, refused))
             if router.request.from_reprocess:

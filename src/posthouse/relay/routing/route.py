@@ -167,9 +167,11 @@ class _Run:
             self.request.recipient,
             step=step,
         )
-        before = len(self.steps or ())
-        result = yield from self.rules.rewriter.rewrite(address, job)
-        if self.steps is not None:
+        if self.steps is None:
+            result = yield from self.rules.rewriter.rewrite(address, job)
+        else:
+            before = len(self.steps)
+            result = yield from self.rules.rewriter.rewrite(address, job)
             self.steps[before:] = [replace(one, level=self.level) for one in self.steps[before:]]
         if isinstance(result, Unroutable):
             if result.malformed and step != _FIRST_REWRITE:
