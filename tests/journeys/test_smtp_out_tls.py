@@ -160,10 +160,15 @@ async def test_a_password_is_not_sent_in_clear(out: StartOut, world: SmtpSink) -
     assert not any(line.startswith("AUTH") for line in world.commands)
 
 
-async def test_a_password_file_that_is_missing_is_an_alarm_and_mail_waits(out: StartOut, world: SmtpSink) -> None:
-    relay = await out(option="AUTH_USERNAME=relay1\nAUTH_PASSWORD_FILE=/nowhere/password\n")
+async def test_a_password_file_that_has_gone_is_an_alarm_and_mail_waits(
+    out: StartOut, world: SmtpSink, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("geheim\n")
+    relay = await out(option=f"AUTH_USERNAME=relay1\nAUTH_PASSWORD_FILE={file}\n")
+    file.unlink()
     await put(relay, "bob@remote.test")
     copies = await relay.until_list(own_status)
     assert own_status(copies) == {"bob@remote.test": "451 4.3.5"}
-    await until(lambda: "/nowhere/password" in relay.stderr())
+    await until(lambda: str(file) in relay.stderr())
     assert world.connections == 0

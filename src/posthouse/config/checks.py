@@ -1,12 +1,19 @@
-"""What can be wrong between files: channels, pools and services that name each other (job-controller-cnf 3, dispatcher-cnf 5)."""
+"""What can be wrong between files: channels, pools and services that name each other (job-controller-cnf 3, dispatcher-cnf 5).
 
-from collections.abc import Sequence
+Also what a channel that goes out by SMTP names: addresses, certificates, a password.
+"""
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from posthouse.config.dispatcher_cnf import DispatcherCnf, Service
 from posthouse.config.fault import Faults
 from posthouse.config.imta_cnf import ImtaCnf
 from posthouse.config.job_controller_cnf import JobControllerCnf
 from posthouse.config.mappings import MappingTable
+from posthouse.config.option_file import OptionFile
+from posthouse.config.tailor import Tailor
 
 _NAMES_A_CHANNEL = (
     "saslswitchchannel",
@@ -29,6 +36,33 @@ def check_channels(imta: ImtaCnf, jobs: JobControllerCnf | None, faults: Faults)
             named = channel.value(keyword)
             if named and named.lower() not in imta.channels:
                 faults.warn(channel.file, channel.line, f"channel {channel.name}: {keyword} names no channel: {named}")
+
+
+def check_ways_out(imta: ImtaCnf, options: Mapping[str, OptionFile], tailor: Tailor, faults: Faults) -> None:
+    """Files that are named should be there (one channel's mail waits for them), a user needs a password, an address is one."""
+    for channel in imta.channels.values():
+        address = channel.value("interfaceaddress")
+        if address and not _is_address(address):
+            faults.error(channel.file, channel.line, f"channel {channel.name}: interfaceaddress {address} is no IP address")
+        for word in channel.keywords.get("nameservers", ()):
+            if not _is_address(word):
+                reason = f"channel {channel.name}: nameservers {word} is no IP address and is not asked"
+                faults.warn(channel.file, channel.line, reason)
+    for file in options.values():
+        for name in ("TLS_CA_FILE", "AUTH_PASSWORD_FILE"):
+            value = file.get(name)
+            system = name == "TLS_CA_FILE" and value is not None and value.text.lower() == "system"
+            if value and value.text and not system and not tailor.path(value.text, tailor.table).is_file():
+                faults.warn(value.file, value.line, f"{name}: {value.text} does not exist; until it does no mail goes out there")
+        user = file.get("AUTH_USERNAME")
+        if user and user.text and not file.text("AUTH_PASSWORD_FILE") and not file.text("AUTH_PASSWORD"):
+            faults.error(user.file, user.line, "AUTH_USERNAME needs AUTH_PASSWORD_FILE or AUTH_PASSWORD")
+
+
+def _is_address(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(text))
+    return False
 
 
 def check_services(dispatcher: DispatcherCnf, imta: ImtaCnf, mappings: Sequence[MappingTable], faults: Faults) -> None:

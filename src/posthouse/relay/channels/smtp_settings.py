@@ -20,6 +20,7 @@ from posthouse.config.dns_servers import dns_servers
 from posthouse.config.option_file import OptionFile
 from posthouse.dialogue.smtp_client import Credentials, Opening, Tls
 from posthouse.relay.channels.mx import MAX_RECORDS
+from posthouse.relay.channels.resolver import literal
 
 
 class Lookup(Enum):
@@ -90,9 +91,8 @@ def _lookup(channel: Channel) -> Lookup:
 
 
 def _servers(configuration: Configuration, channel: Channel, options: OptionFile) -> tuple[tuple[str, int], ...]:
-    written = " ".join(channel.keywords.get("nameservers", ()))
-    text = written or options.text("DNS_SERVERS") or configuration.options.text("DNS_SERVERS")
-    return dns_servers(text)
+    written = " ".join(word for word in channel.keywords.get("nameservers", ()) if literal(word))
+    return dns_servers(written or options.text("DNS_SERVERS") or configuration.options.text("DNS_SERVERS"))
 
 
 def _tls(channel: Channel) -> Tls:
