@@ -15,7 +15,7 @@ A file in tmp/ is stray when its delivery is dead: its name is one of ours, its 
 older than the moment when that was asked. Of others it is stray after 36 hours. Messages are never touched.
 
 To repair, the owner's lock is held, so no delivery of ours is under way. IMAP servers do not know that lock: what does not
-add up is looked at three times before it counts as a fault.
+add up is looked at three times before it counts as a fault, if anything was changed in the last seconds.
 """
 
 import contextlib
@@ -39,6 +39,7 @@ from posthouse.store.quota.saved import LENGTH, decode_saved
 MARK = "maildirfolder"
 _LOOKS = 3
 _PAUSE = 0.1
+_REST = 5.0
 _OURS = re.compile(r"\d+\.M\d+P(\d+)R[0-9a-f]+Q\d+")
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _OUR_FILES = frozenset({LOCK, MAILDIRSIZE, MARK, "subscriptions", "dovecot-acl"})
@@ -88,6 +89,7 @@ class Check:
         self._uid = os.geteuid()
         self._sizes = Sizes(0, 0)
         self._notices = Sizes(0, 0)
+        self._changed = 0
 
     def faults(self) -> Iterator[Fault]:
         """All faults; each is repaired before it is told, where it can be.
@@ -111,8 +113,8 @@ class Check:
         yield from first
         wrong = self._wrong_sizes()
         for _ in range(_LOOKS - 1):
-            if wrong is None:
-                return
+            if wrong is None or self._rests():
+                break
             self._pace.pause(_PAUSE)
             self._sizes = self._notices = Sizes(0, 0)
             for _ in self._folders(count_only=True):
@@ -120,6 +122,12 @@ class Check:
             wrong = self._wrong_sizes()
         if wrong is not None:
             yield Fault("quota", MAILDIRSIZE, wrong, self._write_sizes())
+
+    def _rests(self) -> bool:
+        """Whether nothing in the mailbox has changed for so long that what does not add up will not do so in a moment."""
+        found = self._disk.stat(MAILDIRSIZE, self._root)
+        changed = max(self._changed, found.mtime_ns if found is not None else 0)
+        return self._pace.now() - changed / 1e9 > _REST
 
     def _wrong_sizes(self) -> str | None:
         """What is wrong with maildirsize; None when nothing is. An IMAP server may count quota notices, we do not."""
@@ -210,6 +218,7 @@ class Check:
                 continue
             yield from self._mode(part, fd, path, found, _FOLDER_MODE)
             shelf = disk.open_dir(part, fd)
+            self._changed = max(self._changed, found.mtime_ns)
             try:
                 for name in disk.listdir(shelf):
                     yield from (self._stray if part == "tmp" else self._message)(name, shelf, f"{path}/{name}")
