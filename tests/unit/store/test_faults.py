@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from posthouse.config.instance import Instance
 from posthouse.store.delivery.account import Account
+from posthouse.store.delivery.admission import MOST_WAITING
 from posthouse.testing.failing_disk import FailingDisk, no_inodes, read_only
 from support.store_files import LmtpTalk, running_store, store_instance
 
@@ -101,3 +103,22 @@ async def test_what_nobody_foresaw_is_430_gives_the_lock_back_and_is_logged(
         assert "a fault of ours" in caplog.text
         assert await client.deliver(GOOD, "<bob>", "<new>") == [GONE_WELL.format("bob"), GONE_WELL.format("new")]
         await client.close()
+
+
+async def test_the_seventeenth_delivery_that_would_wait_for_one_mailbox_is_told_at_once(tmp_path: Path) -> None:
+    instance = store_instance(tmp_path)
+    async with running_store(instance) as (_, port):
+        clients = [await LmtpTalk.connect(port) for _ in range(MOST_WAITING + 1)]
+        await clients[0].deliver(GOOD, "<bob>")
+        lock = os.open(instance.store / "primary" / "bob" / ".lmtp-lock", os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = [asyncio.create_task(client.deliver(GOOD, "<bob>")) for client in clients]
+        done, others = await asyncio.wait(waiting, timeout=4, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result() for task in done] == [["420 4.2.0 <bob> Mailbox Locked"]]
+        assert len(others) == MOST_WAITING
+        stranger = await LmtpTalk.connect(port)
+        assert await stranger.deliver(GOOD, "<sue>") == [GONE_WELL.format("sue")]
+        os.close(lock)
+        assert await asyncio.gather(*others) == [[GONE_WELL.format("bob")]] * MOST_WAITING
+        for client in (*clients, stranger):
+            await client.close()

@@ -139,6 +139,24 @@ def test_a_full_disk_loses_the_memory_of_a_line_and_nothing_else() -> None:
     assert [worker.known(line(number)) for number in (1, 2, 3)] == [True, False, True]
 
 
+def test_a_disk_without_room_at_the_start_is_tried_again_with_each_message() -> None:
+    disk, clock = CrashDisk(), Clock()
+    store = store_folder(disk)
+    real = disk.open_file
+
+    def full(name: str, folder: int, *, write: bool = False, append: bool = False) -> int:
+        raise OSError(28, "full")
+
+    disk.open_file = full  # type: ignore[method-assign]
+    worker = Seen(disk, store, clock.now)
+    with pytest.raises(OSError, match="full"):
+        worker.known(line(1))
+    disk.open_file = real  # type: ignore[method-assign]
+    assert not worker.known(line(1))
+    worker.add([line(1)])
+    assert worker.known(line(1))
+
+
 def test_a_replay_feeds_each_line_once() -> None:
     disk, clock = CrashDisk(), Clock()
     store = store_folder(disk)

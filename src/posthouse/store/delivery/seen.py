@@ -88,9 +88,6 @@ class Seen:
         disk: the disk.
         store: descriptor of data/store.
         now: Unix time in seconds.
-
-    Raises:
-        OSError: the files cannot be used.
     """
 
     def __init__(self, disk: Disk, store: int, now: Callable[[], float]) -> None:
@@ -106,14 +103,23 @@ class Seen:
         """what was read of the current file; what was appended to it since, by this worker"""
         self._until = 0.0
         self._torn = False
-        self._turn(int(now() // 3600))
+        try:
+            self._turn(int(now() // 3600))
+        except OSError as error:  # a full disk: the service starts all the same, and tries again with each message
+            _log.error("seen: %s", error)
 
     def __len__(self) -> int:
         """How many are remembered."""
         return len(self._hashes)
 
     def known(self, line: bytes) -> bool:
-        """Whether this recipient's message was stored, by whichever worker."""
+        """Whether this recipient's message was stored, by whichever worker.
+
+        Raises:
+            OSError: that cannot be known now.
+        """
+        if self._reader < 0:
+            self._turn(int(self._now() // 3600))
         end = self._read_upto + self._own
         if self._disk.pread(self._reader, 1, end):  # an octet behind ours: others have appended
             self._read_on()
@@ -162,7 +168,11 @@ class Seen:
     def _open(self, part: Part) -> None:
         """Append to this file from now on, and know what it says."""
         writer = self._disk.open_file(part.name, self._store, append=True)
-        reader = self._disk.open_file(part.name, self._store)
+        try:
+            reader = self._disk.open_file(part.name, self._store)
+        except BaseException:
+            self._disk.close(writer)
+            raise
         self._octets[self._current] = self._read_upto
         self.close()
         self._writer, self._reader, self._current = writer, reader, part
