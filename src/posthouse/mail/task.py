@@ -4,7 +4,7 @@ A task is part of the recipient from the final dot on, so it is as durable as th
 again until it is, and shows in the queue. It is written as one line of JSON (queue.md 4, letter `y`).
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -54,8 +54,18 @@ _decoder: msgspec.json.Decoder[Task] = msgspec.json.Decoder(Task)
 
 
 def encode_task(task: Task) -> str:
-    """The task as a recipient carries it."""
-    return _encoder.encode(task).decode()
+    """The task as a recipient carries it; octets a script has made that are no UTF-8 become U+FFFD."""
+    try:
+        return _encoder.encode(task).decode()
+    except UnicodeEncodeError:
+        texts = {name: _readable(value) for name, value in msgspec.structs.asdict(task).items()}
+        return _encoder.encode(type(task)(**texts)).decode()
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return tuple(map(_readable, value)) if isinstance(value, tuple) else value
 
 
 def is_quiet(text: str) -> bool:

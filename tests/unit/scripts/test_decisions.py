@@ -127,6 +127,26 @@ def test_without_the_channels_everything_is_kept(tmp_path: Path, script: str) ->
     assert [one.address for one in decide(plain, script)] == [ADDRESS]
 
 
+def test_scripts_that_do_not_fit_are_left_to_process(rules: Rules) -> None:
+    """Of many recipients with costly scripts only as many are run at once as the worker can bear."""
+    costly = "if anyof(" + ",".join(['header :contains "subject" "b"'] * 100) + ") { discard; }"
+    mail = b"Subject: " + b"a" * 50_000 + b"\r\n\r\n"
+    users = [
+        UserFilter(f"u{number}", f"u{number}@example.com", (), f"# {number}\n{costly}", joined=False) for number in range(8)
+    ]
+    decisions = Decisions(
+        rules, "a@outside.test", Message(mail, len(mail)), Surroundings(), lambda _: None, CompiledScripts(), work=800_000
+    )
+    plain = target("")
+    found = [
+        decisions.targets(user.mail, [Target("tcp_lmtpcs", f"x{user.owner}", plain.host, intermediate=user.mail, filter=user)])
+        for user in users
+    ]
+    assert [one.channel for (one,) in found] == ["tcp_lmtpcs"] * 3 + ["process"] * 5
+    assert [one.address for (one,) in found[3:]] == [user.mail for user in users[3:]]
+    assert all(one.task == "" for (one,) in found)
+
+
 def test_a_script_is_compiled_once() -> None:
     scripts = CompiledScripts(scripts=2)
     first = scripts.script("keep;", joined=False)
@@ -134,6 +154,20 @@ def test_a_script_is_compiled_once() -> None:
     scripts.script("discard;", joined=False)
     scripts.script("stop;", joined=False)
     assert scripts.script("keep;", joined=False) is not first
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'require ["reject", "encoded-character"]; reject "a${hex:ff 00}b";',
+        'require ["vacation", "encoded-character"]; vacation :subject "${hex:c3}" :addresses "${hex:fe}@x" "a${hex:ff}";',
+        'require ["ihave", "encoded-character"]; error "a${hex:ff}b";',
+    ],
+)
+def test_octets_that_are_no_utf8_can_be_written(rules: Rules, script: str) -> None:
+    found = decide(rules, script)
+    assert len(tasks(found)) == 1
+    assert "\udcff" not in found[0].task
 
 
 def test_several_values_are_one_script(rules: Rules) -> None:

@@ -34,6 +34,7 @@ from posthouse.relay.routing.result import Target
 from posthouse.relay.routing.way import ListEdit
 from posthouse.relay.scripts.decisions import REDIRECTED, Decisions
 
+_LONGEST_REASON = 2000
 NOTE_SECONDS = 30 * 86_400.0
 _ANSWERED = Status(250, "2.0.0", "vacation answer sent")
 _TOLD = Status(250, "2.0.0", "the owner has been told")
@@ -68,7 +69,7 @@ class ScriptTasks:
             case Forward():
                 return False
             case Bounce():
-                attempt.refuse(recipient, Status(550, "5.7.1", " ".join(task.reason.split()) or "message rejected"))
+                attempt.refuse(recipient, Status(550, "5.7.1", _one_line(task.reason)))
             case Answer():
                 attempt.result(recipient, await self._answer(task))
             case Note():
@@ -148,6 +149,12 @@ class ScriptTasks:
         error = await durable
         if error is not None:
             raise error
+
+
+def _one_line(reason: str) -> str:
+    """A reason as a notice can carry it."""
+    text = " ".join("".join(char if char.isprintable() else " " for char in reason).split())
+    return text[:_LONGEST_REASON] or "message rejected"
 
 
 def _start(parts: Iterable[bytes]) -> bytes:

@@ -55,7 +55,8 @@ class Script:
 
 
 def _failed(run: Run, problem: Problem, budget: int) -> Outcome:
-    return Outcome((Keep(),), str(problem), implicit_keep=True, work=budget - run.budget, steps=tuple(run.steps))
+    said = str(problem).encode("utf-8", "replace").decode()
+    return Outcome((Keep(),), said, implicit_keep=True, work=budget - run.budget, steps=tuple(run.steps))
 
 
 def compile_script(text: str, *, explain: bool = False, joined: bool = False) -> Script:

@@ -21,6 +21,10 @@ class CompiledScripts:
         self._text_limit = text
         self._text = 0
 
+    def knows(self, text: str, *, joined: bool) -> bool:
+        """Whether it is compiled already."""
+        return (text, joined) in self._known
+
     def script(self, text: str, *, joined: bool) -> Script | ScriptError:
         """The compiled script, or what is wrong with it."""
         key = (text, joined)

@@ -33,6 +33,8 @@ MOST_REDIRECTED = 10
 """redirects one message may have behind it"""
 TRUSTED_FOLDER = 1
 """XDFLG: the subaddress is a folder name (lmtp.md 2)"""
+COMPILING = 2
+"""units of work that compiling a character counts as"""
 PROCESS, BITBUCKET = "process", "bitbucket"
 _UNFILTERED = frozenset({"hold", "reprocess", PROCESS, BITBUCKET})
 
@@ -47,11 +49,13 @@ class Decisions:
         around: time, zone and name.
         report: takes a line for the process log.
         scripts: memory of compiled scripts.
+        work: units that all scripts of the message may take together; what is left then is decided on channel `process`.
+            None: no limit.
     """
 
     def __init__(
         self, rules: Rules, sender: str, message: Message, around: Surroundings, report: Callable[[str], None],
-        scripts: CompiledScripts = SHARED,
+        scripts: CompiledScripts = SHARED, work: int | None = None,
     ) -> None:  # fmt: skip
         self._rules = rules
         self._sender = sender
@@ -59,6 +63,7 @@ class Decisions:
         self._around = around
         self._report = report
         self._scripts = scripts
+        self._work = work
         self._outcomes: dict[tuple[UserFilter, str], Outcome] = {}
 
     def targets(self, original: str, targets: Iterable[Target]) -> tuple[Target, ...]:
@@ -78,6 +83,8 @@ class Decisions:
     def _decided(self, original: str, target: Target) -> Sequence[Target]:
         user = target.filter
         assert user is not None
+        if self._is_put_off(user, original, target):
+            return (Target(PROCESS, target.intermediate, self._process_host, intermediate=target.intermediate, held=target.held),)
         plain = msgspec.structs.replace(target, filter=None)
         outcome = self._outcome(user, original)
         found: list[Target] = []
@@ -89,16 +96,26 @@ class Decisions:
                 found.append(self._task(user.mail, Note(user.owner, outcome.error), user))
         return found or [plain]
 
+    def _is_put_off(self, user: UserFilter, original: str, target: Target) -> bool:
+        """Whether the others' scripts have used up the work, and the address can find its way here again."""
+        if self._work is None or self._work > 0 or (user, original) in self._outcomes or not self._has(PROCESS):
+            return False
+        return bool(target.intermediate) and not target.sender and target.edit is None
+
     def _outcome(self, user: UserFilter, original: str) -> Outcome:
         key = (user, original)
         known = self._outcomes.get(key)
         if known is None:
+            if self._work is not None and not self._scripts.knows(user.script, joined=user.joined):
+                self._work -= COMPILING * len(user.script)
             script = self._scripts.script(user.script, joined=user.joined)
             if isinstance(script, Script):
                 known = script.evaluate(self._message, Envelope(self._sender, original), self._around)
             else:
                 known = Outcome((Keep(),), str(script.problems[0]), implicit_keep=True)
             self._outcomes[key] = known
+            if self._work is not None:
+                self._work -= known.work
         return known
 
     def _has(self, channel: str) -> bool:
@@ -160,9 +177,12 @@ class Decisions:
         subject = "".join(self._message.texts("subject")[:1])
         return f"Auto: {subject}" if subject else "Automatic answer"
 
+    @property
+    def _process_host(self) -> str:
+        return self._rules.imta.channels[PROCESS].official_host.lower()
+
     def _task(self, address: str, task: Task, user: UserFilter) -> Target:
-        host = self._rules.imta.channels[PROCESS].official_host.lower()
-        return Target(PROCESS, address, host, intermediate=user.mail, task=encode_task(task))
+        return Target(PROCESS, address, self._process_host, intermediate=user.mail, task=encode_task(task))
 
 
 def _handle(action: Vacation) -> str:

@@ -2,6 +2,7 @@
 
 A message that every recipient's script rejects is refused with the script's reason (RFC 5429 2.1): no notice has to be sent.
 Everything else a script wants is a recipient of the message, durable with it before 250 (DURABILITY 4.1).
+When scripts of many recipients take too much work together, those that are left are run on channel `process`.
 Of a message that was streamed to disk a script sees the header and as much of the body as is in memory.
 """
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from posthouse.mail.status import Status
+from posthouse.relay.filtering.limits import BUDGET
 from posthouse.relay.filtering.message import Message
 from posthouse.relay.filtering.run import Surroundings
 from posthouse.relay.scripts.decisions import Decisions, rejection
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from posthouse.relay.smtp_server.relay import Relay
 
 _LONGEST = 400
+_WORK = 2 * BUDGET
+"""of all scripts of one message: the worker serves others too"""
 
 
 def has_scripts(transaction: Transaction) -> bool:
@@ -44,7 +48,7 @@ def run_scripts(relay: "Relay", transaction: Transaction, octets: bytes, size: i
     now, body = relay.now(), end + 2 * octets.startswith(b"\r\n", end)
     zone = time.localtime(now).tm_gmtoff // 60
     around = Surroundings(now, zone, None, relay.host, transaction.rules.subaddress_char)
-    decisions = Decisions(transaction.rules, transaction.sender, Message(octets, size, body), around, relay.report)
+    decisions = Decisions(transaction.rules, transaction.sender, Message(octets, size, body), around, relay.report, work=_WORK)
     decided = [
         msgspec.structs.replace(taken, targets=decisions.targets(taken.original, taken.targets))
         for taken in transaction.recipients
