@@ -62,6 +62,9 @@ def test_lists(kind: str, tmp_path: Path) -> None:
         assert nine["Approved"] is None
         assert owners_of(tiers, "eight") == ["user0"]
         assert not queued(tiers.relay)
+        for address in ("staff@example.com", "user3@example.com"):  # found by the list's name and by a member's
+            lines = tiers.relay.command("trace", address).stdout.splitlines()
+            assert any("delivered" in line and "user3@example.com" in line for line in lines), lines
         assert len(mailboxes(tiers.stores)) == 4 + 2 + 1 + 1 + 2 + 1 + 1
 
 

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 
 class Double(NamedTuple):
-    """A recipient that leads where one before it leads already: it gets no mail of its own."""
+    """A recipient without mail of its own: it leads where one before it leads already, or is a list whose members are named."""
 
     original: str
     recipient: int
     """id of the first"""
+    why: str = "same as"
 
 
 class Taken(NamedTuple):
@@ -135,6 +136,8 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
         if len(chosen) == before:
             first = taken.targets[0]
             doubles.append(Double(taken.original, chosen[first.channel, first.address, first.task][0]))
+        elif taken.targets[0].shown:
+            doubles.append(Double(taken.original, before, "a list; the first of it is"))
     ordered = list(chosen.values())
     copies = assign_copies(transaction.rules.imta.channels, [target for _, _, target in ordered])
     recipients = tuple(
@@ -151,8 +154,8 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             held=held or target.held,
             sender=target.sender,
             answers=target.answers,
-            orcpt="" if target.sender else taken.orcpt,
-            notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.sender else taken.notify,
+            orcpt="" if target.shown else taken.orcpt,
+            notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.shown else taken.notify,
             task=target.task,
         )
         for number, taken, target in ordered

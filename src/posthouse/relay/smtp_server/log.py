@@ -71,7 +71,7 @@ def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Doubl
             ri=first.id,
             mi=envelope.message_id,
             pi=process,
-            re=f"same as {first.original}",
+            re=f"{double.why} {first.original}",
         )
         records.append(again)
     return records
