@@ -23,9 +23,19 @@ NO_PENALTY = "auth_failure_delay = 0\nservice anvil {\n  unix_listener anvil-aut
 
 
 @contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """What is made may be entered by Dovecot's users: a store in this very process has closed everything (its umask)."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
 def served_store(folder: Path, *settings: str, name: str = "store1") -> Iterator[RunningInstance]:
     """A running store whose mailboxes Dovecot may serve."""
-    with store_alone(folder, *settings, start=False, name=name) as store:
+    with readable(), store_alone(folder, *settings, start=False, name=name) as store:
         if os.geteuid() == 0:
             run_as(store, STORE_USER)
         store.start()
@@ -52,11 +62,12 @@ def dovecot_of(
     store: RunningInstance, folder: Path, *options: str, users: tuple[str, ...] = (), address: str = "127.0.0.1", port: int = 0
 ) -> Iterator[Imap]:
     """Dovecot with this store's configuration; `users` go into a passwd-file."""
-    folder.mkdir()
-    folder.chmod(0o755)
     port = port or free_port(address)
+    with readable():
+        folder.mkdir()
+        if users:
+            (folder / "users").write_text("".join(f"{user}:{{PLAIN}}{PASSWORD}\n" for user in users))
     if users:
-        (folder / "users").write_text("".join(f"{user}:{{PLAIN}}{PASSWORD}\n" for user in users))
         options = (*options, "--passwd-file", str(folder / "users"))
     log = folder / "dovecot.log"
     store.command(
