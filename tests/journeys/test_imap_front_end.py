@@ -1,6 +1,7 @@
 """Users in the directory: the real Dovecot on two stores, and a front end that sends each user to his mailHost."""
 
 import imaplib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -95,6 +96,12 @@ def test_one_address_to_log_in_for_users_of_two_stores(tier: Tier, login: str, s
     assert mark.encode() in inbox(tier.back_ends[store], login)
     with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):  # it is no user of the other store
         inbox(tier.back_ends[1 - store], login)
+
+
+def test_doveadm_knows_the_users_of_its_store(tier: Tier) -> None:
+    conf = tier.back_ends[1].log.parent / "dovecot.conf"
+    done = subprocess.run(["doveadm", "-c", str(conf), "user", "*"], capture_output=True, text=True, timeout=20, check=False)
+    assert sorted(done.stdout.lower().split()) == ["asmith", "info@other.org"], done.stderr
 
 
 @pytest.mark.parametrize(("login", "password"), [("jdoe", "wrong"), ("former", PASSWORD), ("nobody", PASSWORD), ("*", PASSWORD)])
