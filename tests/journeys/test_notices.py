@@ -62,7 +62,6 @@ def test_the_null_sender_is_never_answered_and_a_remote_senders_notice_waits(tmp
     ledger = Ledger()
     with journey(tmp_path, users=4, start=False) as tiers:
         edit(tiers.stores[0], "store.conf", "store.autocreate = 1", "store.autocreate = 0")
-        edit(tiers.relay, "option.dat", "LOG_REASON=1", "LOG_REASON=1\nDNS_SERVERS=127.0.0.1:9")
         tiers.start()
         with connect(tiers.relay) as client:
             assert ledger.send(client, ["user0"], sender="").code == 250

@@ -123,7 +123,7 @@ def _line_within(stream: IO[str], seconds: float) -> str:
 
 
 class TwoTiers:
-    """One relay and any number of stores below a folder.
+    """One relay and any number of stores below a folder. Their mail stays on this machine: no DNS server is asked.
 
     Args:
         root: an existing folder; the instances are `relay1`, `store1`, `store2`...
@@ -161,6 +161,8 @@ class TwoTiers:
             "init", "relay", str(root / "relay1"), "--smtp", f"127.0.0.1:{smtp}", "--host", f"relay1.{default_domain}", *domain,
             *directory, "--lmtp-port", str(port), *resolve, *relay_options,
         )  # fmt: skip
+        with (root / "relay1" / "config" / "option.dat").open("a") as options:
+            options.write("!\n! Nothing goes out from here: nobody answers at this address\nDNS_SERVERS=127.0.0.1:9\n")
         self.relay = RunningInstance(root / "relay1", "127.0.0.1", smtp)
 
     @property
