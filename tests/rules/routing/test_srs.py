@@ -44,3 +44,12 @@ def test_off_by_default(tmp_path: Path) -> None:
     relay = Relay(relay_rules(tmp_path), MemoryDirectory(EXAMPLE))
     assert set(senders(relay, "x@evil.test").values()) == {""}
     assert relay.refusal("SRS0=AAAAAAAA=AA=evil.test=x@evil.test", sender="").startswith("550 5.7.1")
+
+
+def test_what_a_script_redirects_outside_leaves_in_our_name_too(tmp_path: Path) -> None:
+    relay = make(tmp_path)
+    for redirected, sender in ((True, "=evil.test=x@example.com"), (False, "")):
+        routed = relay.route("friend@remote.test", source_channel="process", redirected=redirected)
+        assert isinstance(routed, Accepted), routed
+        (target,) = routed.recipients
+        assert (target.channel, target.sender.endswith(sender), bool(target.sender)) == ("tcp_local", True, redirected)

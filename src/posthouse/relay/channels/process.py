@@ -118,7 +118,8 @@ class Process:
     async def _route(self, request: RouteRequest, recipient: Recipient, expander: Expander, scripts: ScriptTasks) -> Routed:
         """Decide one recipient, targets enqueued as they are found."""
         address = self._without_own_route(recipient)
-        deciding = stream_recipient(self._shop.rules, msgspec.structs.replace(request, recipient=address))
+        asked = msgspec.structs.replace(request, recipient=address, redirected=bool(recipient.task))
+        deciding = stream_recipient(self._shop.rules, asked)
         answer: Answer | None = None
         steps = 0
         try:

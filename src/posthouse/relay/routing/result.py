@@ -34,6 +34,7 @@ class RouteRequest(msgspec.Struct, frozen=True):
         original: ORCPT address, appended to access probes when ACCESS_ORCPT is 1; "" for none.
         unique: text for `$W`, never used twice; "" makes rules with `$W` fail.
         explain: whether steps are recorded.
+        redirected: a user's script sends the message on to the recipient, as a forward would.
     """
 
     sender: str
@@ -52,6 +53,7 @@ class RouteRequest(msgspec.Struct, frozen=True):
     original: str = ""
     unique: str = ""
     explain: bool = False
+    redirected: bool = False
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -201,7 +201,7 @@ class _Run:
 
     def _targets(self, first: Rewritten) -> Streaming[list[Target]]:
         try:
-            found = yield from self.deliver(first, START)
+            found = yield from self.deliver(first, START._replace(forwarded=True) if self.request.redirected else START)
         except Postpone as why:
             return [self._postponed(first.address, str(why))]
         except (Refuse, Stop, AmbiguousEntry) as refused:

@@ -94,6 +94,8 @@ class Decisions:
             self._report(f"Sieve script of {user.owner}: {outcome.error}; the message is kept")
             if user.mail and self._has(PROCESS):
                 found.append(self._task(user.mail, Note(user.owner, outcome.error), user))
+        if target.held:
+            found = [msgspec.structs.replace(one, held=True) for one in found]
         return found or [plain]
 
     def _is_put_off(self, user: UserFilter, original: str, target: Target) -> bool:
