@@ -277,3 +277,12 @@ def test_a_vacation_template_that_is_none_is_a_fault(tmp_path: Path) -> None:
     configuration = relay_configuration(tmp_path, options=OPTIONS + "VACATION_TEMPLATE=file:///srv/$Q\n")
     (fault,) = [one for one in check(configuration) if "VACATION_TEMPLATE" in one.reason]
     assert "$Q" in fault.reason
+
+
+def test_clauses_without_their_channel_are_warned_about(tmp_path: Path) -> None:
+    configuration = relay_configuration(tmp_path, channels=CHANNELS.replace("reprocess", "other"))
+    found = [one.reason for one in check(configuration) if "no channel reprocess" in one.reason]
+    assert [reason.split(":")[0] for reason in found] == [
+        "delivery option members", "delivery option members_offline", "delivery option forward",
+    ]  # fmt: skip
+    assert not [one for one in check(relay_configuration(tmp_path)) if "no channel reprocess" in one.reason]

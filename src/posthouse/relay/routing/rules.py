@@ -17,7 +17,7 @@ from posthouse.config.imta_cnf import ImtaCnf
 from posthouse.config.option_file import OptionFile
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
-from posthouse.relay.routing.clause_template import ClauseError, parse_clause_template
+from posthouse.relay.routing.clause_template import ClauseError, Whole, parse_clause_template
 from posthouse.relay.routing.delivery_options import DEFAULT, Clause, parse_delivery_options
 from posthouse.relay.routing.refusal import Refusals
 from posthouse.relay.routing.rewrite import LocalHosts, Rewriter
@@ -80,6 +80,8 @@ class Rules:
     """OR_CLAUSES=1: one passed check of a group is enough"""
     connect_hosts: dict[tuple[str, str], str] = field(default_factory=dict)
     """answers of connect_host so far"""
+    sources: dict[tuple[str, str], str] = field(default_factory=dict)
+    """source channels by service's channel and client, kept by switch.py"""
     table_places: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     """file and line of each mapping table, by upper-case name"""
     standings: dict[str, Any] = field(default_factory=dict)
@@ -178,6 +180,7 @@ def check(configuration: Configuration) -> list[Fault]:
     faults += clause_faults
     faults += _single_system(clauses, _here(imta, options))
     faults += _vacation_template(options)
+    faults += _missing_channels(imta, clauses)
     faults += [
         Fault(rule.file, rule.line, f"rewrite rule {rule.pattern}: site routines ($[...]) are not supported", Severity.WARNING)
         for rule in imta.rewrite_rules
@@ -236,6 +239,17 @@ def _single_system(clauses: tuple[Clause, ...], here: frozenset[str]) -> list[Fa
             reason = f"delivery option {clause.name} sends users by LMTP to this very host {host}"
             faults.append(Fault(clause.file, clause.line, f"{reason}: not possible in single-system deployments"))
     return faults
+
+
+def _missing_channels(imta: ImtaCnf, clauses: tuple[Clause, ...]) -> list[Fault]:
+    """Clauses that need a channel there is not; those of the built-in option are the product's affair."""
+    found = []
+    for clause in clauses:
+        expands = clause.offline or clause.template.whole is not Whole.TEXT
+        if clause.file and expands and "reprocess" not in imta.channels:
+            text = f"delivery option {clause.name}: there is no channel reprocess; what is put off to it is refused"
+            found.append(Fault(clause.file, clause.line, text, Severity.WARNING))
+    return found
 
 
 def _vacation_template(options: OptionFile) -> list[Fault]:
