@@ -88,3 +88,19 @@ def test_forwards(kind: str, tmp_path: Path) -> None:
         assert owners_of(tiers, "two") == ["here", "user2"]
         (notice,) = notices(tiers.stores, "user0")
         assert b"5.1.6" in notice
+
+
+def test_a_member_closed_for_now_gets_it_later(tmp_path: Path) -> None:
+    closed = person("closed", 2, mailUserStatus="inactive")
+    both = group("both", mgrpRFC822MailMember=["user1@example.com", "closed@example.com"])
+    with directory("ldif", tmp_path, closed, both) as options, journey(tmp_path, directory=options) as tiers:
+        assert send(tiers, ["both"], "one").startswith("250")
+        wait_for(lambda: owners_of(tiers, "one") == ["user1"], 30)
+        wait_for(lambda: [copy["channel"] for copy in queued(tiers.relay)] == ["reprocess"], 30)
+        (waiting,) = wait_for(lambda: [one for copy in queued(tiers.relay) for one in copy["recipients"] if one["status"]], 30)
+        assert waiting["status"]["code"] == 452
+        people = tmp_path / "people.ldif"
+        (tmp_path / "new.ldif").write_text(people.read_text().replace("mailUserStatus: inactive", "mailUserStatus: active"))
+        (tmp_path / "new.ldif").replace(people)
+        wait_for(lambda: owners_of(tiers, "one") == ["closed", "user1"], 60)
+        wait_empty(tiers.relay)

@@ -184,6 +184,12 @@ def test_the_innermost_owner_of_errors_has_the_copies(make_relay: MakeRelay) -> 
     assert [target.sender for target in routed.recipients] == ["outer@x.test", "john.doe@example.com"]
 
 
+def test_a_notice_to_a_list_stays_a_notice(make_relay: MakeRelay) -> None:
+    routed = with_groups(make_relay, group(mgrperrorsto="list@example.com")).route("list@example.com", sender="")
+    assert isinstance(routed, Accepted)
+    assert [target.sender for target in routed.recipients] == [""]
+
+
 def test_refused_members_become_notices_unless_all_are(make_relay: MakeRelay) -> None:
     relay = with_groups(make_relay, group(uniquemember=(JDOE, GONE), mgrperrorsto="owner@example.com"))
     routed = relay.route("list@example.com")

@@ -167,6 +167,8 @@ def _as_list(router: Router, address: str, group: Entry, policy: ListPolicy, way
     """The way of its members: errors-to, size, what is changed in the message."""
     sender = way.sender
     errors_to = group.first("mgrperrorsto").strip()
+    if not router.request.sender:
+        errors_to = ""  # a notice stays one: else a list that is its own mgrpErrorsTo would be told of its own notices for ever
     if errors_to and errors_to != "/":
         found = yield from _one_address(router.inquiry, errors_to)
         if found:
