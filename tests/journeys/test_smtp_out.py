@@ -1,5 +1,8 @@
 """Mail goes out by SMTP: a real job controller and channel worker in front of scripted servers of the world."""
 
+import pytest
+
+from posthouse.mail.envelope import Recipient
 from support.jobs_relay import BODY, until
 from support.smtp_out import StartOut, own_status, put
 from support.smtp_sink import SmtpSink
@@ -217,3 +220,14 @@ async def test_header_fields_outside_ascii_are_rewritten_where_smtputf8_is_missi
     assert head.isascii()
     assert rest == "Grüße\r\n".encode()
     assert world.taken[0].mail == "MAIL FROM:<ann@example.com> BODY=8BITMIME"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "wire"), [("", "<@remote.test:bob@example.com>"), ("dequeue_removeroute", "<bob@example.com>")]
+)
+async def test_a_source_route_decides_the_host(out: StartOut, world: SmtpSink, keywords: str, wire: str) -> None:
+    relay = await out(keywords=f"nomx {keywords}")
+    address = "@remote.test:bob@example.com"
+    await relay.put_recipients([Recipient(0, 0, "tcp_local", address, "bob@example.com", "remote.test")])
+    await relay.empty()
+    assert world.taken[0].rcpts == [f"RCPT TO:{wire}"]

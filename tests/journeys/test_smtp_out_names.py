@@ -178,3 +178,15 @@ async def test_a_port_of_our_own_is_a_loop(out: StartOut, world: SmtpSink) -> No
     await put(relay, "bob@remote.test")
     await until(lambda: relay.records("R"))
     assert relay.records("R")[0]["en"] == "5.4.6"
+
+
+async def test_mail_that_waited_for_the_dns_is_returned_when_the_domain_turns_out_absent(out: StartOut, names: DnsServer) -> None:
+    relay = await out(keywords="mx", options=f"DNS_SERVERS={names.address}", hosts="")
+    for number in range(5):
+        await put(relay, f"user{number}@broken.test")
+    await relay.until_list(own_status)
+    names.failing.clear()
+    await relay.retry()
+    await until(lambda: len(relay.records("R")) == 5)
+    await relay.until_list(lambda copies: not [c for c in copies if c["channel"] == "tcp_local"])
+    assert {record["en"] for record in relay.records("R")} == {"5.1.2"}
