@@ -104,3 +104,22 @@ def test_a_member_closed_for_now_gets_it_later(tmp_path: Path) -> None:
         (tmp_path / "new.ldif").replace(people)
         wait_for(lambda: owners_of(tiers, "one") == ["closed", "user1"], 60)
         wait_empty(tiers.relay)
+
+
+def test_a_large_message_is_changed_and_otherwise_whole(tmp_path: Path) -> None:
+    head = group("head", mgrpRFC822MailMember=["user1@example.com", "user2@example.com"], mgrpAddHeader="X-List: head")
+    members = [f"cn=head,ou=Groups,{BASE}", user_dn(3)]
+    text = group("text", uniqueMember=members, mgrpMsgPrefixText="Before$", mgrpMsgSuffixText="After")
+    body = "".join(f".{number} a line of many\r\n" for number in range(15_000))
+    with directory("ldif", tmp_path, head, text) as options, journey(tmp_path, directory=options) as tiers:
+        assert send(tiers, ["head"], "one", body=body).startswith("250")
+        assert send(tiers, ["text"], "two", body=body).startswith("250")
+        wait_for(lambda: owners_of(tiers, "two") == ["user1", "user2", "user3"], 30)
+        wait_empty(tiers.relay)
+        plain = body.replace("\r\n", "\n")
+        for owner in ("user1", "user2"):
+            one, two = (next(mail for mail in mail_of(tiers, owner) if mail["Subject"] == token) for token in ("one", "two"))
+            assert (one["X-List"], two["X-List"]) == ("head", "head")
+            assert one.get_content().replace("\r\n", "\n") == plain
+            assert two.get_content().replace("\r\n", "\n") == f"Before\n\n{plain}After\n"
+        assert mail_of(tiers, "user3")[0]["X-List"] is None
