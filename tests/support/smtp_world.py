@@ -35,14 +35,27 @@ T = TypeVar("T")
 PATIENCE = 10.0
 
 
-def relay_files(folder: Path, *, options: str = "", mappings: str = "", option_dat: str = "") -> Instance:
-    """A relay made by `posthouse init`, with further lines for tcp_local_option, mappings and option.dat."""
+def relay_files(
+    folder: Path, *, options: str = "", mappings: str = "", option_dat: str = "", keywords: str = "", imta: str = ""
+) -> Instance:
+    """A relay made by `posthouse init`, with further lines for tcp_local_option, mappings and option.dat.
+
+    Args:
+        folder: where it is made.
+        options: of tcp_local_option.
+        mappings: further tables.
+        option_dat: further options.
+        keywords: further ones of channel tcp_local.
+        imta: further channel blocks.
+    """
     (folder / "people.ldif").write_text(people(), encoding="utf-8")
     root = folder / "relay"
     init.relay(
         root, smtp="127.0.0.1:2525", host="relay1.example.com", default_domain="example.com", lmtp_port=2225,
         ldif=folder / "people.ldif", postmaster="john.doe@example.com",
     )  # fmt: skip
+    path = root / "config" / "imta.cnf"
+    path.write_text(path.read_text().replace("pool SMTP_POOL maytlsclient", f"pool SMTP_POOL maytlsclient {keywords}") + imta)
     if options:
         (root / "config" / "tcp_local_option").write_text(options)
     for name, text in (("mappings", mappings), ("option.dat", option_dat)):
@@ -67,6 +80,16 @@ class Client:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         if tls is not None:
             self._socket = tls.wrap_socket(self._socket, server_hostname="localhost")
+        self._lines = self._socket.makefile("rb")
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """STARTTLS and the handshake."""
+        assert self.ask("STARTTLS").startswith("220 ")
+        self.wrap(context)
+
+    def wrap(self, context: ssl.SSLContext) -> None:
+        """The handshake."""
+        self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
         self._lines = self._socket.makefile("rb")
 
     def send(self, octets: bytes) -> None:
@@ -124,6 +147,8 @@ class SmtpWorld:
         disk: what the journal is written to.
         prepare: called before the first connection.
         tls: the server's and the clients' contexts; TLS begins with the first octet.
+        certificate: the server's context for STARTTLS.
+        peer: the clients' address as the server is told.
     """
 
     def __init__(
@@ -133,8 +158,12 @@ class SmtpWorld:
         disk: Disk | None = None,
         prepare: Callable[[Relay], None] | None = None,
         tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+        certificate: ssl.SSLContext | None = None,
+        peer: str = "127.0.0.1",
     ) -> None:
         self.instance = instance
+        self.certificate = certificate
+        self._peer = peer
         self._tls = tls
         self.program = SmtpProgram(instance, "SMTP", "tcp_local", disk)
         self._prepare = prepare
@@ -155,14 +184,17 @@ class SmtpWorld:
 
     async def _start(self) -> None:
         log = logging.getLogger("posthouse.test")
-        await self.program.start(WorkerContext(self.instance, "SMTP", "tcp_local", self._loop, log, lambda _: None))
+        await self.program.start(self._context(log))
         if self._prepare is not None:
             self._prepare(self.relay)
         self._server = await self._loop.create_server(self._session, "127.0.0.1", 0, ssl=self._tls[0] if self._tls else None)
         self.port = cast("asyncio.Server", self._server).sockets[0].getsockname()[1]
 
+    def _context(self, log: logging.Logger) -> WorkerContext:
+        return WorkerContext(self.instance, "SMTP", "tcp_local", self._loop, log, lambda _: None, lambda: self.certificate)
+
     def _session(self) -> asyncio.BaseProtocol:
-        peer = ("127.0.0.1", 40000)
+        peer = (self._peer, 40000)
         probe = f"TCP|127.0.0.1|25|{peer[0]}|{peer[1]}"
         session = self.program.session(
             Connection("SMTP", "tcp_local", ("127.0.0.1", 25), peer, probe, tls=self._tls is not None, serial=1), self._gone

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from posthouse.config.sections import Option, Section, Values, read_sections
 from posthouse.config.source import Source
 from posthouse.config.tailor import Tailor
+from posthouse.config.tls_files import TlsFiles, read_tls_files
 from posthouse.config.value import BadValueError, integer, names
 
 IMAGES = frozenset({"tcp_smtp_server", "tcp_lmtp_server", "tcp_lmtpn_server"})
@@ -21,7 +22,7 @@ _KNOWN = names(
     """
     BACKLOG DEBUG DNS_VERIFY_DOMAIN ENABLE_RBL HISTORICAL_TIME IDENT IMAGE INTERFACE_ADDRESS LOGFILE MAX_CONNS
     MAX_HANDOFFS MAX_IDLE_TIME MAX_LIFE_CONNS MAX_LIFE_TIME MAX_PROCS MAX_SHUTDOWN MIN_CONNS MIN_PROCS PARAMETER
-    PORT STACKSIZE TLS_PORT TLS_CERTIFICATE VERSION
+    PORT STACKSIZE TLS_PORT TLS_CERTIFICATE TLS_KEY TLS_CA_FILE TLS_REQUIRE_CLIENT VERSION
     """
 )
 _QUOTAS = names("ASTLM BIOLM BYTLM CPULM DIOLM ENQLM FILLM JTQUOTA PGFLQUOTA PRCLM TQELM WSDEFAULT WSEXTENT WSQUOTA USER")
@@ -60,7 +61,8 @@ class Service:
     stacksize: int
     """0 when not set or below the least that makes sense"""
     dns_verify_domains: tuple[str, ...]
-    tls_certificate: str
+    tls: TlsFiles | None
+    """None: it has no certificate"""
     file: str
     line: int
 
@@ -137,7 +139,7 @@ def _service(section: Section, everywhere: Section, source: Source, tailor: Tail
         debug=values.integer("DEBUG", 0, -1),
         stacksize=stack if stack >= _LEAST_STACK else 0,
         dns_verify_domains=_domains(section, everywhere, source),
-        tls_certificate=values.text("TLS_CERTIFICATE"),
+        tls=read_tls_files(values, source, tailor),
         file=section.file,
         line=section.line,
     )

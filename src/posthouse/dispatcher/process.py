@@ -88,8 +88,11 @@ def _command(images: Images, configuration: Configuration, service: Service) -> 
     root = str(configuration.instance.root)
     command = [*images[service.image], "--instance", root, "--service", service.name, "--channel", service.channel]
     command += ["--stacksize", str(service.stacksize), "--debug", str(service.debug)]
-    if service.tls_ports:
-        command += ["--tls-certificate", str(configuration.tailor.path(service.tls_certificate))]
+    if service.tls is not None:
+        tls = service.tls
+        for option, path in (("certificate", tls.certificate), ("key", tls.key), ("authorities", tls.authorities)):
+            command += [f"--tls-{option}", str(path)] if path is not None else []
+        command += ["--tls-require-client", "1"] if tls.require_client else []
     return command
 
 

@@ -41,7 +41,7 @@ def check_services(configuration: Configuration, images: Images) -> None:
             faults.append(
                 Fault(service.file, service.line, f"service {service.name}: {service.image} is not part of this version")
             )
-        if service.tls_ports and not service.tls_certificate:
+        if service.tls_ports and service.tls is None:
             faults.append(Fault(service.file, service.line, f"service {service.name}: TLS_PORT needs a TLS_CERTIFICATE"))
     if faults:
         raise ConfigurationError(faults)

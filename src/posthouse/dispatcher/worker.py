@@ -3,7 +3,7 @@
 A program (`relay.smtp_server`, `store.lmtp_server`) is started as
 
     python -m PACKAGE --instance DIR --service NAME --channel CHANNEL --fd N [--stacksize BYTES] [--debug MASK]
-        [--tls-certificate FILE]
+        [--tls-certificate FILE] [--tls-key FILE] [--tls-authorities FILE] [--tls-require-client 1]
 
 and its `__main__` is `sys.exit(run_worker(make))`. Promise:
 
@@ -12,7 +12,8 @@ and its `__main__` is `sys.exit(run_worker(make))`. Promise:
   (it sends 421 at its next quiet point), then `Program.stop`, then exit 0. What is still open after 28 s is cut off.
 * The Dispatcher gone: the same, but the process ends within 4.5 s whatever happens.
 * SIGHUP and `reload`: `Program.reload`; when it raises, the fault is logged and the old state goes on.
-* A connection of a TLS_PORT begins with TLS; FILE holds certificate chain and key (PEM). It is read again at a reload.
+* A connection of a TLS_PORT begins with TLS; the program has the same certificate for STARTTLS. The files are read again at a
+  reload: the new ones are for handshakes from then on.
 * SIGINT is ignored: the terminal sends it to the whole family, the supervisor decides.
 * A beat every 10 s tells that the loop turns.
 
@@ -29,7 +30,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -38,6 +39,7 @@ import uvloop
 
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
+from posthouse.config.tls_files import TlsFiles, reason
 from posthouse.dispatcher import handoff
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_USAGE, end_hard_when_closed, ignore_interrupt
 from posthouse.dispatcher.handoff import Connection
@@ -80,6 +82,8 @@ class WorkerContext:
     loop: asyncio.AbstractEventLoop
     log: logging.Logger
     fail: Callable[[str], None]
+    tls: Callable[[], ssl.SSLContext | None] = lambda: None
+    """the service's certificate as it was last read; None: it has none"""
 
 
 class Program(Protocol):
@@ -106,7 +110,7 @@ class _Arguments:
     fd: int
     stacksize: int
     debug: int
-    tls_certificate: str
+    tls: TlsFiles | None
 
     @classmethod
     def parse(cls, argv: Sequence[str]) -> "_Arguments":
@@ -118,6 +122,9 @@ class _Arguments:
             "--stacksize": "0",
             "--debug": "0",
             "--tls-certificate": "",
+            "--tls-key": "",
+            "--tls-authorities": "",
+            "--tls-require-client": "",
         }
         if len(argv) % 2:
             raise ValueError("options come in pairs")
@@ -134,8 +141,20 @@ class _Arguments:
             fd=int(known["--fd"]),
             stacksize=int(known["--stacksize"]),
             debug=int(known["--debug"]),
-            tls_certificate=known["--tls-certificate"],
+            tls=_tls_files(known),
         )
+
+
+def _tls_files(known: Mapping[str, str]) -> TlsFiles | None:
+    certificate, key, authorities = (known[f"--tls-{name}"] for name in ("certificate", "key", "authorities"))
+    if not certificate:
+        return None
+    return TlsFiles(
+        Path(certificate),
+        Path(key) if key else None,
+        Path(authorities) if authorities else None,
+        require_client=bool(known["--tls-require-client"]),
+    )
 
 
 def run_worker(make: Callable[[Instance, str, str], Program], argv: Sequence[str] | None = None) -> int:
@@ -201,7 +220,9 @@ class _Worker:
         end_hard_when_closed(self._arguments.fd)
         self._loop.add_signal_handler(signal.SIGTERM, self._terminated)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
-        context = WorkerContext(instance, self._arguments.service, self._arguments.channel, self._loop, self._log, self._fail)
+        context = WorkerContext(
+            instance, self._arguments.service, self._arguments.channel, self._loop, self._log, self._fail, lambda: self._tls
+        )
         try:
             self._read_certificate()
             await self._program.start(context)
@@ -239,15 +260,13 @@ class _Worker:
         return 0
 
     def _read_certificate(self) -> None:
-        file = self._arguments.tls_certificate
-        if not file:
+        files = self._arguments.tls
+        if files is None:
             return
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
-            context.load_cert_chain(file)
-        except OSError as error:  # ssl.SSLError is one
-            raise ConfigurationError((Fault(file, 0, f"TLS_CERTIFICATE cannot be used: {error}"),)) from error
-        self._tls = context
+            self._tls = files.context()
+        except OSError as error:
+            raise ConfigurationError((Fault(str(files.certificate), 0, f"cannot be used: {reason(error)}"),)) from error
 
     def _fail(self, reason: str) -> None:
         self._log.critical("ends: %s", reason)

@@ -168,12 +168,12 @@ def test_a_reload_in_a_transaction_keeps_its_rules(tmp_path: Path) -> None:
 
 def test_a_bad_reload_changes_nothing(tmp_path: Path) -> None:
     with SmtpWorld(relay_files(tmp_path)) as world:
-        before = world.call(lambda: (world.relay.rules, world.relay.directory, world.relay.limits, world.relay.policy))
+        before = world.call(lambda: (world.relay.rules, world.relay.directory, world.relay.limits, world.relay.sources))
         imta = world.instance.config / "imta.cnf"
         imta.write_text(imta.read_text().replace("\ntcp_local ", "\ntcp_other "))
         with pytest.raises(Exception, match="tcp_local"):
             world.reload()
-        after = world.call(lambda: (world.relay.rules, world.relay.directory, world.relay.limits, world.relay.policy))
+        after = world.call(lambda: (world.relay.rules, world.relay.directory, world.relay.limits, world.relay.sources))
         assert all(old is new for old, new in zip(before, after, strict=True))
         assert world.hello().message(BODY, "jd@example.com").startswith("250 ")
 

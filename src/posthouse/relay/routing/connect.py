@@ -52,13 +52,14 @@ def connect_host(rules: Rules, channel: Channel, address: str) -> str:
 def _canonical(rules: Rules, channel: Channel, host: str) -> str:
     name = "" if channel.has("norules") else channel.name
     job = Job(Inquiry(), Purpose(header=True, backward=False, source=name, destination=name))
-    result = _unasked(rules.rewriter.rewrite(f"postmaster@{host}", job))
+    result = unasked(rules.rewriter.rewrite(f"postmaster@{host}", job))
     if not isinstance(result, Rewritten) or result.channel.name != channel.name:
         return host
     return result.route or result.host
 
 
-def _unasked(rewriting: Asking[RewriteResult]) -> RewriteResult | None:
+def unasked(rewriting: Asking[RewriteResult]) -> RewriteResult | None:
+    """What a rewriting comes to when every question is answered by Unknown; None: it needs the answer."""
     try:
         next(rewriting)
         while True:

@@ -35,10 +35,6 @@ class Limits:
     @classmethod
     def read(cls, channel_options: OptionFile, options: OptionFile, channel: Channel | None) -> "Limits":
         """Gather them for one service's channel."""
-        block = options.integer("BLOCK_SIZE", 1024)
-        blocks = [options.integer("BLOCK_LIMIT", 0)]
-        if channel is not None:
-            blocks.append(int(channel.value("sourceblocklimit", "0") or 0))
         return cls(
             recipients=channel_options.integer("ALLOW_RECIPIENTS_PER_TRANSACTION", 128),
             rejections=channel_options.integer("ALLOW_REJECTIONS_BEFORE_DEFERRAL", 0),
@@ -49,7 +45,7 @@ class Limits:
             reply_seconds=60 * channel_options.number("STATUS_TRANSMIT_TIME", 10),
             bad_command_records=channel_options.integer("MAX_B_ENTRIES", 10),
             rejection_records=channel_options.integer("MAX_J_ENTRIES", 10),
-            message_size=min((block * n for n in blocks if n > 0), default=_DEFAULT_SIZE),
+            message_size=largest_message(options, channel),
             loops=LoopLimits(
                 options.integer("MAX_RECEIVED_LINES", 50),
                 options.integer("MAX_LOCAL_RECEIVED_LINES", 10),
@@ -61,3 +57,9 @@ class Limits:
     def transaction_seconds(self) -> float:
         """How long a transaction may last, whatever is sent."""
         return 12 * max(self.command_seconds, self.data_seconds)
+
+
+def largest_message(options: OptionFile, channel: Channel | None) -> int:
+    """Octets of the largest message that may come in on a channel: BLOCK_LIMIT and its `sourceblocklimit`."""
+    blocks = (options.integer("BLOCK_LIMIT", 0), channel.number("sourceblocklimit", 0) if channel is not None else 0)
+    return min((options.integer("BLOCK_SIZE", 1024) * each for each in blocks if each > 0), default=_DEFAULT_SIZE)

@@ -12,14 +12,17 @@ Deadlines, by `COMMAND_RECEIVE_TIME` and the others of the channel's options (jo
     a body         from one octet to the next; on the whole as much and a second for each KiB
     a transaction  from MAIL to the final dot twelve times the longer of the two, whatever is sent
     our replies    STATUS_TRANSMIT_TIME until the client reads again, then the connection is cut
+    a handshake    60 seconds, then the connection is cut
 """
 
 import asyncio
+import ssl
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import cast
 
 from posthouse.dialogue.event import Event
+from posthouse.dialogue.policy import Policy
 from posthouse.dialogue.server import Phase, Server
 from posthouse.dispatcher.worker import Connection
 from posthouse.mail.status import Status
@@ -28,6 +31,7 @@ from posthouse.relay.smtp_server.relay import Relay
 
 _LEAST_RATE = 1024
 _LINGER = 2.0
+HANDSHAKE_SECONDS = 60.0
 _NEVER = float("inf")
 _SILENT = Status(421, "4.4.2", "connection timed out")
 _BUSY = Status(421, "4.3.2", "service is shutting down or busy; try again")
@@ -42,13 +46,16 @@ class Line(asyncio.Protocol):
         relay: what all sessions of this worker share.
         connection: the hand-off's facts.
         closed: to be called once the connection is gone.
+        policy: what the dialogue allows.
     """
 
-    def __init__(self, relay: Relay, connection: Connection, closed: Callable[[], None]) -> None:
+    def __init__(self, relay: Relay, connection: Connection, closed: Callable[[], None], policy: Policy) -> None:
         self.relay = relay
         self.connection = connection
         self.transport: asyncio.Transport | None = None
-        self.server = Server(relay.policy)
+        self.server = Server(policy)
+        self.secured = connection.tls
+        """whether TLS is on"""
         self.deadline = _NEVER
         """the loop's time at which the client has been too slow, as of the last look"""
         self.receiving_since: float | None = None
@@ -60,6 +67,7 @@ class Line(asyncio.Protocol):
         """something was said since the last look: the client has its time for a command anew"""
         self._octets = self._ahead = self._held = 0
         self._paused = self._stalled = self._deaf = self._ended = self._leaving = False
+        self._handshake: asyncio.Task[None] | None = None
         self.abrupt = False
         """the client has nothing more to say: closing may be at once"""
 
@@ -68,6 +76,10 @@ class Line(asyncio.Protocol):
     @abstractmethod
     def begun(self) -> None:
         """The connection is there."""
+
+    @abstractmethod
+    def begun_tls(self) -> None:
+        """TLS is on: the dialogue is to begin again."""
 
     @abstractmethod
     def handle(self, event: Event) -> None:
@@ -110,7 +122,7 @@ class Line(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has closed its side, perhaps behind a message whose reply it still wants to hear."""
         self._ended = True
-        return (self.server.awaiting or self._deaf) and not self._leaving and not self.connection.tls
+        return (self.server.awaiting or self._deaf) and not self._leaving and not self.secured
 
     def pause_writing(self) -> None:
         """The client does not read our replies: neither do we read."""
@@ -125,6 +137,8 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- the loop's signature
         """A message whose answer is owed stays accepted once it is durable; everything else is forgotten."""
+        if self not in self.relay.sessions:  # a handshake that fails says so, too
+            return
         self.relay.sessions.discard(self)
         self.transport = None
         try:
@@ -145,7 +159,7 @@ class Line(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed: 421 now, whatever is open; a client that hears nothing is cut off."""
-        if self.transport is not None and (self._deaf or self._leaving):
+        if self.transport is not None and (self._deaf or self._leaving or self._handshake is not None):
             self.transport.abort()
         elif not self.server.awaiting and not self._stalled:
             self.hang_up(_SILENT)
@@ -155,6 +169,8 @@ class Line(asyncio.Protocol):
         self.abrupt = True
         self.over()
         self.hold(0)
+        if self._handshake is not None and self.transport is not None:
+            self.transport.abort()
         self.server.hang_up(status)
         self.pump()
 
@@ -232,7 +248,7 @@ class Line(asyncio.Protocol):
         if memory.is_full and self.receiving_since is not None and not self._stalled:
             self._stalled = True
             memory.wait(self._unstall)
-        wait = self._deaf or self._stalled or self._ahead > READ
+        wait = self._deaf or self._stalled or self._ahead > READ or self._handshake is not None
         if wait != self._paused:
             self._paused = wait
             transport.pause_reading() if wait else transport.resume_reading()
@@ -251,6 +267,39 @@ class Line(asyncio.Protocol):
         if octets != self._held:
             change, self._held = octets - self._held, octets
             self.relay.memory.change(change)
+
+    # TLS
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """STARTTLS was heard: nothing is read from here on until 220 has gone out and the handshake begins."""
+        assert self.transport is not None
+        self._handshake = self.relay.loop.create_task(self._shake_hands(self.transport, context))
+        self._set_reading()
+
+    async def _shake_hands(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
+        loop = self.relay.loop
+        self.relay.round.send_all()
+        if self.server.handshaking and not transport.is_closing():
+            self.deadline = loop.time() + HANDSHAKE_SECONDS
+            self._moved = False
+            try:
+                secured = await loop.start_tls(
+                    transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
+                )
+            except (OSError, EOFError) as error:  # ssl.SSLError is an OSError
+                self.relay.process_log.info("TLS with %s could not be started: %s", self.connection.peer[0], error)
+                secured = None
+            if secured is None or secured.is_closing():  # nobody else says so of a connection that ends in the handshake
+                transport.abort()
+                self.connection_lost(None)
+                return
+            self.transport, self.secured = secured, True
+            self.begun_tls()
+        self._handshake = None
+        self._ahead = 0
+        self._set_reading()
+        self._moved = True
+        self.pump()
 
     def _leave(self, transport: asyncio.Transport) -> None:
         """Close, when the client was refused in the middle of what it sends, only after listening for a moment."""

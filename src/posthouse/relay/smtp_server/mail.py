@@ -19,10 +19,10 @@ from posthouse.relay.smtp_server.transaction import Transaction
 _NOT_UTF8 = Status(553, "5.6.7", "address is not UTF-8")
 _NO_ANSWER = Status(451, "4.3.0", "temporary error while the sender was checked")
 _FLAGS = {
-    (False, False): frozenset[str](),
-    (True, False): frozenset("E"),
-    (False, True): frozenset("T"),
-    (True, True): frozenset("ET"),
+    (esmtp, tls, user): frozenset("E" * esmtp + "T" * tls + "A" * user)
+    for esmtp in (False, True)
+    for tls in (False, True)
+    for user in (False, True)
 }
 
 
@@ -36,6 +36,8 @@ class Client:
     esmtp: bool
     tls: str = ""
     """version and cipher, empty without TLS"""
+    user: str = ""
+    """who has logged in: an address, or empty"""
 
     @property
     def app_info(self) -> str:
@@ -45,7 +47,7 @@ class Client:
     @property
     def flags(self) -> frozenset[str]:
         """Input flags of the access tables."""
-        return _FLAGS[self.esmtp, bool(self.tls)]
+        return _FLAGS[self.esmtp, bool(self.tls), bool(self.user)]
 
 
 def begin(event: Mail, rules: Rules) -> Transaction | Status:

@@ -10,11 +10,12 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
+from posthouse.config.option_file import OptionFile
 from posthouse.dialogue.policy import Policy, smtp_policy
 from posthouse.dispatcher.worker import Connection, WorkerContext
 from posthouse.journal.adopt import BODY, open_folder
@@ -24,11 +25,15 @@ from posthouse.relay.directory.open import open_directory
 from posthouse.relay.job_controller.client import Announcer
 from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.routing import rules as routing_rules
-from posthouse.relay.smtp_server.limits import Limits
+from posthouse.relay.smtp_server.limits import Limits, largest_message
 from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.session import SmtpSession
+from posthouse.relay.smtp_server.source import SourceChannel, sources_of
 from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
+
+if TYPE_CHECKING:
+    import ssl
 
 _MAIL_PARAMS = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"})
 _RCPT_PARAMS = frozenset({"NOTIFY", "ORCPT"})
@@ -54,6 +59,7 @@ class SmtpProgram:
         self._channel = (channel or "tcp_local").lower()
         self._disk = disk or cast("Disk", LinuxDisk())
         self._relay: Relay | None = None
+        self._certificate: Callable[[], ssl.SSLContext | None] = lambda: None
         self._announcer: Announcer | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._fds: list[int] = []
@@ -65,6 +71,7 @@ class SmtpProgram:
             ConfigurationError: with every fault.
         """
         configuration = load(self._instance, routing_rules.check)
+        self._certificate = worker.tls
         rules = _compile(configuration)
         directory = open_directory(configuration)
         await directory.start()
@@ -84,13 +91,15 @@ class SmtpProgram:
             queue_folder=str(self._instance.queue),
             rules=rules,
             limits=limits,
-            policy=self._policy(configuration, host, limits),
+            sources=self._sources(configuration, host, limits),
             directory=directory,
             log=_transaction_log(configuration),
             ids=MessageIds(time.time, secrets.randbits),
             disk=disk,
             body_folder=body,
             enqueuer=enqueuer,
+            tls=worker.tls,
+            switches=self._switches(configuration),
         )
         self._tick()
 
@@ -132,12 +141,13 @@ class SmtpProgram:
         configuration = load(self._instance, routing_rules.check)
         rules, limits = _compile(configuration), self._limits(configuration)
         host = self._host(rules)
-        policy = self._policy(configuration, host, limits)
+        sources = self._sources(configuration, host, limits)
         directory = open_directory(configuration)
         await directory.start()
         relay.flush()
         old_directory, old_log = relay.directory, relay.log
-        relay.rules, relay.limits, relay.policy, relay.host, relay.directory = rules, limits, policy, host, directory
+        relay.rules, relay.limits, relay.sources, relay.host, relay.directory = rules, limits, sources, host, directory
+        relay.switches = self._switches(configuration)
         relay.log = _transaction_log(configuration)
         old_log.close()
         try:
@@ -160,8 +170,21 @@ class SmtpProgram:
             raise ConfigurationError([_no_channel(configuration, self._service, self._channel)])
         return Limits.read(configuration.channel_option(self._channel), configuration.options, channel)
 
-    def _policy(self, configuration: Configuration, host: str, limits: Limits) -> Policy:
-        options = configuration.channel_option(self._channel)
+    def _switches(self, configuration: Configuration) -> bool:
+        return configuration.imta.channels[self._channel].has("switchchannel")
+
+    def _sources(self, configuration: Configuration, host: str, limits: Limits) -> dict[str, SourceChannel]:
+        """Every channel that mail may be accounted to: of all of them the service's option file counts (job-controller-cnf 7)."""
+        options, channels = configuration.channel_option(self._channel), configuration.imta.channels
+        policies = {
+            name: self._policy(options, host, replace(limits, message_size=largest_message(configuration.options, channel)))
+            for name, channel in channels.items()
+            if channel.is_smtp or name == self._channel
+        }
+        certificate, in_clear = self._certificate() is not None, options.integer("AUTH_IN_CLEAR", 0) != 0
+        return sources_of(channels, policies, certificate=certificate, in_clear=in_clear)
+
+    def _policy(self, options: OptionFile, host: str, limits: Limits) -> Policy:
         size = f"SIZE {limits.message_size}"
         extensions = ("PIPELINING", "8BITMIME", "SMTPUTF8", size, "CHUNKING", "DSN", "ENHANCEDSTATUSCODES")
         policy = smtp_policy(options.text("BANNER_HOST", host), extensions)

@@ -8,10 +8,11 @@ than `memory.limit` octets wait for their answer.
 import asyncio
 import errno
 import logging
+import ssl
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -20,7 +21,6 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 import posthouse
-from posthouse.dialogue.policy import Policy
 from posthouse.dispatcher.sending_round import SendingRound
 from posthouse.journal.body_file import BodyFile, BodyReference
 from posthouse.journal.disk import Disk
@@ -29,9 +29,11 @@ from posthouse.mail.message_id import MessageIds
 from posthouse.relay.directory.directory import Directory
 from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.routing.rules import Rules
+from posthouse.relay.routing.switch import switched
 from posthouse.relay.smtp_server.gather import Gather
 from posthouse.relay.smtp_server.limits import Limits
 from posthouse.relay.smtp_server.memory import Memory
+from posthouse.relay.smtp_server.source import SourceChannel
 from posthouse.relay.smtp_server.transaction import abandon
 from posthouse.trace.record import Record
 from posthouse.trace.writer import TransactionLog, stamp
@@ -47,7 +49,7 @@ _Waiting: TypeAlias = tuple[Envelope, Sequence[bytes] | BodyReference, Done]
 
 @dataclass(slots=True)
 class Relay:
-    """The worker's shared state; a reload replaces rules, limits, policy and directory for what comes next."""
+    """The worker's shared state; a reload replaces rules, limits, sources and directory for what comes next."""
 
     loop: asyncio.AbstractEventLoop
     process_log: logging.Logger
@@ -56,7 +58,8 @@ class Relay:
     queue_folder: str
     rules: Rules
     limits: Limits
-    policy: Policy
+    sources: Mapping[str, SourceChannel]
+    """the channels mail may come in on"""
     directory: Directory
     log: TransactionLog
     ids: MessageIds
@@ -64,6 +67,10 @@ class Relay:
     body_folder: int
     """descriptor of data/journal/body"""
     enqueuer: Enqueuer
+    tls: Callable[[], ssl.SSLContext | None] = lambda: None
+    """the service's certificate, where it has one"""
+    switches: bool = False
+    """the service's channel has `switchchannel`"""
     memory: Memory = field(default_factory=Memory)
     sessions: "set[Line]" = field(default_factory=set)
     product: str = f"Posthouse {posthouse.__version__}"
@@ -79,6 +86,19 @@ class Relay:
     def __post_init__(self) -> None:
         self.gather = Gather(self.loop, self.submit_waiting)
         self.round = SendingRound(self.loop)
+
+    def way_in(self, channel: str, address: str, *, secured: bool) -> SourceChannel:
+        """The source channel of a client that has just connected.
+
+        Args:
+            channel: the service's.
+            address: the client's.
+            secured: TLS was on from the first octet.
+        """
+        if self.switches:
+            channel = switched(self.rules, self.rules.imta.channels[channel], address)
+        found = self.sources[channel]
+        return self.sources.get(found.after_tls, found) if secured else found
 
     @staticmethod
     def now() -> float:

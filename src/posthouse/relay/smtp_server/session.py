@@ -23,6 +23,7 @@ from posthouse.dialogue.event import (
     Quit,
     Rcpt,
     Reset,
+    StartTls,
 )
 from posthouse.dispatcher.worker import Connection
 from posthouse.mail.status import Status
@@ -56,8 +57,10 @@ class SmtpSession(Line):
     """
 
     def __init__(self, relay: Relay, connection: Connection, channel: str, closed: Callable[[], None]) -> None:
-        super().__init__(relay, connection, closed)
-        self.client = mail.Client(channel, connection.port_probe, "", esmtp=False)
+        self.way_in = way_in = relay.way_in(channel, connection.peer[0], secured=connection.tls)
+        """the source channel, as it is now"""
+        super().__init__(relay, connection, closed, way_in.secured if connection.tls else way_in.policy)
+        self.client = mail.Client(way_in.name, connection.port_probe, "", esmtp=False)
         """who speaks, as far as it said"""
         self.source = f"[{connection.peer[0]}]"
         """the client's name for itself and its address"""
@@ -74,11 +77,28 @@ class SmtpSession(Line):
     def begun(self) -> None:
         """Note who came."""
         self._idle = self.relay.loop.time()
-        assert self.transport is not None
-        cipher = self.transport.get_extra_info("cipher") if self.connection.tls else None
-        if cipher is not None:
-            self.client = replace(self.client, tls=f"{cipher[1]}-{cipher[0]}")
+        if self.secured:
+            self.client = replace(self.client, tls=self._cipher())
         self.relay.note(log.connection(self, Action.OPENED))
+
+    def begun_tls(self) -> None:
+        """What the client said in clear is forgotten (RFC 3207 4.2)."""
+        self._become(self.way_in.after_tls)
+        self.client = replace(self.client, helo="", esmtp=False, tls=self._cipher(), user="")
+        self.source = f"[{self.connection.peer[0]}]"
+        self.server.tls_started(self.way_in.secured)
+
+    def _cipher(self) -> str:
+        assert self.transport is not None
+        cipher = self.transport.get_extra_info("cipher")
+        return f"{cipher[1]}-{cipher[0]}" if cipher is not None else "TLS"
+
+    def _become(self, channel: str) -> None:
+        """Mail is accounted to this channel from now on, where there is one."""
+        found = self.relay.sources.get(channel)
+        if found is not None:
+            self.way_in = found
+            self.client = replace(self.client, channel=found.name)
 
     def over(self) -> None:
         """Forget the transaction; a message whose answer is owed stays accepted once it is durable."""
@@ -126,6 +146,10 @@ class SmtpSession(Line):
                     self.relay.note(log.bad_command(self, event.line, event.reply))
             case Quit():
                 self.abrupt = True
+            case StartTls():
+                context = self.relay.tls()
+                assert context is not None  # else it would not have been offered
+                self.start_tls(context)
 
     def _hello(self, event: Hello) -> None:
         helo = event.name[:_LONGEST_HELO].decode("ascii", "replace")
