@@ -1,20 +1,22 @@
-"""`tcp_smtp_client`: all SMTP channels of one worker. The same care for sessions as in `lmtp_client`, other hosts."""
+"""`tcp_smtp_client`: all SMTP channels of one worker. The same care for sessions as in `lmtp_client`, other hosts.
+
+What only these channels need, dnspython and TLS among it, is imported with their first message: a relay that only has stores
+goes without.
+"""
 
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from posthouse.config.configuration import Configuration
-from posthouse.relay.channels.dns_names import DnsNames
-from posthouse.relay.channels.host_finder import HostFinder
 from posthouse.relay.channels.lmtp_client import LmtpChannels
 from posthouse.relay.channels.settings import ChannelSettings
-from posthouse.relay.channels.smtp_host import SmtpHost
-from posthouse.relay.channels.smtp_settings import SmtpSettings
 from posthouse.relay.channels.workshop import Workshop
 
 if TYPE_CHECKING:
     from posthouse.relay.channels.name_service import NameService
+    from posthouse.relay.channels.smtp_host import SmtpHost
+    from posthouse.relay.channels.smtp_settings import SmtpSettings
 
 
 class SmtpChannels(LmtpChannels):
@@ -43,7 +45,12 @@ class SmtpChannels(LmtpChannels):
         self._settings.clear()
         self._ours, self._ports = _own_names(self._shop), _own_ports(self._shop.configuration)
 
-    def _make(self, settings: ChannelSettings, name: str) -> SmtpHost:
+    def _make(self, settings: ChannelSettings, name: str) -> "SmtpHost":
+        from posthouse.relay.channels.dns_names import DnsNames
+        from posthouse.relay.channels.host_finder import HostFinder
+        from posthouse.relay.channels.smtp_host import SmtpHost
+        from posthouse.relay.channels.smtp_settings import SmtpSettings
+
         channel = settings.channel
         smtp = self._settings.get(channel.name)
         if smtp is None:
