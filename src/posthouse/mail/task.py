@@ -46,6 +46,8 @@ class Note(msgspec.Struct, frozen=True, tag="note"):
     owner: str
     fault: str
     """`line N: reason`"""
+    version: str = ""
+    """names the script's text: the same line of the same text is told of once, whatever the reason says of a message"""
 
 
 Task: TypeAlias = Forward | Bounce | Answer | Note

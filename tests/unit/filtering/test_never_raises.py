@@ -63,7 +63,7 @@ def test_any_message(message: bytes) -> None:
 @given(st.text(alphabet="ab*?\\\u00e9", max_size=8), st.text(alphabet="abAB*\\\u00e9", max_size=12))
 def test_matches_is_what_a_backtracking_matcher_finds(key: str, text: str) -> None:
     expression = ""
-    for escaped, wild, plain in re.findall(r"\\(.)|([*?])|([^\\])", key, re.DOTALL):
+    for escaped, wild, plain in re.findall(r"\\(.)|([*?])|([^\\]|\\\Z)", key, re.DOTALL):
         expression += {"*": "(.*?)", "?": "(.)"}[wild] if wild else re.escape(escaped or plain)
     expected = re.fullmatch(expression, casemap(text), re.DOTALL)
     found = pattern(casemap(key)).match(casemap(text), text)

@@ -119,7 +119,7 @@ class ScriptTasks:
     async def _note(self, task: Note, recipient: Recipient) -> Status:
         """Tell the owner, unless he knows."""
         shop, now = self._shop, self._shop.now()
-        memory, key = open_memory(shop.configuration), f"script fault\n{task.fault}"
+        memory, key = open_memory(shop.configuration), f"script fault\n{task.version}\n{task.fault.partition(':')[0]}"
         try:
             if not await asyncio.to_thread(memory.claim, task.owner, key, now, NOTE_SECONDS):
                 return Status(250, "2.0.0", "the owner knows of the fault")

@@ -153,7 +153,7 @@ def pattern(key: str) -> Pattern:
             holes.append(len(text))
             text += "\0"
         else:
-            text += escaped or plain
+            text += escaped or plain or "\\"  # a backslash at the key's end is one
     segments.append(_segment(text, holes))
     widest = max((len(each.text) for each in segments[1:-1] if each.holes), default=0)  # only these are looked for
     return Pattern(tuple(segments), 1 + widest)

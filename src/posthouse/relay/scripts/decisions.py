@@ -93,7 +93,7 @@ class Decisions:
         if outcome.error:
             self._report(f"Sieve script of {user.owner}: {outcome.error}; the message is kept")
             if user.mail and self._has(PROCESS):
-                found.append(self._task(user.mail, Note(user.owner, outcome.error), user))
+                found.append(self._task(user.mail, Note(user.owner, outcome.error, _digest(user.script)), user))
         if target.held:
             found = [msgspec.structs.replace(one, held=True) for one in found]
         return found or [plain]
@@ -189,8 +189,11 @@ class Decisions:
 
 def _handle(action: Vacation) -> str:
     """RFC 5230 4.2: without a handle what is said names the answer."""
-    said = "\0".join((action.reason, action.subject, action.sender, str(action.mime)))
-    return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return _digest("\0".join((action.reason, action.subject, action.sender, str(action.mime))))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def rejection(targets: Iterable[Target]) -> str | None:
