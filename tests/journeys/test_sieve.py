@@ -129,3 +129,17 @@ def test_a_script_sees_a_message_that_is_streamed_to_disk(tmp_path: Path) -> Non
             sent = client.sendmail("user7@example.com", ["user0@example.com"], head + b"x" * 70 + b"\r\n" + b"y" * 70_0000)
             assert sent == {}
         wait_for(lambda: folders(tiers, 0) == [".Lists.big"], 20)
+
+
+def test_what_a_script_wants_survives_a_kill(tmp_path: Path) -> None:
+    """All of it is in the message's record: after 250 nothing depends on a process."""
+    with journey(tmp_path, directory=people(tmp_path)) as tiers:
+        for number in range(5):
+            assert send(tiers, f"please buy {number}", 2, 4, 5)[0] == 250
+        assert send(tiers, "are you there", 1)[0] == 250
+        restart_after_kill(tiers.relay)
+        wanted = {f"please.buy.{number}" for number in range(5)}
+        wait_for(lambda: {found.token for found in of(tiers, 2)} == {found.token for found in of(tiers, 3)} == wanted, 30)
+        wait_for(lambda: sum(b"\nAction: failed\n" in found.octets for found in of(tiers, 7)) >= 5, 30)
+        wait_for(lambda: any(b"\nSubject: I am away\n" in found.octets for found in of(tiers, 7)), 30)
+        assert of(tiers, 4) == of(tiers, 5) == []
