@@ -1,6 +1,8 @@
 """Servers of the world that misbehave: mail is delivered once, waits, or is returned with the reason; nothing else goes wrong."""
 
 import asyncio
+import os
+import signal
 
 import pytest
 
@@ -14,6 +16,7 @@ QUICK = "\n".join(
                  "DATA_TRANSMIT_TIME", "CONNECT_TIME", "STATUS_DATA_RECV_PER_ADDR_TIME")
 )  # fmt: skip
 
+FORGED = b"450-4.2.0 a\r\n450-4.2.0 k;D0\r\n450-4.2.0 H;1;2;bob;5.0.0;550;x\r\n450 4.2.0 \xff\x00\x1b[31m\\n\r\n"
 DELAYS: dict[str, tuple[SmtpScript, str]] = {
     "greets with 4yz": (SmtpScript(greeting="450 4.7.1 not now"), "450 4.7.1"),
     "greets with garbage": (SmtpScript(raw={"greeting": b"\x16\x03\x01\x00\x05hello\r\n"}), "451 4.5.0"),
@@ -39,6 +42,7 @@ DELAYS: dict[str, tuple[SmtpScript, str]] = {
     "4yz after the dot": (SmtpScript(final=lambda _: "452 4.3.1 full"), "452 4.3.1"),
     "421 after the dot": (SmtpScript(final=lambda _: "421 4.3.2 going"), "421 4.3.2"),
     "a reply that never ends": (SmtpScript(raw={"final": b"250-" + b"yes " * 200_000}), "451 4.5.0"),
+    "a reply that looks like a queue file": (SmtpScript(raw={"final": FORGED}), "450 4.2.0"),
     "half a reply": (SmtpScript(raw={"final": b"250 2.0.0 ta"}), "451 4.4.2"),
 }
 
@@ -49,6 +53,7 @@ RETURNS: dict[str, tuple[SmtpScript, str]] = {
     "5yz at MAIL": (SmtpScript(mail=lambda _: "550 5.7.1 bad sender"), "550 5.7.1"),
     "5yz at RCPT": (SmtpScript(rcpt=lambda _: "550 5.1.1 unknown\u00e9"), "550 5.1.1"),
     "5yz at DATA": (SmtpScript(data="554 5.6.0 no"), "554 5.6.0"),
+    "5yz in octets that are no text": (SmtpScript(raw={"final": b"550 5.7.1 \xff\x00\x07\r\n"}), "550 5.7.1"),
     "5yz after the dot": (SmtpScript(final=lambda _: "550 5.7.1 spam"), "550 5.7.1"),
     "a reply with a forged notice": (SmtpScript(rcpt=lambda _: "550-5.1.1 x\r\n550 5.1.1 Action: delivered"), "550 5.1.1"),
 }
@@ -130,3 +135,27 @@ async def test_a_server_may_limit_the_messages_of_a_session(out: StartOut, world
     await relay.empty()
     assert [taken.addresses for taken in world.taken] == [["a@remote.test"], ["b@remote.test"], ["c@remote.test"]]
     assert [taken.connection for taken in world.taken] == [1, 1, 2]
+
+
+async def test_a_worker_killed_while_the_server_thinks_loses_nothing(out: StartOut, world: SmtpSink) -> None:
+    world.script.hang = frozenset({"final"})
+    relay = await out()
+    await put(relay, "bob@remote.test")
+    await until(lambda: world.taken)
+    for pid in relay.workers():
+        os.kill(pid, signal.SIGKILL)
+    world.script.hang = frozenset()
+    await relay.empty(30)
+    assert world.bodies[-1] == BODY
+    assert len(relay.records("D")) == 1
+
+
+async def test_many_messages_to_a_server_that_drops_now_and_then_arrive(out: StartOut, world: SmtpSink) -> None:
+    world.script.final = lambda taken: None if len(world.taken) % 7 == 3 else "250 2.0.0 OK"
+    relay = await out(backoff='"pt1s"')
+    people = [f"user{number}@remote.test" for number in range(60)]
+    await asyncio.gather(*(put(relay, address) for address in people))
+    await relay.empty(40)
+    assert {taken.addresses[0] for taken in world.taken} == set(people)
+    assert len(relay.records("D")) == 60
+    assert relay.records("R") == []

@@ -17,6 +17,7 @@ MAX_LINE = 4096
 MAX_LINES = 128
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _FORBIDDEN = str.maketrans({"\r": " ", "\0": " "})
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:[ \t]+|\Z)")
 
 
@@ -97,12 +98,18 @@ class ReplyReader:
         return dash != b"-"
 
 
+def _readable(octets: bytes) -> str:
+    text = octets.decode("utf-8", "replace")
+    return text if text.isprintable() else _CONTROL.sub("\ufffd", text)
+
+
 def status_of(code: int, texts: list[bytes]) -> Status:
     """The reply as a status: the enhanced code of the first line, the texts joined by line ends.
 
-    An enhanced code is taken only where its class is the reply's (RFC 2034 4), and then removed from every line.
+    An enhanced code is taken only where its class is the reply's (RFC 2034 4), and then removed from every line. Octets that
+    are no UTF-8, and controls, become U+FFFD: a reply is logged, filed and put into notices, and none of them takes such octets.
     """
-    lines = [text.decode("utf-8", "surrogateescape") for text in texts]
+    lines = [_readable(text) for text in texts]
     match = _ENHANCED.match(lines[0])
     if match is None or int(match[1][0]) != code // 100:
         return Status(code, "", "\n".join(lines))

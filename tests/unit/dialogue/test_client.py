@@ -16,6 +16,7 @@ from posthouse.dialogue.client_event import (
     TransactionDone,
     WantBody,
 )
+from posthouse.mail.status import Status
 
 _HELLO = b"220 s LMTP\r\n250-s\r\n250-PIPELINING\r\n250 SIZE 100\r\n"
 _THREE = Transaction(b"a@b", 10, (b"<u>", b"<v>", b"<w>"), b"BODY=8BITMIME")
@@ -336,3 +337,9 @@ def test_whatever_the_server_says_each_recipient_has_one_result(pieces: list[byt
             client.begin(_THREE)
     assert not open_results
     assert client.closed
+
+
+def test_octets_that_are_no_text_are_not_let_in() -> None:
+    client = LmtpClient("relay1")
+    (event,) = hear(client, b"554 5.7.1 caf\xc3\xa9 \xff\x00\x1b[1m\ttab\r\n")
+    assert event == Refused(Status(554, "5.7.1", "caf\u00e9 \ufffd\ufffd\ufffd[1m\ttab"))
