@@ -82,6 +82,8 @@ def test_html_is_read_without_its_markup() -> None:
         ('require "variables";\nset "a" "${x.y}";\n', [2]),
         ("keep;\nif true {\n  keep;\n", [4]),
         ("keep;\n/* a\n b", [2]),
+        ('keep\nif true {\n  keep "a" ]\n  stop;\n  discard\n}\n}\nif { keep; }\nkeep;', [3, 6, 7]),
+        ("if [ { keep; }\nkeep;\nif true, true { keep; }", [1, 3]),
         ('keep;\n"a\nb', [2]),
         ("keep;\nif size :over 1X { keep; }", [2]),
         ('require ["fileinto",\n "nope"];', [1]),

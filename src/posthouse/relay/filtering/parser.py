@@ -22,14 +22,22 @@ def parse(script: str) -> tuple[Node, ...]:
     """
     if len(script) > limits.SCRIPT_OCTETS:
         raise ScriptError([Problem(1, f"the script is longer than {limits.SCRIPT_OCTETS} octets")])
+    problems: list[Problem] = []
     try:
-        return _Parser(script).commands(0)
+        parser = _Parser(script, problems)
+        commands = parser.commands(0)
     except SyntaxFault as fault:
-        raise ScriptError([fault.problem]) from None
+        problems.append(fault.problem)
+    if problems:
+        raise ScriptError(problems)
+    return commands
 
 
 class _Parser:
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._whole = True
+        """tokens can still be read"""
         self._tokens = tokens(script.removeprefix("\ufeff"))
         self._now = next(self._tokens)
         self._nodes = 0
@@ -42,7 +50,9 @@ class _Parser:
     def _take(self) -> Token:
         token = self._now
         if token.kind is not Kind.END:
+            self._whole = False
             self._now = next(self._tokens)
+            self._whole = True
         return token
 
     def _at(self, mark: str) -> bool:
@@ -58,11 +68,29 @@ class _Parser:
         if depth > limits.BLOCK_NESTING:
             raise SyntaxFault(self._now.line, f"blocks are nested deeper than {limits.BLOCK_NESTING}")
         found: list[Node] = []
-        while self._now.kind is Kind.IDENTIFIER:
-            found.append(self._command(depth))
-        if depth == 0 and self._now.kind is not Kind.END:
-            raise SyntaxFault(self._now.line, f"expected a command, but found {self._now.shown}")
+        while self._now.kind is Kind.IDENTIFIER or (depth == 0 and self._now.kind is not Kind.END):
+            try:
+                if self._now.kind is not Kind.IDENTIFIER:
+                    raise SyntaxFault(self._now.line, f"expected a command, but found {self._now.shown}")
+                found.append(self._command(depth))
+            except SyntaxFault as fault:
+                if not self._whole or self._nodes > limits.NODES or len(self._problems) >= limits.PROBLEMS - 1:
+                    raise
+                self._problems.append(fault.problem)
+                self._skip(depth)
         return tuple(found)
+
+    def _skip(self, depth: int) -> None:
+        """Go on behind the command that is wrong: its semicolon, its block, or before the end of the block it is in."""
+        inside = 0
+        while self._now.kind is not Kind.END:
+            if self._at("}") and not inside and depth:
+                return
+            token = self._take()
+            if token.kind is Kind.MARK:
+                inside = max(0, inside + (token.text == "{") - (token.text == "}"))
+                if not inside and token.text in {";", "}"}:
+                    return
 
     def _command(self, depth: int) -> Node:
         name = self._take()
