@@ -88,8 +88,11 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
 def as_copy(envelope: Envelope, sender: str) -> Envelope:
     """The envelope as the copies see it whose recipients have a sender of their own.
 
-    Such a copy is a new message in the eyes of RFC 3461 (5.2.7.3): the first sender's ENVID and RET do not go with it.
+    A list's copy is a new message in the eyes of RFC 3461 (5.2.7.3): the first sender's ENVID and RET do not go with it. They
+    do with a forwarded one, whose sender (SRS) leads back to the first.
     """
+    if sender[:3].upper() == "SRS" and sender[3:5] in {"0=", "1="}:
+        return msgspec.structs.replace(envelope, sender=sender)
     return msgspec.structs.replace(envelope, sender=sender, envid="", ret="")
 
 

@@ -5,10 +5,19 @@ from pathlib import Path
 import msgspec
 
 from posthouse.journal.disk import LinuxDisk
+from posthouse.mail.envelope import as_copy
 from posthouse.relay.queue.copy_ref import JournalCopy
 from posthouse.relay.queue.move_out import Moving, move_out
 from posthouse.relay.queue.open_copy import open_copy
 from support.queue_world import Accepting, body_of, make_folders, message, open_places
+
+
+def test_a_forwarded_copy_keeps_what_the_sender_asked_for() -> None:
+    envelope = msgspec.structs.replace(message(1), envid="e1", ret="HDRS")
+    forwarded = as_copy(envelope, "SRS0=ABCDEFGH=AA=x.test=y@example.com")
+    assert (forwarded.sender[:5], forwarded.envid, forwarded.ret) == ("SRS0=", "e1", "HDRS")
+    listed = as_copy(envelope, "srs-list@example.com")
+    assert (listed.envid, listed.ret) == ("", "")
 
 
 def test_each_copy_has_its_own_sender(tmp_path: Path) -> None:
