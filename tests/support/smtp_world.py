@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,11 +33,13 @@ from posthouse.trace.record import Action, Record
 
 T = TypeVar("T")
 PATIENCE = 10.0
+_NOBODY: Mapping[str, str] = {}
 
 
 def relay_files(
-    folder: Path, *, options: str = "", mappings: str = "", option_dat: str = "", keywords: str = "", imta: str = ""
-) -> Instance:
+    folder: Path, *, options: str = "", mappings: str = "", option_dat: str = "", keywords: str = "", imta: str = "",
+    passwords: Mapping[str, str] = _NOBODY,
+) -> Instance:  # fmt: skip
     """A relay made by `posthouse init`, with further lines for tcp_local_option, mappings and option.dat.
 
     Args:
@@ -47,8 +49,12 @@ def relay_files(
         option_dat: further options.
         keywords: further ones of channel tcp_local.
         imta: further channel blocks.
+        passwords: userPassword by uid.
     """
-    (folder / "people.ldif").write_text(people(), encoding="utf-8")
+    entries = people()
+    for uid, password in passwords.items():
+        entries = entries.replace(f"\nuid: {uid}\n", f"\nuid: {uid}\nuserPassword: {password}\n")
+    (folder / "people.ldif").write_text(entries, encoding="utf-8")
     root = folder / "relay"
     init.relay(
         root, smtp="127.0.0.1:2525", host="relay1.example.com", default_domain="example.com", lmtp_port=2225,

@@ -28,6 +28,8 @@ _WORDS = {
     Action.BAD_COMMAND: "bad command",
     Action.OPENED: "connection opened",
     Action.CLOSED: "connection closed",
+    Action.LOGGED_IN: "logged in",
+    Action.LOGIN_REFUSED: "login refused",
     Action.REJECTED: "connection refused",
     Action.UNREACHED: "host not reached",
     Action.HELD: "held",

@@ -10,6 +10,7 @@ from posthouse.config.option_file import OptionFile, OptionValue
 from posthouse.relay.directory.layout import Layout, read_layout
 from posthouse.relay.directory.ldif import read_ldif
 from posthouse.relay.directory.ldif_tree import LdifTree, indexed_attributes
+from posthouse.relay.directory.password import Password, PasswordAnswer, among
 from posthouse.relay.directory.question import Answer, Question, Unknown
 from posthouse.relay.directory.search import plan
 
@@ -64,6 +65,13 @@ class MemoryDirectory:
         """The answer, or Unknown when failing."""
         self.asked.append(question)
         return Unknown(self.failing) if self.failing else self._search(question)
+
+    async def check_password(self, dn: str, password: str) -> PasswordAnswer:
+        """Whether this is one of the entry's userPasswords, or Unknown when failing."""
+        if self.failing:
+            return Unknown(self.failing)
+        right = bool(password) and among(self._tree.passwords(dn), password)
+        return Password.RIGHT if right else Password.WRONG
 
     def health(self) -> str:
         """`ok`, or the failure."""

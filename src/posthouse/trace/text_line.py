@@ -17,7 +17,9 @@ from posthouse.trace.record import Action, Record
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_CONNECTION_ACTIONS = (Action.OPENED, Action.CLOSED, Action.REJECTED, Action.UNREACHED)
+_CONNECTION_ACTIONS = (
+    Action.OPENED, Action.CLOSED, Action.REJECTED, Action.UNREACHED, Action.LOGGED_IN, Action.LOGIN_REFUSED
+)  # fmt: skip
 _json = msgspec.json.Encoder()
 
 
@@ -78,7 +80,7 @@ class TextLines:
     def _columns(self, record: Record) -> str:
         mark = str if self._layout == 1 else self._variable
         if record.ac in _CONNECTION_ACTIONS:
-            rest = " ".join(part for part in (record.tr, record.ap, record.di) if part)
+            rest = " ".join(part for part in (record.tr, record.ap, record.us, record.di) if part)
             return f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {rest}".rstrip()
         out = f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {record.sz} "
         out += f"{mark(record.so)} {mark(record.od)} {mark(record.de)}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from posthouse.relay.directory.password import PasswordAnswer
 from posthouse.relay.directory.question import Answer, Question
 
 
@@ -17,6 +18,9 @@ class Directory(Protocol):
 
     async def answer(self, question: Question) -> Answer:
         """The answer, in bounded time. Never raises for what the directory does: that is Unknown."""
+
+    async def check_password(self, dn: str, password: str) -> PasswordAnswer:
+        """Whether this is the password of the entry with this name, in bounded time; an empty one never is."""
 
     async def start(self) -> None:
         """Get ready to answer. A server that is down is not an error, a missing or bad LDIF file is.

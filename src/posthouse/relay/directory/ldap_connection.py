@@ -53,18 +53,13 @@ class LdapConnection:
         seconds = options.connect_timeout
         handle = None
         try:
-            if uri.lower().startswith("ldaps:"):
-                _shake_hands(uri, options, seconds)
-            handle = ldap.initialize(uri)
-            _configure(handle, uri, options, seconds)
-            if options.starttls and uri.lower().startswith("ldap:"):
-                handle.start_tls_s()
+            handle = connected(uri, options)
             number = handle.simple_bind(options.bind_dn, options.secret() if options.bind_dn else "")
             handle.result(number, ldap.MSG_ALL, seconds)
             fd = handle.fileno()
             os.set_blocking(fd, False)
         except (ldap.LDAPError, OSError) as problem:
-            _close(handle)
+            close_handle(handle)
             raise ServerTroubleError(reason_of(problem)) from None
         return cls(uri, handle, fd)
 
@@ -106,7 +101,26 @@ class LdapConnection:
 
     def close(self) -> None:
         """Say good-bye."""
-        _close(self.handle)
+        close_handle(self.handle)
+
+
+def connected(uri: str, options: LdapOptions) -> Any:
+    """A handle, encrypted where that is asked for; nobody has bound on it. Blocks.
+
+    Raises:
+        ldap.LDAPError, OSError: it did not work.
+    """
+    if uri.lower().startswith("ldaps:"):
+        _shake_hands(uri, options, options.connect_timeout)
+    handle = ldap.initialize(uri)
+    _configure(handle, uri, options, options.connect_timeout)
+    if options.starttls and uri.lower().startswith("ldap:"):
+        try:
+            handle.start_tls_s()
+        except ldap.LDAPError:
+            close_handle(handle)
+            raise
+    return handle
 
 
 def entry_of(dn: str, given: dict[str, list[bytes]]) -> RawEntry:
@@ -146,7 +160,8 @@ def _configure(handle: Any, uri: str, options: LdapOptions, seconds: float) -> N
         handle.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
 
 
-def _close(handle: Any) -> None:
+def close_handle(handle: Any) -> None:
+    """Say good-bye, if there is anybody."""
     if handle is None:
         return
     try:

@@ -20,11 +20,13 @@ from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.relay.directory.cache import AnswerCache, Flights, Lifetimes
 from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.layout import Layout
+from posthouse.relay.directory.ldap_bind import LdapBinder
 from posthouse.relay.directory.ldap_connection import LdapConnection, ServerTroubleError
 from posthouse.relay.directory.ldap_link import Job, LdapLink
 from posthouse.relay.directory.ldap_options import LdapOptions, read_ldap_options
 from posthouse.relay.directory.ldap_pages import read_pages
 from posthouse.relay.directory.ldap_servers import LdapServers
+from posthouse.relay.directory.password import PasswordAnswer
 from posthouse.relay.directory.question import Answer, NeedMembers, NeedUrl, Question, Unknown
 from posthouse.relay.directory.search import Steps, plan
 
@@ -58,6 +60,7 @@ class LdapDirectory:
         self._cache = AnswerCache(lifetimes or Lifetimes(), clock)
         self._flights = Flights(self._cache, self._submit, options.timeout)
         self._servers = LdapServers(options.uris, clock, options.timeout)
+        self._binder = LdapBinder(self._servers, options)
         self._links: dict[str, LdapLink] = {}
         self._connecting: dict[str, list[Job]] = {}
         self._paging: set[asyncio.Task[None]] = set()
@@ -80,6 +83,12 @@ class LdapDirectory:
             return Unknown("the directory is not open")
         return await self._flights.answer(question)
 
+    async def check_password(self, dn: str, password: str) -> PasswordAnswer:
+        """Whether a server lets this entry in with this password, within LDAP_TIMEOUT seconds."""
+        if self._loop is None:
+            return Unknown("the directory is not open")
+        return await self._binder.check(dn, password)
+
     async def start(self) -> None:
         """Begin to connect; servers that are down are no error."""
         self._loop = asyncio.get_running_loop()
@@ -89,6 +98,7 @@ class LdapDirectory:
         """Questions under way get Unknown, connections end."""
         self._loop = None
         self._flights.give_up("the directory is closed")
+        self._binder.close()
         for link in tuple(self._links.values()):
             link.close()
         self._links.clear()

@@ -19,6 +19,7 @@ from posthouse.relay.directory.filter import FilterError
 from posthouse.relay.directory.layout import Layout
 from posthouse.relay.directory.ldif import LdifError, read_ldif
 from posthouse.relay.directory.ldif_tree import LdifTree, indexed_attributes
+from posthouse.relay.directory.password import Password, PasswordAnswer, among
 from posthouse.relay.directory.question import Answer, Question, Unknown
 from posthouse.relay.directory.search import Result, plan
 
@@ -104,6 +105,15 @@ class LdifDirectory:
         if tree is self._tree:
             self._remember(question, found)
         return found or Unknown("no answer")
+
+    async def check_password(self, dn: str, password: str) -> PasswordAnswer:
+        """Whether this is one of the entry's userPasswords."""
+        tree = self._tree
+        if tree is None:
+            return Unknown("the directory is not open")
+        stored = tree.passwords(dn)
+        right = bool(password) and await asyncio.to_thread(among, stored, password)
+        return Password.RIGHT if right else Password.WRONG
 
     def health(self) -> str:
         """`ok`, number of entries, file; or what is wrong with it."""

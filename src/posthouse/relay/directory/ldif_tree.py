@@ -49,6 +49,11 @@ class LdifTree:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def passwords(self, dn: str) -> tuple[str, ...]:
+        """The userPassword values of an entry; none when it is not there."""
+        entry = self._entries.get(normal_dn(dn))
+        return entry.attributes.get("userpassword", ()) if entry is not None else ()
+
     def is_quick(self, search: Search) -> bool:
         """Whether an index answers the search."""
         return search.scope is Scope.BASE or self._candidates(parse(search.filter)) is not None

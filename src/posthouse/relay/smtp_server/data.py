@@ -50,8 +50,8 @@ def received(relay: Relay, session: "SmtpSession", transaction: Transaction) -> 
     """The trace field for this message."""
     client = session.client
     protocol = ("UTF8SMTP" if transaction.utf8 else "ESMTP") if client.esmtp else "SMTP"
-    if client.tls:
-        protocol += "S" if client.esmtp else ""
+    if client.esmtp:
+        protocol += "S" * bool(client.tls) + "A" * bool(client.user)
     only = transaction.recipients[0].original if len(transaction.recipients) == 1 else ""
     hop = Hop(client.helo, session.connection.peer[0], relay.host, protocol, relay.product)
     return received_line(hop, transaction.message_id, only, relay.date())
@@ -107,6 +107,7 @@ def accept(
         recipients=recipients,
         message_id=message_id,
         priority=priority,
+        user=client.user,
         eight_bit=transaction.eight_bit or (whole is not None and not whole.isascii()),
         utf8=transaction.utf8,
         envid=transaction.envid,

@@ -1,4 +1,4 @@
-"""What the SMTP server writes to the transaction log (logging.md 4): E, J, B, V, O and C records."""
+"""What the SMTP server writes to the transaction log (logging.md 4): E, J, B, V, U, A, O and C records."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ from posthouse.mail.envelope import Envelope
 from posthouse.mail.status import Status
 from posthouse.relay.queue.names import log_path
 from posthouse.relay.smtp_server.data import Double
+from posthouse.relay.smtp_server.login import Outcome
 from posthouse.relay.smtp_server.transaction import Transaction
 from posthouse.trace.record import Action, Record
 
@@ -18,7 +19,7 @@ _BLOCK = 1024
 
 def _modifiers(session: "SmtpSession") -> str:
     client = session.client
-    return ("E" if client.esmtp else "") + ("S" if client.tls else "")
+    return ("E" if client.esmtp else "") + ("S" if client.tls else "") + ("A" if client.user else "")
 
 
 def blocks(octets: int) -> int:
@@ -49,6 +50,7 @@ def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Doubl
             ei=envelope.id,
             ri=recipient.id,
             mi=envelope.message_id,
+            us=envelope.user,
             ss=envelope.source,
             pi=process,
             tr=transport,
@@ -93,6 +95,7 @@ def rejected(session: "SmtpSession", transaction: Transaction | None, recipient:
         od=f"rfc822;{recipient}",
         de=recipient,
         ei=transaction.message_id if transaction is not None else "",
+        us=session.client.user,
         pi=session.relay.log.process,
         ss=session.source,
         re=reason,
@@ -133,6 +136,27 @@ def bad_command(session: "SmtpSession", line: bytes, reply: Status) -> Record:
         co=reply.code,
         en=reply.enhanced,
         tx=reply.text,
+    )
+
+
+def logged_in(session: "SmtpSession", outcome: Outcome) -> Record:
+    """U: somebody has logged in; A: it was refused. The password is nowhere."""
+    return Record(
+        ts=session.relay.stamp(),
+        ac=Action.LOGGED_IN if outcome.user else Action.LOGIN_REFUSED,
+        mo=_modifiers(session),
+        sc=session.client.channel,
+        dc="+",
+        us=outcome.user or outcome.name[:256],
+        pi=session.relay.log.process,
+        ss=session.source,
+        re=outcome.reason,
+        di=f"smtp;{outcome.status}",
+        tr=session.transport_name,
+        ap="SMTP",
+        co=outcome.status.code,
+        en=outcome.status.enhanced,
+        tx=outcome.status.text,
     )
 
 

@@ -88,8 +88,9 @@ def asking(client: Client, transaction: Transaction, now: float) -> Generator[Qu
         now=now,
         flags=client.flags,
         size=transaction.size,
+        authenticated=client.user,
     )
     try:
-        return (yield from check_sender(rules, Inquiry(), request, ""))
+        return (yield from check_sender(rules, Inquiry(), request, client.user))
     except NoAnswer:
         return Verdict(rejected=_NO_ANSWER)

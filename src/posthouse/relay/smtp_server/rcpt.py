@@ -55,6 +55,7 @@ def asking(
             app_info=client.app_info,
             now=now,
             flags=client.flags,
+            authenticated=client.user,
             size=transaction.size,
             unique=unique,
         ),

@@ -32,6 +32,7 @@ from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.switch import switched
 from posthouse.relay.smtp_server.gather import Gather
 from posthouse.relay.smtp_server.limits import Limits
+from posthouse.relay.smtp_server.login import LOGIN_DELAY, Failures
 from posthouse.relay.smtp_server.memory import Memory
 from posthouse.relay.smtp_server.source import SourceChannel
 from posthouse.relay.smtp_server.transaction import abandon
@@ -69,6 +70,8 @@ class Relay:
     enqueuer: Enqueuer
     tls: Callable[[], ssl.SSLContext | None] = lambda: None
     """the service's certificate, where it has one"""
+    login_delay: float = LOGIN_DELAY
+    """seconds before a login is refused"""
     switches: bool = False
     """the service's channel has `switchchannel`"""
     memory: Memory = field(default_factory=Memory)
@@ -83,7 +86,10 @@ class Relay:
     """the journal had no room for the first of those that wait"""
     gather: Gather = field(init=False)
 
+    failures: Failures = field(init=False)
+
     def __post_init__(self) -> None:
+        self.failures = Failures(self.loop.time)
         self.gather = Gather(self.loop, self.submit_waiting)
         self.round = SendingRound(self.loop)
 

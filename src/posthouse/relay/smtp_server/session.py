@@ -7,7 +7,7 @@ connection, never another.
 
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from posthouse.dialogue.event import (
     BadCommand,
@@ -15,6 +15,7 @@ from posthouse.dialogue.event import (
     DataStart,
     Event,
     Hello,
+    Login,
     Mail,
     Message,
     MessageEnd,
@@ -31,11 +32,14 @@ from posthouse.relay.directory.drive import Finished, advance
 from posthouse.relay.directory.question import Answer, Question, Unknown
 from posthouse.relay.routing.access import Verdict
 from posthouse.relay.routing.result import Rejected, Routed
-from posthouse.relay.smtp_server import data, log, mail, rcpt
+from posthouse.relay.smtp_server import data, log, login, mail, rcpt
 from posthouse.relay.smtp_server.line import Line
 from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.transaction import Transaction
 from posthouse.trace.record import Action, Record
+
+if TYPE_CHECKING:
+    import asyncio
 
 R = TypeVar("R")
 _LONGEST_DELAY = 60.0
@@ -43,6 +47,7 @@ _LONGEST_HELO = 255
 _FAULT = Status(451, "4.3.0", "internal error; try again later")
 _NOT_BUILT = Status(450, "4.3.5", "FROM_ACCESS asks for the missing channel bitbucket")
 _TOO_MANY = Status(452, "4.5.3", "Too many messages in one connection")
+_TOO_MANY_LOGINS = Status(421, "4.7.0", "Too many failed logins")
 _TOO_LARGE = Status(552, "5.3.4", "message size exceeds the limit")
 
 
@@ -71,6 +76,8 @@ class SmtpSession(Line):
         """the question the directory has been asked, while a decision waits for it"""
         self._accepted = self._rejected = self._refusals = self._bad_commands = 0
         self._idle = 0.0
+        self._login: asyncio.Task[None] | None = None
+        self._bad_logins = 0
 
     # --- the connection -----------------------------------------------------------------------------------------
 
@@ -150,11 +157,34 @@ class SmtpSession(Line):
                 context = self.relay.tls()
                 assert context is not None  # else it would not have been offered
                 self.start_tls(context)
+            case Login():
+                self._login = self.relay.loop.create_task(self._log_in(event))
 
     def _hello(self, event: Hello) -> None:
         helo = event.name[:_LONGEST_HELO].decode("ascii", "replace")
         self.client = replace(self.client, helo=helo, esmtp=event.verb != "HELO")
         self.source = f"{helo} [{self.connection.peer[0]}]"
+
+    # --- logins -------------------------------------------------------------------------------------------------
+
+    async def _log_in(self, event: Login) -> None:
+        outcome = await login.judge(self.relay, self.connection.peer[0], event, self._bad_logins)
+        self.go_on(self._logged_in, outcome)
+
+    def _logged_in(self, outcome: login.Outcome) -> None:
+        self._login = None
+        self.relay.note(log.logged_in(self, outcome))
+        if outcome.user:
+            self.client = replace(self.client, user=outcome.user)
+            self._become(self.way_in.after_login)
+        self.server.answer_login(outcome.status)
+        if not outcome.user:
+            self._bad_logins += 1
+            if self._bad_logins >= self.way_in.bad_logins:
+                self.abrupt = True
+                self.server.shed(_TOO_MANY_LOGINS)
+
+    # --- the envelope -------------------------------------------------------------------------------------------
 
     def _mail(self, event: Mail) -> None:
         relay = self.relay

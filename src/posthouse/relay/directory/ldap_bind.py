@@ -1,0 +1,98 @@
+"""Passwords asked of LDAP servers: a bind as the user, on a connection of its own that ends with it.
+
+An empty password is never tried: a server takes such a bind for an anonymous one (RFC 4513 5.1.2). At most THREADS binds are
+under way; what waits longer than LDAP_TIMEOUT is Unknown.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import ldap
+
+from posthouse.relay.directory.ldap_connection import ServerTroubleError, close_handle, connected, reason_of
+from posthouse.relay.directory.ldap_options import LdapOptions
+from posthouse.relay.directory.ldap_servers import LdapServers
+from posthouse.relay.directory.password import Password, PasswordAnswer
+from posthouse.relay.directory.question import Unknown
+
+THREADS = 8
+_WRONG = (
+    ldap.INVALID_CREDENTIALS,
+    ldap.INAPPROPRIATE_AUTH,  # the entry has no password
+    ldap.NO_SUCH_OBJECT,
+    ldap.INVALID_DN_SYNTAX,
+    ldap.CONSTRAINT_VIOLATION,
+    ldap.INSUFFICIENT_ACCESS,
+)
+_log = logging.getLogger("posthouse.directory")
+
+
+class LdapBinder:
+    """Asks servers about passwords.
+
+    Args:
+        servers: which of them are alive.
+        options: how to reach them.
+    """
+
+    def __init__(self, servers: LdapServers, options: LdapOptions) -> None:
+        self._servers = servers
+        self._options = options
+        self._threads: ThreadPoolExecutor | None = None
+
+    async def check(self, dn: str, password: str) -> PasswordAnswer:
+        """Whether the server lets this entry in with this password, in bounded time."""
+        if not dn or not password:
+            return Password.WRONG
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, "ldap-bind")
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                return await self._ask(self._threads, dn, password)
+        except TimeoutError:
+            return Unknown("no directory server has answered in time")
+
+    async def _ask(self, threads: ThreadPoolExecutor, dn: str, password: str) -> PasswordAnswer:
+        tried: set[str] = set()
+        loop = asyncio.get_running_loop()
+        while (uri := self._servers.next(tried)) is not None:
+            tried.add(uri)
+            try:
+                right = await loop.run_in_executor(threads, binds, uri, self._options, dn, password)
+            except ServerTroubleError as problem:
+                self._servers.failed(uri, str(problem))
+                continue
+            self._servers.worked(uri)
+            return Password.RIGHT if right else Password.WRONG
+        return Unknown(f"no directory server answers: {self._servers.trouble()}")
+
+    def close(self) -> None:
+        """No more binds; those under way end by themselves."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
+
+
+def binds(uri: str, options: LdapOptions, dn: str, password: str) -> bool:
+    """Connect, bind, and hang up; blocks.
+
+    Raises:
+        ServerTroubleError: the server cannot be reached, or does not say.
+    """
+    handle = None
+    try:
+        handle = connected(uri, options)
+        number = handle.simple_bind(dn, password)
+        handle.result(number, ldap.MSG_ALL, options.connect_timeout)
+    except _WRONG:
+        return False
+    except (ldap.LDAPError, OSError) as problem:
+        _log.warning("directory: %s does not say whether a password is right: %s", uri, reason_of(problem))
+        raise ServerTroubleError(reason_of(problem)) from None
+    else:
+        return True
+    finally:
+        close_handle(handle)
+
+
