@@ -39,7 +39,8 @@ _FIELDS = st.sampled_from(["subject", "from", "to", "cc", "x-two", "x-num", "x-e
 _ADDRESSED = st.sampled_from(["from", "to", "cc", "reply-to"])
 _WORDS = st.sampled_from(["list", "alice", "re:", "outside.test", "", "one", "TWO", "e", "sales", "42", "042 apples", "*", "a*e"])
 _PIECES = st.sampled_from(["*", "?", "a", "e", "*l", "i*", ".", "@", "[", " ", "\\\\*", "\\\\?", "s", "O", "two", ""])
-_PATTERNS = st.lists(_PIECES, min_size=1, max_size=6).map("".join)
+_PATTERNS = st.lists(_PIECES, min_size=1, max_size=6).map("".join).filter(lambda key: not key.startswith("?"))
+"""2.3.19 finds what follows a leading `?` anywhere: `?a*` in "Re: [list]..." """
 _KEYS = st.lists(_WORDS, min_size=1, max_size=3)
 _FOLDERS = st.sampled_from(["a", "b", "x${1}", "y${2}", "z${v}", "${0}n"])
 
@@ -97,7 +98,7 @@ _ACTIONS = st.one_of(
             'reject "no";', 'vacation "away";',
         ]
     ),
-    st.builds(lambda copy, folder: f'fileinto {copy}"f{folder}";', st.sampled_from(["", ":copy "]), _FOLDERS),
+    st.builds(lambda copy, folder: f'fileinto {copy}"{copy[1:2]}f{folder}";', st.sampled_from(["", ":copy "]), _FOLDERS),
 )  # fmt: skip
 _BLOCKS = st.recursive(
     _ACTIONS,
