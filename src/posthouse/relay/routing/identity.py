@@ -19,6 +19,7 @@ from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry
 from posthouse.relay.routing.refusal import Refusal
 
 MAX_NAME = 320
+_ADDRESSES = ("mail", "mailalternateaddress", "mailequivalentaddress")
 _MAY_SEND = frozenset({State.ACTIVE, State.HOLD, Refusal.OVER_QUOTA})
 
 
@@ -28,6 +29,8 @@ class Identity(NamedTuple):
     dn: str
     address: str
     """primary address"""
+    addresses: frozenset[str]
+    """all of them, lower case"""
 
 
 def identify(name: str, default_domain: str) -> Asking[Identity | None]:
@@ -57,7 +60,9 @@ def identify(name: str, default_domain: str) -> Asking[Identity | None]:
         return None
     if entry is None or entry.kind is not Kind.USER or entry_state(domain, entry) not in _MAY_SEND:
         return None
-    return Identity(entry.dn, entry.first("mail") or f"{entry.uid}@{domain.canonical}")
+    address = entry.first("mail") or f"{entry.uid}@{domain.canonical}"
+    others = (one.lower() for name in _ADDRESSES for one in entry.all(name))
+    return Identity(entry.dn, address, frozenset((address.lower(), *others)))
 
 
 def _by_uid(inquiry: Inquiry, uid: str, domain: Domain) -> Asking[Entry | None]:

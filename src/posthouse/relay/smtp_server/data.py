@@ -54,7 +54,7 @@ def received(relay: Relay, session: "SmtpSession", transaction: Transaction) -> 
         protocol += "S" * bool(client.tls) + "A" * bool(client.user)
     only = transaction.recipients[0].original if len(transaction.recipients) == 1 else ""
     hop = Hop(client.helo, session.connection.peer[0], relay.host, protocol, relay.product)
-    return received_line(hop, transaction.message_id, only, relay.date())
+    return received_line(hop, transaction.message_id, only, relay.date()) + transaction.added
 
 
 def accept(
@@ -105,7 +105,7 @@ def accept(
         enqueued=int(relay.now() * 1000),
         size=len(line) + size + len(tail),
         recipients=recipients,
-        message_id=message_id,
+        message_id=message_id or transaction.given_id,
         priority=priority,
         user=client.user,
         eight_bit=transaction.eight_bit or (whole is not None and not whole.isascii()),

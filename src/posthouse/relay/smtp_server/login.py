@@ -42,6 +42,8 @@ class Outcome(NamedTuple):
     user: str = ""
     """the user's address when it succeeded"""
     reason: str = ""
+    addresses: frozenset[str] = frozenset()
+    """all of the user's, lower case"""
 
 
 class Failures:
@@ -116,7 +118,8 @@ async def _decide(relay: "Relay", address: str, event: Login) -> Outcome:
         return Outcome(_UNKNOWN, name, reason=answer.reason)
     if answer is not Password.RIGHT:
         return _refused(relay, address, name, "wrong password")
-    return Outcome(Status(235, "2.7.0", f"{event.mechanism} authentication successful."), name, found.address)
+    status = Status(235, "2.7.0", f"{event.mechanism} authentication successful.")
+    return Outcome(status, name, found.address, addresses=found.addresses)
 
 
 def _refused(relay: "Relay", address: str, name: str, reason: str) -> Outcome:

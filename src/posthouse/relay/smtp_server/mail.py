@@ -38,6 +38,8 @@ class Client:
     """version and cipher, empty without TLS"""
     user: str = ""
     """who has logged in: an address, or empty"""
+    addresses: frozenset[str] = frozenset()
+    """all addresses of his, lower case"""
 
     @property
     def app_info(self) -> str:

@@ -32,7 +32,7 @@ from posthouse.relay.directory.drive import Finished, advance
 from posthouse.relay.directory.question import Answer, Question, Unknown
 from posthouse.relay.routing.access import Verdict
 from posthouse.relay.routing.result import Rejected, Routed
-from posthouse.relay.smtp_server import data, log, login, mail, rcpt
+from posthouse.relay.smtp_server import data, log, login, mail, rcpt, submission
 from posthouse.relay.smtp_server.line import Line
 from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.transaction import Transaction
@@ -91,7 +91,7 @@ class SmtpSession(Line):
     def begun_tls(self) -> None:
         """What the client said in clear is forgotten (RFC 3207 4.2)."""
         self._become(self.way_in.after_tls)
-        self.client = replace(self.client, helo="", esmtp=False, tls=self._cipher(), user="")
+        self.client = replace(self.client, helo="", esmtp=False, tls=self._cipher(), user="", addresses=frozenset())
         self.source = f"[{self.connection.peer[0]}]"
         self.server.tls_started(self.way_in.secured)
 
@@ -175,7 +175,7 @@ class SmtpSession(Line):
         self._login = None
         self.relay.note(log.logged_in(self, outcome))
         if outcome.user:
-            self.client = replace(self.client, user=outcome.user)
+            self.client = replace(self.client, user=outcome.user, addresses=outcome.addresses)
             self._become(self.way_in.after_login)
         self.server.answer_login(outcome.status)
         if not outcome.user:
@@ -316,6 +316,8 @@ class SmtpSession(Line):
             return
         try:
             if transaction.body_file is None:
+                if self.way_in.submits:
+                    octets = submission.begin(self.relay, self.client, transaction, octets)
                 transaction.start = octets
                 transaction.received = data.received(self.relay, self, transaction)
                 transaction.body_file = self.relay.new_body_file(transaction.message_id)
@@ -330,6 +332,9 @@ class SmtpSession(Line):
     def _message(self, whole: bytes | None, event: Message | MessageEnd) -> None:
         transaction = self._transaction
         assert transaction is not None
+        if self.way_in.submits:
+            event = submission.mended(self.relay, self.client, transaction, event)
+            whole = event.data if isinstance(event, Message) else None
         taken = data.accept(self.relay, self, transaction, whole, event)
         if isinstance(taken, Status):
             self._drop(refused=taken)

@@ -52,6 +52,12 @@ class Transaction:
     """parameters of the RCPT that is being decided"""
     message_id: str = ""
     """our id, given when the body begins"""
+    added: bytes = b""
+    """header fields of ours behind the Received field: submission"""
+    removed: int = 0
+    """octets taken out of the header: submission"""
+    given_id: str = ""
+    """the Message-ID we have added, or empty"""
     received: bytes = b""
     start: bytes = b""
     """a streamed body's first octets, for its header"""
