@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from posthouse.dispatcher.sending_round import SendingRound
 from posthouse.store.delivery.transaction import Message, Transaction
-from posthouse.store.lmtp_server.settings import ServerSettings
 from posthouse.store.mailbox.errors import MailboxError
 from posthouse.store.mailbox.owner import Target
 
 if TYPE_CHECKING:
+    from posthouse.dialogue.policy import Policy
     from posthouse.store.lmtp_server.session import LmtpSession
 
 
@@ -53,16 +53,46 @@ class Deliverer(Protocol):
         ...
 
 
+class SessionSettings(Protocol):
+    """What a session is told to allow."""
+
+    @property
+    def policy(self) -> "Policy":
+        """How it speaks."""
+        ...
+
+    @property
+    def lenient(self) -> bool:
+        """Whether a header that is none is taken."""
+        ...
+
+    @property
+    def command_seconds(self) -> float:
+        """A client may think before a command."""
+        ...
+
+    @property
+    def data_seconds(self) -> float:
+        """It may be silent within a message."""
+        ...
+
+
 class SessionHost(Protocol):
     """What all sessions of a service share."""
 
     loop: asyncio.AbstractEventLoop
     round: SendingRound
     log: logging.Logger
-    settings: ServerSettings
     sessions: set["LmtpSession"]
-    target: Callable[[bytes], Target | MailboxError]
-    """whom a RCPT address names"""
+    @property
+    def settings(self) -> SessionSettings:
+        """For new connections, and for the deadlines of all."""
+        ...
+
+    @property
+    def target(self) -> Callable[[bytes], Target | MailboxError]:
+        """Whom a RCPT address names."""
+        ...
 
     @property
     def delivery(self) -> Deliverer:

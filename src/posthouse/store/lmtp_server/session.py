@@ -7,7 +7,7 @@ connection is lost the transaction that was complete is delivered all the same: 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from posthouse.dialogue.event import (
@@ -23,7 +23,6 @@ from posthouse.dialogue.event import (
     Reset,
 )
 from posthouse.dialogue.server import Phase, Server
-from posthouse.dispatcher.worker import Connection
 from posthouse.mail.status import Status
 from posthouse.store.delivery import transaction as delivered
 from posthouse.store.delivery.stored_form import return_path, to_lf
@@ -33,6 +32,7 @@ from posthouse.store.lmtp_server.transaction_log import message_id
 from posthouse.store.quota.limits import GivenLimits, parse_limits
 
 if TYPE_CHECKING:
+    from posthouse.dispatcher.handoff import Connection
     from posthouse.store.lmtp_server.host import SessionHost, Streaming
 
 _READ_AHEAD = 65_536
@@ -48,7 +48,7 @@ _BAD_PARAMETER = "5.5.4"
 class LmtpSession(asyncio.Protocol):
     """The protocol object of one connection."""
 
-    def __init__(self, program: "SessionHost", connection: Connection, closed: Callable[[], None]) -> None:
+    def __init__(self, program: "SessionHost", connection: "Connection", closed: Callable[[], None]) -> None:
         self._program = program
         self._closed = closed
         self._server = Server(program.settings.policy)
@@ -251,7 +251,7 @@ class LmtpSession(asyncio.Protocol):
             self._large.abort()
             self._large = None
 
-    def finish(self, replies: list[bytes]) -> None:
+    def finish(self, replies: Sequence[Status | bytes]) -> None:
         """The transaction's final replies, one for each recipient in order."""
         self._transaction = None
         if self._transport is None:

@@ -17,9 +17,9 @@ from posthouse.dispatcher.control import NATIVE_WRITER
 from posthouse.dispatcher.worker import WorkerContext
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk, LinuxDisk
+from posthouse.store.delivery.around import Around
 from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.transaction import Transaction
-from posthouse.store.lmtp_server.around import Around
 from posthouse.store.lmtp_server.serving import Serving
 from posthouse.store.lmtp_server.settings import with_xqid
 from posthouse.store.mailbox.owner import Target
