@@ -94,7 +94,8 @@ def accept(
     loop = looping(header, relay.host, relay.limits.loops)
     if loop:
         relay.report(f"message {transaction.message_id} is held: {loop}")
-    held = bool(loop) or transaction.hold or any(recipient.hold for recipient in transaction.recipients)
+    many = len(transaction.recipients) > session.way_in.limits.hold_beyond
+    held = bool(loop) or many or transaction.hold or any(recipient.hold for recipient in transaction.recipients)
     recipients, doubles = _recipients(transaction, held=held)
     client = session.client
     envelope = Envelope(

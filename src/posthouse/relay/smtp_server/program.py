@@ -25,10 +25,10 @@ from posthouse.relay.directory.open import open_directory
 from posthouse.relay.job_controller.client import Announcer
 from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.routing import rules as routing_rules
-from posthouse.relay.smtp_server.limits import Limits, largest_message
+from posthouse.relay.smtp_server.limits import Limits
 from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.session import SmtpSession
-from posthouse.relay.smtp_server.source import SourceChannel, sources_of
+from posthouse.relay.smtp_server.source import SourceChannel
 from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
 
@@ -91,7 +91,7 @@ class SmtpProgram:
             queue_folder=str(self._instance.queue),
             rules=rules,
             limits=limits,
-            sources=self._sources(configuration, host, limits),
+            sources=self._sources(configuration, host),
             directory=directory,
             log=_transaction_log(configuration),
             ids=MessageIds(time.time, secrets.randbits),
@@ -141,7 +141,7 @@ class SmtpProgram:
         configuration = load(self._instance, routing_rules.check)
         rules, limits = _compile(configuration), self._limits(configuration)
         host = self._host(rules)
-        sources = self._sources(configuration, host, limits)
+        sources = self._sources(configuration, host)
         directory = open_directory(configuration)
         await directory.start()
         relay.flush()
@@ -173,16 +173,16 @@ class SmtpProgram:
     def _switches(self, configuration: Configuration) -> bool:
         return configuration.imta.channels[self._channel].has("switchchannel")
 
-    def _sources(self, configuration: Configuration, host: str, limits: Limits) -> dict[str, SourceChannel]:
+    def _sources(self, configuration: Configuration, host: str) -> dict[str, SourceChannel]:
         """Every channel that mail may be accounted to: of all of them the service's option file counts (job-controller-cnf 7)."""
-        options, channels = configuration.channel_option(self._channel), configuration.imta.channels
-        policies = {
-            name: self._policy(options, host, replace(limits, message_size=largest_message(configuration.options, channel)))
-            for name, channel in channels.items()
-            if channel.is_smtp or name == self._channel
-        }
+        options, sources = configuration.channel_option(self._channel), {}
         certificate, in_clear = self._certificate() is not None, options.integer("AUTH_IN_CLEAR", 0) != 0
-        return sources_of(channels, policies, certificate=certificate, in_clear=in_clear)
+        for name, channel in configuration.imta.channels.items():
+            if channel.is_smtp or name == self._channel:
+                limits = Limits.read(options, configuration.options, channel)
+                policy = self._policy(options, host, limits)
+                sources[name] = SourceChannel.read(channel, policy, limits, certificate=certificate, in_clear=in_clear)
+        return sources
 
     def _policy(self, options: OptionFile, host: str, limits: Limits) -> Policy:
         size = f"SIZE {limits.message_size}"

@@ -77,7 +77,7 @@ class SmtpSession(Line):
         self._accepted = self._rejected = self._refusals = self._bad_commands = 0
         self._idle = 0.0
         self._login: asyncio.Task[None] | None = None
-        self._bad_logins = 0
+        self._bad_logins = self._refused = self._offered = 0
 
     # --- the connection -----------------------------------------------------------------------------------------
 
@@ -151,6 +151,8 @@ class SmtpSession(Line):
                 self._bad_commands += 1
                 if self._bad_commands <= self.relay.limits.bad_command_records:
                     self.relay.note(log.bad_command(self, event.line, event.reply))
+                if self._bad_commands >= self.way_in.limits.last_bad_command:
+                    self._disconnect("bad commands")
             case Quit():
                 self.abrupt = True
             case StartTls():
@@ -189,7 +191,8 @@ class SmtpSession(Line):
     def _mail(self, event: Mail) -> None:
         relay = self.relay
         begun = mail.begin(event, relay.rules)
-        if relay.limits.transactions and self._accepted >= relay.limits.transactions:
+        limits = self.way_in.limits
+        if limits.transactions and self._accepted >= limits.transactions:
             self.server.answer(_TOO_MANY)
         elif isinstance(begun, Status):
             self.server.answer(begun)
@@ -230,7 +233,8 @@ class SmtpSession(Line):
             self._refuse(event.recipient.decode("utf-8", "replace"), recipient, "not UTF-8")
             return
         transaction.wishes = event.params
-        early = rcpt.early_refusal(transaction, self._rejected, relay.limits)
+        self._offered += 1
+        early = rcpt.early_refusal(transaction, self._rejected, self.way_in.limits)
         if early is not None:
             self._refuse(recipient, early, "limit")
             return
@@ -249,6 +253,8 @@ class SmtpSession(Line):
         status = rcpt.verdict(routed, recipient, self._transaction)
         if status.is_success:
             self.server.answer(status)
+            if self._offered >= self.way_in.limits.last_recipient:
+                self._disconnect("recipients")
             return
         self._rejected += status.is_permanent
         self._refuse(recipient, status, routed.reason if isinstance(routed, Rejected) else "")
@@ -256,6 +262,15 @@ class SmtpSession(Line):
     def _refuse(self, recipient: str, status: Status, reason: str) -> None:
         self._note_refusal(log.rejected(self, self._transaction, recipient, status, reason))
         self.server.answer(status)
+        self._refused += 1
+        limits = self.way_in.limits
+        if self._refused >= limits.last_rejection or self._offered >= limits.last_recipient:
+            self._disconnect("recipients")
+
+    def _disconnect(self, what: str) -> None:
+        """The client has used up what the channel lets it have: behind the reply that is due comes the last one."""
+        self._drop(aborted=True)
+        self.server.hang_up(Status(421, "4.7.0", f"Too many {what} in one connection"))
 
     def _note_refusal(self, *records: Record) -> None:
         room = self.relay.limits.rejection_records - self._refusals
@@ -360,7 +375,12 @@ class SmtpSession(Line):
             self.relay.report(f"message {taken.envelope.id} was not accepted: {error}")
             self._note_refusal(*log.refused(self, transaction, reply))
         self._end_transaction()
-        self.go_on(self.server.answer_data, [reply])
+        self.go_on(self._answer_message, reply)
+
+    def _answer_message(self, reply: Status) -> None:
+        self.server.answer_data([reply])
+        if self._accepted >= self.way_in.limits.last_message:
+            self._disconnect("messages")
 
     def _drop(self, *, aborted: bool = False, refused: Status | None = None) -> None:
         """The transaction ends without a message: forgotten, aborted by the client, or refused with this reply."""
