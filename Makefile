@@ -24,9 +24,9 @@ test: $(VENV)/.test
 	$(BIN)/pytest -n 4 --dist worksteal
 
 check: $(VENV)/.test
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff check src tests bench examples
 	$(BIN)/mypy
-	$(BIN)/mypy tests
+	$(BIN)/mypy tests examples
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.test

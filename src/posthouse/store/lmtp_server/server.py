@@ -161,6 +161,10 @@ class LmtpServer:
                 await asyncio.wait_for(self._empty.wait(), max(end - self.loop.time(), 0.1))
         for session in tuple(self.sessions):
             session.expire()
+        await asyncio.sleep(0)
+        for session in tuple(self.sessions):
+            if isinstance(session, _Session):
+                session.cut()
         if self._sweeper is not None:
             self._sweeper.cancel()
 
@@ -237,3 +241,8 @@ class _Session(LmtpSession):
         stream = cast("asyncio.Transport", transport)
         stream.write(f"{DRAINING}\r\n".encode())
         stream.close()
+
+    def cut(self) -> None:
+        """Close without a word: its replies did not come in time."""
+        if self._transport is not None:
+            self._transport.abort()
