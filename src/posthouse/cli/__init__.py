@@ -15,7 +15,7 @@ COMMANDS = {
     "route": ("posthouse.cli.route:app", "Show where mail for an address would go."),
     "sieve": ("posthouse.cli.sieve:app", "Find a Sieve script's faults, show what it does with a message."),
     "mapping": ("posthouse.cli.mapping:app", "Show what a mapping table answers."),
-    "queue": ("posthouse.cli.queue:app", "Show and retry what waits."),
+    "queue": ("posthouse.cli.queue:app", "Show what waits; hold, release, return, drop or retry it."),
     "trace": ("posthouse.cli.trace:app", "Show one message's time line."),
     "store": ("posthouse.cli.store.command:app", "Mailboxes of a store."),
     "demo": ("posthouse.cli.demo.command:app", "Start a relay and two stores, send sample mail, show where it went."),

@@ -5,6 +5,7 @@ queue file that cannot be read shows with the reason; a record of the journal th
 The journal of a store holds no queue and shows nothing.
 """
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.scan import scan
 from posthouse.journal.segment import CorruptRecord, JournalError, Segment, Tier
 from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.status import Status
+from posthouse.relay.job_controller.selection import Matcher, Selection
+from posthouse.relay.job_controller.summary import Counted, summary_of
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.queue_file import OpenQueueFile
 from posthouse.relay.queue.queue_format import DamagedQueueFile
@@ -23,12 +27,49 @@ from posthouse.relay.queue.recovery import copies_of
 from posthouse.relay.queue.tree import QueueEntry
 
 
-def list_from_disk(instance: Instance) -> list[dict[str, Any]]:
-    """Every copy that waits, as `posthouse queue list --json` prints it.
+def list_from_disk(instance: Instance, selection: Selection) -> list[dict[str, Any]]:
+    """Every copy that is meant, as `posthouse queue list --json` and `why` print it; all where nothing is said.
 
     Raises:
         FileNotFoundError: the instance has no queue.
     """
+    rows = _all_rows(instance)
+    if not selection.is_empty:
+        matcher = Matcher(selection, time.time())
+        rows = [row for row in rows if _meant(matcher, row)]
+    return rows
+
+
+def summary_from_disk(instance: Instance, selection: Selection) -> dict[str, Any]:
+    """What `posthouse queue summary --json` prints; what is overdue only a running relay knows.
+
+    Raises:
+        FileNotFoundError: the instance has no queue.
+    """
+    rows = list_from_disk(instance, selection)
+    copies = [
+        Counted(row["channel"], row["host"], row["state"], len(row["recipients"]), row["size"], _seconds(row["enqueued"]))
+        for row in rows
+        if row["recipients"]
+    ]
+    return summary_of(copies, len(rows) - len(copies), None)
+
+
+def _meant(matcher: Matcher, row: dict[str, Any]) -> bool:
+    if not matcher.copy(row["id"], row["channel"], row["host"], row["state"], _seconds(row["enqueued"])):
+        return False
+    if not row["recipients"]:
+        return not matcher.asks_people
+    people = tuple(Recipient(each["id"], 0, row["channel"], each["address"], each["original"]) for each in row["recipients"])
+    said = {each["id"]: Status(**each["status"]) for each in row["recipients"] if each["status"]}
+    return bool(matcher.people(Envelope("", row["sender"], "", "", 0, 0, people), people, said.get))
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _all_rows(instance: Instance) -> list[dict[str, Any]]:
     places = Places(LinuxDisk(), str(instance.journal), str(instance.queue))
     try:
         entries = list(places.tree.entries())
@@ -57,7 +98,7 @@ def _segment(places: Places, name: str, filed: set[tuple[str, int]]) -> list[dic
             except CorruptRecord:
                 continue
             rows += [
-                _row(envelope, copy.recipients, "journal", 0, "")
+                _row(envelope, copy.recipients, "journal", 0, "", copy.ref.copy)
                 for copy in copies_of(ref, envelope, marks)
                 if (envelope.id, copy.ref.copy) not in filed
             ]
@@ -73,24 +114,29 @@ def _file(places: Places, queue: Path, entry: QueueEntry) -> dict[str, Any]:
         opened = OpenQueueFile.open(places.tree, entry.ref)
     except (DamagedQueueFile, OSError) as error:
         unread = Envelope(entry.name.message, "", "", "", int(entry.mtime * 1000), entry.size, ())
-        row = _row(unread, (), state, entry.name.attempts, file)
+        row = _row(unread, (), state, entry.name.attempts, file, entry.name.copy)
         return {**row, "channel": entry.ref.channel, "reason": str(error)}
     try:
-        row = _row(opened.envelope, opened.recipients, state, entry.name.attempts, file)
+        row = _row(opened.envelope, opened.recipients, state, entry.name.attempts, file, entry.name.copy)
         last = {attempt.recipient: attempt for attempt in opened.history()}
     finally:
         opened.close()
     for recipient in row["recipients"]:
         if (attempt := last.get(recipient["id"])) is not None:
             recipient["status"] = {"code": attempt.code, "enhanced": attempt.enhanced, "text": attempt.text}
+            if state != "held":
+                row["why"] = f"the relay is not running; last reply {attempt.code} {attempt.enhanced} {attempt.text}"
     return row
 
 
-def _row(envelope: Envelope, recipients: tuple[Recipient, ...], state: str, attempts: int, file: str) -> dict[str, Any]:
+def _row(
+    envelope: Envelope, recipients: tuple[Recipient, ...], state: str, attempts: int, file: str, copy: int
+) -> dict[str, Any]:
     first = recipients[0] if recipients else None
     enqueued = datetime.fromtimestamp(envelope.enqueued / 1000, UTC)
     return {
         "id": envelope.id,
+        "copy": copy,
         "channel": first.channel if first else "",
         "state": state,
         "host": first.host if first else "",
@@ -100,6 +146,8 @@ def _row(envelope: Envelope, recipients: tuple[Recipient, ...], state: str, atte
         "size": envelope.size,
         "sender": envelope.sender,
         "file": file,
+        "why": "held: it waits for `posthouse queue release`" if state == "held" else "the relay is not running",
+        "host_state": None,
         "recipients": [
             {"id": each.id, "address": each.address, "original": each.original, "status": None} for each in recipients
         ],

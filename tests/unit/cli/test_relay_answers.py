@@ -14,6 +14,7 @@ from posthouse.journal.commit import Completion
 from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.segment import Tier
 from posthouse.journal.writer import Writer
+from posthouse.relay.job_controller.selection import Selection
 
 PEOPLE = Path(__file__).parents[2] / "data" / "directory" / "people.ldif"
 
@@ -71,7 +72,7 @@ def test_a_journal_without_a_queue_shows_nothing(relay: Path, tier: Tier) -> Non
     writer.stop()
     disk.close(folder)
     assert [each.error for each in done] == [None]
-    assert list_from_disk(Instance(relay)) == []
+    assert list_from_disk(Instance(relay), Selection()) == []
 
 
 def test_users_whose_mail_host_is_the_relay_itself_are_a_fault(relay: Path, capsys: pytest.CaptureFixture[str]) -> None:

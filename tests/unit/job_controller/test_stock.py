@@ -12,11 +12,11 @@ from posthouse.journal.disk import LinuxDisk
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.job_controller.backoff import Verdict
-from posthouse.relay.job_controller.cargo import Cargo
+from posthouse.relay.job_controller.cargo import Cargo, cargo_of
 from posthouse.relay.job_controller.ledger import Ledger
 from posthouse.relay.job_controller.plan import Plan
 from posthouse.relay.job_controller.protocol import Job, Lease, Result
-from posthouse.relay.job_controller.stock import FAR, OLD, Stock, cargo_of
+from posthouse.relay.job_controller.stock import FAR, OLD, Stock
 from posthouse.relay.queue.enqueue import Enqueuer, at_once
 from support.jobs_relay import JobsRelay
 

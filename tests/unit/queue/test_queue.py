@@ -163,14 +163,14 @@ def test_a_replaced_file_is_neither_renamed_nor_removed(places: Places) -> None:
     assert [entry.ref for entry in places.tree.entries()] == [held]
 
 
-def test_hold_and_release_keep_everything_but_the_type(places: Places) -> None:
+def test_hold_keeps_the_name_and_a_released_file_goes_at_once(places: Places) -> None:
     copy = file_one(places, attempts=3, held=True)
     assert copy.name.endswith(".HELD")
     assert read_queue_file(places.tree, copy).envelope.recipients[0].held
     released = release(places.tree, copy)
-    assert released == FileCopy(copy.channel, copy.subdir, copy.name.replace(".HELD", ".00"))
+    assert released == FileCopy(copy.channel, copy.subdir, "ZZ" + copy.name[2:].replace(".HELD", ".00"))
     assert release(places.tree, released) == released
-    assert hold(places.tree, released) == copy
+    assert hold(places.tree, released).name == released.name.replace(".00", ".HELD")
 
 
 @pytest.mark.parametrize(

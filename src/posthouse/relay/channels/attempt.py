@@ -46,7 +46,7 @@ class Attempt:
 
     __slots__ = (
         "_delivered", "_ended", "_failed", "_fast", "_good", "_left", "_opened", "_ours", "_reach", "_settled", "_shop",
-        "body_sent", "diagnostics", "kind", "lease", "success", "verdict",
+        "body_sent", "diagnostics", "kind", "lease", "quiet", "success", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +72,8 @@ class Attempt:
         """set it to report something else than what the replies mean, e.g. HOST_DOWN"""
         self.body_sent = False
         """set it when the message has gone out: what the log says of its size"""
+        self.quiet = ""
+        """why nobody is told of the recipients that failed; the log says it"""
         self.diagnostics: Mapping[int, Status] = {}
         """by recipient id: what the sender is told a server said, where that is not the recipient's result"""
 
@@ -118,7 +120,7 @@ class Attempt:
         envelope = self._opened.envelope
         seen = {key for key, _ in self._settled}.union(r.id for r, _ in self._failed).union(r.id for r, _ in self._left)
         self._left += [(each, _NO_RESULT) for each in self._opened.recipients if each.id not in seen]
-        told = [(r, s) for r, s in self._failed if envelope.sender and wants(r, self.kind)]
+        told = [(r, s) for r, s in self._failed if envelope.sender and not self.quiet and wants(r, self.kind)]
         if self._good and envelope.sender:
             self._tell_success()
         if not told:
@@ -248,6 +250,8 @@ class Attempt:
         """LOG_REASON: of R and K only."""
         if action is Action.RETURNED:
             return reason(self.kind, Report(recipient, status, "" if recipient.id in self._ours else self._reach[0]))
+        if action is Action.DROPPED and self.quiet:
+            return self.quiet
         if action is Action.DROPPED:
             return f"no notice: NOTIFY={recipient.notify}" if self._opened.envelope.sender else "no notice: null sender"
         return ""

@@ -12,7 +12,7 @@ from posthouse.mail.status import Status
 from posthouse.relay.channels.unreadable import give_up
 from posthouse.relay.channels.workshop import Workshop, message_of, ref_of
 from posthouse.relay.job_controller.backoff import Verdict
-from posthouse.relay.job_controller.protocol import Lease, Result, own_replies
+from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Job, Lease, Result, own_replies
 from posthouse.relay.queue.copy_ref import JournalCopy
 from posthouse.relay.queue.move_out import MovedOut, Moving, move_out, sync_marks
 from posthouse.relay.queue.queue_format import Attempt
@@ -82,7 +82,8 @@ class Mover:
             lease = leases[moving]
             if moving.held:
                 self._note_held(lease, ref.path)
-            self._shop.tell(Result(lease.key, Verdict.HELD if moving.held else Verdict.AGAIN, file=ref.path))
+            text = HELD_BY_OPERATOR if lease.job is Job.HOLD else ""
+            self._shop.tell(Result(lease.key, Verdict.HELD if moving.held else Verdict.AGAIN, text=text, file=ref.path))
         for moving in result.settled:
             self._shop.tell(Result(leases[moving].key, Verdict.DONE))
         for moving, fault in result.failed:
@@ -98,7 +99,7 @@ class Mover:
         shop = self._shop
         record = Record(
             ts=shop.stamp(), ac=Action.HELD, sc=lease.channel, fi=f"{shop.wording.queue_folder}/{path}", ei=message_of(path),
-            pi=shop.log.process, ho=lease.host, at=lease.attempts,
+            pi=shop.log.process, re=HELD_BY_OPERATOR if lease.job is Job.HOLD else "", ho=lease.host, at=lease.attempts,
         )  # fmt: skip
         shop.note((record,))
 

@@ -30,6 +30,7 @@ from posthouse.relay.channels.autoreply import AutoReply
 from posthouse.relay.channels.bitbucket import swallow
 from posthouse.relay.channels.lmtp_client import LmtpChannels
 from posthouse.relay.channels.mover import Mover
+from posthouse.relay.channels.operator import Renamer, drop, return_to_sender
 from posthouse.relay.channels.process import Process
 from posthouse.relay.channels.settings import ChannelSettings
 from posthouse.relay.channels.smtp_client import SmtpChannels
@@ -114,6 +115,7 @@ class ChannelWorker:
     lmtp: LmtpChannels = field(init=False)
     smtp: SmtpChannels = field(init=False)
     mover: Mover = field(init=False)
+    renamer: Renamer = field(init=False)
     autoreply: AutoReply = field(init=False)
     process: Process | None = None
     ids: MessageIds = field(init=False)
@@ -127,6 +129,7 @@ class ChannelWorker:
         self.lmtp = LmtpChannels(self.shop, self._session_limit, self._maybe_end)
         self.smtp = SmtpChannels(self.shop, self._session_limit, self._maybe_end)
         self.mover = Mover(self.shop)
+        self.renamer = Renamer(self.shop)
         self.autoreply = AutoReply(self.shop, self.ids)
 
     def _session_limit(self, channel: str) -> int:
@@ -158,6 +161,7 @@ class ChannelWorker:
         self.lmtp.pump()
         self.smtp.pump()
         self.mover.pump()
+        self.renamer.pump()
 
     def _program(self, channel: str) -> Program:
         settings = self.shop.settings.get(channel)
@@ -166,8 +170,10 @@ class ChannelWorker:
     def _take_lease(self, lease: Lease) -> None:
         if self._draining:
             self.shop.tell(Result(lease.key, Verdict.AGAIN, file=lease.file))
-        elif lease.job is Job.MOVE:
+        elif lease.job is Job.MOVE or (lease.job is Job.HOLD and lease.record is not None):
             self.mover.put(lease)
+        elif lease.job in {Job.HOLD, Job.RELEASE}:
+            self.renamer.put(lease)
         elif lease.job is Job.DELIVER and self._program(lease.channel) is Program.LMTP:
             self.lmtp.put(lease)
         elif lease.job is Job.DELIVER and self._program(lease.channel) is Program.SMTP:
@@ -187,6 +193,10 @@ class ChannelWorker:
         program = self._program(lease.channel)
         if lease.job is Job.RETURN:
             return_copy(self.shop, attempt, opened)
+        elif lease.job is Job.BOUNCE:
+            return_to_sender(attempt, opened)
+        elif lease.job is Job.DROP:
+            drop(attempt, opened)
         elif program is Program.PROCESS and self.process is not None:
             self.process.put(attempt, opened)
         elif program is Program.BITBUCKET and self.process is not None and any(each.answers for each in opened.recipients):
@@ -224,8 +234,12 @@ class ChannelWorker:
         self.shop.loop.call_later(CUT_SECONDS, self.ended.set)
 
     def _maybe_end(self) -> None:
-        if self._draining and not self.lmtp.sessions and not self.smtp.sessions and not self._under_way and not self.mover.busy:
+        if self._draining and not self.lmtp.sessions and not self.smtp.sessions and not self._under_way and not self._moving:
             self.shop.loop.call_soon(self.ended.set)
+
+    @property
+    def _moving(self) -> bool:
+        return self.mover.busy or self.renamer.busy
 
     def tick(self) -> None:
         """Once a second."""

@@ -3,6 +3,9 @@
 Takes data/queue/jobs.lock, which its workers inherit: it waits up to 60 s for the workers of a former controller to end, then
 names the reason and ends with 75. SIGTERM drains, SIGHUP reads the configuration again; a bad one changes nothing. A bad
 configuration at the start is 78. When the parent is gone the process drains and ends.
+
+`--orders-only`, for commands on a relay that does not run: nothing is delivered, returned for its age or filed; only what
+operators order is done.
 """
 
 import argparse
@@ -29,13 +32,13 @@ from posthouse.dispatcher.family import (
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.segment import UnknownVersion
-from posthouse.relay.job_controller.controller import JobController, open_places
+from posthouse.relay.job_controller.controller import JobController, OrdersOnly, open_places
 from posthouse.relay.queue.places import Places
 
 LOCK_WAIT = 60.0
 
 
-async def run(instance: Instance, parent: Parent) -> int:
+async def run(instance: Instance, parent: Parent, kind: type[JobController]) -> int:
     """Work until told to end; the exit code."""
     loop = asyncio.get_running_loop()
     log = open_process_log("job_controller")
@@ -50,7 +53,7 @@ async def run(instance: Instance, parent: Parent) -> int:
             return EX_TEMPFAIL
         await asyncio.sleep(0.05)
     os.set_inheritable(lock, True)  # the workers hold it too
-    controller = JobController(configuration, places, (*inherited_locks(), lock))
+    controller = kind(configuration, places, (*inherited_locks(), lock))
     ending: set[asyncio.Task[None]] = set()
 
     def end() -> None:
@@ -77,6 +80,7 @@ def main() -> int:
     """Run the process; its exit code."""
     parser = argparse.ArgumentParser(prog="posthouse.relay.job_controller")
     parser.add_argument("--instance", required=True, type=Path)
+    parser.add_argument("--orders-only", dest="kind", action="store_const", const=OrdersOnly, default=JobController)
     options = parser.parse_args()
     import uvloop
 
@@ -84,7 +88,7 @@ def main() -> int:
     parent = Parent.from_environment()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(run(Instance(options.instance), parent))
+            return runner.run(run(Instance(options.instance), parent, options.kind))
     except (ConfigurationError, UnknownVersion) as error:
         sys.stderr.write(f"{error}\n")
         return EX_CONFIG

@@ -1,7 +1,7 @@
 """What the controller knows of one waiting copy beside its place in the schedule, and how `queue list` shows it.
 
-    {"id", "channel", "state": "journal"|"file"|"held", "host", "attempts", "next_try", "enqueued", "size", "sender", "file",
-     "recipients": [{"id", "address", "original", "status"}]}
+    {"id", "copy", "channel", "state": "journal"|"file"|"held", "host", "attempts", "next_try", "enqueued", "size", "sender",
+     "file", "recipients": [{"id", "address", "original", "status"}]}
 
 `status` is the recipient's own last reply. Times are ISO 8601 UTC; `next_try` is null where no time is known: held, or waiting
 for a session. A copy that was held because it is damaged has the key `reason` too.
@@ -11,9 +11,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from posthouse.journal.segment import RecordRef
 from posthouse.mail.envelope import Envelope, Priority, Recipient
 from posthouse.mail.status import Status
+from posthouse.relay.job_controller.entry import Entry
 from posthouse.relay.queue.tree import QueueEntry
 
 NO_PROGRAM = Status(450, "4.3.5", "no program empties this channel in this version; the copy waits")
@@ -34,8 +37,8 @@ class Cargo:
     """
 
     __slots__ = (
-        "copy", "crashes", "envelope", "file", "job", "move_at", "notices", "patient", "reason", "recipients",
-        "record", "replies", "status", "told",
+        "copy", "crashes", "envelope", "file", "job", "notices", "patient", "reason", "recipients",
+        "record", "replies", "spared", "status", "told",
     )
 
     def __init__(
@@ -54,7 +57,8 @@ class Cargo:
         """the recipients' own, by id, where they are not all the same; never changed, only replaced"""
         self.job: object = None
         """what it was last leased for"""
-        self.move_at = 0.0
+        self.spared = 0.0
+        """Unix time before which it is not returned for its age: it was released and is to be tried first"""
         self.told = False
         """the host has answered for its recipients before"""
         self.patient: Mapping[int, float] = _NO_WAITS
@@ -65,6 +69,16 @@ class Cargo:
         """workers lost while they had it"""
 
     @property
+    def identity(self) -> str:
+        """The message's id."""
+        return self.envelope.id
+
+    @property
+    def priority(self) -> Priority:
+        """The message's."""
+        return self.envelope.priority
+
+    @property
     def open(self) -> tuple[int, ...]:
         """Ids of the recipients still to do."""
         return tuple(recipient.id for recipient in self.recipients)
@@ -73,6 +87,12 @@ class Cargo:
     def held(self) -> bool:
         """Whether it is to be filed as .HELD."""
         return self.recipients[0].held
+
+    def be_released(self, until: float) -> None:
+        """An operator lets it go; it is not returned for its age before a Unix time."""
+        self.spared = until
+        self.recipients = tuple(msgspec.structs.replace(each, held=False) for each in self.recipients)
+        self.reason = ""
 
     def reply(self, recipient: int) -> Status | None:
         """The last reply one recipient had, None before the first."""
@@ -111,6 +131,7 @@ def listing(
     held = cargo.file.endswith(".HELD")
     return {
         "id": envelope.id,
+        "copy": cargo.copy,
         "channel": channel,
         "state": "held" if held else "file" if cargo.file else "journal",
         "host": host,
@@ -128,7 +149,8 @@ def listing(
 def damaged_listing(entry: QueueEntry, reason: str, queue: str) -> dict[str, Any]:
     """The element of a held file whose envelope cannot be read: without recipients, with the reason."""
     return {
-        "id": entry.name.message, "channel": entry.ref.channel, "state": "held", "host": "", "attempts": entry.name.attempts,
+        "id": entry.name.message, "copy": entry.name.copy, "channel": entry.ref.channel, "state": "held", "host": "",
+        "attempts": entry.name.attempts,
         "next_try": None, "enqueued": iso(entry.mtime), "size": entry.size, "sender": "", "file": f"{queue}/{entry.ref.path}",
         "recipients": [], "reason": reason,
     }  # fmt: skip
@@ -137,3 +159,10 @@ def damaged_listing(entry: QueueEntry, reason: str, queue: str) -> dict[str, Any
 def _recipient(recipient: Recipient, status: Status | None) -> dict[str, Any]:
     shown = {"code": status.code, "enhanced": status.enhanced, "text": status.text} if status is not None else None
     return {"id": recipient.id, "address": recipient.address, "original": recipient.original, "status": shown}
+
+
+def cargo_of(entry: Entry) -> Cargo:
+    """What an entry of the schedule carries."""
+    cargo = entry.cargo
+    assert isinstance(cargo, Cargo)
+    return cargo

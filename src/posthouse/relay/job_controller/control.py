@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from posthouse.relay.job_controller.local_socket import short_name
+from posthouse.relay.job_controller.selection import Selection
 
 MAX_LINE = 1 << 20
 _log = logging.getLogger("posthouse")
@@ -29,6 +30,16 @@ class Line(msgspec.Struct):
     all: bool = False
     ids: list[str] = []
     secret: str = ""
+    filter: Selection = Selection()
+    """which copies a command means; `all` and `ids` are a short form of it"""
+    dry_run: bool = False
+
+    @property
+    def selection(self) -> Selection:
+        """What is meant."""
+        if self.ids or self.all:
+            return Selection(ids=tuple(self.ids), every=self.all)
+        return self.filter
 
 
 class Owner(Protocol):
@@ -40,8 +51,8 @@ class Owner(Protocol):
     def writer_gone(self, writer: object) -> None:
         """A writer's connection has closed."""
 
-    def request(self, line: Line) -> dict[str, Any]:
-        """A command asks; the answer goes back as JSON."""
+    def request(self, line: Line) -> "dict[str, Any] | asyncio.Future[dict[str, Any]]":
+        """A command asks; the answer goes back as JSON, now or later."""
 
 
 class _Connection(asyncio.Protocol):
@@ -89,7 +100,18 @@ class _Connection(asyncio.Protocol):
         except Exception as error:
             _log.exception("request %s failed", line.op)
             answer = {"error": str(error)}
-        self._transport.write(msgspec.json.encode(answer) + b"\n")
+        if isinstance(answer, asyncio.Future):
+            answer.add_done_callback(self._later)
+        else:
+            self._say(answer)
+
+    def _later(self, answer: "asyncio.Future[dict[str, Any]]") -> None:
+        error = answer.exception()
+        self._say(answer.result() if error is None else {"error": str(error)})
+
+    def _say(self, answer: dict[str, Any]) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(msgspec.json.encode(answer) + b"\n")
 
     def _close(self, reason: str) -> None:
         assert self._transport is not None

@@ -19,9 +19,11 @@ from posthouse.config.configuration import Configuration
 from posthouse.journal.adopt import open_folder
 from posthouse.relay.job_controller import control
 from posthouse.relay.job_controller.backoff import Verdict
-from posthouse.relay.job_controller.cargo import NO_PROGRAM, Cargo, damaged_listing, iso, listing
+from posthouse.relay.job_controller.cargo import Cargo, cargo_of, iso
 from posthouse.relay.job_controller.child import Child
+from posthouse.relay.job_controller.commands import Commands
 from posthouse.relay.job_controller.control import Line
+from posthouse.relay.job_controller.desk import Desk
 from posthouse.relay.job_controller.files import filed_copies, read_tree
 from posthouse.relay.job_controller.ledger import Ledger, NewRecord
 from posthouse.relay.job_controller.local_socket import NAME
@@ -39,8 +41,7 @@ from posthouse.relay.job_controller.protocol import (
     Result,
     Upward,
 )
-from posthouse.relay.job_controller.stock import Stock, cargo_of
-from posthouse.relay.queue.names import parse
+from posthouse.relay.job_controller.stock import Stock
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import recover
 from posthouse.relay.queue.tree import QueueEntry
@@ -72,6 +73,8 @@ class JobController:
         self._alarms: deque[tuple[float, str]] = deque(maxlen=KEPT_ALARMS)
         self._ledger = Ledger(places.disk, places.journal, self.alarm)
         self._stock = Stock(Plan(configuration), self._ledger, random.random)
+        self._commands = Commands(self, self._stock, Desk(self._stock, self._damaged, str(configuration.instance.queue)), places)
+        self._syncing = asyncio.Lock()
         self._children: dict[str, Child] = {}
         self._starting: set[str] = set()
         self._recovering: set[str] = set()
@@ -100,9 +103,12 @@ class JobController:
         self.scan_files()
         self._admit(self._ledger.orphans())
         self._server = await control.serve(self._configuration.instance.run / NAME, self)
-        for pool in self._stock.plan.program_pools():
+        for pool in self._first_pools():
             await self._start_child(pool)
         self._loop.create_task(self._turns())
+
+    def _first_pools(self) -> list[str]:
+        return self._stock.plan.program_pools()
 
     def scan_files(self) -> None:
         """Look for queue files that are not known."""
@@ -110,7 +116,7 @@ class JobController:
         self._damaged.clear()
         for cargo, attempts, mtime in read_tree(self._places, self._stock.knows_file, self._hold_damaged):
             self._stock.admit_file(cargo, attempts, mtime, now)
-        self._soon()
+        self.soon()
 
     def _hold_damaged(self, entry: QueueEntry, reason: str, *, news: bool) -> None:
         self._damaged[entry.ref.path] = (entry, reason)
@@ -122,7 +128,7 @@ class JobController:
         for record in records:
             self._stock.admit(record, now)
         if records:
-            self._soon()
+            self.soon()
 
     def alarm(self, text: str) -> None:
         """Something a person must know."""
@@ -144,36 +150,9 @@ class JobController:
         if not self._draining:
             self._admit(self._ledger.orphans())
 
-    def request(self, line: Line) -> dict[str, Any]:
-        """A command: list, retry, status, scan."""
-        if line.op == "list":
-            return {"copies": self._listing()}
-        if line.op == "retry":
-            self.scan_files()
-            wanted = set(line.ids)
-            keys = [e.key for e in self._stock.schedule if line.all or cargo_of(e).envelope.id in wanted]
-            count = self._stock.retry(keys)
-            self._soon()
-            return {"retried": count}
-        if line.op == "scan":
-            self.scan_files()
-            return {"waiting": len(self._stock.schedule)}
-        if line.op == "status":
-            return self._status()
-        return {"error": f"unknown request {line.op!r}"}
-
-    def _listing(self) -> list[dict[str, Any]]:
-        queue, schedule = str(self._configuration.instance.queue), self._stock.schedule
-        out = []
-        for entry in schedule:
-            why = self._stock.waits_for(entry)
-            due = schedule.due(entry) if why is not NO_PROGRAM else 0.0
-            out.append(listing(cargo_of(entry), entry.channel, entry.host_name, entry.tries.attempts, due, queue, why))
-        for channel, cargo in self._stock.held.values():
-            name = parse(cargo.file.rpartition("/")[2])
-            made = name.attempts if name is not None else 0
-            out.append(listing(cargo, channel, cargo.recipients[0].host, made, 0.0, queue))
-        return out + [damaged_listing(entry, reason, queue) for entry, reason in self._damaged.values()]
+    def request(self, line: Line) -> dict[str, Any] | asyncio.Future[dict[str, Any]]:
+        """A command."""
+        return self._status() if line.op == "status" else self._commands.request(line)
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -181,6 +160,7 @@ class JobController:
             "waiting": len(self._stock.schedule),
             "held": len(self._stock.held) + len(self._damaged),
             "segments": len(self._ledger),
+            "overdue": self._stock.overdue(time.time()),
             "workers": [
                 {"pool": child.pool, "pid": child.pid, "role": "channel"} for child in self._children.values() if child.pid
             ],
@@ -195,14 +175,14 @@ class JobController:
             child = self._children[pool] = Child(pool, self._configuration.instance.root, self._locks, self._heard, self._lost)
         self._starting.add(pool)
         try:
-            await child.start()
+            await child.start(self._stock.plan.worker_module(pool))
         except OSError as error:
             self.alarm(f"a channel worker cannot be started: {error}")
             child.not_before = self._loop.time() + 1.0
         finally:
             self._starting.discard(pool)
 
-    def _child(self, pool: str) -> Child | None:
+    def worker(self, pool: str) -> Child | None:
         """The pool's worker if it runs; else it is being started."""
         child = self._children.get(pool)
         if child is not None and child.running:
@@ -211,7 +191,7 @@ class JobController:
         ready = ready and pool not in self._starting and pool not in self._recovering
         if ready and not self._draining:
             self._starting.add(pool)
-            self._loop.create_task(self._start_child(pool)).add_done_callback(lambda _: self._soon())
+            self._loop.create_task(self._start_child(pool)).add_done_callback(lambda _: self.soon())
         return None
 
     def _heard(self, pool: str, messages: list[Upward]) -> None:
@@ -229,7 +209,7 @@ class JobController:
                 stock.host_down(message.channel, message.host, now, message.text)
             elif isinstance(message, Alarm):
                 self.alarm(message.text)
-        self._soon()
+        self.soon()
 
     def _missed(self, result: Result) -> None:
         """A copy's file is not where it was: an operator's doing. It may stand there under another name."""
@@ -258,11 +238,12 @@ class JobController:
         for entry in entries:
             cargo = cargo_of(entry)
             self._stock.lost(entry, filed.get((cargo.envelope.id, cargo.copy)), now)
-        self._soon()
+        self.soon()
 
     # each turn
 
-    def _soon(self) -> None:
+    def soon(self) -> None:
+        """Hand out what may go, after this turn."""
         if not self._pending:
             self._pending = True
             self._loop.call_soon(self._pump)
@@ -272,8 +253,12 @@ class JobController:
         self._pending = False
         if self._draining:
             return
+        self._deliver()
+        self._commands.hand_out()
+
+    def _deliver(self) -> None:
         schedule, stock, now = self._stock.schedule, self._stock, time.time()
-        running = {pool for pool in schedule.busy_pools(now) if self._child(pool) is not None}
+        running = {pool for pool in schedule.busy_pools(now) if self.worker(pool) is not None}
         frames: dict[str, list[Downward]] = {}
         leases = [stock.lease_of(entry, Job.DELIVER) for entry in schedule.lease(now, running)]
         for channel, host, sessions in schedule.grants():
@@ -294,14 +279,14 @@ class JobController:
                     await self._each_second()
             except OSError as error:
                 self.alarm(str(error))
-            self._soon()
+            self.soon()
 
     def _other_jobs(self) -> None:
         frames: dict[str, list[Lease]] = {}
         for lease in self._stock.due_jobs(time.time(), MOVES_AT_ONCE):
             frames.setdefault(self._stock.schedule.pool_of(lease.channel), []).append(lease)
         for pool, leases in frames.items():
-            child = self._child(pool)
+            child = self.worker(pool)
             if child is not None:
                 child.send(list(leases))
             else:  # it is being started: these come again
@@ -310,16 +295,22 @@ class JobController:
 
     async def _each_second(self) -> None:
         self._stock.schedule.relieve(time.time())
+        self._stock.orders.give_up(time.time())
         self._admit(self._ledger.orphans())
-        books = self._ledger.to_sync()
-        if books:
-            done = await self._loop.run_in_executor(None, self._ledger.sync, books)
-            for name in self._ledger.synced_marks(done):
-                self._remove_body(name)
+        await self.sync_marks()
         self._places.tree.sync_touched()
         if self._loop.time() >= self._next_scan:
             self._next_scan = self._loop.time() + self._scan_every()
             self.scan_files()
+
+    async def sync_marks(self) -> None:
+        """Make all marks durable that were set so far; free what can be freed."""
+        async with self._syncing:
+            books = self._ledger.to_sync()
+            if books:
+                done = await self._loop.run_in_executor(None, self._ledger.sync, books)
+                for name in self._ledger.synced_marks(done):
+                    self._remove_body(name)
 
     def _remove_body(self, name: str) -> None:
         try:
@@ -338,15 +329,17 @@ class JobController:
         self._configuration = configuration
         self._stock.reload(Plan(configuration))
         for child in self._children.values():
-            child.send([Reload()])
+            other = child.module != self._stock.plan.worker_module(child.pool)
+            child.send([Drain() if other else Reload()])
         self._stock.schedule.tell_again()
-        self._soon()
+        self.soon()
 
     async def drain(self) -> None:
         """Hand out nothing more, wait for the workers, make the marks durable."""
         if self._draining:
             return
         self._draining = True
+        self._commands.end()
         for child in self._children.values():
             child.send([Drain()])
         deadline = self._loop.time() + DRAIN_SECONDS
@@ -371,8 +364,21 @@ class JobController:
         self._places.tree.sync_touched()
 
 
+class OrdersOnly(JobController):
+    """For commands while the relay does not run: nothing goes, is filed or grows old; operators' orders are carried out."""
+
+    def _first_pools(self) -> list[str]:
+        return []
+
+    def _deliver(self) -> None:
+        """Nothing is delivered."""
+
+    def _other_jobs(self) -> None:
+        """No moves, no notices."""
+
+
 def _may_be_filed(cargo: Cargo) -> bool:
-    return bool(cargo.file) or cargo.job is Job.MOVE
+    return bool(cargo.file) or cargo.job in {Job.MOVE, Job.HOLD}
 
 
 def open_places(configuration: Configuration, places: type[Places], disk: Any) -> Places:

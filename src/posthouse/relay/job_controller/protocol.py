@@ -16,6 +16,8 @@ from posthouse.mail.status import Status
 from posthouse.relay.job_controller.backoff import Verdict
 
 MAX_FRAME = 16 * 1024 * 1024
+HELD_BY_OPERATOR = "held by an operator"
+"""why a copy is held, in results and in the log"""
 
 
 Reply: TypeAlias = tuple[int, int, str, str]
@@ -32,6 +34,14 @@ class Job(IntEnum):
     """too old: return it to the sender and settle its recipients"""
     MOVE = 3
     """write it into a queue file (DURABILITY 3.3)"""
+    HOLD = 4
+    """an operator's order: make it a `.HELD` file, from a record or a file"""
+    RELEASE = 5
+    """an operator's order: a `.HELD` file is to go"""
+    BOUNCE = 6
+    """an operator's order: return these recipients to the sender"""
+    DROP = 7
+    """an operator's order: settle these recipients, telling nobody"""
 
 
 class Lease(msgspec.Struct, array_like=True, tag="l", gc=False):
@@ -55,7 +65,7 @@ class Lease(msgspec.Struct, array_like=True, tag="l", gc=False):
     instant: bool
     """an immediate retry is still to be had: a partial failure is logged Z, not Q"""
     notice: int = 0
-    """MOVE: 1 to file it as .HELD"""
+    """MOVE and HOLD: 1 to file it as .HELD"""
     code: int = 0
     enhanced: str = ""
     text: str = ""

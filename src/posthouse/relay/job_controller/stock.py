@@ -11,14 +11,15 @@ No I/O but the ledger's, no clock: time is passed in.
 import heapq
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from posthouse.journal.segment import Mark
 from posthouse.mail.status import Status
 from posthouse.relay.job_controller.backoff import BUSY_LIMIT, Tries, Verdict, next_notice, notices_passed, ordinary_wait
-from posthouse.relay.job_controller.cargo import NO_PROGRAM, RANKS, Cargo
+from posthouse.relay.job_controller.cargo import NO_PROGRAM, RANKS, Cargo, cargo_of
 from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.ledger import Ledger, NewRecord
+from posthouse.relay.job_controller.order_book import ORDERED, OrderBook
 from posthouse.relay.job_controller.plan import Plan
 from posthouse.relay.job_controller.protocol import Job, Lease, Result, own_replies
 from posthouse.relay.job_controller.schedule import Schedule
@@ -55,7 +56,8 @@ class Stock:
         self._chance = chance
         self.held: dict[tuple[str, int], tuple[str, Cargo]] = {}
         """channel and copy of what is .HELD, by name; never scheduled"""
-        self._names: dict[tuple[str, int], int] = {}
+        self.orders = OrderBook(self)
+        self.names: dict[tuple[str, int], int] = {}
         self._key = 0
         self._moves: list[tuple[float, int]] = []
         self._notices: list[tuple[float, int]] = []
@@ -77,7 +79,7 @@ class Stock:
         record, envelope = new.record, new.envelope
         if len(envelope.recipients) == 1 and new.open:
             people = envelope.recipients
-            self._add(0, Cargo(envelope, people[0].copy, people, record, ""), now)
+            self.add(0, Cargo(envelope, people[0].copy, people, record, ""), now)
             return
         wanted = set(new.open)
         copies: dict[int, list[Recipient]] = {}
@@ -85,12 +87,12 @@ class Stock:
             if recipient.id in wanted:
                 copies.setdefault(recipient.copy, []).append(recipient)
         for copy, recipients in copies.items():
-            self._add(0, Cargo(envelope, copy, tuple(recipients), record, ""), now)
+            self.add(0, Cargo(envelope, copy, tuple(recipients), record, ""), now)
 
     def admit_file(self, cargo: Cargo, attempts: int, mtime: float, now: float) -> bool:
         """A queue file, changed at mtime; False: its copy is known already (then only its path may be news)."""
         file, name = cargo.file, (cargo.envelope.id, cargo.copy)
-        known = self._names.get(name)
+        known = self.names.get(name)
         if known is not None:
             entry = self.schedule.get(known)
             if entry is None or entry.state not in {State.READY, State.WAITING}:
@@ -99,12 +101,12 @@ class Stock:
                 cargo_of(entry).file = file
                 return False
             self.schedule.remove(known)  # an operator holds it
-            del self._names[name]
+            del self.names[name]
         if file.endswith(".HELD"):
             self.held[name] = (cargo.recipients[0].channel, cargo)
             return True
         released = self.held.pop(name, None) is not None
-        entry = self._add(attempts, cargo, now, rank=-1 if released else None)
+        entry = self.add(attempts, cargo, now, rank=-1 if released else None)
         if attempts and not released:
             due = mtime + ordinary_wait(entry.intervals, attempts, 0.0)
             if due > now:
@@ -116,7 +118,8 @@ class Stock:
             entry.next_try = due
             self.schedule.give_back(entry.key)
 
-    def _add(self, attempts: int, cargo: Cargo, now: float, *, rank: int | None = None) -> Entry:
+    def add(self, attempts: int, cargo: Cargo, now: float, *, rank: int | None = None) -> Entry:
+        """Schedule a copy."""
         envelope, first = cargo.envelope, cargo.recipients[0]
         if not self.schedule.knows(first.channel):
             self.schedule.set_channel(first.channel, self.plan.limits_of_unknown())
@@ -127,7 +130,7 @@ class Stock:
         entry = Entry(self._key, first.channel, host, place, envelope.enqueued / 1000, intervals, cargo)
         if attempts:
             entry.tries = Tries(attempts, attempts)
-        self._names[envelope.id, cargo.copy] = entry.key
+        self.names[envelope.id, cargo.copy] = entry.key
         self.schedule.add(entry)
         ages = self.plan.ages(first.channel, envelope.priority)
         age = now - entry.enqueued
@@ -156,7 +159,7 @@ class Stock:
         cargo.job = job
         lease = Lease(
             entry.key, job, entry.channel, entry.host_name, cargo.copy, cargo.record, cargo.file, cargo.open,
-            entry.tries.attempts, not entry.tries.instant, int(cargo.held), told=cargo.told,
+            entry.tries.attempts, not entry.tries.instant, int(cargo.held or job is Job.HOLD), told=cargo.told,
         )  # fmt: skip
         if cargo.patient and job is Job.DELIVER:
             lease.open, lease.some = cargo.impatient, True
@@ -186,7 +189,7 @@ class Stock:
         while count < most and self._moves and self._moves[0][0] <= now:
             _, key = heapq.heappop(self._moves)
             entry = self.schedule.get(key)
-            if entry is None or cargo_of(entry).record is None:
+            if entry is None or cargo_of(entry).record is None or key in self.orders:
                 continue
             kept = cargo_of(entry).held and cargo_of(entry).job is None  # taken since it came in
             if not kept and self.schedule.take(key) is None:  # out with a worker: look again later
@@ -204,10 +207,21 @@ class Stock:
         due = next_notice(ages, self.plan.unit, entry.enqueued, cargo.notices)
         if due is None or due > now:  # another heap entry has done it
             return None
-        if self.schedule.take(key) is None:  # never while it is being delivered
+        last = cargo.notices == len(ages) - 1
+        if (last and now < cargo.spared) or self.schedule.take(key) is None:  # never while it is being delivered
             heapq.heappush(self._notices, (now + min(AGAIN, self.plan.unit), key))
             return None
-        return self.lease_of(entry, Job.RETURN if cargo.notices == len(ages) - 1 else Job.WARN)
+        return self.lease_of(entry, Job.RETURN if last else Job.WARN)
+
+    def overdue(self, now: float) -> dict[str, Any]:
+        """Copies older than the age at which they are returned, in whatever state; the oldest of them."""
+        count, oldest, unit = 0, 0.0, self.plan.unit
+        for entry in self.schedule:
+            ages = self.plan.ages(entry.channel, cargo_of(entry).priority)
+            if ages and now - entry.enqueued > ages[-1] * unit:
+                count += 1
+                oldest = max(oldest, now - entry.enqueued - ages[-1] * unit)
+        return {"copies": count, "oldest_seconds": round(oldest, 3)}
 
     def host_down(self, channel: str, host: str, now: float, reason: str) -> None:
         """The host is down: what waits for it in the journal is filed when the wait is long."""
@@ -222,13 +236,15 @@ class Stock:
         if entry is not None:
             heap = self._moves if cargo_of(entry).job is Job.MOVE else self._notices
             heapq.heappush(heap, (now + 0.5, key))
-            self._give_back(entry)
+            self.give_back(entry)
 
-    def _give_back(self, entry: Entry) -> None:
+    def give_back(self, entry: Entry) -> None:
         """End a lease for something else than delivery. What is to be held stays taken until it is."""
         cargo = cargo_of(entry)
         cargo.job = None
-        if not (cargo.held and cargo.record is not None):
+        if entry.key in self.orders:
+            self.orders.take(entry.key)
+        elif not (cargo.held and cargo.record is not None):
             self.schedule.give_back(entry.key)
 
     def knows_file(self, message: str, copy: int, path: str) -> bool:
@@ -236,7 +252,7 @@ class Stock:
         held = self.held.get((message, copy))
         if held is not None:
             return held[1].file == path
-        key = self._names.get((message, copy))
+        key = self.names.get((message, copy))
         entry = self.schedule.get(key) if key is not None else None
         return entry is not None and (cargo_of(entry).file == path or entry.state not in {State.READY, State.WAITING})
 
@@ -258,7 +274,8 @@ class Stock:
             cargo.replies = before | own_replies(result)
             cargo.told |= result.verdict in _ANSWERED and not result.enhanced.startswith("4.4.")
         if entry.state is State.TAKEN:
-            self._book_other(entry, cargo, result, now)
+            book = self.orders.book if cargo.job in ORDERED else self._book_other
+            book(entry, cargo, result, now)
             return
         if result.file:
             cargo.file = result.file
@@ -269,7 +286,9 @@ class Stock:
         if cargo.patient or result.patient:
             self._be_patient(entry, cargo, result, now, failures)
         if due is None or not cargo.recipients:
-            self._forget(entry, cargo, result)
+            self.forget(entry, cargo, result)
+        elif self.orders and entry.key in self.orders:
+            self.orders.call(entry)
         elif cargo.record is not None and self.schedule.due(entry) - now > FAR:
             heapq.heappush(self._moves, (now, entry.key))
 
@@ -300,7 +319,7 @@ class Stock:
     def _book_other(self, entry: Entry, cargo: Cargo, result: Result, now: float) -> None:
         """A move, a warning or a return is over."""
         if result.verdict in _ENDED:
-            self._forget(entry, cargo, result)
+            self.forget(entry, cargo, result)
             return
         if cargo.job is Job.MOVE:
             if result.verdict is Verdict.AGAIN and result.file:
@@ -314,7 +333,7 @@ class Stock:
             self._plan_notice(entry)
         elif cargo.job in {Job.WARN, Job.RETURN}:
             heapq.heappush(self._notices, (now + AGAIN, entry.key))
-        self._give_back(entry)
+        self.give_back(entry)
 
     def _filed(self, cargo: Cargo, file: str) -> None:
         assert cargo.record is not None
@@ -322,13 +341,13 @@ class Stock:
         cargo.record = None
         cargo.file = file
 
-    def _forget(self, entry: Entry, cargo: Cargo, result: Result) -> None:
+    def forget(self, entry: Entry, cargo: Cargo, result: Result) -> None:
         """The copy is no longer scheduled: settled, held, or somebody took its file."""
         self.schedule.remove(entry.key)
         name = (cargo.envelope.id, cargo.copy)
-        self._names.pop(name, None)
+        self.names.pop(name, None)
         if cargo.record is not None and cargo.recipients:
-            if cargo.job is Job.MOVE and result.verdict is Verdict.HELD and result.file.endswith(".HELD"):
+            if cargo.job in {Job.MOVE, Job.HOLD} and result.verdict is Verdict.HELD and result.file.endswith(".HELD"):
                 self._filed(cargo, result.file)
             else:
                 self.ledger.reread(cargo.record, cargo.open)
@@ -336,6 +355,8 @@ class Stock:
             cargo.file = result.file
             cargo.reason = result.text
             self.held[name] = (entry.channel, cargo)
+        if self.orders and cargo.job not in ORDERED:
+            self.orders.missed(entry.key)
 
     def lost(self, entry: Entry, filed: Cargo | None, now: float) -> None:
         """Its worker is gone: what was written down is settled, the rest is tried again, later after several times.
@@ -357,16 +378,11 @@ class Stock:
             cargo.file = filed.file if filed is not None else ""
             cargo.recipients = filed.recipients if filed is not None else ()
         if not cargo.recipients:
-            self._forget(entry, cargo, Result(entry.key, Verdict.DONE))
+            self.forget(entry, cargo, Result(entry.key, Verdict.DONE))
+        elif entry.state is State.TAKEN and cargo.job in ORDERED:
+            self.give_back(entry)  # to the desk: the order is given again
         elif entry.state is State.TAKEN:
             heapq.heappush(self._moves if cargo.job is Job.MOVE else self._notices, (now + AGAIN, entry.key))
-            self._give_back(entry)
+            self.give_back(entry)
         else:
             self.schedule.finish(entry.key, Verdict.AGAIN if cargo.crashes < CRASHES else Verdict.DEFERRED, now)
-
-
-def cargo_of(entry: Entry) -> Cargo:
-    """What an entry carries."""
-    cargo = entry.cargo
-    assert isinstance(cargo, Cargo)
-    return cargo

@@ -45,6 +45,11 @@ class Kind(Enum):
         "Your message cannot be delivered to the following recipients: the time allowed for it has passed.",
         "failed",
     )
+    RETURNED = (
+        "Delivery Notification: Delivery has been manually aborted",
+        "Your message has been returned by the postmaster. It was not delivered to the following recipients:",
+        "failed",
+    )
     DELAYED = (
         "Delivery Notification: Delivery has been delayed",
         "Your message is still waiting for the following recipients. You need not do anything: it will be tried again.",

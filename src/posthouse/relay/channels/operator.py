@@ -1,0 +1,110 @@
+"""Operators' orders in the channel worker (queue.md 6, job-controller-cnf 8): hold, release, return, drop.
+
+* hold of a file, release: a rename, in batches and in a thread, durable before the result. A hold of a record is a move to a
+  `.HELD` file (mover.py). Both are logged `H`, a release with the reason `released`.
+* return: the sender's notice first, then F, as for every failure. NOTIFY=NEVER and the null sender get none.
+* drop: F, and nobody is told; logged `K`.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from posthouse.mail.status import Status
+from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.workshop import Workshop, message_of, ref_of
+from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Job, Lease, Result, own_replies
+from posthouse.relay.notices.dsn import Kind
+from posthouse.relay.queue.copy_ref import FileCopy
+from posthouse.relay.queue.open_copy import OpenCopy
+from posthouse.relay.queue.release import rename_all
+from posthouse.trace.record import Action, Record
+
+if TYPE_CHECKING:
+    import asyncio
+
+BATCH = 500
+_RETURNED = Status(550, "5.0.0", "returned by the postmaster")
+_DROPPED = Status(550, "5.0.0", "dropped by an operator")
+
+
+def return_to_sender(attempt: Attempt, opened: OpenCopy) -> None:
+    """Return the leased recipients: the sender is told what kept them waiting."""
+    lease, recipients = attempt.lease, opened.recipients
+    attempt.kind = Kind.RETURNED
+    if lease.code:
+        last = Status(lease.code, lease.enhanced, lease.text)
+        attempt.diagnostics = {recipient.id: last for recipient in recipients} | own_replies(lease)
+    for recipient in recipients:
+        attempt.result(recipient, _RETURNED)
+    attempt.end()
+
+
+def drop(attempt: Attempt, opened: OpenCopy) -> None:
+    """Settle the leased recipients; nobody is told."""
+    attempt.quiet = _DROPPED.text
+    for recipient in opened.recipients:
+        attempt.result(recipient, _DROPPED)
+    attempt.end()
+
+
+class Renamer:
+    """Holds and releases queue files for one worker."""
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+        self._waiting: list[Lease] = []
+        self._running = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is under way or waits."""
+        return self._running or bool(self._waiting)
+
+    def put(self, lease: Lease) -> None:
+        """Take a copy that has a file; `pump` afterwards."""
+        self._waiting.append(lease)
+
+    def pump(self) -> None:
+        """Begin a batch if none is under way; all of it is one job."""
+        if self._running or not self._waiting:
+            return
+        job = self._waiting[0].job
+        batch = [lease for lease in self._waiting if lease.job is job][:BATCH]
+        chosen = {lease.key for lease in batch}
+        self._waiting = [lease for lease in self._waiting if lease.key not in chosen]
+        refs = tuple(ref for lease in batch if isinstance(ref := ref_of(lease), FileCopy))
+        self._running = True
+        self._shop.loop.run_in_executor(None, self._rename, refs, job is Job.HOLD).add_done_callback(
+            lambda future: self._renamed(future, batch)
+        )
+
+    def _rename(self, refs: Sequence[FileCopy], held: bool) -> list[FileCopy | OSError]:
+        return rename_all(self._shop.places.tree, refs, held=held)
+
+    def _renamed(self, future: "asyncio.Future[list[FileCopy | OSError]]", batch: Sequence[Lease]) -> None:
+        self._running = False
+        fault = future.exception()
+        if fault is not None:
+            self._shop.alarm(f"held or released files may not be durable: {fault}")
+        done = future.result() if fault is None else [fault] * len(batch)
+        for lease, new in zip(batch, done, strict=True):
+            self._tell(lease, new)
+        self.pump()
+
+    def _tell(self, lease: Lease, new: FileCopy | BaseException) -> None:
+        shop = self._shop
+        if isinstance(new, FileNotFoundError):
+            shop.tell(Result(lease.key, Verdict.GONE, (), 0, "", "its file is not where it was"))
+        elif isinstance(new, BaseException):
+            shop.tell(Result(lease.key, Verdict.DEFERRED, (), 0, "", str(new), lease.file))
+        else:
+            hold = lease.job is Job.HOLD
+            reason = HELD_BY_OPERATOR if hold else "released"
+            record = Record(
+                ts=shop.stamp(), ac=Action.HELD, sc=lease.channel, fi=f"{shop.wording.queue_folder}/{new.path}",
+                ei=message_of(new.path), pi=shop.log.process, re=reason, ho=lease.host, at=lease.attempts,
+            )  # fmt: skip
+            shop.note((record,))
+            text = reason if hold else ""
+            shop.tell(Result(lease.key, Verdict.HELD if hold else Verdict.AGAIN, (), 0, "", text, new.path))

@@ -1,0 +1,149 @@
+"""Operators' requests in the running controller: questions answered at once, orders when they are carried out and durable.
+
+Durable means: before the answer the marks of the journal are synced and the folders of changed queue files too, so that a power
+cut after it brings nothing back (DURABILITY 2, 3.4). An order the controller's end interrupts is answered with what was done
+so far; what is left of it is not done later.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from posthouse.relay.job_controller.control import Line
+from posthouse.relay.job_controller.desk import Desk
+from posthouse.relay.job_controller.orders import ORDERS, Order
+from posthouse.relay.job_controller.protocol import Downward
+from posthouse.relay.job_controller.selection import Selection
+from posthouse.relay.job_controller.stock import Stock
+from posthouse.relay.queue.places import Places
+
+AT_ONCE = 500
+"""leases in one frame"""
+_ALL = Selection(every=True)
+
+
+class Worker(Protocol):
+    """The worker of a pool."""
+
+    def send(self, messages: list[Downward]) -> None:
+        """One frame."""
+
+
+class Controller(Protocol):
+    """What is asked of the job controller."""
+
+    def scan_files(self) -> None:
+        """Look for queue files that are not known."""
+
+    def soon(self) -> None:
+        """Hand out what may go, after this turn."""
+
+    def worker(self, pool: str) -> Worker | None:
+        """The pool's worker if it runs; else it is being started."""
+
+    async def sync_marks(self) -> None:
+        """Make all marks durable that were set so far."""
+
+    def alarm(self, text: str) -> None:
+        """Something a person must know."""
+
+
+class Commands:
+    """All requests but those about the controller itself.
+
+    Args:
+        controller: ours.
+        stock: its copies.
+        desk: answers and selects.
+        places: the queue's folders.
+    """
+
+    def __init__(self, controller: Controller, stock: Stock, desk: Desk, places: Places) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._controller = controller
+        self._stock = stock
+        self._desk = desk
+        self._places = places
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def request(self, line: Line) -> dict[str, Any] | asyncio.Future[dict[str, Any]]:
+        """A command: list, summary, why, retry, scan, hold, release, return, drop."""
+        wanted = line.selection
+        if line.op in ORDERS:
+            return self._order(line, wanted)
+        if line.op in {"retry", "scan"}:
+            self._controller.scan_files()
+        meant = _ALL if wanted.is_empty else wanted
+        match line.op:
+            case "list":
+                return {"copies": self._desk.rows(meant)}
+            case "summary":
+                return self._desk.summary(meant)
+            case "why":
+                return {"copies": self._desk.why(meant)}
+            case "retry":
+                count = self._desk.retry(wanted, dry_run=line.dry_run)
+                self._controller.soon()
+                return {"retried": count}
+            case "scan":
+                return {"waiting": len(self._stock.schedule)}
+        return {"error": f"unknown request {line.op!r}"}
+
+    def _order(self, line: Line, wanted: Selection) -> dict[str, Any] | asyncio.Future[dict[str, Any]]:
+        if wanted.is_empty:
+            return {"error": "nothing is selected"}
+        self._controller.scan_files()
+        future: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+
+        def finished(order: Order) -> None:
+            task = self._loop.create_task(self._durable(order, future))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+        answer = self._desk.order(line, wanted, finished)
+        self._controller.soon()
+        return future if answer is None else answer
+
+    async def _durable(self, order: Order, future: asyncio.Future[dict[str, Any]]) -> None:
+        answer = order.answer()
+        try:
+            await self._controller.sync_marks()
+            await self._loop.run_in_executor(None, self._sync_folders, tuple(order.folders))
+        except OSError as error:
+            self._controller.alarm(f"an operator's order may not be durable: {error}")
+            answer["error"] = f"done, but it may not be durable: {error.strerror or error}"
+        if not future.done():
+            future.set_result(answer)
+
+    def _sync_folders(self, folders: Iterable[tuple[str, str]]) -> None:
+        """In a thread."""
+        for channel, subdir in folders:
+            self._places.disk.fsync_dir(self._places.tree.folder(channel, subdir))
+
+    def hand_out(self) -> None:
+        """Give orders to the workers that run; the others are being started."""
+        orders = self._stock.orders
+        waiting, orders.ready = orders.ready, []
+        frames: dict[str, list[Downward]] = {}
+        for key in waiting:
+            entry = self._stock.schedule.get(key)
+            pool = self._stock.schedule.pool_of(entry.channel) if entry is not None else ""
+            if entry is not None and self._controller.worker(pool) is None:
+                orders.take(key)
+            elif (lease := orders.lease(key)) is not None:
+                frames.setdefault(pool, []).append(lease)
+        for pool, leases in frames.items():
+            self._send(pool, leases)
+
+    def _send(self, pool: str, leases: Sequence[Downward]) -> None:
+        worker = self._controller.worker(pool)
+        assert worker is not None
+        for at in range(0, len(leases), AT_ONCE):
+            worker.send(list(leases[at : at + AT_ONCE]))
+
+    def end(self) -> None:
+        """The controller ends: answer what is under way with what was done so far."""
+        for order in self._stock.orders.under_way:
+            order.busy += order.left
+            order.left = 0
+            order.settle()

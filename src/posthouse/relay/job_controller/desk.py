@@ -1,0 +1,185 @@
+"""What operators ask of the running controller: `posthouse queue list|summary|why|retry|hold|release|return|drop` (queue.md 6).
+
+Questions are answered from memory. Orders go to the channel workers and are answered when they are carried out and durable;
+`--dry-run` answers at once and changes nothing. A held file whose envelope cannot be read is listed by id, channel, state and
+age, and no order touches it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from posthouse.mail.status import Status
+from posthouse.relay.job_controller.cargo import NO_PROGRAM, Cargo, cargo_of, damaged_listing, iso, listing
+from posthouse.relay.job_controller.control import Line
+from posthouse.relay.job_controller.entry import Entry, State
+from posthouse.relay.job_controller.orders import ORDERS, PATIENCE, Asked, Order
+from posthouse.relay.job_controller.protocol import Job
+from posthouse.relay.job_controller.selection import Matcher, Selection
+from posthouse.relay.job_controller.stock import Stock
+from posthouse.relay.job_controller.summary import Counted, summary_of
+from posthouse.relay.queue.names import parse
+from posthouse.relay.queue.tree import QueueEntry
+
+Damaged = dict[str, tuple[QueueEntry, str]]
+
+
+class Found(NamedTuple):
+    """A copy that is meant."""
+
+    channel: str
+    cargo: Cargo
+    entry: Entry | None
+    """None for a held copy"""
+    ids: tuple[int, ...]
+    """the recipients that are meant"""
+
+
+class Desk:
+    """Questions and orders.
+
+    Args:
+        stock: all copies.
+        damaged: held files that cannot be read, by path, and why.
+        queue: path of the queue folder.
+    """
+
+    def __init__(self, stock: Stock, damaged: Damaged, queue: str) -> None:
+        self._stock = stock
+        self._damaged = damaged
+        self._queue = queue
+
+    def select(self, selection: Selection, now: float) -> Iterator[Found]:
+        """Every copy that is meant."""
+        matcher = Matcher(selection, now)
+        for entry in self._stock.schedule:
+            cargo = cargo_of(entry)
+            state = "file" if cargo.file else "journal"
+            if matcher.copy(cargo.identity, entry.channel, entry.host_name, state, entry.enqueued):
+                ids = matcher.people(cargo.envelope, cargo.recipients, partial(_reply, cargo, self._stock.waits_for(entry)))
+                if ids:
+                    yield Found(entry.channel, cargo, entry, ids)
+        for channel, cargo in self._stock.held.values():
+            enqueued = cargo.envelope.enqueued / 1000
+            if matcher.copy(cargo.identity, channel, cargo.recipients[0].host, "held", enqueued):
+                ids = matcher.people(cargo.envelope, cargo.recipients, cargo.reply)
+                if ids:
+                    yield Found(channel, cargo, None, ids)
+
+    def row(self, found: Found) -> dict[str, Any]:
+        """One element of `queue list`."""
+        channel, cargo, entry, _ = found
+        if entry is None:
+            return listing(cargo, channel, cargo.recipients[0].host, attempts_of(cargo), 0.0, self._queue)
+        why = self._stock.waits_for(entry)
+        due = self._stock.schedule.due(entry) if why is not NO_PROGRAM else 0.0
+        return listing(cargo, channel, entry.host_name, entry.tries.attempts, due, self._queue, why)
+
+    def rows(self, selection: Selection) -> list[dict[str, Any]]:
+        """All rows."""
+        now = time.time()
+        rows = [self.row(found) for found in self.select(selection, now)]
+        matcher = Matcher(selection, now)
+        for entry, reason in self._damaged.values():
+            known = matcher.copy(entry.name.message, entry.ref.channel, "", "held", entry.mtime)
+            if known and not matcher.asks_people:
+                rows.append(damaged_listing(entry, reason, self._queue))
+        return rows
+
+    def why(self, selection: Selection) -> list[dict[str, Any]]:
+        """All rows, each with the reason it waits and the state of its host."""
+        now = time.time()
+        return [{**self.row(found), **self._why(found)} for found in self.select(selection, now)]
+
+    def _why(self, found: Found) -> dict[str, Any]:
+        _, cargo, entry, _ = found
+        if entry is None:
+            return {"why": cargo.reason or "held: it waits for `posthouse queue release`", "host_state": None}
+        host = entry.host
+        assert host is not None
+        blocked = bool(host.blocked_until)
+        state = {
+            "up": host.up, "failures": host.failures, "reason": host.reason, "waiting": host.ready_count,
+            "under_way": host.in_flight, "sessions": host.sessions, "next_probe": iso(host.blocked_until) if blocked else None,
+        }  # fmt: skip
+        return {"why": self._words(entry, cargo), "host_state": state}
+
+    def _words(self, entry: Entry, cargo: Cargo) -> str:
+        host = entry.host
+        assert host is not None
+        if self._stock.waits_for(entry) is NO_PROGRAM:
+            return NO_PROGRAM.text
+        if entry.state is State.LEASED:
+            return "it is being delivered"
+        if entry.state is State.TAKEN:
+            return "it is being filed, or its sender is being told"
+        if host.blocked_until:
+            down = f"{entry.host_name} is down, {host.failures} attempts failed ({host.reason})"
+            return f"{down}; the next for all its mail: {iso(host.blocked_until)}"
+        if entry.state is State.WAITING:
+            said = cargo.status
+            reason = f"last reply {said}" if said is not None else "it was put off"
+            return f"{reason}; attempt {entry.tries.attempts + 1} at {iso(entry.next_try)}"
+        before = host.ready_count - 1
+        return f"it may go: {before} others for {entry.host_name or entry.channel} and {host.sessions} sessions share the way"
+
+    def summary(self, selection: Selection) -> dict[str, Any]:
+        """Counts and octets by channel, host and state, the oldest of each, and what should have gone."""
+        now = time.time()
+        copies = (
+            Counted(
+                each.channel, each.cargo.recipients[0].host if each.entry is None else each.entry.host_name,
+                "held" if each.entry is None else "file" if each.cargo.file else "journal", len(each.cargo.recipients),
+                each.cargo.envelope.size, each.cargo.envelope.enqueued / 1000,
+            )
+            for each in self.select(selection, now)
+        )  # fmt: skip
+        return summary_of(copies, len(self._damaged), self._stock.overdue(now))
+
+    def retry(self, selection: Selection, *, dry_run: bool) -> int:
+        """Let them go now, all recipients of each copy; how many there are. A dry run only counts."""
+        keys = [found.entry.key for found in self.select(selection, time.time()) if found.entry is not None]
+        return len(keys) if dry_run else self._stock.retry(keys)
+
+    def order(self, line: Line, selection: Selection, finished: Callable[[Order], None]) -> dict[str, Any] | None:
+        """Begin an order; with `dry_run` the answer, which says what it would be done to."""
+        now = time.time()
+        order = Order(ORDERS[line.op], now + PATIENCE, finished)
+        meant = list(self.select(selection, now))
+        order.copies, order.recipients = len(meant), sum(len(found.ids) for found in meant)
+        unwanted = [found for found in meant if not _changes(order.job, found)]
+        order.unchanged = len(unwanted)
+        if line.dry_run:
+            rows = [{**self.row(found), "selected": list(found.ids)} for found in meant if _changes(order.job, found)]
+            return {**order.answer(), "dry_run": True, "would": rows}
+        todo = [found for found in meant if _changes(order.job, found)]
+        order.left = len(todo)
+        for found in todo:
+            entry = found.entry
+            if entry is None:
+                name = (found.cargo.envelope.id, found.cargo.copy)
+                entry = self._stock.orders.lend(name, attempts_of(found.cargo), now)
+            if entry.key in self._stock.orders:
+                order.not_now()
+                continue
+            whole = order.job in {Job.HOLD, Job.RELEASE}
+            self._stock.orders.ask(entry, Asked(order, () if whole else found.ids))
+        order.settle()
+        return None
+
+
+def _reply(cargo: Cargo, otherwise: Status | None, recipient: int) -> Status | None:
+    return cargo.reply(recipient) or otherwise
+
+
+def _changes(job: Job, found: Found) -> bool:
+    if job is Job.HOLD:
+        return found.entry is not None
+    return job is not Job.RELEASE or found.entry is None
+
+
+def attempts_of(cargo: Cargo) -> int:
+    """The attempts a held copy's name counts."""
+    name = parse(cargo.file.rpartition("/")[2])
+    return name.attempts if name is not None else 0

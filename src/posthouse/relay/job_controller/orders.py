@@ -1,0 +1,92 @@
+"""Operators' orders under way: hold, release, return, drop (queue.md 6, job-controller-cnf 8).
+
+An order is carried out by the channel worker of the copy's pool, under a lease like any other job: nobody else touches the copy
+meanwhile. A copy that is being delivered is asked for when it comes back; one that does not come back in time is reported as
+busy and left alone. An order is answered when all its copies have a result and what was changed is durable (controller.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from posthouse.relay.job_controller.protocol import Job
+
+ORDERS = {"hold": Job.HOLD, "release": Job.RELEASE, "return": Job.BOUNCE, "drop": Job.DROP}
+PATIENCE = 10.0
+"""seconds an order waits for copies that are being delivered"""
+MOST_FAULTS = 20
+
+
+@dataclass(slots=True)
+class Order:
+    """One request of an operator.
+
+    Args:
+        job: what is to be done.
+        deadline: Unix seconds after which copies that are out are not waited for.
+        finished: called once, when no copy is left.
+    """
+
+    job: Job
+    deadline: float
+    finished: Callable[["Order"], None]
+    copies: int = 0
+    """selected"""
+    recipients: int = 0
+    """selected"""
+    unchanged: int = 0
+    """copies that are as wanted already"""
+    done: int = 0
+    failed: int = 0
+    busy: int = 0
+    faults: list[str] = field(default_factory=list)
+    folders: set[tuple[str, str]] = field(default_factory=set)
+    """channel and subfolder of files that were changed"""
+    left: int = 0
+    """copies without a result"""
+    _told: bool = False
+
+    def touched(self, file: str) -> None:
+        """A queue file was renamed or taken away."""
+        if file:
+            channel, *middle = file.split("/")[:-1]
+            self.folders.add((channel, middle[0] if middle else ""))
+
+    def result(self, *, good: bool, text: str = "") -> None:
+        """One copy has its result."""
+        self.left -= 1
+        if good:
+            self.done += 1
+        else:
+            self.failed += 1
+            if len(self.faults) < MOST_FAULTS:
+                self.faults.append(text)
+        self.settle()
+
+    def not_now(self) -> None:
+        """One copy could not be had in time."""
+        self.left -= 1
+        self.busy += 1
+        self.settle()
+
+    def settle(self) -> None:
+        """End it when nothing is left."""
+        if not self.left and not self._told:
+            self._told = True
+            self.finished(self)
+
+    def answer(self) -> dict[str, Any]:
+        """What the operator is told."""
+        return {
+            "copies": self.copies, "recipients": self.recipients, "done": self.done, "unchanged": self.unchanged,
+            "failed": self.failed, "busy": self.busy, "faults": list(self.faults),
+        }  # fmt: skip
+
+
+@dataclass(slots=True)
+class Asked:
+    """What is wanted of one copy."""
+
+    order: Order
+    ids: tuple[int, ...]
+    """recipients; empty for all"""
