@@ -79,5 +79,6 @@ def _table(records: list[Record]) -> None:
         reply = f"{record.co} {record.en} {record.tx}".strip() if record.co else record.re
         recipient = record.od.partition(";")[2] or record.so
         released = record.ac is Action.HELD and record.re == "released"
-        rows.append((record.ts, "released" if released else _WORDS[record.ac], record.ei, recipient, record.dc or record.sc, record.ho, reply))
+        what = "released" if released else _WORDS[record.ac]
+        rows.append((record.ts, what, record.ei, recipient, record.dc or record.sc, record.ho, reply))
     show(columns, rows)
