@@ -57,6 +57,26 @@ def test_each_recipient_has_its_own_answer(tmp_path: Path) -> None:
         assert [path for path in (store.folder / "data" / "native").iterdir() if not path.name.startswith("seen.")] == []
 
 
+def test_what_comes_again_with_its_xqid_is_appended_once(tmp_path: Path) -> None:
+    """XQID is listed as by the other service, and `store.dupcheck = 0` takes it away."""
+    with native_store(tmp_path) as store:
+        for _ in range(2):
+            with client_of(store) as client:
+                assert client.has_extn("xqid")
+                said = client.deliver(["jdoe XQID=a.1", "anna XQID=a.2"], TEXT % b"once")
+                assert said == ["250 2.5.0 <jdoe> OK", "250 2.5.0 <anna> OK"]
+        with (store.folder / "config" / "store.conf").open("a", encoding="utf-8") as conf:
+            conf.write("store.dupcheck = 0\n")
+        assert store.stop() == 0
+        store.start()
+        with client_of(store) as client:
+            assert not client.has_extn("xqid")
+            assert client.docmd("MAIL FROM:<s@example.org>")[0] == 250
+            assert client.docmd("RCPT TO:<jdoe> XQID=a.1")[0] == 555
+        assert store.stop() == 0
+        assert [len(read_mbox(tmp_path / "mail" / name)) for name in ("jdoe", "anna")] == [1, 1]
+
+
 def test_files_below_one_folder_only(tmp_path: Path) -> None:
     with native_store(tmp_path) as store, client_of(store) as client:
         files = tmp_path / "files"

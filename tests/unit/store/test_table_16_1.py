@@ -14,7 +14,7 @@ from posthouse.config.instance import Instance
 from posthouse.mail.outcome import Deferred, Delivered, Failed, outcome_of
 from posthouse.relay.job_controller.backoff import BUSY_LIMIT, is_busy
 from posthouse.store.lmtp_server.program import LmtpProgram
-from posthouse.store.lmtp_server.status_page import page
+from posthouse.store.lmtp_server.status_page import NATIVE, page
 from posthouse.store.lmtp_server.status_table import TABLE, Relay, Row, row_of
 from posthouse.store.mailbox.errors import AlreadyStored, MailboxError
 from posthouse.store.quota.saved import decode_saved
@@ -55,6 +55,13 @@ def test_every_fault_of_a_mailbox_has_exactly_one_row_and_everything_else_is_an_
 def test_the_page_of_the_codes_is_up_to_date() -> None:
     file = Path(__file__).parents[3] / "docs" / "status-codes.md"
     assert file.read_text() == page(), "make docs/status-codes.md"
+
+
+def test_the_page_names_every_fault_that_the_native_service_raises() -> None:
+    folder = Path(__file__).parents[3] / "src" / "posthouse" / "store" / "native"
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    raised = {kind for kind in MailboxError.__subclasses__() if kind.__name__ in text}
+    assert raised - {AlreadyStored} == set(NATIVE) - {None}
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.text)

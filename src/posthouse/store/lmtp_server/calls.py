@@ -22,7 +22,7 @@ from posthouse.mail.status import Status
 from posthouse.store.delivery.stored_form import LineEnds, return_path
 from posthouse.store.delivery.transaction import Message, Transaction
 from posthouse.store.lmtp_server.status_table import row_of
-from posthouse.store.mailbox.errors import MailboxError
+from posthouse.store.mailbox.errors import MailboxError, MailboxIOError
 
 Deliver: TypeAlias = Callable[[str, str, bytes], Awaitable[Status]]
 """sender, recipient, message to the recipient's reply"""
@@ -59,7 +59,7 @@ class Limits:
     """calls may go on after `stop`"""
 
 
-class NoRoom(MailboxError):  # noqa: N818 - a row's name, as its neighbours in `mailbox.errors`
+class NoRoom(MailboxIOError):  # noqa: N818 - a row's name, as its neighbours in `mailbox.errors`
     """`Limits.memory` is used up."""
 
 
