@@ -22,13 +22,15 @@ from typing import NamedTuple
 MAX_ADDRESS = 1024
 MAX_DOMAIN = 255
 _OPENING, _CLOSING = b"<>"
-_QUOTED = rb'"(?:[^"\\]|\\.)*+"'
-_TOKEN = rb'(<(?:[^">]++|' + _QUOTED + rb')*+>|(?:[^\s"<>]++|' + _QUOTED + rb")++)"
+# One octet at a time where a repeat is repeated: there is one way only to read a token, so nothing is tried twice. (Possessive
+# repeats would be quicker, but Python before 3.11.5 matches them wrongly.)
+_QUOTED = rb'"(?:[^"\\]|\\.)*"'
+_TOKEN = rb'(<(?:[^">]|' + _QUOTED + rb')*>|(?:[^\s"<>]|' + _QUOTED + rb")+)"
 _STRICT = {word: re.compile(rb"(?i:" + word + rb")[ ]?" + _TOKEN + rb"(?:[ ]+(.*))?", re.DOTALL) for word in (b"FROM:", b"TO:")}
 _LIBERAL = re.compile(rb"[ ]?(<.*>(?=[ ]|\Z)|[^ ]+)(?:[ ]+(.*))?", re.DOTALL)
 _LABEL = rb"[A-Za-z0-9_\x80-\xff](?:[A-Za-z0-9_\x80-\xff-]*[A-Za-z0-9_\x80-\xff])?"
 _DOMAIN = rb"(?:" + _LABEL + rb"(?:\." + _LABEL + rb")*|\[[A-Za-z0-9:.-]+\])"
-_LOCAL = rb'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+"|' + rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]+)"
+_LOCAL = rb'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"|' + rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]+)"
 _MAILBOX = re.compile(rb"(?:@" + _DOMAIN + rb"(?:,@" + _DOMAIN + rb")*:)?(" + _LOCAL + rb")(?:@(" + _DOMAIN + rb"))?")
 
 
