@@ -21,6 +21,8 @@ from posthouse.config.instance import Instance
 from posthouse.config.job_controller_cnf import JobControllerCnf, read_job_controller_cnf
 from posthouse.config.mappings import MappingTable, read_mappings
 from posthouse.config.option_file import OptionFile, read_channel_option, read_option_dat
+from posthouse.config.pipe_programs import FILE as PIPE_PROGRAMS
+from posthouse.config.pipe_programs import PipeProgram, read_pipe_programs
 from posthouse.config.source import Source
 from posthouse.config.srs import SrsOptions, read_srs
 from posthouse.config.store_conf import StoreConf, read_store_conf
@@ -53,6 +55,8 @@ class Configuration:
     warnings: tuple[Fault, ...]
     srs: SrsOptions | None = None
     """None: senders of forwarded mail are not rewritten"""
+    pipe_programs: Mapping[str, PipeProgram] = field(default_factory=lambda: MappingProxyType({}))
+    """by lower-case name"""
 
     def channel_option(self, channel: str) -> OptionFile:
         """`<channel>_option`, empty when there is no such file."""
@@ -122,6 +126,7 @@ def _read(instance: Instance, tailor: Tailor, source: Source) -> Configuration:
         ldif_file=_named(options, "LDAP_LDIF_FILE", tailor, faults),
         warnings=(),
         srs=read_srs(options, _named(options, "SRS_SECRET_FILE", tailor, faults), faults),
+        pipe_programs=read_pipe_programs(tailor.table / PIPE_PROGRAMS, source),
     )
 
 

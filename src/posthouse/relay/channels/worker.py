@@ -31,6 +31,7 @@ from posthouse.relay.channels.bitbucket import swallow
 from posthouse.relay.channels.lmtp_client import LmtpChannels
 from posthouse.relay.channels.mover import Mover
 from posthouse.relay.channels.operator import Renamer, drop, return_to_sender
+from posthouse.relay.channels.pipe import Pipe
 from posthouse.relay.channels.process import Process
 from posthouse.relay.channels.settings import ChannelSettings
 from posthouse.relay.channels.smtp_client import SmtpChannels
@@ -117,6 +118,7 @@ class ChannelWorker:
     mover: Mover = field(init=False)
     renamer: Renamer = field(init=False)
     autoreply: AutoReply = field(init=False)
+    pipe: Pipe = field(init=False)
     process: Process | None = None
     ids: MessageIds = field(init=False)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -131,6 +133,7 @@ class ChannelWorker:
         self.mover = Mover(self.shop)
         self.renamer = Renamer(self.shop)
         self.autoreply = AutoReply(self.shop, self.ids)
+        self.pipe = Pipe(self.shop)
 
     def _session_limit(self, channel: str) -> int:
         configuration = self.shop.configuration
@@ -199,6 +202,8 @@ class ChannelWorker:
             drop(attempt, opened)
         elif program is Program.PROCESS and self.process is not None:
             self.process.put(attempt, opened)
+        elif program is Program.PIPE:
+            self.pipe.put(attempt, opened)
         elif program is Program.BITBUCKET and self.process is not None and any(each.answers for each in opened.recipients):
             self.autoreply.put(attempt, opened, self.process.directory)
         elif program is Program.BITBUCKET:
@@ -222,6 +227,7 @@ class ChannelWorker:
         self.shop.loop.call_later(seconds, self._cut)
         self.lmtp.drain()
         self.smtp.drain()
+        self.pipe.drain()
         self._maybe_end()
 
     def orphaned(self) -> None:
@@ -231,6 +237,7 @@ class ChannelWorker:
     def _cut(self) -> None:
         self.lmtp.cut()
         self.smtp.cut()
+        self.pipe.cut()
         self.shop.loop.call_later(CUT_SECONDS, self.ended.set)
 
     def _maybe_end(self) -> None:

@@ -2,7 +2,7 @@
 
 The `lmtp` keyword decides first; then the last part of the channel's master_command; without one, its name. `tcp_smtp_client`
 serves channels with the keyword `smtp` that are not `slave`, also those without a master_command. `reprocess` serves the
-channels process, reprocess and hold. Every other program is not built: the copies wait, are filed and time out.
+channels process, reprocess and hold, `pipe_master` channels that run programs. Every other program is not built: the copies wait, are filed and time out.
 """
 
 from enum import Enum
@@ -20,6 +20,7 @@ class Program(Enum):
     SMTP = "smtp"
     PROCESS = "process"
     BITBUCKET = "bitbucket"
+    PIPE = "pipe"
     NONE = "none"
 
 
@@ -33,4 +34,6 @@ def program_of(configuration: Configuration, channel: Channel) -> Program:
         return Program.SMTP
     if command in _SERVED and channel.name.startswith(_SERVED):
         return Program.PROCESS
+    if command == "pipe_master" or (command == channel.name and command.startswith("pipe")):
+        return Program.PIPE
     return Program.BITBUCKET if command == "bitbucket" else Program.NONE

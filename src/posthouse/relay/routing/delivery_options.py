@@ -19,6 +19,8 @@ from posthouse.relay.routing.clause_template import ClauseError, ClauseTemplate,
 MAX_CLAUSES = 20
 BUILT = frozenset({"mailbox", "forward", "members", "members_offline", "autoreply"})
 """names of the clauses whose addresses are really delivered; a recipient with another active clause is deferred whole"""
+BUILT_BY_PROGRAM = frozenset({"program"})
+"""delivered by a channel that runs registered programs: only where the template's domain is such a channel's tag"""
 BUILT_BY_LMTP = frozenset({"native", "unix", "file"})
 """delivered by the native service of a store, so only where their template routes through .LMTPN (imta-cnf 3.3)"""
 DEFAULT = (

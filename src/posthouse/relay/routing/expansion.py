@@ -138,12 +138,22 @@ def clause_addresses(clause: Clause, inputs: ClauseInputs, entry: Entry) -> tupl
     """The addresses one clause yields; members of a group are not expanded here."""
     match clause.template.whole:
         case Whole.TEXT:
+            if "P" in clause.template.uses:
+                return _for_each_program(clause, inputs, entry)
             one = render_clause(clause.template, inputs)
             return () if one is None else (one,)
         case Whole.FORWARD:
             return entry.all("mailforwardingaddress")
         case Whole.EXPAND:
             return ()
+
+
+def _for_each_program(clause: Clause, inputs: ClauseInputs, entry: Entry) -> tuple[str, ...]:
+    """One address for each program the entry names."""
+    names = entry.all("mailprogramdeliveryinfo") or (inputs.owner.program,)
+    owners = (inputs.owner._replace(program=name) for name in names)
+    made = (render_clause(clause.template, inputs._replace(owner=owner)) for owner in owners)
+    return tuple(one for one in made if one is not None)
 
 
 def clause_inputs(

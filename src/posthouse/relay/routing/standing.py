@@ -11,7 +11,14 @@ from urllib.parse import unquote
 
 from posthouse.relay.directory.question import Domain, Entry, Kind
 from posthouse.relay.routing.clause_template import OwnerValues
-from posthouse.relay.routing.delivery_options import BUILT, BUILT_BY_LMTP, Clause, active_clauses, ignored_values
+from posthouse.relay.routing.delivery_options import (
+    BUILT,
+    BUILT_BY_LMTP,
+    BUILT_BY_PROGRAM,
+    Clause,
+    active_clauses,
+    ignored_values,
+)
 from posthouse.relay.routing.entry_status import State, entry_state
 from posthouse.relay.routing.quota import quota_text
 from posthouse.relay.routing.refusal import Refusal
@@ -164,13 +171,21 @@ def _to_smart_host(plain: Standing) -> Standing:
 
 
 def _refuse_unbuilt(clause: Clause, rules: Rules, entry: Entry) -> None:
-    if clause.name not in BUILT and not (clause.name in BUILT_BY_LMTP and clause.template.through_lmtp):
+    if clause.name not in BUILT and not _leads_somewhere(clause, rules):
         text = f"delivery option {clause.name} is not available yet"
         raise Refuse(Refusal.NOT_BUILT, f"{clause.name} of {entry.dn}", text)
     mail_host = entry.first("mailhost")
     if clause.template.through_lmtp and "X" in clause.template.uses and mail_host.lower() in rules.this_host:
         text = f"mailHost {mail_host} is this very host: LMTP is not possible in single-system deployments"
         raise Refuse(Refusal.NOT_BUILT, f"{entry.dn} by LMTP to ourselves", text)
+
+
+def _leads_somewhere(clause: Clause, rules: Rules) -> bool:
+    """Whether there is a channel that delivers what the clause makes."""
+    if clause.name in BUILT_BY_PROGRAM:
+        channel = rules.imta.by_tag(clause.text.rpartition("@")[2].strip())
+        return channel is not None and not channel.is_smtp and not channel.is_lmtp and channel.name != "l"
+    return clause.name in BUILT_BY_LMTP and clause.template.through_lmtp
 
 
 def owner_values(rules: Rules, domain: Domain, entry: Entry) -> OwnerValues:
