@@ -54,7 +54,9 @@ error unix - - n - - error
 retry unix - - n - - error
 discard unix - - n - - discard
 lmtp unix - - n - - lmtp
+smtp unix - - n - - smtp
 anvil unix - - n - 1 anvil
+tlsmgr unix - - n 1000? 1 tlsmgr
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
@@ -74,8 +76,12 @@ class Postfix:
         """What its LMTP client logged of a recipient, in order: (status, the reason in brackets)."""
         log = self.folder / "mail.log"
         text = log.read_text(errors="replace") if log.exists() else ""
-        pattern = rf"postfix/lmtp\[\d+\]: \w+: to=<{re.escape(recipient)}>,.* status=(\w+) \((.*)\)$"
+        pattern = rf"postfix/[ls]mtp\[\d+\]: \w+: to=<{re.escape(recipient)}>,.* status=(\w+) \((.*)\)$"
         return re.findall(pattern, text, re.MULTILINE)
+
+    def log(self) -> str:
+        """Everything it has logged."""
+        return (self.folder / "mail.log").read_text(errors="replace")
 
     def flush(self) -> None:
         """Try again what waits."""
@@ -83,15 +89,20 @@ class Postfix:
         assert done.returncode == 0, done.stderr
 
 
+def _merged(text: str, more: str) -> str:
+    names = {line.partition("=")[0].strip() for line in more.splitlines()}
+    return "".join(f"{line}\n" for line in text.splitlines() if line.partition("=")[0].strip() not in names) + more
+
+
 @contextlib.contextmanager
-def postfix(store: str) -> Iterator[Postfix]:
-    """Deliver to the store at ADDRESS:PORT."""
+def postfix(store: str, more: str = "") -> Iterator[Postfix]:
+    """Deliver to the store at ADDRESS:PORT; `more` are lines for main.cf, which count before ours."""
     with open_folder("postfix") as folder:
         for name in ("queue", "data", "conf"):
             (folder / name).mkdir()
         shutil.chown(folder / "data", "postfix")
         port = free_port()
-        (folder / "conf" / "main.cf").write_text(_MAIN.format(folder=folder, store=store))
+        (folder / "conf" / "main.cf").write_text(_merged(_MAIN.format(folder=folder, store=store), more))
         (folder / "conf" / "master.cf").write_text(_MASTER.format(port=port))
         command: list[str | Path] = [POSTFIX, "-c", folder / "conf"]
         with daemon([*command, "start-fg"], folder / "said", port=port, stop=[*command, "stop"]):

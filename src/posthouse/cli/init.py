@@ -22,6 +22,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from posthouse.cli.init_clients import Clients
 from posthouse.cli.init_route import Route, route_words
 from posthouse.mail.address import parse_address
 
@@ -80,12 +81,12 @@ def _interface(listener: _Listener) -> str:
     return f"INTERFACE_ADDRESS={listener.address}" if listener.address else "!INTERFACE_ADDRESS="
 
 
-def _allowed(text: str) -> str:
-    """A relay's address or block as a mapping pattern (mappings.md 2)."""
+def _block(text: str, option: str = "--allow") -> str:
+    """An address or block as a mapping pattern (mappings.md 2)."""
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise _refuse(f"--allow {text}: give an IP address or a block such as 192.0.2.0/24") from None
+        raise _refuse(f"{option} {text}: give an IP address or a block such as 192.0.2.0/24") from None
     if network.num_addresses == 1:
         return str(network.network_address)
     return f"${'(' if network.version == 4 else '{'}{network}{')' if network.version == 4 else '}'}"
@@ -101,6 +102,23 @@ def _resolved(pairs: list[str]) -> str:
             raise _refuse(f"--resolve {pair}: give NAME=ADDRESS, e.g. store1.example.com=192.0.2.10") from None
         lines.append(f"{address}\t{_host(name, '--resolve')}\n")
     return "# asked before the system's resolver; the syntax of /etc/hosts\n" + "".join(lines) if lines else ""
+
+
+def _clients(
+    submission: str | None, smtp: _Listener, internal: list[str], certificate: Path | None, key: Path | None
+) -> dict[str, str]:
+    for option, path in (("--tls-certificate", certificate), ("--tls-key", key)):
+        if path is not None and not path.is_file():
+            raise _refuse(f"{option} {path}: no such file", _NO_INPUT)
+    if key is not None and certificate is None:
+        raise _refuse("--tls-key needs --tls-certificate FILE")
+    ports: tuple[str, ...] = ()
+    if submission is not None:
+        listener = _listener(submission, "--submission")
+        if listener.port == smtp.port and (listener.address == smtp.address or not listener.address or not smtp.address):
+            raise _refuse(f"--submission {submission}: --smtp has this port")
+        ports = (f"PORT={listener.port}", _interface(listener))
+    return Clients(certificate, key, ports, [_block(text, "--internal") for text in internal]).words()
 
 
 def _routes(texts: list[str]) -> dict[str, str]:
@@ -154,7 +172,7 @@ def store(
     listener = _listener(lmtp, "--lmtp")
     service = _native(native, listener, native_spool, native_passwd, native_files)
     ports = [listener.port, *([service.listener.port] if service else [])]
-    entries = [f"  TCP|*|{port}|{_allowed(relay)}|*      $Y" for relay in allow for port in ports]
+    entries = [f"  TCP|*|{port}|{_block(relay)}|*      $Y" for relay in allow for port in ports]
     words = {
         **_native_words(service),
         "host": _host(host, "--host"),
@@ -242,6 +260,10 @@ def relay(
     postmaster: str | None = None,
     resolve: Annotated[list[str] | None, Parameter(negative=())] = None,
     route: Annotated[list[str] | None, Parameter(negative=())] = None,
+    submission: str | None = None,
+    internal: Annotated[list[str] | None, Parameter(negative=())] = None,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
     user: str | None = None,
     force: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -263,6 +285,10 @@ def relay(
         postmaster: address that gets the postmaster's mail.
         resolve: NAME=ADDRESS, asked before the system's resolver; may be repeated.
         route: DOMAIN=HOST:PORT, where mail for a domain goes whatever the DNS says; may be repeated.
+        submission: ADDRESS:PORT where users' mail programs hand in mail, after a login.
+        internal: address or block of our own machines, which may send anywhere; may be repeated.
+        tls_certificate: PEM file with the certificate and its chain: STARTTLS is offered.
+        tls_key: PEM file with its key, where that is not in the same file.
         user: user the processes run as when started as root.
         force: write into a folder that is not empty.
     """
@@ -282,6 +308,7 @@ def relay(
         "lmtp_port": str(lmtp_port),
         "directory": _directory(ldif, ldap or [], base, schema, bind_dn, bind_password_file),
         **_routes(route or []),
+        **_clients(submission, listener, internal or [], tls_certificate, tls_key),
         "postmaster": _postmaster(postmaster) if postmaster is not None else f"! postmaster: somebody@{default_domain}",
     }
     files = (*_Plan(folder, "", {}).files, "aliases")

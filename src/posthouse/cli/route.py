@@ -32,6 +32,7 @@ from posthouse.relay.routing import rules as routing_rules
 from posthouse.relay.routing.connect import connect_host, wire_address
 from posthouse.relay.routing.result import Accepted, Routed, RouteRequest
 from posthouse.relay.routing.route import route_recipient
+from posthouse.relay.routing.switch import switched
 from posthouse.relay.routing.user_filter import UserFilter
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def route(
         instance: the instance's folder.
         sender: envelope From; empty is the null sender.
         at: the moment to decide for, e.g. 2026-07-10, 2026-07-10T12:00Z, 20260710120000Z or Unix seconds; now by default.
-        source: the client's IP address, for the access tables.
+        source: the client's IP address, for the access tables and `switchchannel`.
         channel: the channel the mail would come in on.
         explain: show every step.
         as_json: print one JSON object, steps included.
@@ -77,7 +78,7 @@ def route(
     request = RouteRequest(
         sender=sender,
         recipient=address,
-        source_channel=channel,
+        source_channel=_source_channel(configuration, rules, channel, source),
         port_probe=f"TCP|127.0.0.1|25|{source}|40000",
         app_info="SMTP/route.invalid",
         now=_moment(at),
@@ -95,6 +96,11 @@ def route(
     else:
         _print(facts, explain=explain)
     raise SystemExit({"deliver": 0, "refuse": REFUSED, "defer": DEFERRED}[facts["result"]])
+
+
+def _source_channel(configuration: Configuration, rules: "Rules", channel: str, source: str) -> str:
+    known = configuration.imta.channels.get(channel)
+    return switched(rules, known, source) if known is not None and known.has("switchchannel") else channel
 
 
 def _moment(text: str) -> float:

@@ -79,6 +79,22 @@ def check_services(dispatcher: DispatcherCnf, imta: ImtaCnf, mappings: Sequence[
             _check_port_access(service, mappings, faults)
 
 
+def check_demands(dispatcher: DispatcherCnf, imta: ImtaCnf, options: Mapping[str, OptionFile], faults: Faults) -> None:
+    """What the channel of an SMTP service demands of clients must be possible: TLS, a login under TLS."""
+    for service in dispatcher.services:
+        channel = imta.channels.get(service.channel or "tcp_local")
+        if not service.enabled or service.image != "tcp_smtp_server" or channel is None or service.tls is not None:
+            continue
+        if channel.has("musttlsserver") or (channel.has("musttls") and not channel.has("notlsserver")):
+            reason = f"service {service.name}: channel {channel.name} wants TLS, and there is no TLS_CERTIFICATE"
+            faults.error(service.file, service.line, reason)
+        elif channel.has("mustsaslserver") or (channel.has("mustsasl") and not channel.has("nosaslserver")):
+            own = options.get(channel.name)
+            if own is None or own.text("AUTH_IN_CLEAR", "0").strip() == "0":
+                reason = f"service {service.name}: nobody can log in: neither TLS_CERTIFICATE nor AUTH_IN_CLEAR=1"
+                faults.warn(service.file, service.line, reason)
+
+
 def _check_port_access(service: Service, mappings: Sequence[MappingTable], faults: Faults) -> None:
     """Warns about an LMTP port open to everybody: LMTP chapter 16.4 makes PORT_ACCESS the guard of these services."""
     patterns = [entry.pattern for table in mappings if table.name.upper() == "PORT_ACCESS" for entry in table.entries]
