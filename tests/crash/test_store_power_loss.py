@@ -290,11 +290,12 @@ class _PlaceBeforeSync(Delivery):
     """Names in `new/` and answers before the record is durable."""
 
     def _send(self) -> None:
-        for part in self._unsent:
+        early = self._unsent
+        super()._send()
+        for part in early:
             self._settle_part(part, self.place(part), None)
             part.addressees = []
         self.flush()
-        super()._send()
 
     def journalled(self, completions: Sequence[Completion]) -> None:
         super().journalled([each for each in completions if isinstance(each.token, Part) and each.token.addressees])
