@@ -346,7 +346,7 @@ def _seen(process: descendants.Descendant) -> dict[str, Any]:
     """A process nobody reported: a channel worker, or a worker whose Dispatcher died and that finishes."""
     if "posthouse.store.native.writer" in process.arguments:  # it forks a child for each mailbox
         return _row(process.pid, "native_writer", "", "ready", process.since)
-    if "posthouse.relay.channels" in process.arguments:
+    if {"posthouse.relay.channels", "posthouse.ims_ms"}.intersection(process.arguments):
         return _row(process.pid, "channel", process.option("--pool"), "ready", process.since)
     role = "lmtp" if "lmtp" in " ".join(process.arguments) else "smtp"
     return _row(process.pid, role, process.option("--service"), "orphan", process.since)

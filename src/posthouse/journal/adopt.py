@@ -6,7 +6,7 @@ before anything else is done with the segment and is never deleted by us. Doing 
 
 from posthouse.journal.disk import Disk
 from posthouse.journal.scan import Damage, next_header
-from posthouse.journal.segment import SUFFIX, CorruptRecord, Segment
+from posthouse.journal.segment import SUFFIX, CorruptRecord, Segment, Tier
 
 ASIDE = "aside"
 BODY = "body"
@@ -42,8 +42,10 @@ def remove_unfinished(disk: Disk, folder: int) -> None:
                 disk.close(fd)
 
 
-def adopt(disk: Disk, folder: int, name: str) -> Segment | None:
+def adopt(disk: Disk, folder: int, name: str, tier: Tier) -> Segment | None:
     """Open a segment for marks and take its lock; None while its writer lives.
+
+    One of the other tier, where both keep their journals in one folder, is returned as it is: its lock is not ours to take.
 
     Raises:
         UnreadableSegment: set it aside (`set_segment_aside`).
@@ -51,7 +53,7 @@ def adopt(disk: Disk, folder: int, name: str) -> Segment | None:
         OSError: it cannot be opened.
     """
     segment = Segment.open(disk, folder, name, write=True)
-    if disk.flock(segment.fd):
+    if segment.tier is not tier or disk.flock(segment.fd):
         return segment
     segment.close()
     return None

@@ -134,9 +134,9 @@ def test_a_stores_sealed_segment_stays_locked_until_it_is_released(disk: Failing
     first = journal.put().record
     assert first
     assert journal.until(lambda answer: answer.record is not None and answer.record.segment != first.segment)
-    assert adopt(disk, folder, first.segment) is None
+    assert adopt(disk, folder, first.segment, Tier.STORE) is None
     journal.writer.release(first.segment)
-    adopted = adopt(disk, folder, first.segment)
+    adopted = adopt(disk, folder, first.segment, Tier.STORE)
     assert adopted
     adopted.close()
     assert first.segment not in dict(journal.writer.sealed)
@@ -147,10 +147,10 @@ def test_a_relays_sealed_segment_may_be_adopted(disk: FailingDisk, folder: int) 
     journal = Journal(disk, folder)
     first = journal.put().record
     assert first
-    assert adopt(disk, folder, first.segment) is None
+    assert adopt(disk, folder, first.segment, Tier.STORE) is None
     journal.writer.stop()
     assert segment_names(disk, folder) == [first.segment]
-    adopted = adopt(disk, folder, first.segment)
+    adopted = adopt(disk, folder, first.segment, Tier.STORE)
     assert adopted
     adopted.close()
 
@@ -167,6 +167,6 @@ def test_unfinished_segments_are_removed_unless_somebody_makes_them(disk: Failin
 def test_an_unreadable_segment_is_set_aside(disk: FailingDisk, folder: int, tmp_path: Path) -> None:
     (tmp_path / "bad.seg").write_bytes(bytes(SIZE))
     with pytest.raises(UnreadableSegment):
-        adopt(disk, folder, "bad.seg")
+        adopt(disk, folder, "bad.seg", Tier.STORE)
     set_segment_aside(disk, folder, "bad.seg")
     assert (tmp_path / "aside" / "bad.seg").stat().st_size == SIZE

@@ -1,44 +1,7 @@
-"""`python -m posthouse.relay.channels --instance DIR --pool NAME --link FD`: started by the job controller, never by hand."""
+"""`python -m posthouse.relay.channels`: the worker of a pool whose channels all lead elsewhere."""
 
-import argparse
-import asyncio
-import os
-import socket
-import sys
-from pathlib import Path
-
-from posthouse.config.fault import ConfigurationError
-from posthouse.config.instance import Instance
-from posthouse.dispatcher.family import EX_CONFIG, EX_UNAVAILABLE, ignore_interrupt, leave
-from posthouse.dispatcher.process_log import open_process_log
-from posthouse.relay.channels.worker import run
-
-
-def main() -> int:
-    """Run one worker; its exit code."""
-    parser = argparse.ArgumentParser(prog="posthouse.relay.channels")
-    parser.add_argument("--instance", required=True, type=Path)
-    parser.add_argument("--pool", required=True)
-    parser.add_argument("--link", required=True, type=int)
-    options = parser.parse_args()
-    import uvloop
-
-    log = open_process_log("channel")
-    ignore_interrupt()
-    os.set_inheritable(options.link, False)
-    link = socket.socket(fileno=options.link)
-    link.setblocking(False)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(Instance(options.instance), options.pool, link))
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return EX_CONFIG
-    except OSError as error:
-        log.error("%s", error)  # noqa: TRY400 - the reason is the text
-        return EX_UNAVAILABLE
-    return 0
-
+from posthouse.dispatcher.family import leave
+from posthouse.relay.channels.command import main
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main("posthouse.relay.channels"))

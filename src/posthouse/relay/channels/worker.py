@@ -29,6 +29,7 @@ from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.autoreply import AutoReply
 from posthouse.relay.channels.bitbucket import swallow
 from posthouse.relay.channels.lmtp_client import LmtpChannels
+from posthouse.relay.channels.local_program import LocalProgram, Opener
 from posthouse.relay.channels.mover import Mover
 from posthouse.relay.channels.operator import Renamer, drop, return_to_sender
 from posthouse.relay.channels.pipe import Pipe
@@ -120,6 +121,8 @@ class ChannelWorker:
     autoreply: AutoReply = field(init=False)
     pipe: Pipe = field(init=False)
     process: Process | None = None
+    local: LocalProgram | None = None
+    """where the pool has a channel to the store of this machine"""
     ids: MessageIds = field(init=False)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _draining: bool = False
@@ -181,6 +184,9 @@ class ChannelWorker:
             self.lmtp.put(lease)
         elif lease.job is Job.DELIVER and self._program(lease.channel) is Program.SMTP:
             self.smtp.put(lease)
+        elif self.local is not None and lease.job is Job.DELIVER and self._program(lease.channel) is Program.STORE:
+            self._under_way += 1
+            self.local.put(lease)
         else:
             self._take_simple(lease)
 
@@ -190,9 +196,9 @@ class ChannelWorker:
             return
         self._under_way += 1
         if lease.job is Job.WARN:
-            warn(self.shop, lease, opened, self._one_less)
+            warn(self.shop, lease, opened, self.one_less)
             return
-        attempt = Attempt(self.shop, lease, opened, self._one_less)
+        attempt = Attempt(self.shop, lease, opened, self.one_less)
         program = self._program(lease.channel)
         if lease.job is Job.RETURN:
             return_copy(self.shop, attempt, opened)
@@ -213,7 +219,8 @@ class ChannelWorker:
                 attempt.result(recipient, NO_PROGRAM)
             attempt.end()
 
-    def _one_less(self) -> None:
+    def one_less(self) -> None:
+        """A copy has been given back."""
         self._under_way -= 1
         self._maybe_end()
 
@@ -274,8 +281,10 @@ class ChannelWorker:
         """Ask the directory of the new configuration from now on; one that cannot be opened leaves the old one."""
         try:
             await self.open_directory()
-        except ConfigurationError as error:
-            self.shop.alarm(f"reload: {error}; the old directory stays")
+            if self.local is not None:
+                await self.local.reload(self.shop.configuration)
+        except (ConfigurationError, OSError) as error:
+            self.shop.alarm(f"reload: {error}; what it was about stays as it was")
 
     async def open_directory(self) -> None:
         """Open the configuration's directory, where a channel of the pool needs one.
@@ -299,13 +308,14 @@ def _settings(configuration: Configuration) -> dict[str, ChannelSettings]:
     return {name: ChannelSettings.read(configuration, channel) for name, channel in configuration.imta.channels.items()}
 
 
-async def run(instance: Instance, pool: str, link: socket.socket) -> None:
+async def run(instance: Instance, pool: str, link: socket.socket, open_local: Opener = None) -> None:
     """Work until told to end.
 
     Args:
         instance: the relay.
         pool: which pool's channels; only part of our name.
         link: our end of the socketpair.
+        open_local: opens the store of this machine, where the pool delivers into it.
 
     Raises:
         ConfigurationError: the configuration is bad.
@@ -335,6 +345,8 @@ async def run(instance: Instance, pool: str, link: socket.socket) -> None:
     shop.notifier = Notifier(loop, places.disk, places.body, enqueuer, worker.ids, time.time, shop.note, log.process)
     enqueuer.start()
     await worker.open_directory()
+    if open_local is not None:
+        worker.local = await open_local(shop, worker.one_less)
     fd = os.dup(link.fileno())  # watched by a thread, so that a blocked loop cannot keep an orphan alive
     _, opened = await loop.create_connection(lambda: Link(worker), sock=link)
     held.append(opened)
@@ -349,6 +361,8 @@ async def run(instance: Instance, pool: str, link: socket.socket) -> None:
     await loop.run_in_executor(None, enqueuer.stop)
     shop.flush()
     announcer.close()
+    if worker.local is not None:
+        await worker.local.stop()
     if worker.process is not None:
         await worker.process.directory.close()
 

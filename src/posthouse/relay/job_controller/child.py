@@ -18,7 +18,6 @@ from posthouse.relay.job_controller.protocol import Downward, FrameError, Frames
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 30.0
 GOOD_RUN = 60.0
-PROGRAM = "posthouse.relay.channels"
 _log = logging.getLogger("posthouse")
 
 
@@ -51,6 +50,8 @@ class Child(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._started = 0.0
         self._wait = FIRST_WAIT
+        self.module = ""
+        """what it was started as"""
         self.not_before = 0.0
         """loop time before which it is not started again"""
 
@@ -64,18 +65,22 @@ class Child(asyncio.Protocol):
         """Process id, 0 when it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else 0
 
-    async def start(self) -> None:
+    async def start(self, module: str) -> None:
         """Start it.
+
+        Args:
+            module: what it is to run (`programs.worker_module`).
 
         Raises:
             OSError: it cannot be started now.
         """
         loop = asyncio.get_running_loop()
         self._started = loop.time()
+        self.module = module
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         try:
-            command = [sys.executable, "-m", PROGRAM, "--instance", str(self._instance), "--pool", self.pool]
+            command = [sys.executable, "-m", module, "--instance", str(self._instance), "--pool", self.pool]
             self._process = subprocess.Popen(
                 [*command, "--link", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(), *self._locks),

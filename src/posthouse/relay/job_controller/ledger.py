@@ -22,7 +22,17 @@ from posthouse.journal.adopt import keep_damage, set_segment_aside
 from posthouse.journal.body_file import BodyReference
 from posthouse.journal.disk import Disk
 from posthouse.journal.scan import read_announced, scan
-from posthouse.journal.segment import RECORDS_AT, Flag, JournalError, Mark, RecordRef, Segment, UnreadableSegment, next_block
+from posthouse.journal.segment import (
+    RECORDS_AT,
+    Flag,
+    JournalError,
+    Mark,
+    RecordRef,
+    Segment,
+    Tier,
+    UnreadableSegment,
+    next_block,
+)
 from posthouse.mail.envelope import Envelope, decode_envelope
 
 _BODY_FILE = Flag.BODY_FILE.value
@@ -70,6 +80,8 @@ class Ledger:
         self._folder = folder
         self._alarm = alarm
         self._books: dict[str, Book] = {}
+        self._foreign: set[str] = set()
+        """segments of the store's, where both tiers keep their journals in one folder"""
 
     def __len__(self) -> int:
         return len(self._books)
@@ -113,8 +125,10 @@ class Ledger:
         more, and only this look lets the full one be freed.
         """
         found = []
-        for name in self._disk.listdir(self._folder):
-            if name.endswith(".seg") and name not in self._books:
+        names = self._disk.listdir(self._folder)
+        self._foreign.intersection_update(names)
+        for name in names:
+            if name.endswith(".seg") and name not in self._books and name not in self._foreign:
                 self._open(name)
         for book in tuple(self._books.values()):
             if not book.complete:
@@ -134,7 +148,7 @@ class Ledger:
 
     def _open(self, name: str) -> Book | None:
         try:
-            book = self._books[name] = Book(Segment.open(self._disk, self._folder, name, write=True))
+            segment = Segment.open(self._disk, self._folder, name, write=True)
         except FileNotFoundError:
             return None
         except UnreadableSegment as fault:
@@ -144,6 +158,11 @@ class Ledger:
         except (JournalError, OSError) as fault:
             self._alarm(f"{name}: {fault}")
             return None
+        if segment.tier is not Tier.RELAY:
+            segment.close()
+            self._foreign.add(name)
+            return None
+        book = self._books[name] = Book(segment)
         return book
 
     def _read(self, book: Book, upto: int | None) -> list[NewRecord]:

@@ -7,7 +7,7 @@ from posthouse.config.configuration import Configuration
 from posthouse.mail.envelope import Priority
 from posthouse.relay.job_controller.backoff import unit_seconds
 from posthouse.relay.job_controller.places import ChannelLimits
-from posthouse.relay.job_controller.programs import Program, program_of
+from posthouse.relay.job_controller.programs import Program, program_of, worker_module
 from posthouse.relay.job_controller.schedule import Schedule
 
 _DEFAULT_POOL = "DEFAULT"
@@ -54,9 +54,15 @@ class Plan:
         return ChannelLimits(self._pool(None), program=False)
 
     def program_pools(self) -> list[str]:
-        """Pools with an LMTP channel: their workers are started ahead of the first message."""
+        """Pools with a channel to stores, here or elsewhere: their workers are started ahead of the first message."""
+        ahead = {Program.LMTP, Program.STORE}
         channels = self.configuration.imta.channels.values()
-        return list(dict.fromkeys(self._pool(channel.pool) for channel in channels if channel.is_lmtp))
+        return list(dict.fromkeys(self._pool(each.pool) for each in channels if program_of(self.configuration, each) in ahead))
+
+    def worker_module(self, pool: str) -> str:
+        """What the pool's worker is started as."""
+        channels = [each for each in self.configuration.imta.channels.values() if self._pool(each.pool) == pool]
+        return worker_module({program_of(self.configuration, each) for each in channels})
 
     def has_program(self, channel: Channel) -> bool:
         """Whether this version has a program for the channel."""

@@ -2,15 +2,21 @@
 
 The `lmtp` keyword decides first; then the last part of the channel's master_command; without one, its name. `tcp_smtp_client`
 serves channels with the keyword `smtp` that are not `slave`, also those without a master_command. `reprocess` serves the
-channels process, reprocess and hold, `pipe_master` channels that run programs. Every other program is not built: the copies wait, are filed and time out.
+channels process, reprocess and hold, `pipe_master` channels that run programs. `ims_ms` serves ims-ms, the store of this
+machine: it stands above both tiers, so a pool with such a channel has a worker of its own kind (`worker_module`). Every other
+program is not built: the copies wait, are filed and time out.
 """
 
+from collections.abc import Iterable
 from enum import Enum
 
 from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
 
 _SERVED = ("process", "reprocess", "hold")
+_STORE = ("ims_ms", "ims-ms")
+CHANNELS = "posthouse.relay.channels"
+IMS_MS = "posthouse.ims_ms"
 
 
 class Program(Enum):
@@ -21,6 +27,7 @@ class Program(Enum):
     PROCESS = "process"
     BITBUCKET = "bitbucket"
     PIPE = "pipe"
+    STORE = "ims_ms"
     NONE = "none"
 
 
@@ -32,8 +39,15 @@ def program_of(configuration: Configuration, channel: Channel) -> Program:
     command = (jobs.for_channel(channel.name).program if jobs is not None else "") or channel.name
     if channel.is_smtp and not channel.has("slave") and command in {"tcp_smtp_client", channel.name}:
         return Program.SMTP
+    if command in _STORE:
+        return Program.STORE
     if command in _SERVED and channel.name.startswith(_SERVED):
         return Program.PROCESS
     if command == "pipe_master" or (command == channel.name and command.startswith("pipe")):
         return Program.PIPE
     return Program.BITBUCKET if command == "bitbucket" else Program.NONE
+
+
+def worker_module(programs: Iterable[Program]) -> str:
+    """What a pool's worker is started as, for the programs of its channels: the store is opened only where it is needed."""
+    return IMS_MS if Program.STORE in programs else CHANNELS

@@ -136,7 +136,7 @@ def adopt_segment(places: Places, name: str, filed: Filed, found: Recovered, see
     disk, folder = places.disk, places.journal
     places.forget(name)
     try:
-        segment = adopt(disk, folder, name)
+        segment = adopt(disk, folder, name, Tier.RELAY)
     except UnreadableSegment as error:
         set_segment_aside(disk, folder, name)
         found.alarms.append(f"{error}; the file is in aside/")

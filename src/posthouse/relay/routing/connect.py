@@ -3,8 +3,8 @@
     connect_host   daemon host, else for LMTP without multigate the channel's official host, else the recipient's first host;
                    with connectcanonical an alias of the channel becomes its proper name, any other host is rewritten
                    once more as a forward header address
-    wire_address   dequeue_removeroute drops the route; on an LMTP channel a channel's own tag is dropped and
-                   uid%domain+folder becomes uid+folder@domain, quoted where needed
+    wire_address   dequeue_removeroute drops the route; on an LMTP channel, and on the way into this machine's own store, a
+                   channel's own tag is dropped and uid%domain+folder becomes uid+folder@domain, quoted where needed
 
 Without connectcanonical `store1.example.com.lmtp` stays as it is, does not resolve, and the mail stays queued. The same
 holds where the rules would have to ask the directory: here nobody can be asked.
@@ -71,14 +71,21 @@ def unasked(rewriting: Asking[RewriteResult]) -> RewriteResult | None:
         return None
 
 
-def wire_address(rules: Rules, channel: Channel, address: str) -> str:
-    """The path of RCPT TO, without brackets. An address that cannot be parsed is returned as it is."""
+def wire_address(rules: Rules, channel: Channel, address: str, *, to_store: bool = False) -> str:
+    """The path of RCPT TO, without brackets. An address that cannot be parsed is returned as it is.
+
+    Args:
+        rules: the rules.
+        channel: the channel it is queued on.
+        address: as it is queued.
+        to_store: the channel leads into a store, whatever its keywords.
+    """
     try:
         parsed = parse_address(address)
     except AddressError:
         return address
     route = () if channel.has("dequeue_removeroute") else parsed.route
-    if not channel.is_lmtp or rules.imta.by_tag(parsed.domain) is None:
+    if not (to_store or channel.is_lmtp) or rules.imta.by_tag(parsed.domain) is None:
         return str(Address(route, parsed.local, parsed.domain))
     left, sign, folder = unquote(parsed.local).partition(rules.subaddress_char)
     uid, percent, domain = left.rpartition("%")

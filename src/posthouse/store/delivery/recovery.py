@@ -87,7 +87,7 @@ class Leftovers:
 
     def _take(self, name: str) -> Segment | None:
         try:
-            segment = adopt(self._disk, self._journal, name)
+            segment = adopt(self._disk, self._journal, name, Tier.STORE)
         except UnreadableSegment as error:
             _log.error("%s: set aside", error)
             set_segment_aside(self._disk, self._journal, name)
