@@ -8,13 +8,13 @@ BIN    := $(VENV)/bin
 
 $(VENV)/.run: pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { echo 'posthouse: python3 -m venv failed; on Debian: apt-get install python3-venv' >&2; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -e .
 	touch $@
 
 $(VENV)/.test: pyproject.toml tests/setup/debian-packages
 	tests/setup/debian-packages
 	$(MAKE) --no-print-directory $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,ldap]'
+	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -e '.[test,ldap]'
 	touch $@
 
 demo: $(VENV)/.run
