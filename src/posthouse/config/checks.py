@@ -85,9 +85,11 @@ def check_demands(dispatcher: DispatcherCnf, imta: ImtaCnf, options: Mapping[str
         channel = imta.channels.get(service.channel or "tcp_local")
         if not service.enabled or service.image != "tcp_smtp_server" or channel is None or service.tls is not None:
             continue
-        if channel.has("musttlsserver") or (channel.has("musttls") and not channel.has("notlsserver")):
-            reason = f"service {service.name}: channel {channel.name} wants TLS, and there is no TLS_CERTIFICATE"
+        reason = f"service {service.name}: channel {channel.name} wants TLS, and there is no TLS_CERTIFICATE"
+        if channel.has("musttlsserver"):
             faults.error(service.file, service.line, reason)
+        elif channel.has("musttls") and not (channel.has("notlsserver") or channel.has("maytlsserver")):
+            faults.warn(service.file, service.line, f"{reason}: mail comes in in clear")
         elif channel.has("mustsaslserver") or (channel.has("mustsasl") and not channel.has("nosaslserver")):
             own = options.get(channel.name)
             if own is None or own.text("AUTH_IN_CLEAR", "0").strip() == "0":

@@ -2,15 +2,16 @@
 
 SIZE is sent where it is listed, or after the chapter's bare `250 OK`. Each accepted recipient has a final reply of its own, in
 the order of the RCPTs. `500 message too big` (LMTP chapter 16.5) is no recipient's own reply but one for the message: it settles
-all that have none. More replies than recipients, and 354 where none was accepted, break the protocol.
+all that have none. More replies than recipients, and 354 where none was accepted, break the protocol. TLS: `upgrade.py`.
 """
 
 from posthouse.dialogue.client_event import Greeting
 from posthouse.dialogue.exchange import Exchange, extensions_of
 from posthouse.dialogue.transaction import ClientPhase, Transaction
+from posthouse.dialogue.upgrade import Tls, Upgrading
 from posthouse.mail.status import Status
 
-__all__ = ["ClientPhase", "LmtpClient", "Transaction"]
+__all__ = ["ClientPhase", "LmtpClient", "LmtpTlsClient", "Tls", "Transaction"]
 
 _GREETING = ClientPhase.GREETING
 _HELLO = ClientPhase.HELLO
@@ -32,7 +33,7 @@ class LmtpClient(Exchange):
         elif not status.is_success:
             self._refuse(status)
         else:
-            self._be_ready(extensions_of(texts), bare=len(texts) == 1 and texts[0].strip().upper() == b"OK")
+            self._be_ready(extensions_of(texts), bare=_is_bare(texts))
 
     def _hear_early(self, status: Status) -> None:
         """It counts once the body is sent."""
@@ -58,6 +59,34 @@ class LmtpClient(Exchange):
             self._settle(self._accepted.popleft(), status)
             if not self._accepted:
                 self._done()
+
+
+class LmtpTlsClient(Upgrading, LmtpClient):
+    """The same under TLS, where the server has it or must have it."""
+
+    def __init__(self, hello: str, tls: Tls) -> None:
+        super().__init__(hello, tls)
+        self._texts: list[bytes] = []
+
+    def _hear_opening(self, status: Status, texts: list[bytes]) -> None:
+        if self._phase is ClientPhase.STARTTLS:
+            self._hear_starttls(status)
+        elif self._phase is _HELLO and status.is_success:
+            self._texts, self._offered = texts, extensions_of(texts)
+            self._want_tls()
+        else:
+            super()._hear_opening(status, texts)
+
+    def _say_hello(self) -> None:
+        self._phase = _HELLO
+        self._out.append(b"LHLO %b\r\n" % self._hello)
+
+    def _after_tls(self) -> None:
+        self._be_ready(extensions_of(self._texts), bare=_is_bare(self._texts))
+
+
+def _is_bare(texts: list[bytes]) -> bool:
+    return len(texts) == 1 and texts[0].strip().upper() == b"OK"
 
 
 def _is_too_big(status: Status) -> bool:

@@ -2,8 +2,7 @@
 
     220 -> EHLO, after 5yz HELO (RFC 5321 3.2) -> [ STARTTLS -> WantTls, tls_started() -> EHLO ] -> [ AUTH ] -> Ready
 
-* STARTTLS: what was listed in clear is forgotten. Octets behind the reply to STARTTLS are an attack or a broken server: protocol
-  error, the connection is dropped (RFC 3207 6). A server that refuses STARTTLS is spoken to in clear only with `Tls.MAY`.
+* STARTTLS: `upgrade.py`.
 * AUTH PLAIN, else LOGIN, and only under TLS unless `in_clear`. Credentials that are refused end the connection with 4yz: our own
   configuration's fault must not bounce mail. Without a mechanism of ours, or without TLS, the same where they are `needed`.
 * One reply to the body is every accepted recipient's. A refusal while the body is being written settles them too and ends the
@@ -13,28 +12,17 @@
 
 from base64 import b64encode
 from collections import deque
-from enum import Enum
 
 import msgspec
 
-from posthouse.dialogue.client_event import Greeting, WantTls
-from posthouse.dialogue.exchange import Exchange, extensions_of
-from posthouse.dialogue.reply import ReplyReader
+from posthouse.dialogue.client_event import Greeting
+from posthouse.dialogue.exchange import extensions_of
 from posthouse.dialogue.transaction import ClientPhase
+from posthouse.dialogue.upgrade import Tls, Upgrading
 from posthouse.mail.status import Status
 
-_NO_TLS = Status(451, "4.7.4", "the server offers no STARTTLS, and this channel insists on TLS")
 _IN_CLEAR = Status(451, "4.7.11", "without TLS the password would be sent in clear")
 _NO_MECHANISM = Status(451, "4.7.4", "the server offers neither AUTH PLAIN nor AUTH LOGIN")
-
-
-class Tls(Enum):
-    """Whether STARTTLS is used."""
-
-    NEVER = "never"
-    MAY = "may"
-    """where it is offered"""
-    MUST = "must"
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -56,7 +44,7 @@ class Opening(msgspec.Struct, frozen=True):
     ehlo: bool = True
 
 
-class SmtpClient(Exchange):
+class SmtpClient(Upgrading):
     """One connection's dialogue.
 
     Args:
@@ -65,34 +53,18 @@ class SmtpClient(Exchange):
     """
 
     def __init__(self, hello: str, opening: Opening) -> None:
-        super().__init__(hello)
+        super().__init__(hello, opening.tls)
         self._opening = opening
-        self._offered: dict[str, str] = {}
         self._answers: deque[bytes] = deque()
         self._ehlo = opening.ehlo
-        self.secured = False
-        """whether TLS is on"""
         self.authenticated = False
         self.extended = False
         """whether EHLO was taken"""
 
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Take octets from the server."""
-        if self._phase is ClientPhase.HANDSHAKE:
-            self._break("octets in clear behind the reply to STARTTLS")
-        super().feed(data)
-
     def tls_started(self) -> None:
-        """The handshake is done: begin again.
-
-        Raises:
-            ValueError: none was wanted.
-        """
-        if self._phase is not ClientPhase.HANDSHAKE:
-            raise ValueError(f"no handshake was wanted while waiting for {self._phase.value}")
-        self._reader = ReplyReader()
-        self.secured, self._ehlo = True, True
-        self._say_hello()
+        """The handshake is done: EHLO, whatever was taken in clear."""
+        self._ehlo = True
+        super().tls_started()
 
     def _hear_opening(self, status: Status, texts: list[bytes]) -> None:
         phase = self._phase
@@ -126,33 +98,7 @@ class SmtpClient(Exchange):
             self._offered = extensions_of(texts) if self._ehlo else {}
             self._want_tls()
 
-    def _want_tls(self) -> None:
-        if self.secured or self._opening.tls is Tls.NEVER:
-            self._authenticate()
-        elif "STARTTLS" in self._offered:
-            self._phase = ClientPhase.STARTTLS
-            self._out.append(b"STARTTLS\r\n")
-        elif self._opening.tls is Tls.MUST:
-            self._refuse(_NO_TLS)
-        else:
-            self._authenticate()
-
-    def _hear_starttls(self, status: Status) -> None:
-        if status.code == 220:
-            if self._reader.pending:
-                self._break("octets in clear behind the reply to STARTTLS")
-                return
-            self._phase = ClientPhase.HANDSHAKE
-            self._offered = {}
-            self._events.append(WantTls())
-        elif status.code == 421 or status.is_success or 300 <= status.code < 400:
-            self._refuse(status)
-        elif self._opening.tls is Tls.MUST:
-            self._refuse(Status(451, "4.7.4", f"STARTTLS was refused: {status}"))
-        else:
-            self._authenticate()
-
-    def _authenticate(self) -> None:
+    def _after_tls(self) -> None:
         credentials = self._opening.credentials
         if credentials is None:
             self._be_ready(self._offered)

@@ -18,8 +18,9 @@ from posthouse.dialogue.client_event import (
     WantBody,
     WantTls,
 )
-from posthouse.dialogue.smtp_client import Credentials, Opening, SmtpClient, Tls
+from posthouse.dialogue.smtp_client import Credentials, Opening, SmtpClient
 from posthouse.dialogue.transaction import ClientPhase, Transaction
+from posthouse.dialogue.upgrade import Tls
 
 GREETING = b"220 mx.remote.test ESMTP\r\n"
 PLAIN_EHLO = b"250-mx.remote.test\r\n250-PIPELINING\r\n250 SIZE 1000\r\n"

@@ -137,6 +137,10 @@ class LmtpHost:
             self._connecting = None
 
     async def _try_addresses(self) -> None:
+        secure = self.settings.tls
+        if secure is not None and secure.fault:
+            self.shop.alarm(secure.fault)
+            raise OSError("this system's configuration is incomplete")
         addresses = await self.program.resolver.resolve(self.connect_name)
         last: OSError = OSError("no address")
         for address in addresses:

@@ -8,13 +8,14 @@
 * `500 message too big`: SIZE is counted again over the octets and the copy is sent once more at once; then it is 5.3.4. A copy
   that has had its immediate retry is counted from the start.
 * A kept connection that turns out to be closed before the body was sent has cost nothing: the copy goes over another one.
+* STARTTLS where the channel's keywords want it (`tls_out.py`); a handshake that fails is the host's trouble, 4.7.5.
 * Deadlines are looked at by the program once a second; there is no timer and no task for each message.
 """
 
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from posthouse.dialogue.client import ClientPhase, LmtpClient, Transaction
+from posthouse.dialogue.client import ClientPhase, LmtpClient, LmtpTlsClient, Transaction
 from posthouse.dialogue.client_event import (
     Bye,
     Greeting,
@@ -24,12 +25,14 @@ from posthouse.dialogue.client_event import (
     Refused,
     TransactionDone,
     WantBody,
+    WantTls,
 )
 from posthouse.dialogue.stuffing import Stuffer, on_wire, wire_size
 from posthouse.journal.body_file import INLINE_LIMIT
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.tls_out import HANDSHAKE_SECONDS, shake_hands
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.notices.dsn import Kind
 from posthouse.relay.queue.open_copy import OpenCopy
@@ -55,7 +58,12 @@ class LmtpSession(asyncio.Protocol):
         self.deadline = 0.0
         self.served = 0
         self._loop = host.shop.loop
-        self._client = LmtpClient(host.shop.host)
+        secure = host.settings.tls
+        self._client = LmtpClient(host.shop.host) if secure is None else LmtpTlsClient(host.shop.host, secure.tls)
+        self._mode = "L"
+        """modifiers of its records"""
+        self._handshake: asyncio.Task[None] | None = None
+        self._tls_failure: Status | None = None
         self._transport: asyncio.Transport | None = None
         self._born = self._loop.time()
         self._where = ""
@@ -74,6 +82,7 @@ class LmtpSession(asyncio.Protocol):
         self._paused = False
         self._closing = False
         self._ready = False
+        self._gone = False
 
     # the transport
 
@@ -98,6 +107,9 @@ class LmtpSession(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: what has no reply of its own is not settled."""
         del exc
+        if self._gone:  # a handshake that fails says so, too
+            return
+        self._gone = True
         self._client.eof()
         self._run()
         self.host.gone(self, self._where)
@@ -147,7 +159,7 @@ class LmtpSession(asyncio.Protocol):
             self._transport.write(self._client.to_send())
             self._wait(LEAVING_SECONDS)
             self.host.not_idle(self)
-        elif self._client.phase in {ClientPhase.GREETING, ClientPhase.HELLO} and self._transport is not None:
+        elif not self._ready and self._transport is not None:
             self._transport.abort()
 
     def take(self, job: "Waiting") -> bool:
@@ -158,7 +170,7 @@ class LmtpSession(asyncio.Protocol):
         self._opened, self._job, self._body_sent = opened, job, False
         self._lost, self._oversize = [], []
         self._attempt = attempt = Attempt(self.host.shop, job.lease, opened, fast=self.host.settings.fast_retry)
-        attempt.reached(self.host.connect_name, self._where, self._banner)
+        attempt.reached(self.host.connect_name, self._where, self._banner, self._mode)
         attempt.success = Kind.DELIVERED
         transaction = self._transaction(job, opened, attempt)
         if transaction is None:
@@ -237,15 +249,34 @@ class LmtpSession(asyncio.Protocol):
             elif isinstance(event, Greeting):
                 self._banner = event.status.text
             elif isinstance(event, Refused):
-                self.host.refused(self, event.status, self._where)
+                self.host.refused(self, self._tls_failure or event.status, self._where)
             elif isinstance(event, ProtocolError):
                 self.host.shop.alarm(f"{self.host.connect_name}: protocol error: {event.text}")
+            elif isinstance(event, WantTls):
+                self._handshake = self._loop.create_task(self._start_tls())
             elif isinstance(event, Bye):
                 self.host.not_idle(self)
         self._flush()
         if client.closed and self._transport is not None:
             self.host.shop.round.send_all()
             self._transport.close()
+
+    async def _start_tls(self) -> None:
+        transport, client, secure = self._transport, self._client, self.host.settings.tls
+        assert transport is not None
+        assert secure is not None
+        assert secure.context is not None
+        assert isinstance(client, LmtpTlsClient)
+        self._wait(HANDSHAKE_SECONDS)
+        secured = await shake_hands(transport, self, secure.context, self.host.connect_name)
+        if isinstance(secured, str):
+            self._tls_failure = Status(451, "4.7.5", f"TLS could not be started: {secured}")
+            self.connection_lost(None)
+            return
+        self._transport, self._mode = secured, "LS"
+        if client.phase is ClientPhase.HANDSHAKE:
+            client.tls_started()
+            self._run()
 
     def _flush(self) -> None:
         octets = self._client.to_send()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
 from posthouse.config.option_file import OptionFile
+from posthouse.relay.channels.tls_out import TlsOut, tls_out
 from posthouse.relay.job_controller.programs import Program, program_of
 
 
@@ -36,6 +37,8 @@ class ChannelSettings:
     per_address_block: float
     send_wait: float
     """seconds without progress while the body is sent"""
+    tls: TlsOut | None = None
+    """LMTP: how STARTTLS is used, if it is"""
 
     @property
     def sends_flags(self) -> bool:
@@ -68,6 +71,7 @@ class ChannelSettings:
             per_block=_minutes(options, "STATUS_DATA_RECV_PER_BLOCK_TIME", 0.001666),
             per_address_block=_minutes(options, "STATUS_DATA_RECV_PER_ADDR_PER_BLOCK_TIME", 0.003333),
             send_wait=_minutes(options, "DATA_TRANSMIT_TIME", 10),
+            tls=tls_out(configuration, channel, options) if channel.is_lmtp else None,
         )
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from posthouse.dialogue.smtp_client import Opening, Tls
+from posthouse.dialogue.smtp_client import Opening
+from posthouse.dialogue.upgrade import Tls
 from posthouse.mail.address import AddressError, parse_address
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt

@@ -2,25 +2,25 @@
 
     where   mx(d) | nomx | nodns, randommx(d) | nonrandommx, daemon, lastresort, nameservers, interfaceaddress;
             DNS_SERVERS (the channel's option file before option.dat), MAX_MX_RECORDS, CONNECT_TIME
-    TLS     maytls | musttls | notls and their ...client forms, which count before the others; TLS_CA_FILE
+    TLS     `tls_out.py`
     AUTH    AUTH_USERNAME with AUTH_PASSWORD_FILE or AUTH_PASSWORD; maysaslclient: mail goes without it where the server has none
 
-TLS_CA_FILE is a PEM file below the configuration's folder, or `system`. With it a `musttls` channel takes only certificates
-signed by it for the name of the host. Without it, and with `maytls`, TLS keeps readers out, not impostors.
+A file that is named and cannot be read keeps the channel's mail here.
 """
 
 import ssl
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
 from posthouse.config.dns_servers import dns_servers
 from posthouse.config.option_file import OptionFile
-from posthouse.dialogue.smtp_client import Credentials, Opening, Tls
+from posthouse.dialogue.smtp_client import Credentials, Opening
+from posthouse.dialogue.upgrade import Tls
 from posthouse.relay.channels.mx import MAX_RECORDS
 from posthouse.relay.channels.resolver import literal
+from posthouse.relay.channels.tls_out import context_of, file_of, tls_of
 
 
 class Lookup(Enum):
@@ -61,10 +61,10 @@ class SmtpSettings:
     def read(cls, configuration: Configuration, channel: Channel) -> "SmtpSettings":
         """The settings of a channel."""
         options = configuration.channel_option(channel.name)
-        tls, fault, credentials, context = _tls(channel), "", None, None
+        tls, fault, credentials, context = tls_of(channel), "", None, None
         try:
             credentials = _credentials(configuration, channel, options)
-            context = _context(configuration, options, tls) if tls is not Tls.NEVER else None
+            context = context_of(configuration, options, tls) if tls is not Tls.NEVER else None
         except (OSError, UnicodeError) as error:
             fault = f"channel {channel.name}: {error}"
         return cls(
@@ -95,41 +95,15 @@ def _servers(configuration: Configuration, channel: Channel, options: OptionFile
     return dns_servers(written or options.text("DNS_SERVERS") or configuration.options.text("DNS_SERVERS"))
 
 
-def _tls(channel: Channel) -> Tls:
-    for end in ("client", ""):
-        for word, tls in (("musttls", Tls.MUST), ("maytls", Tls.MAY), ("notls", Tls.NEVER)):
-            if channel.has(word + end):
-                return tls
-    return Tls.NEVER
-
-
 def _credentials(configuration: Configuration, channel: Channel, options: OptionFile) -> Credentials | None:
     user = options.text("AUTH_USERNAME")
     if not user or channel.has("nosaslclient") or channel.has("nosasl"):
         return None
     file = options.text("AUTH_PASSWORD_FILE")
     if file:
-        lines = _path(configuration, file).read_text(encoding="utf-8").splitlines()
+        lines = file_of(configuration, file).read_text(encoding="utf-8").splitlines()
         password = lines[0] if lines else ""
     else:
         password = options.text("AUTH_PASSWORD")
     may = channel.has("maysaslclient") or channel.has("maysasl")
     return Credentials(user, password, needed=not may, in_clear=options.integer("AUTH_IN_CLEAR", 0) != 0)
-
-
-def _context(configuration: Configuration, options: OptionFile, tls: Tls) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authorities = options.text("TLS_CA_FILE")
-    if tls is Tls.MUST and authorities:
-        if authorities.lower() == "system":
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(_path(configuration, authorities))
-    else:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _path(configuration: Configuration, text: str) -> Path:
-    return configuration.tailor.path(text, configuration.tailor.table)
