@@ -21,12 +21,14 @@ class Clients:
         key: PEM file, or None where the certificate's has it.
         submission: lines for port and interface, or none.
         internal: patterns of addresses (mappings.md 2).
+        store_port: where stores that are whole MTAs take SMTP, None where there are none.
     """
 
     certificate: Path | None
     key: Path | None
     submission: tuple[str, ...]
     internal: Sequence[str]
+    store_port: int | None = None
 
     def words(self) -> dict[str, str]:
         """What the templates have for them."""
@@ -62,10 +64,13 @@ class Clients:
 
     def _channels(self, login: str) -> str:
         blocks = []
-        if self.internal:
+        if self.internal or self.store_port is not None:
+            to = f"nodns port {self.store_port}" if self.store_port is not None else "mx"
+            why = ["mail to stores that are whole MTAs"] if self.store_port is not None else []
+            why += ["mail from our own machines (INTERNAL_IP in mappings)"] if self.internal else []
             blocks.append(f"""\
-! tcp_intranet: mail from our own machines (INTERNAL_IP in mappings)
-tcp_intranet smtp mx single_sys allowswitchchannel{login} subdirs 20 maxjobs 7 pool SMTP_POOL
+! tcp_intranet: {", ".join(why)}
+tcp_intranet smtp {to} single_sys allowswitchchannel{login} subdirs 20 maxjobs 7 pool SMTP_POOL
 tcp_intranet-daemon
 """)
         if login:
