@@ -112,8 +112,14 @@ def test_a_client_that_is_silent_within_the_handshake_is_cut_off(tmp_path: Path,
         world.until(lambda: world.closed == 1)
 
 
-def test_musttlsserver_takes_no_mail_in_clear(tmp_path: Path, server: ssl.SSLContext, trust: ssl.SSLContext) -> None:
-    with SmtpWorld(relay_files(tmp_path, keywords="musttlsserver"), certificate=server) as world:
+def test_musttlsserver_takes_no_mail_in_clear(
+    tmp_path: Path, server: ssl.SSLContext, trust: ssl.SSLContext, authority: trustme.CA
+) -> None:
+    files = relay_files(tmp_path, keywords="musttlsserver")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(files.config / "relay.pem"))
+    services = files.config / "dispatcher.cnf"
+    services.write_text(services.read_text().replace("!TLS_CERTIFICATE=", "TLS_CERTIFICATE="))
+    with SmtpWorld(files, certificate=server) as world:
         client = world.hello()
         assert client.ask("MAIL FROM:<alice@outside.test>").startswith("530 5.7.0 ")
         client.start_tls(trust)

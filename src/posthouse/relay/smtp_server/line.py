@@ -24,6 +24,7 @@ from typing import cast
 from posthouse.dialogue.event import Event
 from posthouse.dialogue.policy import Policy
 from posthouse.dialogue.server import Phase, Server
+from posthouse.dispatcher.handshake import HANDSHAKE_SECONDS, accept_tls
 from posthouse.dispatcher.worker import Connection
 from posthouse.mail.status import Status
 from posthouse.relay.smtp_server.memory import READ
@@ -31,7 +32,6 @@ from posthouse.relay.smtp_server.relay import Relay
 
 _LEAST_RATE = 1024
 _LINGER = 2.0
-HANDSHAKE_SECONDS = 60.0
 _NEVER = float("inf")
 _SILENT = Status(421, "4.4.2", "connection timed out")
 _BUSY = Status(421, "4.3.2", "service is shutting down or busy; try again")
@@ -282,15 +282,9 @@ class Line(asyncio.Protocol):
         if self.server.handshaking and not transport.is_closing():
             self.deadline = loop.time() + HANDSHAKE_SECONDS
             self._moved = False
-            try:
-                secured = await loop.start_tls(
-                    transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
-                )
-            except (OSError, EOFError) as error:  # ssl.SSLError is an OSError
-                self.relay.process_log.info("TLS with %s could not be started: %s", self.connection.peer[0], error)
-                secured = None
-            if secured is None or secured.is_closing():  # nobody else says so of a connection that ends in the handshake
-                transport.abort()
+            secured = await accept_tls(transport, self, context)
+            if isinstance(secured, str):
+                self.relay.process_log.info("TLS with %s could not be started: %s", self.connection.peer[0], secured)
                 self.connection_lost(None)
                 return
             self.transport, self.secured = secured, True

@@ -14,6 +14,8 @@ from posthouse.store.mailbox.errors import MailboxError
 from posthouse.store.mailbox.owner import Target
 
 if TYPE_CHECKING:
+    import ssl
+
     from posthouse.dialogue.policy import Policy
     from posthouse.store.lmtp_server.session import LmtpSession
 
@@ -62,6 +64,11 @@ class SessionSettings(Protocol):
         ...
 
     @property
+    def secured(self) -> "Policy":
+        """How it speaks under TLS."""
+        ...
+
+    @property
     def lenient(self) -> bool:
         """Whether a header that is none is taken."""
         ...
@@ -92,6 +99,11 @@ class SessionHost(Protocol):
     @property
     def target(self) -> Callable[[bytes], Target | MailboxError]:
         """Whom a RCPT address names."""
+        ...
+
+    @property
+    def tls(self) -> "Callable[[], ssl.SSLContext | None]":
+        """The service's certificate, where it has one."""
         ...
 
     @property

@@ -44,6 +44,11 @@ class _Settings:
     command_seconds: float
     data_seconds: float
 
+    @property
+    def secured(self) -> Policy:
+        """How it would speak under TLS."""
+        return self.policy
+
 
 class LmtpServer:
     """An LMTP server. Give it a coroutine, or override `deliver` in a subclass.
@@ -106,6 +111,10 @@ class LmtpServer:
         """
         assert self._deliver is not None
         return await self._deliver(sender, recipient, message)
+
+    @staticmethod
+    def tls() -> None:
+        """It has no certificate: STARTTLS is not offered."""
 
     # --- life -----------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from posthouse.trace.writer import TransactionLog, stamp
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
 
 _SWEEP_SECONDS = 5.0
 
@@ -47,6 +48,8 @@ class Serving(ABC):
         self._sweeper: asyncio.TimerHandle | None = None
         self.round: SendingRound
         self.sessions: set[LmtpSession] = set()
+        self.tls: Callable[[], ssl.SSLContext | None] = lambda: None
+        """the service's certificate"""
         self.settings: ServerSettings
         self.loop: asyncio.AbstractEventLoop
         self.log = logging.getLogger("posthouse.store")
@@ -59,6 +62,7 @@ class Serving(ABC):
             OSError: the log's folder cannot be used.
         """
         self.loop = worker.loop
+        self.tls = worker.tls
         self.round = SendingRound(worker.loop)
         configuration = self.configure()
         self._transactions = TransactionLog(self._instance.log, self.settings.log_options, self.settings.logging_channels)
@@ -71,7 +75,7 @@ class Serving(ABC):
             ConfigurationError: they are bad; nothing has changed.
         """
         configuration = load(self._instance)
-        self.settings = server_settings(configuration, self._channel)
+        self.settings = server_settings(configuration, self._channel, certificate=self.tls() is not None)
         self._find_targets()
         return configuration
 

@@ -21,8 +21,10 @@ from posthouse.dialogue.event import (
     Oversize,
     Rcpt,
     Reset,
+    StartTls,
 )
 from posthouse.dialogue.server import Phase, Server
+from posthouse.dispatcher.handshake import HANDSHAKE_SECONDS, accept_tls
 from posthouse.mail.status import Status
 from posthouse.store.delivery import transaction as delivered
 from posthouse.store.delivery.stored_form import return_path, to_lf
@@ -32,6 +34,8 @@ from posthouse.store.lmtp_server.transaction_log import message_id
 from posthouse.store.quota.limits import GivenLimits, parse_limits
 
 if TYPE_CHECKING:
+    import ssl
+
     from posthouse.dispatcher.handoff import Connection
     from posthouse.store.lmtp_server.host import SessionHost, Streaming
 
@@ -51,7 +55,11 @@ class LmtpSession(asyncio.Protocol):
     def __init__(self, program: "SessionHost", connection: "Connection", closed: Callable[[], None]) -> None:
         self._program = program
         self._closed = closed
-        self._server = Server(program.settings.policy)
+        settings = program.settings
+        self._server = Server(settings.secured if connection.tls else settings.policy)
+        self._handshake: asyncio.Task[None] | None = None
+        self._gone = False
+        self._peer = connection.peer[0]
         self._transport: asyncio.Transport | None = None
         self._sender = b""
         self._addressees: list[Addressee] = []
@@ -93,6 +101,9 @@ class LmtpSession(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
         """Forget what was not complete."""
+        if self._gone:  # a handshake that fails says so, too
+            return
+        self._gone = True
         self._program.sessions.discard(self)
         self._transport = None
         self._forget()
@@ -122,7 +133,9 @@ class LmtpSession(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed: 421 now, whatever is open."""
-        if self._transport is not None and not self._server.awaiting:
+        if self._transport is not None and self._handshake is not None:
+            self._transport.abort()
+        elif self._transport is not None and not self._server.awaiting:
             self._program.round.send(self._transport, self._server.to_send() + f"{SILENT}\r\n".encode())
             self._close(self._transport)
 
@@ -168,6 +181,8 @@ class LmtpSession(asyncio.Protocol):
         others want the connection and the transaction stands still.
         """
         settings = self._program.settings
+        if self._handshake is not None:
+            return self._since + HANDSHAKE_SECONDS
         if self._wanted and self._server.in_transaction and self._stands_still():
             return 0.0
         if self._server.phase is not Phase.BODY:
@@ -251,6 +266,34 @@ class LmtpSession(asyncio.Protocol):
             self._large.abort()
             self._large = None
 
+    def _start_tls(self, event: StartTls) -> None:
+        del event
+        context, transport = self._program.tls(), self._transport
+        assert context is not None  # else it would not have been offered
+        assert transport is not None
+        if not self._paused:
+            self._paused = True
+            transport.pause_reading()
+        self._since = self._now()
+        self._handshake = self._program.loop.create_task(self._shake_hands(transport, context))
+
+    async def _shake_hands(self, transport: asyncio.Transport, context: "ssl.SSLContext") -> None:
+        program = self._program
+        program.round.send_all()
+        if self._server.handshaking and not transport.is_closing():
+            secured = await accept_tls(transport, self, context)
+            if isinstance(secured, str):
+                program.log.info("TLS with %s could not be started: %s", self._peer, secured)
+                self.connection_lost(None)
+                return
+            self._transport = secured
+            self._server.tls_started(program.settings.secured)
+        self._handshake = None
+        self._paused, self._ahead, self._since = False, 0, self._now()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._pump()
+
     def finish(self, replies: Sequence[Status | bytes]) -> None:
         """The transaction's final replies, one for each recipient in order."""
         self._transaction = None
@@ -270,6 +313,7 @@ class LmtpSession(asyncio.Protocol):
         Message: _message,
         BodyPart: _part,
         MessageEnd: _end,
+        StartTls: _start_tls,
         **dict.fromkeys((Oversize, MessageRefused, Reset, Hello), _forget),
     }
     """DataStart, Quit and BadCommand need nothing: the dialogue has answered"""

@@ -4,16 +4,19 @@ local.hostname         store.conf: this store's name in the greeting and in file
 LHLO_EXTENSIONS=0      <channel>_option: every LHLO is answered `250 OK`
 COMMAND_RECEIVE_TIME   <channel>_option: minutes a client may think before a command, 10
 DATA_RECEIVE_TIME      <channel>_option: minutes it may be silent within a message, 5
+maytlsserver           channel: STARTTLS is offered where the service has a certificate; musttlsserver: no mail without it
 """
 
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import Fault, Severity
 from posthouse.config.store_conf import StoreConf
 from posthouse.dialogue.policy import ESMTP_RCPT, Policy, lmtp_policy
+from posthouse.mail.status import Status
 from posthouse.store.delivery.admission import Settings
 from posthouse.store.delivery.partitions import PRIMARY
 from posthouse.store.mailbox.folder_name import Unwritable
@@ -23,6 +26,7 @@ from posthouse.store.quota.notification import Notification
 from posthouse.trace.options import LogOptions
 
 _EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING", "IGNOREQUOTA", "XQUOTA", "XDFLG")
+_TLS_FIRST = Status(530, "5.7.0", "Must issue a STARTTLS command first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,9 @@ class ServerSettings:
 
     host: str
     policy: Policy
+    """in clear"""
+    secured: Policy
+    """under TLS"""
     delivery: Settings
     default_domain: str
     autocreate: bool
@@ -46,8 +53,14 @@ class ServerSettings:
     logging_channels: tuple[str, ...]
 
 
-def server_settings(configuration: Configuration, channel: str) -> ServerSettings:
-    """The settings of a server whose service names this channel."""
+def server_settings(configuration: Configuration, channel: str, *, certificate: bool = False) -> ServerSettings:
+    """The settings of a server whose service names this channel.
+
+    Args:
+        configuration: of the store.
+        channel: the service's.
+        certificate: whether the service has one.
+    """
     conf = configuration.store
     options = configuration.channel_option(channel)
     host = conf.hostname or socket.gethostname()
@@ -60,7 +73,8 @@ def server_settings(configuration: Configuration, channel: str) -> ServerSetting
     )
     return ServerSettings(
         host=host,
-        policy=policy,
+        policy=_in_clear(policy, known) if certificate and known is not None else policy,
+        secured=policy,
         delivery=Settings(
             QuotaPolicy(conf.quotaenforcement, conf.quotaoverdraft, conf.quotagraceperiod),
             Limits(conf.defaultmailboxquota, conf.defaultmessagequota),
@@ -91,11 +105,19 @@ def _notification(conf: StoreConf, host: str) -> Notification | None:
 
 def with_xqid(settings: ServerSettings) -> ServerSettings:
     """The settings of a server that tells repeats by XQID (`store.dupcheck`)."""
-    policy = settings.policy
-    extended = replace(
-        policy, extensions=(*policy.extensions, "XQID"), known_rcpt_params=policy.known_rcpt_params | {"XQID"}
-    )
-    return replace(settings, dupcheck=True, policy=extended)
+
+    def extended(policy: Policy) -> Policy:
+        return replace(policy, extensions=(*policy.extensions, "XQID"), known_rcpt_params=policy.known_rcpt_params | {"XQID"})
+
+    return replace(settings, dupcheck=True, policy=extended(settings.policy), secured=extended(settings.secured))
+
+
+def _in_clear(policy: Policy, channel: Channel) -> Policy:
+    must = channel.has("musttlsserver") or (channel.has("musttls") and not channel.has("maytlsserver"))
+    may = must or channel.has("maytlsserver") or channel.has("maytls")
+    if not may or channel.has("notlsserver"):
+        return policy
+    return replace(policy, starttls=True, extensions=(*policy.extensions, "STARTTLS"), barred=_TLS_FIRST if must else None)
 
 
 def check(configuration: Configuration) -> list[Fault]:
