@@ -1,5 +1,7 @@
 """What a recipient on channel `process` stands for beside being routed: what a user's Sieve script wants done with the message.
 
+On channel `defragment` it says where the recipient goes when the parts of the message are together.
+
 A task is part of the recipient from the final dot on, so it is as durable as the message: it is done by the channel's job, tried
 again until it is, and shows in the queue. It is written as one line of JSON (queue.md 4, letter `y`).
 """
@@ -50,7 +52,14 @@ class Note(msgspec.Struct, frozen=True, tag="note"):
     """names the script's text: the same line of the same text is told of once, whatever the reason says of a message"""
 
 
-Task: TypeAlias = Forward | Bounce | Answer | Note
+class Onward(msgspec.Struct, frozen=True, tag="onward"):
+    """The recipient waits on channel `defragment` for the other parts of the message."""
+
+    channel: str
+    """where it goes then"""
+
+
+Task: TypeAlias = Forward | Bounce | Answer | Note | Onward
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Task] = msgspec.json.Decoder(Task)
 

@@ -17,6 +17,7 @@ from posthouse.dialogue.stuffing import count_growth
 from posthouse.journal.body_file import INLINE_LIMIT, BodyFile, BodyReference
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.message_id import MessageIds
+from posthouse.mail.partial import fragment_of
 from posthouse.mail.task import is_quiet
 from posthouse.relay.channels.list_edit import edit_header, edit_whole
 from posthouse.relay.channels.workshop import Workshop
@@ -25,6 +26,7 @@ from posthouse.relay.queue.expansion_progress import ExpansionProgress, fingerpr
 from posthouse.relay.queue.names import log_path
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.routing.copies import MOST, assign_copies
+from posthouse.relay.routing.detour import detour
 from posthouse.relay.routing.result import Target
 from posthouse.relay.routing.way import ListEdit
 from posthouse.trace.record import Action, Record
@@ -64,6 +66,8 @@ class Expander:
         self._source = source
         self._channel = channel
         self._editing = editing
+        channels = shop.rules.joined_channels
+        self._joined = channels if channels and fragment_of(header_of(opened.parts())) is not None else frozenset()
         self._found: dict[int, _Found] = {}
         self._current: _Found | None = None
 
@@ -98,7 +102,7 @@ class Expander:
         """
         found = self._current
         assert found is not None
-        for target in targets:
+        for target in detour(self._joined, targets) if self._joined else targets:
             mark = _mark(target)
             if mark not in found.seen:
                 found.seen.add(mark)

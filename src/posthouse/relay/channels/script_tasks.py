@@ -18,7 +18,7 @@ from posthouse.dialogue.stuffing import count_growth
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.message_id import MessageIds
 from posthouse.mail.status import Status
-from posthouse.mail.task import Answer, Bounce, Forward, Note, Task, decode_task
+from posthouse.mail.task import Answer, Bounce, Forward, Note, Onward, Task, decode_task
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.autoreply import open_memory
 from posthouse.relay.channels.workshop import Workshop
@@ -66,7 +66,7 @@ class ScriptTasks:
             attempt.result(recipient, Status(451, "4.3.0", "the task cannot be read"))
             return True
         match task:
-            case Forward():
+            case Forward() | Onward():
                 return False
             case Bounce():
                 attempt.refuse(recipient, Status(550, "5.7.1", _one_line(task.reason)))

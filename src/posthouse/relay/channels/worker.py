@@ -28,12 +28,14 @@ from posthouse.relay.channels.age_notice import return_copy, warn
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.autoreply import AutoReply
 from posthouse.relay.channels.bitbucket import swallow
+from posthouse.relay.channels.defragment import Defragment
 from posthouse.relay.channels.lmtp_client import LmtpChannels
 from posthouse.relay.channels.local_program import LocalProgram, Opener
 from posthouse.relay.channels.mover import Mover
 from posthouse.relay.channels.operator import Renamer, drop, return_to_sender
 from posthouse.relay.channels.pipe import Pipe
 from posthouse.relay.channels.process import Process
+from posthouse.relay.channels.reachable import Reachable
 from posthouse.relay.channels.settings import ChannelSettings
 from posthouse.relay.channels.smtp_client import SmtpChannels
 from posthouse.relay.channels.unreadable import open_leased
@@ -120,6 +122,8 @@ class ChannelWorker:
     renamer: Renamer = field(init=False)
     autoreply: AutoReply = field(init=False)
     pipe: Pipe = field(init=False)
+    defragment: Defragment = field(init=False)
+    reachable: Reachable = field(init=False)
     process: Process | None = None
     local: LocalProgram | None = None
     """where the pool has a channel to the store of this machine"""
@@ -137,6 +141,8 @@ class ChannelWorker:
         self.renamer = Renamer(self.shop)
         self.autoreply = AutoReply(self.shop, self.ids)
         self.pipe = Pipe(self.shop)
+        self.defragment = Defragment(self.shop, self.ids)
+        self.reachable = Reachable(self.shop)
 
     def _session_limit(self, channel: str) -> int:
         configuration = self.shop.configuration
@@ -200,7 +206,11 @@ class ChannelWorker:
             return
         attempt = Attempt(self.shop, lease, opened, self.one_less)
         program = self._program(lease.channel)
-        if lease.job is Job.RETURN:
+        if program.is_here:
+            self.reachable.tell(lease)
+        if lease.job is Job.RETURN and program is Program.DEFRAGMENT:
+            self.defragment.release(attempt, opened)
+        elif lease.job is Job.RETURN:
             return_copy(self.shop, attempt, opened)
         elif lease.job is Job.BOUNCE:
             return_to_sender(attempt, opened)
@@ -210,6 +220,8 @@ class ChannelWorker:
             self.process.put(attempt, opened)
         elif program is Program.PIPE:
             self.pipe.put(attempt, opened)
+        elif program is Program.DEFRAGMENT:
+            self.defragment.put(attempt, opened)
         elif program is Program.BITBUCKET and self.process is not None and any(each.answers for each in opened.recipients):
             self.autoreply.put(attempt, opened, self.process.directory)
         elif program is Program.BITBUCKET:
@@ -235,6 +247,7 @@ class ChannelWorker:
         self.lmtp.drain()
         self.smtp.drain()
         self.pipe.drain()
+        self.defragment.drain()
         self._maybe_end()
 
     def orphaned(self) -> None:
@@ -259,6 +272,7 @@ class ChannelWorker:
         """Once a second."""
         self.lmtp.tick()
         self.smtp.tick()
+        self.defragment.tick()
         self.shop.flush()
         self._maybe_end()
 

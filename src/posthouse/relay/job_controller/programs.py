@@ -27,8 +27,14 @@ class Program(Enum):
     PROCESS = "process"
     BITBUCKET = "bitbucket"
     PIPE = "pipe"
+    DEFRAGMENT = "defragment"
     STORE = "ims_ms"
     NONE = "none"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the work is done in the worker, with no host to reach."""
+        return self in {Program.PROCESS, Program.BITBUCKET, Program.PIPE, Program.DEFRAGMENT}
 
 
 def program_of(configuration: Configuration, channel: Channel) -> Program:
@@ -45,6 +51,8 @@ def program_of(configuration: Configuration, channel: Channel) -> Program:
         return Program.PROCESS
     if command == "pipe_master" or (command == channel.name and command.startswith("pipe")):
         return Program.PIPE
+    if command == "defragment":
+        return Program.DEFRAGMENT
     return Program.BITBUCKET if command == "bitbucket" else Program.NONE
 
 

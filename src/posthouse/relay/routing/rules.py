@@ -19,6 +19,7 @@ from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
 from posthouse.relay.routing.clause_template import ClauseError, Whole, parse_clause_template
 from posthouse.relay.routing.delivery_options import DEFAULT, Clause, parse_delivery_options
+from posthouse.relay.routing.detour import joined_channels
 from posthouse.relay.routing.refusal import Refusals
 from posthouse.relay.routing.rewrite import LocalHosts, Rewriter
 from posthouse.relay.routing.rewrite_template import TemplateError
@@ -78,6 +79,8 @@ class Rules:
     """None: senders of forwarded mail are not rewritten"""
     or_clauses: bool = False
     """OR_CLAUSES=1: one passed check of a group is enough"""
+    joined_channels: frozenset[str] = frozenset()
+    """channels that get parts of messages joined (detour.py)"""
     connect_hosts: dict[tuple[str, str], str] = field(default_factory=dict)
     """answers of connect_host so far"""
     sources: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -160,6 +163,7 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         after_tables=tuple(name for name in ("SEND_ACCESS", "MAIL_ACCESS") if name in tables),
         srs=Srs(configuration.srs.domain, configuration.srs.secrets) if configuration.srs is not None else None,
         or_clauses=options.integer("OR_CLAUSES", 0) == 1,
+        joined_channels=joined_channels(imta),
         table_places={one.name.upper(): (one.file, one.line) for one in configuration.mappings},
     )
 

@@ -6,11 +6,15 @@ would miss. A message that has come through too many hops is taken and held, nev
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from posthouse.dialogue.event import Message, MessageEnd
 from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.partial import fragment_of
 from posthouse.mail.status import Status
 from posthouse.mail.task import is_quiet
 from posthouse.relay.routing.copies import assign_copies
+from posthouse.relay.routing.detour import detour
 from posthouse.relay.routing.route import block_over
 from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
 from posthouse.relay.smtp_server.filter import has_scripts, run_scripts
@@ -96,6 +100,8 @@ def accept(
         relay.report(f"message {transaction.message_id} is held: {loop}")
     many = len(transaction.recipients) > session.way_in.limits.hold_beyond
     held = bool(loop) or many or transaction.hold or any(recipient.hold for recipient in transaction.recipients)
+    if transaction.rules.joined_channels and fragment_of(header) is not None:
+        _detour(transaction)
     recipients, doubles = _recipients(transaction, held=held)
     client = session.client
     envelope = Envelope(
@@ -125,6 +131,14 @@ def _too_large(transaction: Transaction, size: int) -> Status | None:
             if target.blocklimit and size > target.blocklimit:
                 return block_over(transaction.rules, target, taken.original)
     return None
+
+
+def _detour(transaction: Transaction) -> None:
+    """A part of a message waits for the others, on its way to channels that want it so."""
+    channels = transaction.rules.joined_channels
+    transaction.recipients[:] = [
+        msgspec.structs.replace(taken, targets=detour(channels, taken.targets)) for taken in transaction.recipients
+    ]
 
 
 def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipient, ...], tuple[Double, ...]]:
