@@ -81,7 +81,7 @@ class Ready(msgspec.Struct, tag_field="op", tag="ready"):
 
 
 class Accepted(msgspec.Struct, tag_field="op", tag="accepted"):
-    """Connection n has its session."""
+    """Connection n is the worker's: sent before its first octet is read or written."""
 
     n: int
 
@@ -192,26 +192,21 @@ class Wire:
         return self._open
 
     def send(self, message: ToWorker | FromWorker, passed: socket.socket | None = None) -> None:
-        """Send a message, and a socket with it; the socket is closed here once the kernel has taken it."""
+        """Send a message, and a socket with it; it stays the sender's, who keeps it open until it is taken over."""
         if not self._open:
-            if passed is not None:
-                passed.close()
             return
         self._waiting.append((encode(message), passed))
         if len(self._waiting) == 1:
             self._flush()
 
     def close(self) -> None:
-        """Close this end. Sockets that were not handed over are closed too; `gone` is not called."""
+        """Close this end. What waits is dropped; `gone` is not called."""
         if not self._open:
             return
         self._open = False
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._sock.close()
-        for _, passed in self._waiting:
-            if passed is not None:
-                passed.close()
         self._waiting.clear()
 
     def drain(self) -> None:
@@ -233,8 +228,6 @@ class Wire:
                 self._lost()
                 return
             self._waiting.popleft()
-            if passed is not None:
-                passed.close()
 
     def _writable(self) -> None:
         self._loop.remove_writer(self._fd)

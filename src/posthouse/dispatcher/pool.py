@@ -7,6 +7,7 @@ or clock is touched here. The rules:
 * none: it waits. A worker is started for it if fewer than MAX_PROCS live; otherwise the session that has been idle
   longest outside a transaction is shed, one for each waiting connection. Waiting connections are served in order;
 * a port with MAX_HANDOFFS connections waiting or not yet taken over by a worker accepts no more until one is through;
+* a connection whose worker ended before taking it over goes to the front, once; the second time it is dropped;
 * one client address holds at most half of MAX_CONNS x MAX_PROCS sessions; more are refused;
 * after every event: a worker is started if fewer than MIN_PROCS live, or if all of them have at least MIN_CONNS
   connections and fewer than MAX_PROCS live. STARTING and READY workers live (and a dying one until its process has
@@ -77,6 +78,13 @@ class RefuseAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """Nobody took connection n over: close it."""
+
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listen:
     """Accept on this port, or stop accepting."""
 
@@ -84,7 +92,7 @@ class Listen:
     on: bool
 
 
-Action = Spawn | HandOff | Ask | ShedSession | Retire | Kill | RefuseAddress | Listen
+Action = Spawn | HandOff | Ask | ShedSession | Retire | Kill | RefuseAddress | Drop | Listen
 
 
 @dataclass(slots=True)
@@ -129,6 +137,7 @@ class Pool:
         self._held: dict[int, _Held] = {}  # every connection not yet over
         self._under_way: Counter[int] = Counter()  # port -> connections waiting or not yet taken over
         self._not_taken: set[int] = set()
+        self._twice: set[int] = set()  # those of them whose first worker ended
         self._deaf: set[int] = set()  # ports told to stop accepting
         self._of_address: Counter[str] = Counter()
         self._respawn = Respawn()
@@ -236,12 +245,20 @@ class Pool:
         worker = self.workers[number]
         self._died(worker, now, killed=killed)
         del self.workers[number]
-        for n in worker.active:
-            self._over(n)
+        actions: list[Action] = []
+        for n in sorted(worker.active, reverse=True):
+            if n not in self._not_taken:
+                self._over(n)
+            elif n in self._twice or self._closing:
+                self._over(n)
+                actions.append(Drop(n))
+            else:
+                self._twice.add(n)
+                self._waiting.appendleft(n)
         self._asked.discard(number)
         if self._limits.historical_time > 0:
             self.history.append(Ended(number, worker.started, now, worker.served))
-        return self._settle(now)
+        return actions + self._settle(now)
 
     def tick(self, now: float) -> list[Action]:
         """A second has passed."""
@@ -386,6 +403,7 @@ class Pool:
     def _through(self, n: int) -> None:
         if n in self._not_taken:
             self._not_taken.discard(n)
+            self._twice.discard(n)
             self._under_way[self._held[n].port] -= 1
 
     def _over(self, n: int) -> None:
@@ -394,6 +412,7 @@ class Pool:
             return
         if n in self._not_taken:
             self._not_taken.discard(n)
+            self._twice.discard(n)
             self._under_way[held.port] -= 1
         self._shedding.discard(n)
         self._of_address[held.address] -= 1

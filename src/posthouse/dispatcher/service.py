@@ -1,7 +1,7 @@
 """One service of dispatcher.cnf at work: its ports, its pool's decisions carried out, its counters.
 
 Every accepted connection is counted, asked about (PORT_ACCESS, then the service's DNS lists), and handed to the worker
-the pool names, or kept until there is one. A connection belongs to this process until the worker's wire has taken it.
+the pool names, or kept until there is one. It is kept open here until its worker says that it has taken it over.
 """
 
 import asyncio
@@ -99,7 +99,7 @@ class ServiceAtWork:
         self._debug = DebugLog(service.debug, family.log)
         self._processes: dict[int, WorkerProcess] = {}
         self._pids: dict[int, int] = {}  # number -> pid, kept while its worker is in the history
-        self._waiting: dict[int, tuple[socket.socket, Connection]] = {}
+        self._kept: dict[int, tuple[socket.socket, Connection]] = {}  # what no worker has taken over yet
         self._asking: set[asyncio.Task[None]] = set()
         self._told = time.monotonic()
 
@@ -127,7 +127,7 @@ class ServiceAtWork:
             listener.close()
         self.pool.close()
         for n in self.pool.forget_waiting():
-            self._refuse(self._waiting.pop(n)[0], "421 4.3.2 Service closing")
+            self._refuse(self._kept.pop(n)[0], "421 4.3.2 Service closing")
         for process in self._processes.values():
             process.send(handoff.Shutdown(0))
 
@@ -210,11 +210,17 @@ class ServiceAtWork:
         self._refuse(sock, "" if connection.tls else refusal.text)
 
     def _admit(self, sock: socket.socket, connection: Connection) -> None:
-        self._waiting[connection.serial] = (sock, connection)
+        self._kept[connection.serial] = (sock, connection)
         self._do(self.pool.arrived(connection.serial, connection.local[1], connection.peer[0], self._now()))
 
     def _refuse(self, sock: socket.socket, text: str) -> None:
         self._family.farewells.say(sock, text)
+
+    def _let_go(self, n: int) -> None:
+        """Connection n is a worker's, or nobody's."""
+        kept = self._kept.pop(n, None)
+        if kept is not None:
+            kept[0].close()
 
     # what the pool decides
 
@@ -225,7 +231,7 @@ class ServiceAtWork:
         for action in actions:
             match action:
                 case pool.HandOff(worker=number, n=n):
-                    sock, connection = self._waiting.pop(n)
+                    sock, connection = self._kept[n]
                     self._debug.say(Bit.HANDOFF, "%s: connection %s to worker %s", self.service.name, n, self._pids[number])
                     self._processes[number].send(handoff.Handed(connection), sock)
                 case pool.Spawn(worker=number):
@@ -239,9 +245,12 @@ class ServiceAtWork:
                 case pool.ShedSession(worker=number, n=n):
                     self._processes[number].send(handoff.Shed(n))
                 case pool.RefuseAddress(n=n):
-                    sock, connection = self._waiting.pop(n)
+                    sock, connection = self._kept.pop(n)
                     self._log.info("%s: %s refused: too many of this address", self.service.name, connection.port_probe)
                     self._refuse(sock, "" if connection.tls else TOO_MANY)
+                case pool.Drop(n=n):
+                    self._log.warning("%s: %s dropped: no worker took it over", self.service.name, self._kept[n][1].port_probe)
+                    self._let_go(n)
                 case pool.Retire(worker=number, why=why):
                     self._debug.say(Bit.PROCESS, "%s: worker %s retires: %s", self.service.name, self._pids[number], why)
                     self._processes[number].send(handoff.Shutdown(RETIRE_SECONDS))
@@ -276,6 +285,7 @@ class ServiceAtWork:
         self._debug.say(Bit.WORKER, "%s: worker %s: %s", self.service.name, self._pids[number], message)
         match message:
             case handoff.Accepted(n=n):
+                self._let_go(n)
                 self._do(self.pool.taken(n, now))
             case handoff.Closed(n=n):
                 self._do(self.pool.closed(number, n, now))

@@ -322,8 +322,7 @@ class _Worker:
             self._sessions[n] = session
             return cast("asyncio.BaseProtocol", session)
 
-        if connection.tls:  # a client that does not go on with its handshake must not hold up the port
-            self._wire.send(handoff.Accepted(n))
+        self._wire.send(handoff.Accepted(n))  # before anything is said: from now on nobody else may serve it
         try:
             tls = self._tls if connection.tls else None
             if connection.tls and tls is None:
@@ -343,8 +342,6 @@ class _Worker:
         if session is None:  # over already
             return
         self._transports[n] = transport
-        if not connection.tls:
-            self._wire.send(handoff.Accepted(n))
         if self._draining:
             session.shed()
 

@@ -85,7 +85,7 @@ class WorkerProcess:
         loop.add_reader(self._pidfd, self._exited)
 
     def send(self, message: handoff.ToWorker, passed: socket.socket | None = None) -> None:
-        """Send a message, with a connection if given (it is closed here once sent)."""
+        """Send a message, with a connection if given (it stays the caller's)."""
         self._wire.send(message, passed)
 
     def kill(self) -> None:

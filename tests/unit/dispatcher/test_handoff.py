@@ -80,7 +80,7 @@ async def test_sockets_wait_in_order_for_a_peer_that_does_not_read() -> None:
     pairs = []
     for n in range(count):
         keep, passed = socket.socketpair()
-        pairs.append(keep)
+        pairs.append((keep, passed))
         keep.sendall(str(n).encode())
         end.wire.send(handoff.Shed(n), passed)
     assert end.wire.is_open
@@ -90,7 +90,8 @@ async def test_sockets_wait_in_order_for_a_peer_that_does_not_read() -> None:
         assert handoff.decode_to_worker(packet) == handoff.Shed(n)
         with socket.socket(fileno=fds[0]) as received:
             assert received.recv(10) == str(n).encode()
-    for keep in pairs:
+    for keep, passed in pairs:
+        passed.close()
         assert keep.recv(1) == b""  # nobody else holds the other side
         keep.close()
     end.wire.close()
@@ -98,16 +99,18 @@ async def test_sockets_wait_in_order_for_a_peer_that_does_not_read() -> None:
     assert not other.wire.is_open
 
 
-async def test_a_wire_whose_peer_is_gone_closes_what_it_is_given() -> None:
+async def test_what_is_given_to_a_wire_stays_the_givers() -> None:
     ours, theirs = handoff.make_pair()
     end = End(ours)
     theirs.close()
     await until(lambda: end.lost == 1)
     keep, passed = socket.socketpair()
     end.wire.send(handoff.Handed(CONNECTION), passed)
-    assert keep.recv(1) == b""
-    keep.close()
     assert end.lost == 1
+    passed.sendall(b"x")
+    assert keep.recv(1) == b"x"
+    for thing in (keep, passed):
+        thing.close()
 
 
 async def test_descriptors_received_are_not_inherited_by_children() -> None:
@@ -119,5 +122,5 @@ async def test_descriptors_received_are_not_inherited_by_children() -> None:
     fd = other.packets[0][1][0]
     assert not os.get_inheritable(fd)
     os.close(fd)
-    for thing in (keep, end.wire, other.wire):
+    for thing in (keep, passed, end.wire, other.wire):
         thing.close()

@@ -10,6 +10,7 @@ from posthouse.dispatcher.lifetime import Due, Limits, Respawn, State, due, sile
 from posthouse.dispatcher.pool import (
     Action,
     Ask,
+    Drop,
     HandOff,
     Kill,
     Listen,
@@ -185,11 +186,46 @@ def test_max_handoffs_under_way_stop_accepting_on_that_port_only() -> None:
     assert bench.of(Listen) == [Listen(225, on=False), Listen(225, on=True)]
 
 
-def test_a_dead_workers_hand_offs_are_no_longer_under_way() -> None:
+def test_what_a_dead_worker_has_not_taken_over_goes_to_another_in_order_and_only_once() -> None:
+    bench = Bench(max_handoffs=3, max_conns=50, min_conns=50)
+    bench.instant = False
+    bench.do(bench.pool.ready(1, bench.now))
+    first, second, third = (bench.connect(port=225) for _ in range(3))
+    bench.do(bench.pool.taken(second, bench.now))
+    bench.now += 10
+    bench.do(bench.pool.exited(1, bench.now))
+    assert bench.pool.waiting == 2
+    assert bench.of(Drop) == []
+    bench.log.clear()
+    bench.do(bench.pool.ready(2, bench.now))
+    assert bench.of(HandOff) == [HandOff(2, first), HandOff(2, third)]
+    bench.do(bench.pool.taken(first, bench.now))
+    bench.now += 10
+    bench.do(bench.pool.exited(2, bench.now))
+    assert bench.of(Drop) == [Drop(third)]
+    assert (bench.pool.waiting, bench.pool.active) == (0, 0)
+
+
+def test_a_closing_service_drops_what_was_not_taken_over() -> None:
+    bench = Bench(max_conns=50, min_conns=50)
+    bench.instant = False
+    bench.do(bench.pool.ready(1, bench.now))
+    n = bench.connect()
+    bench.pool.close()
+    bench.do(bench.pool.exited(1, bench.now))
+    assert bench.of(Drop) == [Drop(n)]
+
+
+def test_what_dead_workers_drop_is_no_longer_under_way() -> None:
     bench = Bench(max_handoffs=1, max_conns=50, min_conns=50)
     bench.instant = False
+    bench.do(bench.pool.ready(1, bench.now))
     bench.connect(port=225)
-    bench.do(bench.pool.exited(1, bench.now))
+    for number in (1, 2):
+        bench.now += 10
+        bench.do(bench.pool.exited(number, bench.now))
+        bench.tick()
+        bench.do(bench.pool.ready(max(bench.pool.workers), bench.now))
     assert bench.of(Listen)[-1] == Listen(225, on=True)
     assert bench.pool.active == 0
 
