@@ -138,6 +138,16 @@ async def test_a_host_that_is_down_keeps_its_mail_together_and_gets_it_when_it_i
         await back.stop()
 
 
+@pytest.mark.parametrize("greeting", ["hello there", "220-sink\r\n354 go", "220 sink\r\n999 what"])
+async def test_a_host_that_talks_nonsense_before_it_is_ready_counts_as_down(start: Start, sink: Sink, greeting: str) -> None:
+    sink.script.greeting = greeting
+    relay = await start()
+    await relay.put("bob")
+    copies = await relay.until_list(lambda copies: bool(copies) and copies[0]["attempts"] == 1)
+    assert "protocol error" in copies[0]["recipients"][0]["status"]["text"]
+    assert sink.connections <= 2, "a server like that is not called again at once"
+
+
 async def test_a_host_that_does_not_resolve_keeps_its_mail(start: Start, sink: Sink) -> None:
     relay = await start()
     await relay.put("bob", host="nowhere.invalid")

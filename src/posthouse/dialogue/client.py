@@ -36,10 +36,12 @@ class LmtpClient(Exchange):
             self._be_ready(extensions_of(texts), bare=_is_bare(texts))
 
     def _hear_early(self, status: Status) -> None:
-        """It counts once the body is sent."""
+        """A refusal counts once the body is sent; nobody can have taken what is not there yet."""
         if _is_too_big(status):
             self._settle_rest(status)
             self._leave(status)
+        elif status.code < 400:
+            self._break(f"reply before the end of the body: {status}")
         elif len(self._early) >= len(self._accepted):
             self._break("more replies than recipients before the end of the body")
         else:

@@ -9,7 +9,8 @@ after the body, or one that was for all. Wherever the replies break off, exactly
 
 MAIL, the RCPTs and DATA go in one write where PIPELINING is listed, else one by one. A transaction that ended before its body
 leaves a RSET to be sent ahead of the next. 421 at any time: the server leaves, the rest is unsettled. Protocol errors: no reply
-line, more replies than asked for, 354 missing, a code no server may use there. Limits: those of `reply.py`.
+line, more replies than asked for, 354 missing, a code no server may use there, a success that came before the message's end (what
+came together with the 354 did): the server cannot have the message. Limits: those of `reply.py`.
 """
 
 from abc import ABC, abstractmethod
@@ -29,7 +30,8 @@ from posthouse.dialogue.reply import MalformedReplyError, ReplyReader, status_of
 from posthouse.dialogue.transaction import ClientPhase, Step, Transaction
 from posthouse.mail.status import Status
 
-_CUT_OFF = Status(451, "4.4.2", "connection closed before the reply")
+CUT_OFF = Status(451, "4.4.2", "connection closed before the reply")
+TIMED_OUT = Status(451, "4.4.2", "timed out waiting for the reply")
 _BROKEN = Status(451, "4.5.0", "the server broke the protocol")
 
 
@@ -112,15 +114,15 @@ class Exchange(ABC):
                 return None
         return self._events.popleft()
 
-    def eof(self) -> None:
-        """The server closed the connection. Replies it sent before are still taken."""
+    def eof(self, reason: Status = CUT_OFF) -> None:
+        """The server closed the connection, or is not waited for any longer. Replies it sent before are still taken."""
         while self._phase is not _CLOSED and self._take_reply():
             pass
         if self._phase in _BEFORE_READY:
             self._phase = _CLOSED
-            self._events.append(Refused(_CUT_OFF))
+            self._events.append(Refused(reason))
         elif self._phase is not _CLOSED:
-            self._leave(_CUT_OFF)
+            self._leave(reason)
 
     def _take_reply(self) -> bool:
         """Act on the next whole reply, if there is one."""
@@ -178,6 +180,9 @@ class Exchange(ABC):
             return
         if self._phase is not _BODY:
             raise ValueError(f"no body was wanted while waiting for {self._phase.value}")
+        if self._reader.pending:
+            self._break("part of a reply before the end of the body")
+            return
         self._phase = _FINAL
         early, self._early = self._early, []
         for status in early:
@@ -276,13 +281,23 @@ class Exchange(ABC):
                 self._hear_unwanted_go()
                 return
             self._phase = _BODY
-            self._events.append(WantBody())
+            if self._reader.pending:
+                self._hear_before_body()
+            if self._phase is _BODY:
+                self._events.append(WantBody())
         elif status.is_success or status.code < 400:
             self._break(f"unexpected reply to DATA: {status}")
         else:
             self._needs_reset = self._mail_refusal is None
             self._settle_rest(status)
             self._done()
+
+    def _hear_before_body(self) -> None:
+        """Octets came together with the 354: replies to a message that has not been sent."""
+        while self._phase is _BODY and self._take_reply():
+            pass
+        if self._phase is _BODY and self._reader.pending:
+            self._break("part of a reply before the body")
 
     def _hear_unwanted_go(self) -> None:
         """354 though every recipient was refused."""

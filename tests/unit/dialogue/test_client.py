@@ -245,16 +245,44 @@ def test_message_too_big_while_the_body_is_written() -> None:
     assert drain(client) == []
 
 
-def test_replies_before_the_body_is_written_count_only_afterwards() -> None:
+def test_a_refusal_before_the_body_is_written_counts_afterwards() -> None:
     client = started()
     hear(client, b"250 ok\r\n" * 4 + b"354 go\r\n")
-    assert hear(client, b"250 ok\r\n250 ok\r\n250 ok\r\n") == []
+    assert hear(client, b"452 4.3.1 full\r\n") == []
     client.body_sent()
-    assert results(drain(client)) == [(0, 250, True), (1, 250, True), (2, 250, True)]
-    broken = started()
-    hear(broken, b"250 ok\r\n" * 4 + b"354 go\r\n250 ok\r\n")
-    broken.eof()
-    assert results(drain(broken)) == [(0, 451, False), (1, 451, False), (2, 451, False)]
+    assert results(hear(client, b"250 ok\r\n250 ok\r\n")) == [(0, 452, True), (1, 250, True), (2, 250, True)]
+
+
+def test_a_success_before_the_body_is_written_is_no_delivery() -> None:
+    client = started()
+    hear(client, b"250 ok\r\n" * 4 + b"354 go\r\n")
+    events = hear(client, b"250 ok\r\n")
+    assert results(events) == [(0, 451, False), (1, 451, False), (2, 451, False)]
+    assert isinstance(events[-1], ProtocolError)
+
+
+@pytest.mark.parametrize("early", [b"250 ok\r\n" * 3, b"250 ok\r\n", b"25", b"250-ok\r\n", b"354 go\r\n"])
+def test_what_comes_together_with_the_354_is_no_reply_to_the_body(early: bytes) -> None:
+    client = started()
+    events = hear(client, b"250 ok\r\n" * 4 + b"354 go\r\n" + early)
+    assert WantBody() not in events
+    assert results(events) == [(0, 451, False), (1, 451, False), (2, 451, False)]
+    assert isinstance(events[-1], ProtocolError)
+
+
+def test_the_server_leaves_together_with_the_354() -> None:
+    client = started()
+    events = hear(client, b"250 ok\r\n" * 4 + b"354 go\r\n421 4.3.2 closing\r\n")
+    assert results(events) == [(0, 421, False), (1, 421, False), (2, 421, False)]
+    assert isinstance(events[-1], Bye)
+
+
+def test_part_of_a_reply_before_the_end_of_the_body() -> None:
+    client = started()
+    hear(client, b"250 ok\r\n" * 4 + b"354 go\r\n")
+    assert hear(client, b"250 o") == []
+    client.body_sent()
+    assert results(drain(client)) == [(0, 451, False), (1, 451, False), (2, 451, False)]
 
 
 def test_the_server_closes_after_the_final_replies() -> None:

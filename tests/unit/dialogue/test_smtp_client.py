@@ -201,6 +201,12 @@ def test_a_refusal_of_the_body_while_it_is_written_counts_and_ends_the_connectio
     assert told.client.closed
 
 
+def test_a_success_together_with_the_354_is_no_delivery() -> None:
+    told = Told(transactions=[TWO]).hear(GREETING + PLAIN_EHLO).hear(b"250 ok\r\n" * 3 + b"354 go\r\n250 2.0.0 fine\r\n")
+    assert told.results == [(0, 451, False), (1, 451, False)]
+    assert "before the end" in told.broken
+
+
 def test_a_success_before_the_end_of_the_body_is_no_delivery() -> None:
     told = streaming().hear(b"250 2.0.0 fine\r\n")
     assert told.results == [(0, 451, False), (1, 451, False)]

@@ -27,6 +27,7 @@ from posthouse.dialogue.client_event import (
     WantBody,
     WantTls,
 )
+from posthouse.dialogue.exchange import CUT_OFF, TIMED_OUT
 from posthouse.dialogue.stuffing import Stuffer, on_wire, wire_size
 from posthouse.journal.body_file import INLINE_LIMIT
 from posthouse.mail.envelope import Recipient
@@ -146,7 +147,7 @@ class LmtpSession(asyncio.Protocol):
         if self._client.phase is ClientPhase.IDLE:
             self.leave()
             return
-        self._client.eof()
+        self._client.eof(TIMED_OUT if self._loop.time() >= self.deadline else CUT_OFF)
         self._run()
         if self._transport is not None:
             self._transport.abort()
@@ -252,6 +253,8 @@ class LmtpSession(asyncio.Protocol):
                 self.host.refused(self, self._tls_failure or event.status, self._where)
             elif isinstance(event, ProtocolError):
                 self.host.shop.alarm(f"{self.host.connect_name}: protocol error: {event.text}")
+                if not self._ready:  # no copy has been begun that could tell of it: the host is down
+                    self.host.refused(self, Status(451, "4.5.0", f"protocol error: {event.text}"), self._where)
             elif isinstance(event, WantTls):
                 self._handshake = self._loop.create_task(self._start_tls())
             elif isinstance(event, Bye):

@@ -22,6 +22,7 @@ from posthouse.dialogue.client_event import (
     WantBody,
     WantTls,
 )
+from posthouse.dialogue.exchange import CUT_OFF, TIMED_OUT
 from posthouse.dialogue.smtp_client import Opening, SmtpClient
 from posthouse.dialogue.transaction import ClientPhase
 from posthouse.mail.status import Status
@@ -155,7 +156,7 @@ class SmtpConnection(asyncio.Protocol, ABC):
         if self._client.phase is ClientPhase.IDLE and not self.busy:
             self.leave()
             return
-        self._client.eof()
+        self._client.eof(TIMED_OUT if self._loop.time() >= self.deadline else CUT_OFF)
         self._run()
         if self._transport is not None:
             self._transport.abort()
