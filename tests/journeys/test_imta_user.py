@@ -42,9 +42,8 @@ def check(instance: RunningInstance) -> list[str]:
 
 
 def owners(instance: RunningInstance) -> set[str]:
-    """Of everything below data/ but the lock the supervisor takes before anything else."""
-    paths = [instance.folder / "data", *(path for path in (instance.folder / "data").rglob("*") if path.name != "lock")]
-    return {path.owner() for path in paths}
+    """Of data/ and everything below it."""
+    return {path.owner() for path in (instance.folder / "data", *(instance.folder / "data").rglob("*"))}
 
 
 def python_of_everybody() -> str | None:

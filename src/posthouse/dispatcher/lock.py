@@ -1,11 +1,13 @@
 """`data/lock`: one family of processes for an instance (DURABILITY 3.L).
 
 The supervisor takes the lock and every process of the family inherits the descriptor, so the lock is free only when all of
-them are dead: no pid file, host name or boot id has to be believed. Nothing is written to the file.
+them are dead: no pid file, host name or boot id has to be believed. Nothing is written to the file. Root gives it to whom
+`data` belongs to, so that commands that work as that user can ask for it.
 """
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +41,7 @@ def take(path: Path, seconds: float = WAIT_SECONDS, *, hopeless: Callable[[], bo
         AlreadyRunning: it is still held after that time.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    _give_to_owner(fd, path.parent)
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -50,6 +53,13 @@ def take(path: Path, seconds: float = WAIT_SECONDS, *, hopeless: Callable[[], bo
             time.sleep(_STEP_SECONDS)
         else:
             return fd
+
+
+def _give_to_owner(fd: int, folder: Path) -> None:
+    """A file with a second name is left alone: whoever owns the folder may have linked one of root's there."""
+    found, owner = os.fstat(fd), folder.stat()
+    if os.geteuid() == 0 and found.st_uid == 0 != owner.st_uid and stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+        os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 def is_held(path: Path) -> bool:

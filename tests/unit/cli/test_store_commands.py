@@ -1,6 +1,8 @@
 """`posthouse store create|path|list|quota` on a store's folders, called in this process."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +119,40 @@ def test_a_limit_set_is_saved_and_shown_to_imap(store: Instance, capsys: pytest.
     quota("cat", instance=store.root, limits=",-1")
     assert sizes.read_bytes() == b"2048S\n120 4\n"
     assert capsys.readouterr().out.splitlines()[1].split() == ["2048", "120", "6", "-", "4", "cat"]
+
+
+def test_a_mailbox_that_cannot_be_read_or_set_stops_no_other(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:
+    for owner in ("anna", "eve", "zoe"):
+        put(store, owner, 100)
+        for shelf in ("new", "tmp"):
+            (store.store / "primary" / owner / shelf).mkdir()
+    os.mkfifo(store.store / "primary" / "eve" / "maildirsize")
+    calls: list[Callable[[], None]] = [
+        lambda: quota(instance=store.root, as_json=True),
+        lambda: quota("*", instance=store.root, limits="1M,5", as_json=True),
+        lambda: list_(instance=store.root, as_json=True),
+    ]
+    for call in calls:
+        with pytest.raises(SystemExit) as ended:
+            call()
+        assert ended.value.code == 74
+        told = capsys.readouterr()
+        assert [one["owner"] for one in json.loads(told.out)] == ["anna", "zoe"]
+        assert told.err.startswith("posthouse store: eve: ")
+    quota("anna", "zoe", instance=store.root, as_json=True)
+    assert [one["limits"]["messages"] for one in answer(capsys)] == [5, 5]
+
+
+def test_a_locked_mailbox_keeps_its_limits_and_the_others_get_theirs(
+    store: Instance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for owner in ("anna", "eve", "zoe"):
+        create(owner, instance=store.root)
+    (store.store / "primary" / "eve" / ".admin-lock").touch()
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        quota("*", instance=store.root, limits="1M,5", as_json=True)
+    assert ended.value.code == 75
+    told = capsys.readouterr()
+    assert [one["owner"] for one in json.loads(told.out)] == ["anna", "zoe"]
+    assert "eve" in told.err

@@ -5,7 +5,7 @@ IMAP use; `--folders` counts each folder's messages instead. With --json a list 
 
     {"owner", "partition", "path", "folders", "messages", "bytes"[, "each": [{"folder", "messages", "new", "bytes"}]]}
 
-Nothing is locked or changed. Exit 67 for an owner without a mailbox.
+Nothing is locked or changed. Exit 67 for an owner without a mailbox, 74 when one could not be read: the others are shown.
 """
 
 import json
@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.rows import show
 from posthouse.cli.store.creating import Json
-from posthouse.cli.store.opening import Opened, opened, progress, say
+from posthouse.cli.store.opening import Opened, code_of, opened, progress, say
 from posthouse.store.administration.mailboxes import Mailbox
 from posthouse.store.administration.usage import folder_contents, folder_names, folder_text, usage_of
 
@@ -36,6 +36,7 @@ def list_(
         folders: show each folder.
         as_json: print a JSON list.
     """
+    code = 0
     with opened(here(instance)) as store:
         chosen = store.chosen(owners)
         found = []
@@ -46,6 +47,7 @@ def list_(
                 continue
             except OSError as error:
                 say(f"{mailbox.owner}: {error}")
+                code = code_of(error)
     if as_json:
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     elif folders:
@@ -60,6 +62,8 @@ def list_(
             ("owner", "folders", "messages", "bytes", "partition"),
             [tuple(str(facts[name]) for name in ("owner", "folders", "messages", "bytes", "partition")) for facts in found],
         )
+    if code:
+        raise SystemExit(code)
 
 
 def _facts(store: Opened, mailbox: Mailbox, *, folders: bool) -> dict[str, Any]:

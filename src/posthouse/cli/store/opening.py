@@ -153,9 +153,12 @@ def _owner_of(store: Path) -> User | None:
 
 def failed(error: MailboxError | OSError) -> SystemExit:
     """The end of a command that met this."""
-    if isinstance(error, MailboxNonexistent):
-        return end(str(error), NO_USER)
-    return end(str(error), TEMPORARY if isinstance(error, MailboxLocked) else IO_ERROR)
+    return end(str(error), NO_USER if isinstance(error, MailboxNonexistent) else code_of(error))
+
+
+def code_of(error: MailboxError | OSError) -> int:
+    """The exit code for a mailbox that is there and cannot be worked on."""
+    return TEMPORARY if isinstance(error, MailboxLocked) else IO_ERROR
 
 
 def end(text: str, code: int) -> SystemExit:

@@ -10,7 +10,8 @@ replaces it, so on a site with a directory set mailQuota and mailMsgQuota there.
     {"owner", "bytes", "messages", "limits": {"bytes", "messages"}, "saved": {"bytes", "messages"}, "percent", "over_since"}
 
 `limits` is what counts (-1 unlimited), `saved` what was sent (-2 the store's default), `percent` the fuller of both (null
-without limits), `over_since` Unix time or null. Exit 67 for an owner without a mailbox, 75 when deliveries keep it locked.
+without limits), `over_since` Unix time or null. Exit 67 for an owner without a mailbox; one that cannot be read or set is told
+of, the others are done, and the exit code is 74, or 75 when deliveries or an administrator keep it locked.
 """
 
 import json
@@ -24,11 +25,12 @@ from cyclopts import Parameter
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.rows import show
 from posthouse.cli.store.creating import DryRun, Json
-from posthouse.cli.store.opening import PACE, USAGE, Opened, end, opened, progress, say
+from posthouse.cli.store.opening import PACE, USAGE, Opened, code_of, end, opened, progress, say
 from posthouse.store.administration.lock import hold
 from posthouse.store.administration.mailboxes import Mailbox
 from posthouse.store.administration.usage import Usage, set_limits, usage_of
 from posthouse.store.mailbox.base_name import BaseNames
+from posthouse.store.mailbox.errors import MailboxError, MailboxNonexistent
 from posthouse.store.mailbox.maildirsize import SizeFile
 from posthouse.store.quota.limits import GivenLimits, parse_limits
 
@@ -64,12 +66,18 @@ def quota(
             raise end("quota --set needs limits and owners; '*' means everybody", USAGE)
     with opened(here(instance)) as store:
         chosen = store.chosen(owners)
+        code = 0
         if given is not None and not dry_run:
-            _set(store, chosen, given)
+            chosen, code = _set(store, chosen, given)
         found = []
         for mailbox in progress(chosen, len(chosen), "mailboxes"):
-            usage = _usage(store, mailbox)
-            if usage is None:
+            try:
+                usage = _usage(store, mailbox)
+            except FileNotFoundError:  # removed meanwhile
+                continue
+            except OSError as error:
+                say(f"{mailbox.owner}: {error}")
+                code = code or code_of(error)
                 continue
             if given is not None and dry_run:
                 saved = usage.saved._replace(limits=given.over(usage.saved.limits))
@@ -81,28 +89,35 @@ def quota(
         sys.stdout.write(json.dumps([_facts(*one) for one in found], ensure_ascii=False) + "\n")
     else:
         show(("diskquota", "bytes", "%", "msgquota", "messages", "over since", "owner"), [_row(*one) for one in found])
+    if code:
+        raise SystemExit(code)
 
 
-def _usage(store: Opened, mailbox: Mailbox) -> Usage | None:
-    try:
-        root = store.mailboxes.open_root(mailbox)
-    except FileNotFoundError:  # removed meanwhile
-        return None
-    except OSError as error:
-        say(f"{mailbox.owner}: {error}")
-        return None
+def _usage(store: Opened, mailbox: Mailbox) -> Usage:
+    root = store.mailboxes.open_root(mailbox)
     try:
         return usage_of(store.disk, root, store.defaults)
     finally:
         store.disk.close(root)
 
 
-def _set(store: Opened, chosen: list[Mailbox], given: GivenLimits) -> None:
+def _set(store: Opened, chosen: list[Mailbox], given: GivenLimits) -> tuple[list[Mailbox], int]:
+    """Set them: the mailboxes where it was done, and the exit code of the first where it could not be."""
     names = BaseNames(PACE.now, os.getpid(), secrets.randbits(32), store.conf.hostname or "store")
     replaced: list[SizeFile] = []
+    done: list[Mailbox] = []
+    code = 0
     for mailbox in progress(chosen, len(chosen), "limits"):
-        with hold(store.disk, store.mailboxes.descriptor(mailbox.partition), mailbox.owner, PACE) as held:
-            sizes = set_limits(held, given, store.defaults, names.unsized, PACE.now())
+        try:
+            with hold(store.disk, store.mailboxes.descriptor(mailbox.partition), mailbox.owner, PACE) as held:
+                sizes = set_limits(held, given, store.defaults, names.unsized, PACE.now())
+        except MailboxNonexistent:  # removed meanwhile
+            continue
+        except (MailboxError, OSError) as error:
+            say(str(error) if isinstance(error, MailboxError) else f"{mailbox.owner}: {error}")
+            code = code or code_of(error)
+            continue
+        done.append(mailbox)
         if sizes is not None:
             replaced.append(sizes)
         if len(replaced) >= _LATE:
@@ -110,6 +125,7 @@ def _set(store: Opened, chosen: list[Mailbox], given: GivenLimits) -> None:
     _take_late_lines(replaced)
     for partition in {mailbox.partition for mailbox in chosen}:
         store.disk.syncfs(store.mailboxes.descriptor(partition))
+    return done, code
 
 
 def _take_late_lines(replaced: list[SizeFile]) -> None:

@@ -9,7 +9,7 @@ import re
 
 from posthouse.dialogue.conversation import Conversation, Reading
 from posthouse.dialogue.event import BadCommand, DataStart, Event, Oversize
-from posthouse.dialogue.verbs.data import NO_RECIPIENTS, NO_TRANSACTION
+from posthouse.dialogue.verbs.data import NO_TRANSACTION, no_recipients
 from posthouse.mail.status import Status
 
 _ARGUMENT = re.compile(rb"([0-9]{1,18})(?:[ ]+(LAST))?", re.IGNORECASE)
@@ -29,7 +29,7 @@ def bdat(talk: Conversation, argument: bytes, line: bytes) -> Event | None:
     if not talk.sender_known:
         return _refuse(talk, line, size, NO_TRANSACTION)
     if not talk.accepted:
-        return _refuse(talk, line, size, NO_RECIPIENTS)
+        return _refuse(talk, line, size, no_recipients(talk))
     total = talk.chunk_size + size if talk.chunking else size
     limit = talk.allowance().limit
     if 0 < limit < total:

@@ -7,11 +7,17 @@ from posthouse.dialogue.conversation import Conversation, Reading
 from posthouse.dialogue.event import DataStart, Event
 from posthouse.mail.status import Status
 
-NO_RECIPIENTS = Status(503, "5.5.0", "No recipients")
+_NO_RECIPIENTS = Status(503, "5.5.0", "No recipients")
+_NO_RECIPIENTS_LMTP = Status(503, "5.5.1", "No recipients")
 NO_TRANSACTION = Status(503, "5.5.1", "MAIL and RCPT first")
 _IN_CHUNKS = Status(503, "5.5.1", "BDAT was used, DATA cannot follow")
 _ARGUMENT = Status(501, "5.5.4", "DATA takes no argument")
 _START = DataStart()
+
+
+def no_recipients(talk: Conversation) -> Status:
+    """What DATA and BDAT are told without an accepted recipient."""
+    return _NO_RECIPIENTS_LMTP if talk.is_lmtp else _NO_RECIPIENTS
 
 
 def data(talk: Conversation, argument: bytes, line: bytes) -> Event:
@@ -23,7 +29,7 @@ def data(talk: Conversation, argument: bytes, line: bytes) -> Event:
     if not talk.sender_known:
         return talk.bad(line, NO_TRANSACTION)
     if not talk.accepted:
-        return talk.bad(line, NO_RECIPIENTS)
+        return talk.bad(line, no_recipients(talk))
     talk.begin_body(dotted=True)
     if talk.is_lmtp:
         talk.out.append(talk.ok_data)

@@ -4,7 +4,7 @@
     bytes  = number [ K | M | G ]      number = -2 | -1 | 0 | 1 ...
 
 `-1` unlimited, `-2` the store's default, `0` nothing at all; an empty half leaves what is saved as it is.
-At most 18 digits. Anything else is refused.
+What is beyond 2^63 - 1, the largest that IMAP servers read, is that number. Anything else is refused.
 """
 
 import re
@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 UNLIMITED = -1
 DEFAULT = -2
-_BYTES = re.compile(r"(-[12]|[0-9]{1,18})([kKmMgG]?)")
-_MESSAGES = re.compile(r"-[12]|[0-9]{1,18}")
+_BYTES = re.compile(r"(-[12]|[0-9]{1,40})([kKmMgG]?)")
+_MESSAGES = re.compile(r"-[12]|[0-9]{1,40}")
 _UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_LARGEST = (1 << 63) - 1
 
 
 class Limits(NamedTuple):
@@ -56,6 +57,6 @@ def parse_limits(text: str) -> GivenLimits:
     if (first and not octets) or (second and not messages):
         raise ValueError(f"not a quota: {text[:60]!r}")
     return GivenLimits(
-        int(octets[1]) * (_UNIT[octets[2].upper()] if octets[1][0] != "-" else 1) if octets else None,
-        int(messages[0]) if messages else None,
+        min(int(octets[1]) * (_UNIT[octets[2].upper()] if octets[1][0] != "-" else 1), _LARGEST) if octets else None,
+        min(int(messages[0]), _LARGEST) if messages else None,
     )
