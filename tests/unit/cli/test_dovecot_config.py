@@ -127,3 +127,34 @@ def test_refused_with_its_code(store: Instance, options: dict[str, Any], code: i
     captured = capsys.readouterr()
     assert captured.err
     assert not captured.out
+
+
+@pytest.mark.parametrize("options", [{}, LDAP], ids=["passwd-file", "ldap"])
+def test_mailboxes_outside_the_default_partition_are_listed(
+    tmp_path: Path, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance = store_instance(
+        tmp_path / "store", "store.defaultpartition = second", "store.partitionof.ann = third", "store.partitionof.sue = primary"
+    )
+    for place in ("primary/jdoe", "second/bob", "third/ann@other.org", "second/sue", "primary/x:y", "third/.gone"):
+        (instance.store / place).mkdir(parents=True)
+    dovecot_config(instance=instance.root, write=tmp_path / "to", **options)
+    assert "x:y is in the partition primary" in capsys.readouterr().err
+    lines = (tmp_path / "to" / "dovecot-mailboxes").read_text().splitlines()[1:]
+    assert lines == [
+        f"ann:::::::userdb_mail=maildir:{instance.store}/third/%Lu",
+        f"ann@other.org:::::::userdb_mail=maildir:{instance.store}/third/%Lu",
+        f"jdoe:::::::userdb_mail=maildir:{instance.store}/primary/%Lu",
+    ]
+    assert (tmp_path / "to" / "dovecot-mailboxes").stat().st_mode & 0o777 == 0o644
+    text = (tmp_path / "to" / "dovecot.conf").read_text()
+    read = settings(text, tmp_path)
+    assert f"mail_location = maildir:{instance.store}/second/%Lu" in read
+    assert f"args = username_format=%Lu {tmp_path}/to/dovecot-mailboxes" in read
+    assert text.index("dovecot-mailboxes") < text.rindex("userdb {")
+
+
+def test_a_store_with_one_partition_needs_no_list(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:
+    (store.store / "primary" / "jdoe").mkdir(parents=True)
+    dovecot_config(instance=store.root, as_json=True)
+    assert list(json.loads(capsys.readouterr().out)["files"]) == ["dovecot.conf"]

@@ -2,10 +2,12 @@
 
     ... > /etc/dovecot/dovecot.conf                                  users in a passwd-file
     ... --ldap URI --base DN --write /etc/dovecot                    users in the directory: two files
+    ... and, when mailboxes stand in several partitions, `dovecot-mailboxes`: one line for each that is not in the default one
     ... --ldap URI --base DN --proxy --write /etc/dovecot            a front end that sends each user to his mailHost
 
-The first file goes to stdout; `--file NAME` prints another one, `--write DIR` writes all of them (0600, nothing is
-written over without --force). What the users' mailboxes belong to is the owner of `data/store`. docs/dovecot.md explains.
+The first file goes to stdout; `--file NAME` prints another one, `--write DIR` writes all of them (0600, the list
+of mailboxes 0644; nothing is written over without --force). What the users' mailboxes belong to is the owner of `data/store`.
+docs/dovecot.md explains.
 Exit 64 on wrong usage, 66 when the password file cannot be read, 73 when a file cannot be written.
 """
 
@@ -14,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from cyclopts import Parameter
 
@@ -24,9 +26,11 @@ from posthouse.cli.store.creating import Json
 from posthouse.cli.store.opening import CANNOT_CREATE, NO_INPUT, USAGE, end, say
 from posthouse.config.instance import Instance
 from posthouse.config.store_conf import StoreConf
-from posthouse.store.administration.mailboxes import PRIMARY
+from posthouse.journal.disk import Disk, LinuxDisk
+from posthouse.store.administration.mailboxes import PRIMARY, Mailboxes
 
 MAIN = "dovecot.conf"
+ELSEWHERE = "dovecot-mailboxes"
 _PLACE = "/etc/dovecot"
 _IMAPS = 993
 """TLS from the start on this port, STARTTLS on others"""
@@ -118,17 +122,22 @@ def dovecot_config(
         "imap_address": imap_address, "imap_port": imap_port, "imaps_address": imaps_address, "imaps_port": imaps_port,
         "tls": f"ssl = required\nssl_cert = <{tls_cert}\nssl_key = <{tls_key}\n" if tls_cert is not None else "ssl = no\n",
         "backend_tls": "ssl_client_ca_dir = /etc/ssl/certs\n" if backend_tls else "",
-        "trust": " ".join(trust), "username": _username(conf.defaultdomain), **_owner(place, proxy=proxy),
+        "trust": " ".join(trust), "username": _username(conf.defaultdomain), **_owner(place, conf, proxy=proxy),
         "listescape": " listescape" if conf.listescape else "",
     }  # fmt: skip
     host = mail_host or conf.hostname
     files = _ldap_files(directory, host, proxy=proxy, port=backend_port, tls=backend_tls) if directory else {}
+    elsewhere = {} if proxy else _elsewhere(place, conf)
     if directory is None:
         words["auth"] = _passwd_file(passwd_file)
         words["files"] = str(passwd_file)
     else:
         words["auth"] = _lookups(directory, folder, proxy=proxy)
         words["files"] = ", ".join(f"{folder}/{name}" for name in files)
+    if elsewhere:
+        files[ELSEWHERE] = _mailbox_lines(place, elsewhere)
+        words["auth"] = _elsewhere_first(words["auth"], f"{folder}/{ELSEWHERE}")
+        words["files"] += f", {folder}/{ELSEWHERE}"
     files = {MAIN: _filled("proxy.conf" if proxy else "store.conf", words), **files}
     _deliver(files, file, write, force=force, as_json=as_json)
 
@@ -151,6 +160,8 @@ def _deliver(files: dict[str, str], file: str, write: Path | None, *, force: boo
             partly = write / f".{name}.tmp"
             partly.touch(0o600)
             partly.write_text(text, encoding="utf-8")
+            if name == ELSEWHERE:  # read by Dovecot's user `dovecot`; there is no password in it
+                partly.chmod(0o644)
             partly.rename(write / name)
             say(f"wrote {write / name}")
     except OSError as error:
@@ -172,7 +183,7 @@ def _username(default_domain: str) -> str:
     return f"%{{if;%Ld;eq;{default_domain};%Ln;%Lu}}" if default_domain else "%Lu"
 
 
-def _owner(place: Instance, *, proxy: bool) -> dict[str, str]:
+def _owner(place: Instance, conf: StoreConf, *, proxy: bool) -> dict[str, str]:
     store = place.store
     try:
         found = (store if store.is_dir() else place.data).stat()
@@ -180,7 +191,25 @@ def _owner(place: Instance, *, proxy: bool) -> dict[str, str]:
         raise end(f"{error.filename}: {error.strerror}", NO_INPUT) from None
     if not found.st_uid and not proxy:
         say(f"{store} belongs to root, and Dovecot serves no mailbox of root's: make the store with `init store --user NAME`")
-    return {"uid": str(found.st_uid), "gid": str(found.st_gid), "store": str(store / PRIMARY)}
+    return {"uid": str(found.st_uid), "gid": str(found.st_gid), "store": str(store / conf.defaultpartition)}
+
+
+def _elsewhere(place: Instance, conf: StoreConf) -> dict[str, str]:
+    """Owners whose mailbox is not, or will not be, in the default partition, and where it is."""
+    if not place.store.is_dir():
+        return {}
+    stands: dict[str, str] = {}
+    try:
+        for partition, owner in Mailboxes(cast("Disk", LinuxDisk()), str(place.data)).all():
+            if stands.get(owner) != PRIMARY:  # as deliveries look for it: primary first
+                stands[owner] = partition
+    except OSError as error:
+        raise end(f"{error.filename or place.store}: {error.strerror}", NO_INPUT) from None
+    places = {**conf.partitionof, **stands}
+    found = {owner: partition for owner, partition in places.items() if partition != conf.defaultpartition}
+    for owner in [each for each in found if ":" in each or each.startswith("#")]:
+        say(f"{owner} is in the partition {found.pop(owner)}, which a passwd-file cannot say: this mailbox is not served")
+    return found
 
 
 def _directory(
@@ -225,6 +254,26 @@ userdb {{
   driver = static
   args = allow_all_users=yes
 }}"""
+
+
+def _mailbox_lines(place: Instance, elsewhere: dict[str, str]) -> str:
+    folders = ((owner, place.store / partition) for owner, partition in sorted(elsewhere.items()))
+    lines = [f"{owner}:::::::userdb_mail=maildir:{folder}/%Lu\n" for owner, folder in folders]
+    head = f"# Mailboxes of {place.root} outside its default partition. Make it again when one is made or moved there.\n"
+    return head + "".join(lines)
+
+
+def _elsewhere_first(auth: str, path: str) -> str:
+    """Where a mailbox is, for those not in the default partition; who is a user is still the others' business."""
+    block = f"""userdb {{
+  driver = passwd-file
+  args = username_format=%Lu {path}
+  result_success = continue
+  result_failure = continue
+}}
+"""
+    first = auth.index("userdb {")
+    return auth[:first] + block + auth[first:]
 
 
 def _ldap_name(number: int, domain: str) -> str:
