@@ -42,11 +42,13 @@ def check(*owners: str, instance: InstanceOption = None, as_json: Json = False, 
     """
     found: list[dict[str, Any]] = []
     locked = False
+    asked = PACE.now()
+    answer = ask_supervisor(here(instance), "status")  # while we are root: its socket may be root's
     with opened(here(instance)) as store:
         if not dry_run:
             settle_journal(store)
         chosen = store.chosen(owners)
-        writers = _writers(store.instance)
+        writers = _writers(store.instance, answer, asked)
         names = BaseNames(PACE.now, os.getpid(), secrets.randbits(32), store.conf.hostname or "store")
         if not owners:
             found += _around(store, repair=not dry_run)
@@ -91,10 +93,8 @@ def _around(store: Opened, *, repair: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _writers(instance: Instance) -> Writers:
-    """The store's processes, asked of its supervisor; nobody when the store does not run."""
-    asked = PACE.now()
-    answer = ask_supervisor(instance, "status")
+def _writers(instance: Instance, answer: dict[str, Any] | None, asked: float) -> Writers:
+    """The store's processes, as its supervisor answered; nobody when the store does not run."""
     if answer is not None:
         live = (process for process in answer["processes"] if process["pid"] and process["state"] != "ended")
         return Writers(frozenset(int(process["pid"]) for process in live), asked)
