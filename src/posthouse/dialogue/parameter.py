@@ -10,6 +10,7 @@ that breaks its form, or a name given twice, is `501 5.5.4`.
     NOTIFY NEVER|list      RFC 3461 4.1  ORCPT type;xtext     RFC 3461 4.2   IGNOREQUOTA, no value   its draft
     XQUOTA size,number     LMTP chapter  XDFLG digits         LMTP chapter   XQID id                 message-store 8
 
+ORCPT may have octets above 127 (RFC 6533 3).
 XQUOTA: the size may end in K, M or G, either half may be empty or negative, the comma may be missing.
 """
 
@@ -27,7 +28,7 @@ _FORMS: dict[str, re.Pattern[bytes] | None] = {
     "ENVID": re.compile(_XTEXT + rb"{1,100}"),
     "AUTH": re.compile(rb"[!-~]+"),
     "NOTIFY": re.compile(rb"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.IGNORECASE),
-    "ORCPT": re.compile(rb"[A-Za-z0-9.-]{1,32};[!-<>-~\x80-\xff]{1,500}"),
+    "ORCPT": re.compile(rb"[A-Za-z0-9.-]{1,32};(?:" + _XTEXT + rb"|[\x80-\xff]){1,500}"),
     "IGNOREQUOTA": None,
     "XQUOTA": re.compile(rb"(?:-?[0-9]{1,18}[KMG]?)?(?:,(?:-?[0-9]{1,18})?)?", re.IGNORECASE),
     "XDFLG": re.compile(rb"[0-9]{1,10}"),
