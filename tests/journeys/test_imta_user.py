@@ -82,8 +82,8 @@ def test_every_process_runs_as_the_user_and_mail_is_delivered(open_folder: Path,
                 ledger.send(client, ["user0", "user1", "user2"], size=(400, 300_000)[number % 2])
         wait_delivered(ledger, tiers.stores)
         wait_empty(tiers.relay)
-        for command in (("check",), ("quota", "user0", "--set", "1G,"), ("rename", "user0", "user9"), ("rename", "user9", "user0")):
-            done = tiers.stores[0].command("store", *command)
+        for command in ("check", "quota user0 --set 1G,", "rename user0 user9", "rename user9 user0"):
+            done = tiers.stores[0].command("store", *command.split())
             assert done.returncode == 0, (command, done.stderr)
         assert owners(tiers.stores[0]) == {USER}
         assert owners(tiers.relay) == {USER}
