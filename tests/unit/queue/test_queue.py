@@ -8,7 +8,7 @@ import pytest
 from posthouse.journal.body_file import BodyFile
 from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.segment import CorruptRecord, Mark
-from posthouse.relay.job_controller.files import read_tree
+from posthouse.relay.job_controller.files import read_files
 from posthouse.relay.queue.copy_ref import FileCopy, JournalCopy
 from posthouse.relay.queue.free import free_segment, is_settled
 from posthouse.relay.queue.move_out import Moving, move_out
@@ -416,7 +416,8 @@ def test_a_restart_remembers_each_recipient_s_last_reply(places: Places) -> None
     )
     file_one(places, history=first)
     damaged: list[str] = []
-    ((cargo, _, _),) = read_tree(places, lambda *_: False, lambda _, reason, *, news: damaged.append(f"{reason} {news}"))
+    entries = list(places.tree.entries())
+    ((cargo, _, _),) = read_files(places, entries, lambda _, reason, *, news: damaged.append(f"{reason} {news}"))
     assert damaged == []
     assert [str(cargo.reply(at)) for at in (0, 1)] == ["422 4.2.2 Quota Exceeded", "420 4.2.0 Mailbox Locked"]
     assert str(cargo.status) == "420 4.2.0 Mailbox Locked", "the newest"

@@ -65,6 +65,16 @@ class Tries:
     busies: int = 0
     instant: bool = False
 
+    def shared(self) -> "Tries":
+        """The same counts, one object for all copies that have them."""
+        if len(_SHARED) > MOST_SHARED:
+            _SHARED.clear()
+        return _SHARED.setdefault(self, self)
+
+
+MOST_SHARED = 4096
+_SHARED: dict[Tries, Tries] = {}
+
 
 def ordinary_wait(intervals: Sequence[float], failures: int, chance: float) -> float:
     """Seconds to wait after this many failures (1 or more); chance is 0.0 to 1.0."""

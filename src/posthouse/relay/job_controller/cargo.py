@@ -17,16 +17,42 @@ from posthouse.journal.segment import RecordRef
 from posthouse.mail.envelope import Envelope, Priority, Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.job_controller.entry import Entry
+from posthouse.relay.queue.names import COPY_DIGITS, unique
 from posthouse.relay.queue.tree import QueueEntry
 
 NO_PROGRAM = Status(450, "4.3.5", "no program empties this channel in this version; the copy waits")
 _NONE: Mapping[int, Status] = {}
+_PACKED = frozenset(("envelope", "recipients", "file", "status", "replies", "reason"))
 _NO_WAITS: Mapping[int, float] = {}
 RANKS = {Priority.URGENT: 0, Priority.NORMAL: 1, Priority.NON_URGENT: 2}
 
 
+class _Packed(msgspec.Struct, array_like=True, gc=False):
+    """What a copy that waits in a queue file is packed to; all else of its envelope stands in the file."""
+
+    sender: str
+    size: int
+    enqueued: int
+    channel: str
+    host: str
+    people: list[tuple[int, str, str, str, bool]]
+    """id, address with `*` for the host, original, sender, held"""
+    file: str
+    """`*` for the name"""
+    status: tuple[int, str, str] | None
+    replies: list[tuple[int, int, str, str]]
+    reason: str
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(_Packed).decode
+
+
 class Cargo:
     """One copy.
+
+    A copy that waits in a queue file is packed (`pack`) into some 250 octets; what is asked for afterwards is unpacked, and stays
+    so until it is packed again. Of the envelope only id, sender, size, time and priority come back then: workers read the file.
 
     Args:
         envelope: of its message.
@@ -37,24 +63,34 @@ class Cargo:
     """
 
     __slots__ = (
-        "copy", "crashes", "envelope", "file", "job", "notices", "patient", "reason", "recipients",
-        "record", "replies", "spared", "status", "told",
-    )
+        "_packed", "copy", "crashes", "envelope", "file", "job", "name", "notices", "patient", "priority", "reason",
+        "recipients", "record", "replies", "spared", "status", "told",
+    )  # fmt: skip
+    envelope: Envelope
+    recipients: tuple[Recipient, ...]
+    file: str
+    status: Status | None
+    """the last reply that kept it waiting"""
+    replies: Mapping[int, Status]
+    """the recipients' own, by id, where they are not all the same; never changed, only replaced"""
+    reason: str
+    """why it was held, where that is known"""
 
     def __init__(
         self, envelope: Envelope, copy: int, recipients: tuple[Recipient, ...], record: RecordRef | None, file: str
     ) -> None:
         self.envelope = envelope
         self.copy = copy
+        self.name = unique(envelope.id, copy)
+        """message id and copy number: what it is known by"""
+        self.priority = envelope.priority
         self.recipients = recipients
         self.record = record
         self.file = file
         self.notices = 0
         """notices given so far"""
-        self.status: Status | None = None
-        """the last reply that kept it waiting"""
-        self.replies: Mapping[int, Status] = _NONE
-        """the recipients' own, by id, where they are not all the same; never changed, only replaced"""
+        self.status = None
+        self.replies = _NONE
         self.job: object = None
         """what it was last leased for"""
         self.spared = 0.0
@@ -64,19 +100,56 @@ class Cargo:
         self.patient: Mapping[int, float] = _NO_WAITS
         """recipients that are not tried before a Unix time, while others of the copy are; never changed, only replaced"""
         self.reason = ""
-        """why it was held, where that is known"""
         self.crashes = 0
         """workers lost while they had it"""
+        self._packed = b""
+
+    def pack(self) -> None:
+        """It waits, in a queue file: keep it small."""
+        if not self._packed:
+            people = self.recipients
+            said, host = self.status, people[0].host
+            packed = _Packed(
+                self.envelope.sender, self.envelope.size, self.envelope.enqueued, people[0].channel, host,
+                [(each.id, _short(each.address, host), each.original, each.sender, each.held) for each in people],
+                self.file.replace(self.name, "*"), (said.code, said.enhanced, said.text) if said is not None else None,
+                [(key, each.code, each.enhanced, each.text) for key, each in self.replies.items()], self.reason,
+            )  # fmt: skip
+            self._packed = _pack(packed)
+            del self.envelope, self.recipients, self.file, self.status, self.replies, self.reason
+
+    def __getattr__(self, name: str) -> Any:
+        """Only what `pack` has taken away comes here."""
+        if name not in _PACKED or not self._packed:
+            raise AttributeError(name)
+        whole, self._packed = _unpack(self._packed), b""
+        host = whole.host
+        self.envelope = Envelope(
+            self.identity, whole.sender, "", "", whole.enqueued, whole.size, (), priority=self.priority
+        )  # fmt: skip
+        self.recipients = tuple([
+            Recipient(number, self.copy, whole.channel, _long(address, host), original, host, sender=sender, held=held)
+            for number, address, original, sender, held in whole.people
+        ])  # fmt: skip
+        self.file, self.reason = whole.file.replace("*", self.name), whole.reason
+        self.status = Status(*whole.status) if whole.status is not None else None
+        self.replies = {key: Status(code, enhanced, text) for key, code, enhanced, text in whole.replies} or _NONE
+        return getattr(self, name)
+
+    @property
+    def path(self) -> str:
+        """Its queue file, asked without unpacking it for longer."""
+        return _unpack(self._packed).file.replace("*", self.name) if self._packed else self.file
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is packed now."""
+        return bool(self._packed)
 
     @property
     def identity(self) -> str:
         """The message's id."""
-        return self.envelope.id
-
-    @property
-    def priority(self) -> Priority:
-        """The message's."""
-        return self.envelope.priority
+        return self.name[:-COPY_DIGITS]
 
     @property
     def open(self) -> tuple[int, ...]:
@@ -106,6 +179,15 @@ class Cargo:
     def settle(self, ids: set[int]) -> None:
         """These recipients are done with."""
         self.recipients = tuple(recipient for recipient in self.recipients if recipient.id not in ids)
+
+
+def _short(address: str, host: str) -> str:
+    """The address without the host it begins with."""
+    return "*" + address[len(host) + 1 :] if host and address.startswith("@" + host + ":") else address
+
+
+def _long(address: str, host: str) -> str:
+    return f"@{host}{address[1:]}" if address.startswith("*:") else address
 
 
 def iso(when: float) -> str:

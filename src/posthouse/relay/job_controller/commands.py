@@ -32,6 +32,10 @@ class Worker(Protocol):
 class Controller(Protocol):
     """What is asked of the job controller."""
 
+    @property
+    def reading(self) -> asyncio.Task[None] | None:
+        """Under way while queue files are being read."""
+
     def scan_files(self) -> None:
         """Look for queue files that are not known."""
 
@@ -68,11 +72,25 @@ class Commands:
 
     def request(self, line: Line) -> dict[str, Any] | asyncio.Future[dict[str, Any]]:
         """A command: list, summary, why, retry, scan, hold, release, return, drop."""
+        if line.op in {"retry", "scan", *ORDERS} and not (line.op in ORDERS and line.selection.is_empty):
+            self._controller.scan_files()
+        reading = self._controller.reading
+        return self._answer(line) if reading is None or reading.done() else self._after(reading, line)
+
+    def _after(self, reading: asyncio.Task[None], line: Line) -> asyncio.Future[dict[str, Any]]:
+        """The answer when all queue files have been read."""
+
+        async def answer() -> dict[str, Any]:
+            await asyncio.wait([reading])
+            found = self._answer(line)
+            return await found if isinstance(found, asyncio.Future) else found
+
+        return self._loop.create_task(answer())
+
+    def _answer(self, line: Line) -> dict[str, Any] | asyncio.Future[dict[str, Any]]:
         wanted = line.selection
         if line.op in ORDERS:
             return self._order(line, wanted)
-        if line.op in {"retry", "scan"}:
-            self._controller.scan_files()
         meant = _ALL if wanted.is_empty else wanted
         match line.op:
             case "list":
@@ -92,7 +110,6 @@ class Commands:
     def _order(self, line: Line, wanted: Selection) -> dict[str, Any] | asyncio.Future[dict[str, Any]]:
         if wanted.is_empty:
             return {"error": "nothing is selected"}
-        self._controller.scan_files()
         future: asyncio.Future[dict[str, Any]] = self._loop.create_future()
 
         def finished(order: Order) -> None:

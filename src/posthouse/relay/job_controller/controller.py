@@ -1,8 +1,8 @@
 """The job controller: hears of new mail, decides what goes when, hands it to channel workers, books what became of it.
 
-It never reads a message's body and never waits for a disk but at its start: marks are synced in a thread each second, moves to
-queue files are a worker's work. Losing it loses schedules, not mail: everything is read back from journal and queue tree, once
-`jobs.lock` is free, that is, when the last worker of the former one has ended.
+It never reads a message's body and waits for a disk only to read the heads of queue files it does not know, a few at a time:
+marks are synced in a thread each second, moves to queue files are a worker's work. Losing it loses schedules, not mail: all
+is read back from journal and queue tree, once `jobs.lock` is free, that is, when the last worker of the former one has ended.
 
     start: lock, recover, control socket, workers    each turn: results booked, leases handed out
     each 0.25 s: moves and notices that are due      each second: marks, segments to free, unannounced segments
@@ -24,7 +24,8 @@ from posthouse.relay.job_controller.child import Child
 from posthouse.relay.job_controller.commands import Commands
 from posthouse.relay.job_controller.control import Line
 from posthouse.relay.job_controller.desk import Desk
-from posthouse.relay.job_controller.files import filed_copies, read_tree
+from posthouse.relay.job_controller.file_reader import FileReader
+from posthouse.relay.job_controller.files import filed_copies
 from posthouse.relay.job_controller.ledger import Ledger, NewRecord
 from posthouse.relay.job_controller.local_socket import NAME
 from posthouse.relay.job_controller.plan import Plan
@@ -44,7 +45,6 @@ from posthouse.relay.job_controller.protocol import (
 from posthouse.relay.job_controller.stock import Stock
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import recover
-from posthouse.relay.queue.tree import QueueEntry
 
 TURN = 0.25
 MOVES_AT_ONCE = 500
@@ -68,12 +68,12 @@ class JobController:
         self._configuration = configuration
         self._places = places
         self._locks = locks
-        self._damaged: dict[str, tuple[QueueEntry, str]] = {}
-        """held files whose envelope cannot be read, and why; found anew by each scan"""
         self._alarms: deque[tuple[float, str]] = deque(maxlen=KEPT_ALARMS)
         self._ledger = Ledger(places.disk, places.journal, self.alarm)
         self._stock = Stock(Plan(configuration), self._ledger, random.random)
-        self._commands = Commands(self, self._stock, Desk(self._stock, self._damaged, str(configuration.instance.queue)), places)
+        self._files = FileReader(places, self._stock, self.alarm, self.soon)
+        desk = Desk(self._stock, self._files.damaged, str(configuration.instance.queue))
+        self._commands = Commands(self, self._stock, desk, places)
         self._syncing = asyncio.Lock()
         self._children: dict[str, Child] = {}
         self._starting: set[str] = set()
@@ -100,7 +100,7 @@ class JobController:
             self._places.forget(name)  # the ledger takes the lock itself
         for text in found.alarms:
             self.alarm(text)
-        self.scan_files()
+        self._files.look_at(found.files)
         self._admit(self._ledger.orphans())
         self._server = await control.serve(self._configuration.instance.run / NAME, self)
         for pool in self._first_pools():
@@ -110,18 +110,14 @@ class JobController:
     def _first_pools(self) -> list[str]:
         return self._stock.plan.program_pools()
 
-    def scan_files(self) -> None:
-        """Look for queue files that are not known."""
-        now = time.time()
-        self._damaged.clear()
-        for cargo, attempts, mtime in read_tree(self._places, self._stock.knows_file, self._hold_damaged):
-            self._stock.admit_file(cargo, attempts, mtime, now)
-        self.soon()
+    @property
+    def reading(self) -> asyncio.Task[None] | None:
+        """Under way while queue files are being read."""
+        return self._files.reading
 
-    def _hold_damaged(self, entry: QueueEntry, reason: str, *, news: bool) -> None:
-        self._damaged[entry.ref.path] = (entry, reason)
-        if news:
-            self.alarm(f"{entry.ref.path}: {reason}; held")
+    def scan_files(self) -> None:
+        """Look for queue files that are not known; they are read in the turns that follow."""
+        self._files.look_at(self._places.tree.entries())
 
     def _admit(self, records: list[NewRecord]) -> None:
         now = time.time()
@@ -157,10 +153,11 @@ class JobController:
     def _status(self) -> dict[str, Any]:
         return {
             "started": iso(self._started),
-            "waiting": len(self._stock.schedule),
-            "held": len(self._stock.held) + len(self._damaged),
+            "waiting": len(self._stock.schedule) + self._files.unread,
+            "unread": self._files.unread,
+            "held": len(self._stock.held) + len(self._files.damaged),
             "segments": len(self._ledger),
-            "overdue": self._stock.overdue(time.time()),
+            "overdue": self._stock.ages.overdue(time.time()),
             "workers": [
                 {"pool": child.pool, "pid": child.pid, "role": "channel"} for child in self._children.values() if child.pid
             ],
@@ -233,11 +230,11 @@ class JobController:
         self._recovering.discard(pool)
         now = time.time()
         entries = self._stock.schedule.worker_lost(pool)
-        wanted = {(cargo_of(e).envelope.id, cargo_of(e).copy) for e in entries if _may_be_filed(cargo_of(e))}
-        filed: dict[tuple[str, int], Cargo] = filed_copies(self._places, wanted, self._hold_damaged) if wanted else {}
+        wanted = {(cargo_of(e).identity, cargo_of(e).copy) for e in entries if _may_be_filed(cargo_of(e))}
+        filed: dict[tuple[str, int], Cargo] = filed_copies(self._places, wanted, self._files.hold_damaged) if wanted else {}
         for entry in entries:
             cargo = cargo_of(entry)
-            self._stock.lost(entry, filed.get((cargo.envelope.id, cargo.copy)), now)
+            self._stock.lost(entry, filed.get((cargo.identity, cargo.copy)), now)
         self.soon()
 
     # each turn
@@ -299,7 +296,7 @@ class JobController:
         self._admit(self._ledger.orphans())
         await self.sync_marks()
         self._places.tree.sync_touched()
-        if self._loop.time() >= self._next_scan:
+        if self._files.has_room or self._loop.time() >= self._next_scan:
             self._next_scan = self._loop.time() + self._scan_every()
             self.scan_files()
 
@@ -340,6 +337,7 @@ class JobController:
             return
         self._draining = True
         self._commands.end()
+        self._files.ended = True
         for child in self._children.values():
             child.send([Drain()])
         deadline = self._loop.time() + DRAIN_SECONDS

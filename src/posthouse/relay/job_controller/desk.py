@@ -55,17 +55,21 @@ class Desk:
         matcher = Matcher(selection, now)
         for entry in self._stock.schedule:
             cargo = cargo_of(entry)
-            state = "file" if cargo.file else "journal"
+            state = "journal" if cargo.record is not None else "file"
+            packed = cargo.is_packed
             if matcher.copy(cargo.identity, entry.channel, entry.host_name, state, entry.enqueued):
                 ids = matcher.people(cargo.envelope, cargo.recipients, partial(_reply, cargo, self._stock.waits_for(entry)))
                 if ids:
                     yield Found(entry.channel, cargo, entry, ids)
+                if packed:
+                    cargo.pack()
         for channel, cargo in self._stock.held.values():
             enqueued = cargo.envelope.enqueued / 1000
             if matcher.copy(cargo.identity, channel, cargo.recipients[0].host, "held", enqueued):
                 ids = matcher.people(cargo.envelope, cargo.recipients, cargo.reply)
                 if ids:
                     yield Found(channel, cargo, None, ids)
+            cargo.pack()
 
     def row(self, found: Found) -> dict[str, Any]:
         """One element of `queue list`."""
@@ -135,7 +139,7 @@ class Desk:
             )
             for each in self.select(selection, now)
         )  # fmt: skip
-        return summary_of(copies, len(self._damaged), self._stock.overdue(now))
+        return summary_of(copies, len(self._damaged), self._stock.ages.overdue(now))
 
     def retry(self, selection: Selection, *, dry_run: bool) -> int:
         """Let them go now, all recipients of each copy; how many there are. A dry run only counts."""
@@ -146,7 +150,7 @@ class Desk:
         """Begin an order; with `dry_run` the answer, which says what it would be done to."""
         now = time.time()
         order = Order(ORDERS[line.op], now + PATIENCE, finished)
-        meant = list(self.select(selection, now))
+        meant = list(self.select(selection, now))  # a list: orders change what is gone through
         order.copies, order.recipients = len(meant), sum(len(found.ids) for found in meant)
         unwanted = [found for found in meant if not _changes(order.job, found)]
         order.unchanged = len(unwanted)
@@ -158,8 +162,7 @@ class Desk:
         for found in todo:
             entry = found.entry
             if entry is None:
-                name = (found.cargo.envelope.id, found.cargo.copy)
-                entry = self._stock.orders.lend(name, attempts_of(found.cargo), now)
+                entry = self._stock.orders.lend(found.cargo.name, attempts_of(found.cargo), now)
             if entry.key in self._stock.orders:
                 order.not_now()
                 continue

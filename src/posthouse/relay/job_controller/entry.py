@@ -23,6 +23,9 @@ class State(IntEnum):
     """no longer in the schedule"""
 
 
+_NONE = Tries()
+
+
 class Entry:
     """One copy of one message.
 
@@ -57,7 +60,7 @@ class Entry:
         self.enqueued = enqueued
         self.intervals = intervals
         self.cargo = cargo
-        self.tries = Tries()
+        self.tries = _NONE
         self.next_try = 0.0
         self.state = State.OUT
         self.in_ready = False

@@ -3,7 +3,7 @@
 Envelopes and states only; messages are not read here. A file that cannot be read becomes `.HELD`, with an alarm.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,8 +14,6 @@ from posthouse.relay.queue.queue_file import hold_damaged, read_with_history
 from posthouse.relay.queue.queue_format import Attempt, DamagedQueueFile
 from posthouse.relay.queue.tree import QueueEntry
 
-Known = Callable[[str, int, str], bool]
-
 
 class Damaged(Protocol):
     """Told of a file that cannot be read."""
@@ -24,19 +22,18 @@ class Damaged(Protocol):
         """It is `.HELD` now; news: it was not before, or it cannot be opened."""
 
 
-def read_tree(places: Places, known: Known, damaged: Damaged) -> Iterator[tuple[Cargo, int, float]]:
-    """Each queue file that is not known: its copy, its attempts, its time of change.
+def read_files(places: Places, entries: Sequence[QueueEntry], damaged: Damaged) -> Iterator[tuple[Cargo, int, float]]:
+    """The copies in these queue files, each with its attempts and the file's time of change.
 
     Args:
         places: the folders.
-        known: told message id, copy number and path: whether it need not be read.
+        entries: the files.
         damaged: told of files that cannot be read.
     """
-    for entry in places.tree.entries():
-        if not known(entry.name.message, entry.name.copy, entry.ref.path):
-            cargo = read_file(places, entry, damaged)
-            if cargo is not None:
-                yield cargo, entry.name.attempts, entry.mtime
+    for entry in entries:
+        cargo = read_file(places, entry, damaged)
+        if cargo is not None:
+            yield cargo, entry.name.attempts, entry.mtime
 
 
 def read_file(places: Places, entry: QueueEntry, damaged: Damaged) -> Cargo | None:
@@ -77,9 +74,11 @@ def _remember(cargo: Cargo, history: list[Attempt], still: set[int]) -> None:
     """The last replies, as they were before the restart."""
     last = {line.recipient: line for line in history if line.recipient in still}
     if last:
-        cargo.replies = {key: Status(line.code, line.enhanced, line.text) for key, line in last.items()}
+        replies = {key: Status(line.code, line.enhanced, line.text) for key, line in last.items()}
         newest = max(last.values(), key=lambda line: line.time)
-        cargo.status = cargo.replies[newest.recipient]
+        cargo.status = replies[newest.recipient]
+        if any(said != cargo.status for said in replies.values()) or len(replies) < len(cargo.recipients):
+            cargo.replies = replies
         cargo.told = any(line.host and not line.enhanced.startswith("4.4.") for line in last.values())
 
 

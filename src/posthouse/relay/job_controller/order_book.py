@@ -61,7 +61,7 @@ class OrderBook:
         """The copy is ours: it waits for its worker."""
         self.ready.append(key)
 
-    def lend(self, name: tuple[str, int], attempts: int, now: float) -> Entry:
+    def lend(self, name: str, attempts: int, now: float) -> Entry:
         """Take a held copy into the schedule, never to be delivered: it is asked for."""
         _, cargo = self._stock.held.pop(name)
         entry = self._stock.add(attempts, cargo, now)
@@ -125,8 +125,8 @@ class OrderBook:
         cargo.job = None
         if cargo.file.endswith(".HELD"):
             self._stock.schedule.remove(entry.key)
-            name = (cargo.envelope.id, cargo.copy)
-            self._stock.names.pop(name, None)
-            self._stock.held[name] = (entry.channel, cargo)
+            self._stock.names.pop(cargo.name, None)
+            self._stock.held[cargo.name] = (entry.channel, cargo)
+            cargo.pack()
         else:
             self._stock.give_back(entry)

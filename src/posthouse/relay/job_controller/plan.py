@@ -39,6 +39,12 @@ class Plan:
         """Seconds in a unit of `notices`."""
         return unit_seconds(self.configuration.options.integer("RETURN_UNITS", 0))
 
+    @property
+    def most(self) -> int:
+        """MAX_MESSAGES: copies that are known at once."""
+        jobs = self.configuration.job_controller
+        return jobs.max_messages if jobs is not None else 100_000
+
     def apply(self, schedule: Schedule) -> None:
         """Tell the schedule of every pool and channel."""
         jobs = self.configuration.job_controller

@@ -211,7 +211,8 @@ class Schedule:
         if verdict in {Verdict.DONE, Verdict.HELD, Verdict.GONE}:
             del self._entries[key]
             return None
-        entry.tries, wait = after(entry.tries, verdict, entry.intervals, self._chance())
+        tries, wait = after(entry.tries, verdict, entry.intervals, self._chance())
+        entry.tries = tries.shared()
         self._put(entry, now + wait if wait else 0.0)
         return entry.next_try
 

@@ -10,12 +10,15 @@ No I/O but the ledger's, no clock: time is passed in.
 
 import heapq
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from posthouse.journal.segment import Mark
+from posthouse.mail.envelope import Priority
 from posthouse.mail.status import Status
-from posthouse.relay.job_controller.backoff import BUSY_LIMIT, Tries, Verdict, next_notice, notices_passed, ordinary_wait
+from posthouse.relay.job_controller.ages import AGAIN, Ages
+from posthouse.relay.job_controller.backoff import BUSY_LIMIT, Tries, Verdict, ordinary_wait
 from posthouse.relay.job_controller.cargo import NO_PROGRAM, RANKS, Cargo, cargo_of
 from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.ledger import Ledger, NewRecord
@@ -23,17 +26,17 @@ from posthouse.relay.job_controller.order_book import ORDERED, OrderBook
 from posthouse.relay.job_controller.plan import Plan
 from posthouse.relay.job_controller.protocol import Job, Lease, Result, own_replies
 from posthouse.relay.job_controller.schedule import Schedule
+from posthouse.relay.queue.names import unique
 
 if TYPE_CHECKING:
     from posthouse.mail.envelope import Recipient
+    from posthouse.relay.queue.tree import QueueEntry
 
 _log = logging.getLogger("posthouse")
 FAR = 30.0
 """seconds to the next try beyond which a copy is moved to a queue file"""
 OLD = 60.0
 """seconds in the journal after which it is"""
-AGAIN = 30.0
-"""seconds after which a move or a notice that failed is tried again"""
 CRASHES = 4
 """workers a copy may lose before it waits its backoff: it may be what ends them"""
 _ANSWERED = {Verdict.DEFERRED, Verdict.PARTLY, Verdict.BUSY}
@@ -54,25 +57,36 @@ class Stock:
         self.ledger = ledger
         self.schedule = Schedule(chance)
         self._chance = chance
-        self.held: dict[tuple[str, int], tuple[str, Cargo]] = {}
+        self.held: dict[str, tuple[str, Cargo]] = {}
         """channel and copy of what is .HELD, by name; never scheduled"""
         self.orders = OrderBook(self)
-        self.names: dict[tuple[str, int], int] = {}
+        self.dropped = 0
+        """copies that stand on disk only, because there was no room for them when they were filed"""
+        self.names: dict[str, int] = {}
         self._key = 0
         self._moves: list[tuple[float, int]] = []
-        self._notices: list[tuple[float, int]] = []
+        self.ages = Ages(self.schedule, plan)
         plan.apply(self.schedule)
 
     def reload(self, plan: Plan) -> None:
         """Take a new configuration. Copies keep their tries; waits under way stay as they are."""
         self.plan = plan
         plan.apply(self.schedule)
+        self.ages = Ages(self.schedule, plan)
         for entry in self.schedule:
             cargo = cargo_of(entry)
-            entry.intervals = plan.backoff(entry.channel, cargo.envelope.priority)
-            self._plan_notice(entry)
+            entry.intervals = plan.backoff(entry.channel, cargo.priority)
+            self.ages.plan_next(entry)
+
+    def __len__(self) -> int:
+        return len(self.schedule) + len(self.held)
 
     # in
+
+    def guess(self, entry: "QueueEntry") -> float:
+        """Unix time at which a file is likely to be tried next, by its name and its time of change."""
+        tried = entry.name.attempts
+        return entry.mtime + ordinary_wait(self.plan.backoff(entry.ref.channel, Priority.NORMAL), tried, 0.0) if tried else 0.0
 
     def admit(self, new: NewRecord, now: float) -> None:
         """The open copies of a record."""
@@ -91,7 +105,7 @@ class Stock:
 
     def admit_file(self, cargo: Cargo, attempts: int, mtime: float, now: float) -> bool:
         """A queue file, changed at mtime; False: its copy is known already (then only its path may be news)."""
-        file, name = cargo.file, (cargo.envelope.id, cargo.copy)
+        file, name = cargo.file, cargo.name
         known = self.names.get(name)
         if known is not None:
             entry = self.schedule.get(known)
@@ -103,7 +117,8 @@ class Stock:
             self.schedule.remove(known)  # an operator holds it
             del self.names[name]
         if file.endswith(".HELD"):
-            self.held[name] = (cargo.recipients[0].channel, cargo)
+            self.held[name] = (sys.intern(cargo.recipients[0].channel), cargo)
+            cargo.pack()
             return True
         released = self.held.pop(name, None) is not None
         entry = self.add(attempts, cargo, now, rank=-1 if released else None)
@@ -111,6 +126,7 @@ class Stock:
             due = mtime + ordinary_wait(entry.intervals, attempts, 0.0)
             if due > now:
                 self._postpone(entry, due)
+        cargo.pack()
         return True
 
     def _postpone(self, entry: Entry, due: float) -> None:
@@ -127,29 +143,19 @@ class Stock:
         intervals = self.plan.backoff(first.channel, envelope.priority)
         place = RANKS[envelope.priority] if rank is None else rank
         host = self.plan.host(first.channel, first.host)
-        entry = Entry(self._key, first.channel, host, place, envelope.enqueued / 1000, intervals, cargo)
+        channel, host = sys.intern(first.channel), sys.intern(host)
+        entry = Entry(self._key, channel, host, place, envelope.enqueued / 1000, intervals, cargo)
         if attempts:
-            entry.tries = Tries(attempts, attempts)
-        self.names[envelope.id, cargo.copy] = entry.key
+            entry.tries = Tries(attempts, attempts).shared()
+        self.names[cargo.name] = entry.key
         self.schedule.add(entry)
-        ages = self.plan.ages(first.channel, envelope.priority)
-        age = now - entry.enqueued
-        if ages and age >= ages[0] * self.plan.unit:
-            cargo.notices = notices_passed(ages, self.plan.unit, entry.enqueued, now)
-        self._plan_notice(entry)
+        self.ages.enter(entry, now)
         if cargo.held:
             self.schedule.take(entry.key)  # it must not go: only to a .HELD file
         if cargo.record is not None:
             far = cargo.held or self.schedule.due(entry) - now > FAR  # its host may be known to be down
             heapq.heappush(self._moves, (now if far else now + OLD, entry.key))
         return entry
-
-    def _plan_notice(self, entry: Entry) -> None:
-        cargo = cargo_of(entry)
-        ages = self.plan.ages(entry.channel, cargo.envelope.priority)
-        due = next_notice(ages, self.plan.unit, entry.enqueued, cargo.notices)
-        if due is not None:
-            heapq.heappush(self._notices, (due, entry.key))
 
     # out
 
@@ -180,12 +186,13 @@ class Stock:
     def due_jobs(self, now: float, most: int) -> Iterator[Lease]:
         """Moves, warnings and returns that are due; at most so many."""
         count = 0
-        while count < most and self._notices and self._notices[0][0] <= now:
-            _, key = heapq.heappop(self._notices)
-            lease = self._notice_job(key, now)
-            if lease is not None:
+        for key in self.ages.agenda.due(now):
+            taken = self.ages.take(key, now)
+            if taken is not None:
                 count += 1
-                yield lease
+                yield self.lease_of(*taken)
+            if count == most:
+                break
         while count < most and self._moves and self._moves[0][0] <= now:
             _, key = heapq.heappop(self._moves)
             entry = self.schedule.get(key)
@@ -198,31 +205,6 @@ class Stock:
             count += 1
             yield self.lease_of(entry, Job.MOVE)
 
-    def _notice_job(self, key: int, now: float) -> Lease | None:
-        entry = self.schedule.get(key)
-        if entry is None:
-            return None
-        cargo = cargo_of(entry)
-        ages = self.plan.ages(entry.channel, cargo.envelope.priority)
-        due = next_notice(ages, self.plan.unit, entry.enqueued, cargo.notices)
-        if due is None or due > now:  # another heap entry has done it
-            return None
-        last = cargo.notices == len(ages) - 1
-        if (last and now < cargo.spared) or self.schedule.take(key) is None:  # never while it is being delivered
-            heapq.heappush(self._notices, (now + min(AGAIN, self.plan.unit), key))
-            return None
-        return self.lease_of(entry, Job.RETURN if last else Job.WARN)
-
-    def overdue(self, now: float) -> dict[str, Any]:
-        """Copies older than the age at which they are returned, in whatever state; the oldest of them."""
-        count, oldest, unit = 0, 0.0, self.plan.unit
-        for entry in self.schedule:
-            ages = self.plan.ages(entry.channel, cargo_of(entry).priority)
-            if ages and now - entry.enqueued > ages[-1] * unit:
-                count += 1
-                oldest = max(oldest, now - entry.enqueued - ages[-1] * unit)
-        return {"copies": count, "oldest_seconds": round(oldest, 3)}
-
     def host_down(self, channel: str, host: str, now: float, reason: str) -> None:
         """The host is down: what waits for it in the journal is filed when the wait is long."""
         self.schedule.host_down(channel, host, now, reason)
@@ -234,9 +216,15 @@ class Stock:
         """A job of `due_jobs` could not be handed out: it falls due again in a moment."""
         entry = self.schedule.get(key)
         if entry is not None:
-            heap = self._moves if cargo_of(entry).job is Job.MOVE else self._notices
-            heapq.heappush(heap, (now + 0.5, key))
+            self._again(entry, now + 0.5)
             self.give_back(entry)
+
+    def _again(self, entry: Entry, when: float) -> None:
+        """What it was leased for beside delivery falls due again."""
+        if cargo_of(entry).job is Job.MOVE:
+            heapq.heappush(self._moves, (when, entry.key))
+        else:
+            self.ages.agenda.add(when, entry.key)
 
     def give_back(self, entry: Entry) -> None:
         """End a lease for something else than delivery. What is to be held stays taken until it is."""
@@ -244,17 +232,21 @@ class Stock:
         cargo.job = None
         if entry.key in self.orders:
             self.orders.take(entry.key)
-        elif not (cargo.held and cargo.record is not None):
+        elif cargo.record is None:
+            self.schedule.give_back(entry.key)
+            cargo.pack()
+        elif not cargo.held:
             self.schedule.give_back(entry.key)
 
     def knows_file(self, message: str, copy: int, path: str) -> bool:
         """Whether a queue file is the one we know of this copy."""
-        held = self.held.get((message, copy))
+        name = unique(message, copy)
+        held = self.held.get(name)
         if held is not None:
-            return held[1].file == path
-        key = self.names.get((message, copy))
+            return held[1].path == path
+        key = self.names.get(name)
         entry = self.schedule.get(key) if key is not None else None
-        return entry is not None and (cargo_of(entry).file == path or entry.state not in {State.READY, State.WAITING})
+        return entry is not None and (cargo_of(entry).path == path or entry.state not in {State.READY, State.WAITING})
 
     # results
 
@@ -289,7 +281,9 @@ class Stock:
             self.forget(entry, cargo, result)
         elif self.orders and entry.key in self.orders:
             self.orders.call(entry)
-        elif cargo.record is not None and self.schedule.due(entry) - now > FAR:
+        elif cargo.record is None:
+            cargo.pack()
+        elif self.schedule.due(entry) - now > FAR:
             heapq.heappush(self._moves, (now, entry.key))
 
     def _be_patient(self, entry: Entry, cargo: Cargo, result: Result, now: float, failures: int) -> None:
@@ -324,15 +318,19 @@ class Stock:
         if cargo.job is Job.MOVE:
             if result.verdict is Verdict.AGAIN and result.file:
                 self._filed(cargo, result.file)
+                if len(self) > self.plan.most and entry.key not in self.orders:
+                    self.dropped += 1
+                    self.forget(entry, cargo, result)
+                    return
             else:
                 heapq.heappush(self._moves, (now + AGAIN, entry.key))
         elif result.file:
             cargo.file = result.file
         if cargo.job is Job.WARN and result.verdict is Verdict.AGAIN:
             cargo.notices += 1
-            self._plan_notice(entry)
+            self.ages.plan_next(entry)
         elif cargo.job in {Job.WARN, Job.RETURN}:
-            heapq.heappush(self._notices, (now + AGAIN, entry.key))
+            self.ages.agenda.add(now + AGAIN, entry.key)
         self.give_back(entry)
 
     def _filed(self, cargo: Cargo, file: str) -> None:
@@ -344,7 +342,7 @@ class Stock:
     def forget(self, entry: Entry, cargo: Cargo, result: Result) -> None:
         """The copy is no longer scheduled: settled, held, or somebody took its file."""
         self.schedule.remove(entry.key)
-        name = (cargo.envelope.id, cargo.copy)
+        name = cargo.name
         self.names.pop(name, None)
         if cargo.record is not None and cargo.recipients:
             if cargo.job in {Job.MOVE, Job.HOLD} and result.verdict is Verdict.HELD and result.file.endswith(".HELD"):
@@ -355,6 +353,7 @@ class Stock:
             cargo.file = result.file
             cargo.reason = result.text
             self.held[name] = (entry.channel, cargo)
+            cargo.pack()
         if self.orders and cargo.job not in ORDERED:
             self.orders.missed(entry.key)
 
@@ -382,7 +381,7 @@ class Stock:
         elif entry.state is State.TAKEN and cargo.job in ORDERED:
             self.give_back(entry)  # to the desk: the order is given again
         elif entry.state is State.TAKEN:
-            heapq.heappush(self._moves if cargo.job is Job.MOVE else self._notices, (now + AGAIN, entry.key))
+            self._again(entry, now + AGAIN)
             self.give_back(entry)
         else:
             self.schedule.finish(entry.key, Verdict.AGAIN if cargo.crashes < CRASHES else Verdict.DEFERRED, now)

@@ -1,0 +1,73 @@
+"""Which copies and recipients a FILTER means."""
+
+import pytest
+
+from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.status import Status
+from posthouse.relay.job_controller.selection import Matcher, Selection
+
+NOW = 1_795_428_000.0
+ID = "0T8K00A01BCDEF0001"
+HOST = "store1.example.com.lmtp"
+PEOPLE = (
+    Recipient(0, 0, "tcp_lmtpcs", f"@{HOST}:jdoe@lmtpcs-daemon", "John.Doe@example.com", HOST),
+    Recipient(1, 0, "tcp_lmtpcs", f"@{HOST}:sue@lmtpcs-daemon", "sue@example.com", HOST),
+)
+ENVELOPE = Envelope(ID, "ann@remote.test", "tcp_local", "", 0, 0, PEOPLE)
+REPLIES = {0: Status(452, "4.2.2", "over quota"), 1: Status(420, "4.2.0", "Mailbox Locked")}
+
+
+def meant(selection: Selection, *, state: str = "file", age: float = 100.0, sender: str = "ann@remote.test") -> tuple[int, ...]:
+    matcher = Matcher(selection, NOW)
+    if not matcher.copy(ID, "tcp_lmtpcs", "store1.example.com.lmtp", state, NOW - age):
+        return ()
+    envelope = Envelope(ID, sender, "tcp_local", "", 0, 0, PEOPLE)
+    return matcher.people(envelope, PEOPLE, REPLIES.get)
+
+
+@pytest.mark.parametrize(
+    ("selection", "people"),
+    [
+        (Selection(), ()),
+        (Selection(every=True), (0, 1)),
+        (Selection(ids=(ID,)), (0, 1)),
+        (Selection(ids=("other", f"tcp_lmtpcs/003/ZY{ID}0000.HELD")), (0, 1)),
+        (Selection(ids=("other",)), ()),
+        (Selection(every=True, ids=("other",)), ()),
+        (Selection(channels=("TCP_*",)), (0, 1)),
+        (Selection(channels=("tcp",)), ()),
+        (Selection(hosts=("store1.example.com",)), (0, 1)),
+        (Selection(hosts=("*.lmtp",)), (0, 1)),
+        (Selection(hosts=("store?.example.com",)), (0, 1)),
+        (Selection(hosts=("store1xexample.com",)), ()),
+        (Selection(senders=("ANN@*",)), (0, 1)),
+        (Selection(senders=("<>",)), ()),
+        (Selection(recipients=("john.doe@example.com",)), (0,)),
+        (Selection(recipients=("*:sue@*",)), (1,)),
+        (Selection(recipients=("sue@*", "john*")), (0, 1)),
+        (Selection(statuses=("452",)), (0,)),
+        (Selection(statuses=("4.2.*",)), (0, 1)),
+        (Selection(statuses=("5*",)), ()),
+        (Selection(statuses=("4.2.2",), recipients=("sue@*",)), ()),
+        (Selection(older=100.0), (0, 1)),
+        (Selection(older=101.0), ()),
+        (Selection(newer=100.0), ()),
+        (Selection(newer=101.0), (0, 1)),
+        (Selection(states=("file",)), (0, 1)),
+        (Selection(states=("waiting",)), (0, 1)),
+        (Selection(states=("held", "journal")), ()),
+    ],
+)
+def test_what_a_filter_means(selection: Selection, people: tuple[int, ...]) -> None:
+    assert meant(selection) == people
+
+
+def test_held_copies_do_not_wait() -> None:
+    assert meant(Selection(states=("waiting",)), state="held") == ()
+    assert meant(Selection(states=("held",)), state="held") == (0, 1)
+
+
+def test_the_null_sender_and_a_copys_own_sender() -> None:
+    assert meant(Selection(senders=("<>",)), sender="") == (0, 1)
+    own = (Recipient(0, 0, "tcp_local", "a@b", "a@b", sender="owner-list@example.com"),)
+    assert Matcher(Selection(senders=("owner-*",)), NOW).people(ENVELOPE, own, REPLIES.get) == (0,)
