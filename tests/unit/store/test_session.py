@@ -3,11 +3,16 @@
 import asyncio
 import json
 import logging
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from posthouse.config.instance import Instance
+from posthouse.store.lmtp_server import __main__ as lmtp_worker
+from posthouse.store.native import __main__ as native_worker
 from support.store_files import LmtpTalk, running_store, store_instance
 
 GOOD = b"Subject: hello\r\nMessage-ID: <m1@example.org>\r\n\r\ntext\r\n"
@@ -229,3 +234,18 @@ async def test_a_clean_stop_leaves_no_segment_and_a_crash_one_that_the_next_star
             assert "recovered" in caplog.text
             assert bob.read_bytes() == sue.read_bytes() == STORED
             assert not set(instance.journal.iterdir()) & {path for path, _ in kept}
+
+
+@pytest.mark.parametrize("make", [lmtp_worker.make, native_worker.make], ids=["lmtp", "native"])
+async def test_only_a_worker_of_its_own_closes_its_process_to_others(
+    tmp_path: Path, make: Callable[[Instance, str, str], object]
+) -> None:
+    """In a test's process a store leaves the mask of new files alone; the program of a worker is made with 077."""
+    before = os.umask(0o022)
+    try:
+        async with running_store(store_instance(tmp_path)):
+            assert os.umask(0o022) == 0o022
+        make(Instance(tmp_path), "LMTPSS", "tcp_lmtpss")
+        assert os.umask(0o022) == 0o077
+    finally:
+        os.umask(before)

@@ -5,7 +5,6 @@ Stop: the last sync, the last checkpoint, no segment is left (3 Stop).
 Reload: new settings for deliveries from now on and for new connections; a bad configuration changes nothing.
 """
 
-import os
 from typing import TYPE_CHECKING, cast
 
 from posthouse.config.configuration import Configuration
@@ -45,7 +44,6 @@ class LmtpProgram(Serving):
             ConfigurationError: the configuration is bad, or a newer version wrote the journal.
             OSError: the folders cannot be used.
         """
-        os.umask(0o077)
         self.begin(worker)
         self._local = await LocalStore.open(self._disk, self._instance, "lmtp", self.loop, self.settings, self.finished)
         self.delivery = self._local.delivery

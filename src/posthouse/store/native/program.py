@@ -6,7 +6,6 @@ Started by root the worker asks root's writer process for the mailboxes of users
 """
 
 import functools
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
@@ -69,7 +68,6 @@ class NativeProgram(Serving):
             ConfigurationError: the configuration is bad.
             OSError: the folders cannot be used.
         """
-        os.umask(0o077)
         self._native = native_settings(self.begin(worker), self._channel)
         await self.loop.run_in_executor(self._pool, self._open)
         writer = SharedWriter(self._writer, self._instance.run / NATIVE_WRITER)
