@@ -14,6 +14,7 @@ COMMANDS = {
     "stop": ("posthouse.cli.stop:app", "Drain an instance and wait for its end."),
     "route": ("posthouse.cli.route:app", "Show where mail for an address would go."),
     "sieve": ("posthouse.cli.sieve:app", "Find a Sieve script's faults, show what it does with a message."),
+    "program": ("posthouse.cli.program:app", "List the programs mail may be given to, and try one."),
     "mapping": ("posthouse.cli.mapping:app", "Show what a mapping table answers."),
     "queue": ("posthouse.cli.queue:app", "Show what waits; hold, release, return, drop or retry it."),
     "trace": ("posthouse.cli.trace:app", "Show one message's time line."),

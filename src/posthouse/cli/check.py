@@ -13,6 +13,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from posthouse.cli.check_pipe import check_pipe
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.loading import BAD_CONFIGURATION
 from posthouse.config.configuration import Configuration, load
@@ -154,4 +155,4 @@ def check_store(configuration: Configuration) -> list[Fault]:
     return settings.check(configuration)
 
 
-CHECKS = (check_mappings, check_user, check_programs, check_relay, check_store, native_settings.check)
+CHECKS = (check_mappings, check_user, check_programs, check_relay, check_pipe, check_store, native_settings.check)

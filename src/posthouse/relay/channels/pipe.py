@@ -22,7 +22,7 @@ from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.pipe_command import Unsuitable, arguments, exit_status, head, spoken, whom
-from posthouse.relay.channels.pipe_run import End, Run, who
+from posthouse.relay.channels.pipe_run import End, Ended, Run, who
 from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.notices.dsn import Kind
@@ -120,7 +120,11 @@ def _carry_out(run: Run, program: PipeProgram, opened: OpenCopy, folder: str | N
     """In a thread: write the message down, run the program, judge."""
     with tempfile.TemporaryFile(dir=folder) as message:
         _write(message, program.format, opened)
-        ended = run.run(message.fileno())
+        return judged(program, run.run(message.fileno()), seconds)
+
+
+def judged(program: PipeProgram, ended: Ended, seconds: float) -> Status:
+    """What the end of a run means."""
     said = spoken(ended.output)
     more = f": {said}" if said else ""
     match ended.end:
