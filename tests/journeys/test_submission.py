@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from posthouse.testing.tiers import TwoTiers, posthouse
-from support.clients import PASSWORD, USER, Certificates, certificates, people_with_passwords, relay_for_users
+from support.clients import PASSWORD, USER, Certificates, certificates, people_with_passwords, relay_for_users, tls_port
 from support.interop_daemon import needs_root, open_folder, run, wait_for
 from support.interop_postfix import postfix
 from support.interop_tiers import arrived, mail
@@ -77,6 +77,15 @@ def test_smtplib_sends_anywhere_after_a_login(running: tuple[TwoTiers, int], mad
     assert b"Bcc" not in octets
     waiting = tiers.relay.json("queue", "list")
     assert [each["recipients"][0]["original"] for each in waiting if each["channel"] == "tcp_local"] == ["someone@far.test"]
+
+
+def test_tls_from_the_first_octet(running: tuple[TwoTiers, int], made: Certificates) -> None:
+    tiers, _ = running
+    with smtplib.SMTP_SSL("localhost", tls_port(tiers), context=made.trust(), timeout=30) as client:
+        client.login(USER, PASSWORD)
+        client.sendmail(USER, [USER], mail("smtps-submission"))
+    (octets,) = arrived(tiers.stores[0], "jdoe", "smtps-submission")
+    assert b" with ESMTPSA id <" in octets
 
 
 def test_openssl_sees_the_certificate_and_a_login_on_the_smtp_port(running: tuple[TwoTiers, int], made: Certificates) -> None:

@@ -61,4 +61,13 @@ def relay_for_users(root: Path, made: Certificates, directory: list[str], *, sto
     """Two tiers whose relay takes submissions, and the port for that."""
     port = free_port()
     options = ("--submission", f"127.0.0.1:{port}", "--tls-certificate", str(made.server), "--internal", "127.0.0.3")
-    return TwoTiers(root, directory, stores=stores, relay_options=options), port
+    tiers = TwoTiers(root, directory, stores=stores, relay_options=options)
+    services = tiers.relay.folder / "config" / "dispatcher.cnf"
+    services.write_text(services.read_text().replace(f"PORT={port}\n", f"PORT={port}\nTLS_PORT={free_port()}\n"))
+    return tiers, port
+
+
+def tls_port(tiers: TwoTiers) -> int:
+    """Where the submission service has TLS from the first octet."""
+    text = (tiers.relay.folder / "config" / "dispatcher.cnf").read_text()
+    return int(text.partition("\nTLS_PORT=")[2].partition("\n")[0])

@@ -211,4 +211,5 @@ def test_a_client_that_hangs_up_within_a_login_changes_nothing(tmp_path: Path) -
         client.send((plain("jdoe", "guess") + "\r\n").encode())
         client.close()
         world.until(lambda: world.closed == 1)
+        world.until(lambda: bool(world.records_now(Action.LOGIN_REFUSED)))
         assert world.hello().ask(plain("jdoe", SECRET)).startswith("235 ")

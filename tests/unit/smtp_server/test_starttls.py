@@ -142,6 +142,16 @@ def test_tlsswitchchannel_accounts_mail_to_another_channel(
         assert [record.sc for record in world.records(Action.ENQUEUED)] == ["tcp_local", "tcp_tls"]
 
 
+def test_access_tables_know_of_tls(tmp_path: Path, server: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    table = "FROM_ACCESS\n\n  TCP|*|SMTP/TLSv1.3-TLS_*/client.outside.test|MAIL|tcp_local|*|  $:T$Y\n  *  $NTLS$ first\n"
+    with SmtpWorld(relay_files(tmp_path, keywords="maytlsserver", mappings=table), certificate=server) as world:
+        client = world.hello()
+        assert client.ask("MAIL FROM:<alice@outside.test>").startswith("550 5.7.1 TLS first")
+        client.start_tls(trust)
+        listed(client)
+        assert client.ask("MAIL FROM:<alice@outside.test>").startswith("250 ")
+
+
 def test_a_worker_that_ends_tells_a_client_within_the_handshake_by_hanging_up(tmp_path: Path, server: ssl.SSLContext) -> None:
     with SmtpWorld(relay_files(tmp_path, keywords="maytlsserver"), certificate=server) as world:
         client = world.hello()

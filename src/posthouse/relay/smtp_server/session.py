@@ -171,16 +171,16 @@ class SmtpSession(Line):
 
     async def _log_in(self, event: Login) -> None:
         outcome = await login.judge(self.relay, self.connection.peer[0], event, self._bad_logins)
+        self._login = None
+        self.relay.note(log.logged_in(self, outcome))  # whether or not the client is still there
         self.go_on(self._logged_in, outcome)
 
     def _logged_in(self, outcome: login.Outcome) -> None:
-        self._login = None
-        self.relay.note(log.logged_in(self, outcome))
         if outcome.user:
             self.client = replace(self.client, user=outcome.user, addresses=outcome.addresses)
             self._become(self.way_in.after_login)
         self.server.answer_login(outcome.status)
-        if not outcome.user:
+        if outcome.status.is_permanent:
             self._bad_logins += 1
             if self._bad_logins >= self.way_in.bad_logins:
                 self.abrupt = True
