@@ -181,7 +181,7 @@ class Stock:
         if block is None or not self.plan.has_program(block):
             return NO_PROGRAM
         host = entry.host
-        return Status(451, "4.4.1", host.reason) if host is not None and host.blocked_until and host.reason else None
+        return Status.parse(host.reason) if host is not None and host.blocked_until and host.reason else None
 
     def due_jobs(self, now: float, most: int) -> Iterator[Lease]:
         """Moves, warnings and returns that are due; at most so many."""
