@@ -134,7 +134,6 @@ def test_check_names_every_fault_at_once(tmp_path: Path) -> None:
         ("john.doe+Lists/python@EXAMPLE.com", 0, "deliver", None),
         ("gone@hosted.example.org", 67, "refuse", (550, "5.1.6", "recipient no longer on server: gone@hosted.example.org")),
         ("ivan@example.com", 75, "defer", (452, "4.2.1", None)),
-        ("bob@example.com", 75, "defer", (450, "4.3.5", None)),
     ],
 )
 def test_route(pair: Pair, address: str, code: int, result: str, reply: tuple[int, str, str | None] | None) -> None:
@@ -160,6 +159,25 @@ def test_route(pair: Pair, address: str, code: int, result: str, reply: tuple[in
         assert set(facts["reply"]) == {"code", "enhanced", "text"}
         assert (facts["reply"]["code"], facts["reply"]["enhanced"]) == reply[:2]
         assert reply[2] is None or facts["reply"]["text"] == reply[2]
+
+
+def test_route_shows_every_copy(pair: Pair) -> None:
+    """A user with a mailbox and two forwarding addresses, one of them outside."""
+    facts = pair.json("route bob@example.com")
+    assert (facts["result"], facts["reply"]) == ("deliver", None)
+    assert [(copy["channel"], copy["wire"]) for copy in facts["recipients"]] == [
+        ("tcp_lmtpcs", "bfwd"), ("tcp_local", "bob@remote.test"), ("tcp_lmtpcs", "asmith"),
+    ]  # fmt: skip
+
+
+def test_route_defers_while_the_directory_is_down(tmp_path: Path) -> None:
+    folder = tmp_path / "relay"
+    assert init_relay(folder, 2525, 2225, f"--ldap ldap://127.0.0.1:{free_port()} --base o=usergroup").returncode == 0
+    done = posthouse("route john.doe@example.com --json --instance", folder)
+    assert done.returncode == 75, done.stderr
+    facts = json.loads(done.stdout)
+    assert (facts["result"], facts["recipients"]) == ("defer", [])
+    assert 400 <= facts["reply"]["code"] < 500
 
 
 def test_route_explain_shows_every_intermediate_address(pair: Pair) -> None:
@@ -197,7 +215,7 @@ def test_mapping(pair: Pair) -> None:
 def test_queue_list(pair: Pair, waiting: str) -> None:
     (copy,) = pair.json("queue list")
     assert set(copy) == {
-        "id", "channel", "state", "host", "attempts", "next_try", "enqueued", "size", "sender", "file", "recipients",
+        "id", "copy", "channel", "state", "host", "attempts", "next_try", "enqueued", "size", "sender", "file", "recipients",
     }  # fmt: skip
     assert (copy["id"], copy["channel"], copy["state"], copy["sender"]) == (waiting, "tcp_lmtpcs", "file", "a@outside.test")
     assert copy["attempts"] >= 1

@@ -23,9 +23,19 @@ def test_smtp_sendmail_names_the_refused_recipients(tiers: TwoTiers) -> None:
 
 
 def test_smtp_lists_only_what_it_does(tiers: TwoTiers) -> None:
+    """DSN is one of them: NOTIFY=SUCCESS for a recipient, and only for that one, brings a notice of success."""
     with smtp(tiers.relay) as client:
         client.ehlo()
-        assert {"pipelining", "8bitmime", "smtputf8", "size", "enhancedstatuscodes", "chunking"} == set(client.esmtp_features)
+        features = {"pipelining", "8bitmime", "smtputf8", "size", "enhancedstatuscodes", "chunking", "dsn"}
+        assert features == set(client.esmtp_features)
+        assert client.mail("john.doe@example.com", ["RET=HDRS", "ENVID=smtplib-dsn"])[0] == 250
+        assert client.rcpt("ann.smith@example.com", ["NOTIFY=SUCCESS", "ORCPT=rfc822;Ann@example.com"])[0] == 250
+        assert client.rcpt("jim.berge@example.com", ["NOTIFY=NEVER"])[0] == 250
+        assert client.data(b"Subject: smtplib-dsn\r\n\r\ntext\r\n")[0] == 250
+    (notice,) = arrived(tiers.stores[0], "jdoe", "smtplib-dsn")
+    assert b"Original-Envelope-Id: smtplib-dsn" in notice
+    assert b"Action: delivered" in notice
+    assert b"jim.berge" not in notice
 
 
 def test_smtp_send_message_with_utf8_addresses(tiers: TwoTiers) -> None:

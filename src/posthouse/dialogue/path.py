@@ -5,7 +5,8 @@ r"""The path of MAIL FROM and RCPT TO, and the parameters behind it, as octets.
     quoted    = DQUOTE *( octet / "\" octet ) DQUOTE
 
 An LMTP server does not judge addresses (LMTP chapter 16.5): where the token does not fit the grammar above it takes
-everything up to the last ">" before a blank, or up to the first blank. No token at all is a fault in both.
+everything up to the last ">" before a blank, or up to the first blank. No token at all is a fault in both, and so is a
+recipient with a bracket at one end only: `<jdoe` is half of something, no mailbox's name.
 
 SMTP checks the address in the token (RFC 5321 4.1.2), a little wider than the standard so that real mail passes:
 
@@ -60,7 +61,10 @@ def split_path(argument: bytes, word: bytes, *, liberal: bool) -> Path | None:
         if match is None:
             return None
     raw, rest = match.groups()
-    if raw[0] != _OPENING or raw[-1] != _CLOSING or len(raw) < 2:
+    bracketed = raw[0] == _OPENING
+    if bracketed is not (raw[-1] == _CLOSING):
+        return Path(raw, raw, rest or b"") if word == b"FROM:" else None
+    if not bracketed:
         return Path(raw, raw, rest or b"")
     return Path(raw[1:-1], raw, rest or b"")
 

@@ -40,7 +40,7 @@ def time_line(folder: Path, wanted: str) -> list[Record]:
     Args:
         folder: the log folder.
         wanted: our message id, a queue file's name (any attempt), a Message-ID with or without angle brackets, or
-            any address: sender, original or active recipient.
+            any address: sender, original or active recipient, or the last as a store is told it (`jdoe+folder`).
 
     Returns:
         All records of the messages found, and of the notices about them, in time order.
@@ -63,10 +63,15 @@ def _unique_part(key: str) -> str:
     return ""
 
 
+def _on_the_wire(active: str) -> str:
+    """`jdoe+folder` of `@store1.example.com.lmtp:jdoe+folder@lmtpcs-daemon`: what is left when the route is stripped."""
+    return active.partition(":")[2].rpartition("@")[0] if active.startswith("@") else ""
+
+
 def _names(record: Record, key: str, unique: str) -> bool:
     if key == record.ei.lower() or key == record.mi.strip("<>").lower():
         return True
     if unique and record.fi and unique in record.fi.lower():
         return True
-    addresses = (record.so, record.od.partition(";")[2] or record.od, record.de, record.ia)
+    addresses = (record.so, record.od.partition(";")[2] or record.od, record.de, _on_the_wire(record.de), record.ia)
     return any(key == address.strip("<>").lower() for address in addresses if address)

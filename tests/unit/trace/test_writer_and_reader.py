@@ -87,3 +87,13 @@ def test_a_notice_shows_in_its_message_s_time_line(tmp_path: Path) -> None:
 
 def test_stamp_is_utc_with_milliseconds() -> None:
     assert stamp(1795428000.1239) == "2026-11-23T10:00:00.123Z"
+
+
+def test_a_recipient_is_known_by_what_the_store_was_told(tmp_path: Path) -> None:
+    active = "@store1.example.com.lmtp:jdoe+Lists/python@lmtpcs-daemon"
+    filed = Record(ts="2026-11-23T10:00:00.310Z", ac=Action.ENQUEUED, ei="1", de=active)
+    other = Record(ts="2026-11-23T10:00:01.310Z", ac=Action.ENQUEUED, ei="2", de="jdoe@remote.test")
+    _log(tmp_path).write([filed, other])
+    for name in ("jdoe+lists/python", "<jdoe+Lists/python>", "@store1.example.com.LMTP:jdoe+Lists/python@lmtpcs-daemon"):
+        assert time_line(tmp_path, name) == [filed], name
+    assert time_line(tmp_path, "jdoe") == []
