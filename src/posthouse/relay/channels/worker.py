@@ -362,8 +362,9 @@ async def run(instance: Instance, pool: str, link: socket.socket, open_local: Op
     if open_local is not None:
         worker.local = await open_local(shop, worker.one_less)
     fd = os.dup(link.fileno())  # watched by a thread, so that a blocked loop cannot keep an orphan alive
-    _, opened = await loop.create_connection(lambda: Link(worker), sock=link)
-    held.append(opened)
+    opened = Link(worker)
+    held.append(opened)  # leases may be here, and settled, before the next line returns
+    await loop.create_connection(lambda: opened, sock=link)
     end_hard_when_closed(fd)
     loop.add_signal_handler(signal.SIGTERM, worker.drain, DRAIN_SECONDS)
     opened.send([Started(0)])
