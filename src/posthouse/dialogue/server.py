@@ -48,6 +48,7 @@ _BARE_FAULTS = frozenset({Fault.BARE_LF, Fault.BARE_CR})
 
 # looked up once: a member of an enum costs a tenth of a microsecond each time
 _NOTHING, _MAIL_OWED, _RCPT_OWED, _DATA_OWED = Owed.NOTHING, Owed.MAIL, Owed.RCPT, Owed.DATA
+_TLS_OWED = Owed.TLS
 _COMMAND, _GO, _DATA, _SASL = Reading.COMMAND, Reading.GO, Reading.DATA, Reading.SASL
 
 
@@ -252,7 +253,7 @@ class Server:
     def handshaking(self) -> bool:
         """220 to STARTTLS was taken: whatever comes now belongs to TLS."""
         talk = self._talk
-        return talk.owed is Owed.TLS and talk.reading is _COMMAND and not talk.closing
+        return talk.owed is _TLS_OWED and talk.reading is _COMMAND and not talk.closing
 
     def tls_started(self, policy: Policy) -> None:
         """The handshake is done: the client begins again, under this policy.
@@ -327,7 +328,7 @@ class Server:
         """354 leaves now, unless something came before it that was no command."""
         talk = self._talk
         self._take_early(b"")
-        if talk.owed is Owed.TLS:
+        if talk.owed is _TLS_OWED:
             self._go_tls()
             return
         early, self._early = bytes(self._early), bytearray()
