@@ -207,3 +207,17 @@ def test_what_from_access_says_of_senders(tmp_path: Path) -> None:
         assert {name: (each.channel, each.held) for name, each in found.items()} == {
             "trap": ("bitbucket", False), "odd": ("tcp_lmtpcs", True), "alice": ("tcp_lmtpcs", False),
         }  # fmt: skip
+
+
+def test_from_access_puts_another_sender_and_a_header_line(tmp_path: Path) -> None:
+    table = (
+        "FROM_ACCESS\n\n  TCP|*|old@outside.test|  $Y$J$Anew@outside.test|X-Was:$ old\n"
+        "  TCP|*|bad@outside.test|  $Y$J$Ano$ address|no$ header\n  TCP|*|gone@outside.test|  $Y$J\n"
+    )
+    with SmtpWorld(relay_files(tmp_path, mappings=table)) as world:
+        client = world.hello()
+        for sender in ("old@outside.test", "bad@outside.test", "gone@outside.test", "any@outside.test"):
+            assert client.message(BODY, "jd@example.com", sender=sender).startswith("250 ")
+        found = {each.envelope.sender: each.body for each in world.queued()}
+        assert set(found) == {"new@outside.test", "bad@outside.test", "", "any@outside.test"}
+        assert [sender for sender, body in found.items() if b"\r\nX-Was: old\r\n" + BODY in body] == ["new@outside.test"]

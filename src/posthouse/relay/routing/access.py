@@ -8,13 +8,16 @@ Tables that do not exist are not asked; the first rejection decides. ACCESS_ORCP
 recipient tables. A `|` inside a field that a client chooses becomes `?`: nobody can write himself another field.
 A rejection reads `550 5.7.1 text: address`, unless the text begins with codes of its own; without a text it is the
 unknown-alias reply, or with ACCESS_ERRORS=1 "you are not allowed to send to this address".
-Acted on: Y N F B H D X and the log texts `<` `>`. J, K, A and S are left for their own issues.
+Acted on: Y N F B H D X and the log texts `<` `>`; of FROM_ACCESS J (another envelope From) and A (a header line) too. What is
+no address or no header line there has no effect.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from posthouse.mail.address import AddressError, parse_address
 from posthouse.mail.status import Status
 from posthouse.mapping.access import decide, from_probe, mail_probe, send_probe
 from posthouse.mapping.table import Result
@@ -33,6 +36,9 @@ class AccessProbe(NamedTuple):
     address: str
 
 
+_HEADER = re.compile(r"[!-9;-~]+:[ -~]*")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the tables asked say together."""
@@ -47,6 +53,10 @@ class Verdict:
     log: str = ""
     """text of `$<` or `$>`"""
     explained: tuple[str, ...] = ()
+    sender: str | None = None
+    """FROM_ACCESS: the envelope From to go on with"""
+    header: str = ""
+    """FROM_ACCESS: a line to be put before the message's header"""
 
 
 _NOTHING = Verdict()
@@ -88,7 +98,21 @@ def check_sender(rules: Rules, inquiry: Inquiry, request: RouteRequest, authenti
     application, sender = _field(request.app_info), _field(request.sender)
     text = from_probe(request.port_probe, application, request.source_channel, sender, authenticated)
     result = yield from inquiry.mapping(rules.tables, "FROM_ACCESS", text, request.flags)
-    return _verdict(rules, "FROM_ACCESS", result, request.sender)
+    verdict = _verdict(rules, "FROM_ACCESS", result, request.sender)
+    if result is None or not result.flags & {"J", "A"}:
+        return verdict
+    access = decide(result)
+    other = access.sender if access.sender is not None and _is_sender(access.sender) else None
+    return replace(verdict, sender=other, header=access.header if _HEADER.fullmatch(access.header) else "")
+
+
+def _is_sender(text: str) -> bool:
+    if not text:
+        return True
+    try:
+        return bool(parse_address(text).domain)
+    except AddressError:
+        return False
 
 
 def _field(text: str) -> str:

@@ -217,6 +217,10 @@ class SmtpSession(Line):
             return
         assert verdict is not None
         begun.hold, begun.bitbucket = verdict.hold, verdict.bitbucket
+        if verdict.sender is not None:
+            begun.sender = verdict.sender
+        if verdict.header:
+            begun.added = f"{verdict.header}\r\n".encode()
         self._begin(begun)
 
     def _begin(self, begun: Transaction) -> None:

@@ -93,7 +93,8 @@ def mended(relay: "Relay", client: Client, transaction: Transaction, event: Mess
 def _mend(relay: "Relay", client: Client, transaction: Transaction, octets: bytes, end: int) -> bytes:
     own = f"<{transaction.message_id}@{relay.host}>"
     plan = mending(octets[:end], user=client.user, addresses=client.addresses, date=relay.date(), message_id=own)
-    transaction.added, transaction.removed, transaction.given_id = plan.added, plan.removed, plan.message_id
+    transaction.added += plan.added
+    transaction.removed, transaction.given_id = plan.removed, plan.message_id
     return plan.apply(octets)
 
 

@@ -53,7 +53,7 @@ class Transaction:
     message_id: str = ""
     """our id, given when the body begins"""
     added: bytes = b""
-    """header fields of ours behind the Received field: submission"""
+    """header fields of ours behind the Received field: FROM_ACCESS, submission"""
     removed: int = 0
     """octets taken out of the header: submission"""
     given_id: str = ""
