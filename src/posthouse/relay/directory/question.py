@@ -31,6 +31,8 @@ class Kind(StrEnum):
     OTHER = "other"
     """neither; only ever the answer to NeedDn"""
 
+    __hash__ = str.__hash__  # part of the key routing looks entries up by: Enum's own is written in Python
+
 
 @dataclass(frozen=True, slots=True)
 class Domain:

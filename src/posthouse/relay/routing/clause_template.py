@@ -129,6 +129,22 @@ def _code(digits: str, letter: str) -> Code:
     return Code(letter, number)
 
 
+def differs_by_uid(template: ClauseTemplate) -> bool:
+    """Whether two users of a domain get addresses that differ in their uids only, which stand there as they are.
+
+    Said of addresses without a subaddress, of entries that are alike in everything templates draw on but the uid.
+    """
+    if not template.uses.isdisjoint("ADHLPU"):
+        return False
+    case = "_"
+    for letter, number, _ in template.codes:
+        if letter and letter in _CASES:
+            case = letter
+        elif letter == "M" and (number is not None or case != "_"):
+            return False
+    return "M" in template.uses
+
+
 def render_clause(template: ClauseTemplate, inputs: ClauseInputs) -> str | None:
     """The address a text template gives, or None when a value it needs is missing."""
     out: list[str] = []

@@ -21,6 +21,8 @@ class Place(StrEnum):
     NONE = ""
     """no host at all: the local host is meant"""
 
+    __hash__ = str.__hash__  # a key of every look-up of rules: Enum's own is written in Python
+
 
 class HostPart(NamedTuple):
     """An address split at its first host."""
@@ -42,9 +44,14 @@ def split_address(text: str) -> HostPart:
     Raises:
         AddressError: the text is not an address.
     """
+    return split_plain(text) or first_host(parse_address(text))
+
+
+def split_plain(text: str) -> HostPart | None:
+    """The split of an ordinary form: no quotes, at most one host in the route. None for every other text."""
     plain = _PLAIN.fullmatch(text) if len(text) <= MAX_OCTETS else None
     if plain is None:
-        return first_host(parse_address(text))
+        return None
     route, local, domain = plain.groups()
     if route is not None:
         return HostPart(route, f"{local}@{domain}", Place.ROUTE)

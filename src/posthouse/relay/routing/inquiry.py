@@ -38,10 +38,12 @@ class AmbiguousEntry(Exception):  # noqa: N818 - a fact about the directory
 class Inquiry:
     """The answers one decision has had so far."""
 
-    __slots__ = ("_domains",)
+    __slots__ = ("_domains", "answered")
 
     def __init__(self) -> None:
         self._domains: dict[str, Domain | None] = {}
+        self.answered: tuple[NeedEntry, Answer] | None = None
+        """a question already asked elsewhere, with its answer: it is not asked again"""
 
     def domain(self, name: str) -> Asking[Domain | None]:
         """The domain if the directory has it. A literal or an empty name is never a domain.
@@ -61,15 +63,18 @@ class Inquiry:
         self._domains[key] = found
         return found
 
-    @staticmethod
-    def entry(local: str, domain: Domain, given: str) -> Asking[Entry | None]:
+    def entry(self, local: str, domain: Domain, given: str) -> Asking[Entry | None]:
         """The entry with this address.
 
         Raises:
             NoAnswer: the directory is silent.
             AmbiguousEntry: more than one has it.
         """
-        answer = yield NeedEntry(local, domain, given)
+        question = NeedEntry(local, domain, given)
+        if self.answered is not None and self.answered[0] == question:
+            answer = self.answered[1]
+        else:
+            answer = yield question
         if isinstance(answer, Found):
             return answer.value if isinstance(answer.value, Entry) else None
         if isinstance(answer, Unknown):

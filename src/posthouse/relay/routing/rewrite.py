@@ -5,7 +5,7 @@ superfluous hosts that lead to ourselves are dropped; an unanswered directory qu
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from posthouse.config.channel import Channel
@@ -20,6 +20,7 @@ from posthouse.relay.routing.result import Step
 from posthouse.relay.routing.rewrite_template import Code, Inputs, LookupTemplate, Piece, Pieces, Template, render, render_url
 from posthouse.relay.routing.rule_table import (
     FORWARD_ENVELOPE,
+    REMEMBERED_HOSTS,
     Choice,
     Purpose,
     Ready,
@@ -54,6 +55,16 @@ class Unroutable:
 
 
 RewriteResult: TypeAlias = Rewritten | Unroutable
+
+
+class Settled(NamedTuple):
+    """Where a host leads, whatever stands left of it: to `rest@host` on a channel."""
+
+    channel: Channel
+    host: str
+    route: str
+    ours: tuple[str, ...]
+    """domains that must be ours and handled here; otherwise other rules may apply"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,33 @@ class Rewriter:
     local_hosts: LocalHosts
     bare_host: str
     subaddress_char: str = "+"
+    settlements: dict[tuple[str, Place, Purpose], Settled | None] = field(default_factory=dict)
+    """what `settled` has found out"""
+
+    def settled(self, host: str, place: Place, purpose: Purpose) -> Settled | None:
+        """What `rewrite` does with every address whose first host stands there, when the first rule alone decides it.
+
+        None where the address itself counts, a rule starts again, or the rewriting says more than a channel. An address
+        on a channel that drops its own name is to have no other host in it.
+        """
+        key = (host, place, purpose)
+        if key not in self.settlements:
+            if len(self.settlements) >= REMEMBERED_HOSTS:
+                self.settlements.clear()
+            self.settlements[key] = self._settle(host, place, purpose)
+        return self.settlements[key]
+
+    def _settle(self, host: str, place: Place, purpose: Purpose) -> Settled | None:
+        choices = self.table.choices(host, place, purpose, "")
+        if not choices:
+            return None
+        ready = choices[0].ready if choices[0].rule is not None else _as_it_is(host, host)
+        if ready is None or ready.user is not None or ready.restart or ready.error_only or not ready.host:
+            return None
+        channel = self.by_tag(ready.tag)
+        if channel is None or any(letter != "V" for letter, _ in ready.asks):
+            return None
+        return Settled(channel, ready.host, ready.route, tuple(name for _, name in ready.asks))
 
     def rewrite(self, address: str, job: Job) -> Asking[RewriteResult]:
         """Rewrite until a channel is found or none is.

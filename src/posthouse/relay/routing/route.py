@@ -29,6 +29,8 @@ from posthouse.relay.routing.rule_table import Purpose
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.srs import SrsFault
 from posthouse.relay.routing.standing import Refuse
+from posthouse.relay.routing.target import target_of
+from posthouse.relay.routing.usual import PLAIN, usual_rewrite, usual_target
 from posthouse.relay.routing.way import START, Postpone, Stop, Way
 
 _FIRST_REWRITE = 2
@@ -97,15 +99,23 @@ class _Run:
             bounced = rules.srs.reverse(request.recipient, self._day) if "=" in request.recipient else None
             if bounced is not None:
                 return (yield from self._bounce(bounced))
-        first = yield from self.rewrite(self._first_address())
+        plain = self.steps is None and not request.redirected and PLAIN.fullmatch(request.recipient) is not None
+        first = (yield from usual_rewrite(rules, self.inquiry, request.recipient, self.purpose)) if plain else None
+        if first is None:
+            plain = False
+            first = yield from self.rewrite(self._first_address())
         probe = self._probe(first.channel.name, first.address)
         verdict = yield from check_access(rules, self.inquiry, probe, rules.before_tables)
         self._obey(verdict, 3, first.address, first.channel.name)
         self._guard(first, verdict)
         if verdict.bitbucket:
             return Accepted((self._swallowed(first.address),), verdict.hold, verdict.delay, self.done())
-        targets = yield from self._targets(first)
+        usual = (yield from usual_target(rules, self.inquiry, first, self.purpose)) if plain else None
+        targets = [usual] if usual is not None else (yield from self._targets(first))
         hold, delay = verdict.hold, verdict.delay
+        if usual is not None and not rules.after_tables:
+            self._check_size(usual)
+            return Accepted((usual,), hold, delay)
         final: list[Target] = []
         for target in targets:
             if (target.channel, target.address) in self.checked:
@@ -290,22 +300,7 @@ class _Run:
         return list(targets.values())
 
     def _target(self, there: Rewritten, way: Way) -> Target:
-        rules, channel, owner = self.rules, there.channel, way.owner
-        limits = [channel.number("blocklimit", 0) * rules.block_size, rules.block_limit, owner.block_limit if owner else 0]
-        address = there.address
-        if channel.has("enqueueremoveroute"):
-            parsed = parse_address(address)
-            address = f"{parsed.local}@{parsed.domain}" if parsed.domain else parsed.local
-        target = Target(
-            channel=channel.name,
-            address=address,
-            host=destination_host(there.address),
-            quota=owner.quota if owner else "",
-            intermediate=owner.address if owner else "",
-            held=way.held,
-            blocklimit=min((limit for limit in limits if limit > 0), default=0),
-            filter=owner.filter if owner else None,
-        )
+        target = target_of(self.rules, there, way)
         return self._of_many(target, way) if way.listed or way.forwarded or way.answers else target
 
     def _of_many(self, target: Target, way: Way) -> Target:

@@ -6,7 +6,7 @@ the same objects; at most REMEMBERED of them. Most entries of a domain differ in
 for all that have the same values of the attributes in SHAPE, at most SHAPES of these.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from posthouse.relay.directory.question import Domain, Entry, Kind
@@ -69,6 +69,20 @@ class Standing(NamedTuple):
     notes: tuple[str, ...] = ()
     """the entry and what of it is not acted on, for the log and explanations"""
     filter: UserFilter | None = None
+    recipes: "dict[str, Any] | None" = None
+    """by source channel, shared by all entries of the shape: kept by usual.py"""
+
+
+def twin(rules: Rules, domain: Domain, entry: Entry) -> Standing | None:
+    """The standing of another entry of the domain with which this one has everything in common but its names."""
+    known: Standing | None = rules.shapes.get(_shape(entry))
+    if known is None or known.domain is not domain or not entry.uid or not _ROUTING_CHARACTERS.isdisjoint(entry.uid):
+        return None
+    return known
+
+
+def _shape(entry: Entry) -> tuple[Any, ...]:
+    return (entry.kind, *map(entry.attributes.get, SHAPE))
 
 
 def standing(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing:
@@ -76,10 +90,9 @@ def standing(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing
     known: Standing | None = rules.standings.get(entry.dn)
     if known is not None and known.entry is entry and known.domain is domain:
         return known
-    shape = (entry.kind, *map(entry.attributes.get, SHAPE))
-    twin: Standing | None = rules.shapes.get(shape)
-    if twin is not None and twin.domain is domain and entry.uid and _ROUTING_CHARACTERS.isdisjoint(entry.uid):
-        made = _like(twin, entry)
+    other = twin(rules, domain, entry)
+    if other is not None:
+        made = _like(other, entry)
     else:
         made = _decide(rules, domain, entry, now)
         wanted = {value.lower() for value in entry.all("maildeliveryoption")}
@@ -88,22 +101,22 @@ def standing(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing
         if made.values is not None and made.entry.uid:
             if len(rules.shapes) >= SHAPES:
                 rules.shapes.clear()
-            rules.shapes[shape] = made
+            rules.shapes[_shape(entry)] = made
     if len(rules.standings) >= REMEMBERED:
         rules.standings.clear()
     rules.standings[entry.dn] = made
     return made
 
 
-def _like(twin: Standing, entry: Entry) -> Standing:
+def _like(other: Standing, entry: Entry) -> Standing:
     """The standing of an entry of the same shape, in the same domain, that is not refused."""
-    assert twin.values is not None
-    dn, values = entry.dn, twin.values
-    filters = user_filter(entry, values.hosted_domain) if twin.filter is not None else None
+    assert other.values is not None
+    dn, values = entry.dn, other.values
+    filters = user_filter(entry, values.hosted_domain) if other.filter is not None else None
     return Standing(
-        entry, twin.domain, dn.lower(), None, "", "", "", twin.clauses, twin.offline,
-        OwnerValues(entry.uid, *values[1:]), twin.quota, twin.block_limit, (_named(entry), *twin.notes[1:]),
-        filters,
+        entry, other.domain, dn.lower(), None, "", "", "", other.clauses, other.offline,
+        OwnerValues(entry.uid, *values[1:]), other.quota, other.block_limit, (_named(entry), *other.notes[1:]),
+        filters, other.recipes,
     )  # fmt: skip
 
 
@@ -153,6 +166,7 @@ def _active(rules: Rules, plain: Standing, now: float) -> Standing:
         block_limit=_block_limit(rules, domain, entry),
         filter=user_filter(entry, "" if domain.canonical == rules.default_domain else domain.canonical),
         notes=_notes(rules, entry),
+        recipes={},
     )
 
 

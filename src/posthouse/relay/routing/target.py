@@ -1,0 +1,28 @@
+"""A rewritten address on its channel, as a recipient that can be queued (source-routes 3, step 7)."""
+
+from posthouse.mail.address import parse_address
+from posthouse.relay.routing.connect import destination_host
+from posthouse.relay.routing.result import Target
+from posthouse.relay.routing.rewrite import Rewritten
+from posthouse.relay.routing.rules import Rules
+from posthouse.relay.routing.way import Way
+
+
+def target_of(rules: Rules, there: Rewritten, way: Way) -> Target:
+    """The recipient: of the limits on its size the smallest counts; `enqueueremoveroute` takes the route away."""
+    channel, owner = there.channel, way.owner
+    limits = [channel.number("blocklimit", 0) * rules.block_size, rules.block_limit, owner.block_limit if owner else 0]
+    address = there.address
+    if channel.has("enqueueremoveroute"):
+        parsed = parse_address(address)
+        address = f"{parsed.local}@{parsed.domain}" if parsed.domain else parsed.local
+    return Target(
+        channel=channel.name,
+        address=address,
+        host=destination_host(there.address),
+        quota=owner.quota if owner else "",
+        intermediate=owner.address if owner else "",
+        held=way.held,
+        blocklimit=min((limit for limit in limits if limit > 0), default=0),
+        filter=owner.filter if owner else None,
+    )
