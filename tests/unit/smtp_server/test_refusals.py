@@ -209,6 +209,23 @@ def test_what_from_access_says_of_senders(tmp_path: Path) -> None:
         }  # fmt: skip
 
 
+def test_from_access_sets_the_sender_field_and_a_size(tmp_path: Path) -> None:
+    table = "FROM_ACCESS\n\n  TCP|*|list@outside.test|  $Y$Kowner@outside.test\n  TCP|*|small@outside.test|  $Y$S2\n"
+    body = b"From: x@y.test\r\nSender: z@y.test\r\nSubject: x\r\n\r\n"
+    with SmtpWorld(relay_files(tmp_path, mappings=table)) as world:
+        client = world.hello()
+        for text in (b"text\r\n", b"text\r\n" * 60_000):
+            assert client.message(body + text, "jd@example.com", sender="list@outside.test").startswith("250 ")
+        assert client.ask("MAIL FROM:<small@outside.test> SIZE=2049").startswith("552 5.3.4 ")
+        large = b"\r\n" + b"x" * 3000 + b"\r\n"
+        assert client.message(large, "jd@example.com", sender="small@outside.test").startswith("552 5.3.4 ")
+        assert client.message(BODY, "jd@example.com", sender="small@outside.test").startswith("250 ")
+        queued = [each for each in world.queued() if each.envelope.sender == "list@outside.test"]
+        assert [len(each.body) == each.envelope.size for each in queued] == [True, True]
+        for message in queued:
+            assert b"\r\nSender: owner@outside.test\r\nFrom: x@y.test\r\nSubject: x\r\n\r\ntext\r\n" in message.body
+
+
 def test_from_access_puts_another_sender_and_a_header_line(tmp_path: Path) -> None:
     table = (
         "FROM_ACCESS\n\n  TCP|*|old@outside.test|  $Y$J$Anew@outside.test|X-Was:$ old\n"

@@ -8,8 +8,8 @@ Tables that do not exist are not asked; the first rejection decides. ACCESS_ORCP
 recipient tables. A `|` inside a field that a client chooses becomes `?`: nobody can write himself another field.
 A rejection reads `550 5.7.1 text: address`, unless the text begins with codes of its own; without a text it is the
 unknown-alias reply, or with ACCESS_ERRORS=1 "you are not allowed to send to this address".
-Acted on: Y N F B H D X and the log texts `<` `>`; of FROM_ACCESS J (another envelope From) and A (a header line) too. What is
-no address or no header line there has no effect.
+Acted on: Y N F B H D X and the log texts `<` `>`; of FROM_ACCESS J (another envelope From), K (the Sender: field), A (a header
+line) and S (the largest size in blocks), too. What is no address, header line or number there has no effect.
 """
 
 import re
@@ -36,6 +36,7 @@ class AccessProbe(NamedTuple):
     address: str
 
 
+_NUMBER = re.compile(r"\s*(\d{1,9})")
 _HEADER = re.compile(r"[!-9;-~]+:[ -~]*")
 
 
@@ -57,6 +58,10 @@ class Verdict:
     """FROM_ACCESS: the envelope From to go on with"""
     header: str = ""
     """FROM_ACCESS: a line to be put before the message's header"""
+    header_sender: str = ""
+    """FROM_ACCESS: the address of the Sender: field"""
+    size: int = 0
+    """FROM_ACCESS: octets the message may have, 0 for no limit"""
 
 
 _NOTHING = Verdict()
@@ -99,11 +104,15 @@ def check_sender(rules: Rules, inquiry: Inquiry, request: RouteRequest, authenti
     text = from_probe(request.port_probe, application, request.source_channel, sender, authenticated)
     result = yield from inquiry.mapping(rules.tables, "FROM_ACCESS", text, request.flags)
     verdict = _verdict(rules, "FROM_ACCESS", result, request.sender)
-    if result is None or not result.flags & {"J", "A"}:
+    if result is None or not result.flags & {"J", "K", "A", "S"}:
         return verdict
     access = decide(result)
     other = access.sender if access.sender is not None and _is_sender(access.sender) else None
-    return replace(verdict, sender=other, header=access.header if _HEADER.fullmatch(access.header) else "")
+    field = access.header_sender if access.header_sender and _is_sender(access.header_sender) else ""
+    number = _NUMBER.match(access.arguments.get("S", ""))
+    size = int(number[1]) * rules.block_size if number is not None else 0
+    header = access.header if _HEADER.fullmatch(access.header) else ""
+    return replace(verdict, sender=other, header=header, header_sender=field, size=size)
 
 
 def _is_sender(text: str) -> bool:

@@ -125,7 +125,9 @@ def accept(
 
 
 def _too_large(transaction: Transaction, size: int) -> Status | None:
-    """The refusal when the message is larger than a recipient may get, whatever SIZE= had said."""
+    """The refusal when the message is larger than its sender may send or a recipient get, whatever SIZE= had said."""
+    if transaction.largest and size > transaction.largest:
+        return Status(552, "5.3.4", "message size exceeds the limit")
     for taken in transaction.recipients:
         for target in taken.targets:
             if target.blocklimit and size > target.blocklimit:

@@ -221,6 +221,11 @@ class SmtpSession(Line):
             begun.sender = verdict.sender
         if verdict.header:
             begun.added = f"{verdict.header}\r\n".encode()
+        begun.sender_field, begun.largest = verdict.header_sender, verdict.size
+        if begun.largest and begun.size is not None and begun.size > begun.largest:
+            self._note_refusal(log.rejected(self, begun, "", _TOO_LARGE, verdict.log))
+            self.server.answer(_TOO_LARGE)
+            return
         self._begin(begun)
 
     def _begin(self, begun: Transaction) -> None:
@@ -335,8 +340,8 @@ class SmtpSession(Line):
             return
         try:
             if transaction.body_file is None:
-                if self.way_in.submits:
-                    octets = submission.begin(self.relay, self.client, transaction, octets)
+                if self.way_in.submits or transaction.sender_field:
+                    octets = submission.begin(self, transaction, octets)
                 transaction.start = octets
                 transaction.received = data.received(self.relay, self, transaction)
                 transaction.body_file = self.relay.new_body_file(transaction.message_id)
@@ -351,8 +356,8 @@ class SmtpSession(Line):
     def _message(self, whole: bytes | None, event: Message | MessageEnd) -> None:
         transaction = self._transaction
         assert transaction is not None
-        if self.way_in.submits:
-            event = submission.mended(self.relay, self.client, transaction, event)
+        if self.way_in.submits or transaction.sender_field:
+            event = submission.mended(self, transaction, event)
             whole = event.data if isinstance(event, Message) else None
         taken = data.accept(self.relay, self, transaction, whole, event)
         if isinstance(taken, Status):

@@ -4,7 +4,8 @@
     Sender                the user who has logged in, where neither From nor Sender is one of his addresses
     Bcc, Resent-Bcc       taken out: whoever is named there is in the envelope
 
-Everything else stays octet for octet. A mail server's own mail is none of our business: other channels change nothing.
+Everything else stays octet for octet. A mail server's own mail is none of our business: other channels change nothing. On any
+channel FROM_ACCESS may want another Sender: field (`$K`).
 """
 
 import re
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from posthouse.dialogue.event import Message, MessageEnd
-from posthouse.relay.smtp_server.mail import Client
 from posthouse.relay.smtp_server.transaction import Transaction
 
 if TYPE_CHECKING:
-    from posthouse.relay.smtp_server.relay import Relay
+    from posthouse.relay.smtp_server.session import SmtpSession
 
 _FIELD = re.compile(rb"(?im)^(date|message-id|from|sender|(?:resent-)?bcc)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)\r\n")
+_SENDER = re.compile(rb"(?m)^Sender: [^\r]*\r\n")
 
 
 class Mending(NamedTuple):
@@ -39,9 +40,18 @@ class Mending(NamedTuple):
         """Octets that go."""
         return sum(end - start for start, end in self.cuts)
 
+    def with_sender(self, header: bytes, address: str) -> "Mending":
+        """The same, and this address in the only Sender: field."""
+        senders = (match.span() for match in _FIELD.finditer(header) if match[1].lower() == b"sender")
+        added = _SENDER.sub(b"", self.added) + f"Sender: {address}\r\n".encode()
+        return Mending(added, tuple(sorted({*self.cuts, *senders})), self.message_id)
+
     def apply(self, octets: bytes) -> bytes:
         """The message without what goes."""
         return b"".join(_kept(octets, self.cuts)) if self.cuts else octets
+
+
+_NOTHING = Mending(b"", (), "")
 
 
 def mending(header: bytes, *, user: str, addresses: frozenset[str], date: str, message_id: str) -> Mending:
@@ -75,24 +85,28 @@ def mending(header: bytes, *, user: str, addresses: frozenset[str], date: str, m
     return Mending(added.encode(), tuple(sorted(cuts)), message_id if missing_id else "")
 
 
-def begin(relay: "Relay", client: Client, transaction: Transaction, octets: bytes) -> bytes:
+def begin(session: "SmtpSession", transaction: Transaction, octets: bytes) -> bytes:
     """Mend the first octets of a message that streams; a header that does not end in them is left as it is."""
     end = octets.find(b"\r\n\r\n")
-    return _mend(relay, client, transaction, octets, end + 2) if end >= 0 else octets
+    return _mend(session, transaction, octets, end + 2) if end >= 0 else octets
 
 
-def mended(relay: "Relay", client: Client, transaction: Transaction, event: Message | MessageEnd) -> Message | MessageEnd:
+def mended(session: "SmtpSession", transaction: Transaction, event: Message | MessageEnd) -> Message | MessageEnd:
     """The whole message with its header mended; what was streamed has been mended at its beginning."""
     if isinstance(event, Message):
-        octets = _mend(relay, client, transaction, event.data, event.header_end)
+        octets = _mend(session, transaction, event.data, event.header_end)
         return msgspec.structs.replace(event, data=octets, lf=None, header_end=event.header_end - transaction.removed)
     removed = transaction.removed
     return msgspec.structs.replace(event, size=event.size - removed, header_end=event.header_end - removed)
 
 
-def _mend(relay: "Relay", client: Client, transaction: Transaction, octets: bytes, end: int) -> bytes:
-    own = f"<{transaction.message_id}@{relay.host}>"
-    plan = mending(octets[:end], user=client.user, addresses=client.addresses, date=relay.date(), message_id=own)
+def _mend(session: "SmtpSession", transaction: Transaction, octets: bytes, end: int) -> bytes:
+    relay, client, header, plan = session.relay, session.client, octets[:end], _NOTHING
+    if session.way_in.submits:
+        own = f"<{transaction.message_id}@{relay.host}>"
+        plan = mending(header, user=client.user, addresses=client.addresses, date=relay.date(), message_id=own)
+    if transaction.sender_field:
+        plan = plan.with_sender(header, transaction.sender_field)
     transaction.added += plan.added
     transaction.removed, transaction.given_id = plan.removed, plan.message_id
     return plan.apply(octets)

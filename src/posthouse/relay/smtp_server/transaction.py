@@ -54,6 +54,10 @@ class Transaction:
     """our id, given when the body begins"""
     added: bytes = b""
     """header fields of ours behind the Received field: FROM_ACCESS, submission"""
+    sender_field: str = ""
+    """FROM_ACCESS: the address the Sender: field is to have"""
+    largest: int = 0
+    """FROM_ACCESS: octets the message may have, 0 for no limit of its own"""
     removed: int = 0
     """octets taken out of the header: submission"""
     given_id: str = ""
