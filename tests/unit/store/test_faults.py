@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,3 +123,20 @@ async def test_the_seventeenth_delivery_that_would_wait_for_one_mailbox_is_told_
         assert await asyncio.gather(*others) == [[GONE_WELL.format("bob")]] * MOST_WAITING
         for client in (*clients, stranger):
             await client.close()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK], ids=["fifo", "socket"])
+async def test_a_special_file_in_place_of_maildirsize_is_not_supported(tmp_path: Path, kind: int) -> None:
+    instance = store_instance(tmp_path)
+    async with running_store(instance) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.deliver(GOOD, "<bob> XQUOTA=5000,5")
+        file = instance.store / "primary" / "bob" / "maildirsize"
+        file.unlink()
+        os.mknod(file, kind | 0o600)
+        assert await client.deliver(GOOD, "<bob> XQUOTA=5000,5", "<sue>") == [
+            "420 4.2.0 <bob> Mailbox not supported", "250 2.5.0 <sue> OK",
+        ]  # fmt: skip
+        file.unlink()
+        assert await client.deliver(GOOD, "<bob> XQUOTA=5000,5") == ["250 2.5.0 <bob> OK"]
+        await client.close()

@@ -88,7 +88,7 @@ def _around(store: Opened, *, repair: bool) -> list[dict[str, Any]]:
         for path in finish_removals(store.mailboxes, repair=repair)
     ]
     return facts + [
-        {"owner": "", "kind": "name", "path": path, "text": "no mailbox: no owner can have this name", "repaired": False}
+        {"owner": "", "kind": "name", "path": path, "text": "no mailbox: a link, a file or a strange name", "repaired": False}
         for path in store.mailboxes.foreign()
     ]
 

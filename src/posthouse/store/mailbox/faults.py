@@ -1,7 +1,7 @@
 """Errors of the disk as faults of a mailbox.
 
-A symbolic link met on the way is `MailboxNotSupported`, something of the wrong kind `MailboxBadFormat`, everything else
-`MailboxIOError` (disk full, no permission, the disk itself).
+A symbolic link or a special file met on the way is `MailboxNotSupported`, something else of the wrong kind
+`MailboxBadFormat`, everything else `MailboxIOError` (disk full, no permission, the disk itself).
 """
 
 import errno
@@ -13,6 +13,8 @@ WRITABLE = 0o300
 """of a folder's mode: its owner may write and enter"""
 _KINDS: dict[int | None, type[MailboxError]] = {
     errno.ELOOP: MailboxNotSupported,
+    errno.ESPIPE: MailboxNotSupported,  # a fifo is read
+    errno.ENXIO: MailboxNotSupported,  # a socket is opened
     errno.ENOTDIR: MailboxBadFormat,
     errno.EISDIR: MailboxBadFormat,
 }
