@@ -291,6 +291,7 @@ def _mta_words(
         "default_domain": host_name(default_domain, "--default-domain"),
         "port": str(listener.port),
         "interface": interface_line(listener),
+        "post": "copywarnpost copysendpost postheadonly " if postmaster is not None else "",
         "postmaster": postmaster_line(postmaster) if postmaster is not None else f"! postmaster: somebody@{default_domain}",
         **_routes(route or []),
     }

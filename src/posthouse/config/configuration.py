@@ -23,6 +23,7 @@ from posthouse.config.mappings import MappingTable, read_mappings
 from posthouse.config.option_file import OptionFile, read_channel_option, read_option_dat
 from posthouse.config.pipe_programs import FILE as PIPE_PROGRAMS
 from posthouse.config.pipe_programs import PipeProgram, read_pipe_programs
+from posthouse.config.return_texts import OUR_TEXTS, ReturnTexts, read_return_texts
 from posthouse.config.source import Source
 from posthouse.config.srs import SrsOptions, read_srs
 from posthouse.config.store_conf import StoreConf, read_store_conf
@@ -55,6 +56,8 @@ class Configuration:
     warnings: tuple[Fault, ...]
     srs: SrsOptions | None = None
     """None: senders of forwarded mail are not rewritten"""
+    returns: ReturnTexts = OUR_TEXTS
+    """the site's own words for notices"""
     pipe_programs: Mapping[str, PipeProgram] = field(default_factory=lambda: MappingProxyType({}))
     """by lower-case name"""
 
@@ -126,6 +129,7 @@ def _read(instance: Instance, tailor: Tailor, source: Source) -> Configuration:
         channel_options=MappingProxyType({name: option for name, option in per_channel.items() if option.values}),
         ldif_file=_named(options, "LDAP_LDIF_FILE", tailor, faults),
         warnings=(),
+        returns=read_return_texts(tailor.table, source),
         srs=read_srs(options, _named(options, "SRS_SECRET_FILE", tailor, faults), faults),
         pipe_programs=read_pipe_programs(tailor.table / PIPE_PROGRAMS, source),
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.telling import policy_of, tell
 from posthouse.relay.channels.workshop import Workshop, copy_path
 from posthouse.relay.job_controller.backoff import Verdict, unit_seconds
 from posthouse.relay.job_controller.protocol import Lease, Result, own_replies
@@ -44,14 +45,15 @@ def warn(shop: Workshop, lease: Lease, opened: OpenCopy, ended: Callable[[], Non
             co=said.code, en=said.enhanced, tx=said.text, ia=recipient.intermediate, ab=envelope.about,
         )  # fmt: skip
 
-    if not told:
+    posted = opened.recipients if policy_of(shop, lease.channel).wants(Kind.DELAYED, envelope.sender) else ()
+    if not told and not posted:
         done(None)
         return
-    reports = [Report(each, own.get(each.id, last), each.host if last.code else "") for each in told]
-    shop.notifier.send(
-        Kind.DELAYED, envelope, tuple(opened.parts()), reports, lease.channel, shop.wording, shop.stamp(), done,
-        _given_up(shop, lease.channel, envelope),
-    )  # fmt: skip
+    reports, copies = (
+        [Report(each, own.get(each.id, last), each.host if last.code else "") for each in about] for about in (told, posted)
+    )
+    until = _given_up(shop, lease.channel, envelope)
+    tell(shop, Kind.DELAYED, envelope, tuple(opened.parts()), lease.channel, reports, copies, done, until)
 
 
 def _given_up(shop: Workshop, channel: str, envelope: Envelope) -> float:

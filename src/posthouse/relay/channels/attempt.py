@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
+from posthouse.relay.channels.telling import is_postmasters, policy_of, tell
 from posthouse.relay.channels.workshop import Workshop, copy_path
 from posthouse.relay.job_controller.backoff import Verdict, is_busy
 from posthouse.relay.job_controller.protocol import Lease, Result
@@ -123,26 +124,37 @@ class Attempt:
         told = [(r, s) for r, s in self._failed if envelope.sender and not self.quiet and wants(r, self.kind)]
         if self._good and envelope.sender:
             self._tell_success()
-        if not told:
+        posted = self._failed if self._failed and not self.quiet and self._is_posted(envelope.sender) else []
+        if not told and not posted:
             self._fail(Action.DROPPED, self._failed)
             self._close()
             return
+        heard = posted or told
         try:
             parts = tuple(self._opened.parts())
         except OSError as error:
-            self._noticed(error, told)
+            self._noticed(error, heard)
             return
-        self._notify(self.kind, parts, told, lambda error: self._noticed(error, told))
+        if not told and is_postmasters(self._shop, envelope, parts):
+            self._noticed(None, [])
+            return
+        channel, reports, copies = self.lease.channel, self._reports(told), self._reports(posted)
+        tell(self._shop, self.kind, envelope, parts, channel, reports, copies, lambda error: self._noticed(error, heard))
+
+    def _is_posted(self, sender: str) -> bool:
+        return policy_of(self._shop, self.lease.channel).wants(self.kind, sender)
+
+    def _reports(self, about: list[tuple[Recipient, Status]]) -> list[Report]:
+        host, transport, banner, _ = self._reach
+        return [
+            Report(r, s) if r.id in self._ours else Report(r, self.diagnostics.get(r.id, s), host, transport, banner)
+            for r, s in about
+        ]
 
     def _notify(
         self, kind: Kind, parts: tuple[bytes, ...], told: list[tuple[Recipient, Status]], done: Callable[[OSError | None], None]
     ) -> None:
-        host, transport, banner, _ = self._reach
-        reports = [
-            Report(r, s) if r.id in self._ours else Report(r, self.diagnostics.get(r.id, s), host, transport, banner)
-            for r, s in told
-        ]
-        shop = self._shop
+        reports, shop = self._reports(told), self._shop
         shop.notifier.send(kind, self._opened.envelope, parts, reports, self.lease.channel, shop.wording, shop.stamp(), done)
 
     def _tell_success(self) -> None:

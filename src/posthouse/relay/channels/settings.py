@@ -10,6 +10,7 @@ from posthouse.config.configuration import Configuration
 from posthouse.config.option_file import OptionFile
 from posthouse.relay.channels.tls_out import TlsOut, tls_out
 from posthouse.relay.job_controller.programs import Program, program_of
+from posthouse.relay.notices.postmaster import NO_COPIES, PostPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,9 @@ class ChannelSettings:
     """seconds without progress while the body is sent"""
     tls: TlsOut | None = None
     """LMTP: how STARTTLS is used, if it is"""
+
+    post: PostPolicy = NO_COPIES
+    """which notices the postmaster gets, too"""
 
     @property
     def sends_flags(self) -> bool:
@@ -71,6 +75,7 @@ class ChannelSettings:
             per_block=_minutes(options, "STATUS_DATA_RECV_PER_BLOCK_TIME", 0.001666),
             per_address_block=_minutes(options, "STATUS_DATA_RECV_PER_ADDR_PER_BLOCK_TIME", 0.003333),
             send_wait=_minutes(options, "DATA_TRANSMIT_TIME", 10),
+            post=PostPolicy.of(channel.has),
             tls=tls_out(configuration, channel, options) if channel.is_lmtp else None,
         )
 

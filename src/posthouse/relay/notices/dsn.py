@@ -8,6 +8,8 @@
   leave: they are taken out of reply texts and host names too. Code and text of a reply are otherwise kept as they came.
 * Without RET the message itself comes back with a failure and its header with a delay; over `content_limit` blocks of
   1024 octets (0 = no limit) the header only, unless RET=FULL was asked for. A delay or success never carries the message.
+* The words for people are the site's own where it has written some (config/return_texts.py).
+* A notice for the postmaster (`to`) says the same; it may be about the null sender's mail.
 * Addresses outside ASCII: `message/global-delivery-status` and `utf-8;` as RFC 6533 has it.
 * The null sender gets nothing: `build` refuses it, as it refuses a notice about nobody.
 """
@@ -16,8 +18,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.header import Header
 from enum import Enum
 
+from posthouse.config.return_texts import OUR_TEXTS, ReturnTexts
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 
@@ -29,6 +33,8 @@ _TAGGED = re.compile(r"[^\s<>()@:,;]+@[\w.-]*-daemon\b", re.IGNORECASE)
 _LMTP_HOST = re.compile(r"(?<=[\w-])\.lmtp(?![\w-])", re.IGNORECASE)
 _DAEMON = re.compile(r"@?[\w.-]*-daemon\b", re.IGNORECASE)
 _QUOTED_HEADERS = (b"message-id", b"date", b"from", b"to", b"subject")
+_SEQUENCE = re.compile(r"%([RHDCLFUuSs%])")
+_UNITS = {86400.0: "Day", 3600.0: "Hour", 1.0: "Second"}
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 
 
@@ -82,9 +88,20 @@ class Kind(Enum):
         return self.value[1]
 
     @property
+    def file(self) -> str:
+        """What the site's own text is called: return_<file>.txt."""
+        return _FILES[self]
+
+    @property
     def action(self) -> str:
         """The Action: field."""
         return self.value[2]
+
+
+_FILES = {
+    Kind.FAILED: "failed", Kind.TIMED_OUT: "timedout", Kind.RETURNED: "bounced", Kind.DELAYED: "delayed",
+    Kind.DELIVERED: "delivered", Kind.RELAYED: "relayed",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +134,10 @@ class Notice:
         now: Unix seconds.
         retry_until: Unix seconds, for a delay; 0 when not known.
         content_limit: CONTENT_RETURN_BLOCK_LIMIT.
+        texts: the site's own words.
+        unit: seconds in a unit of `notices`.
+        to: who else than the sender it is for: the postmaster.
+        header_only: the message itself is not part of it.
     """
 
     kind: Kind
@@ -130,11 +151,15 @@ class Notice:
     retry_until: float = 0.0
     content_limit: int = 0
     personal: str = "Internet Mail Delivery"
+    texts: ReturnTexts = OUR_TEXTS
+    unit: float = 86400.0
+    to: str = ""
+    header_only: bool = False
 
     @property
     def whole(self) -> bool:
         """Whether the message itself comes back, not only its header."""
-        if self.kind is Kind.DELAYED or self.kind.is_success or self.envelope.ret == "HDRS":
+        if self.header_only or self.kind is Kind.DELAYED or self.kind.is_success or self.envelope.ret == "HDRS":
             return False
         return self.envelope.ret == "FULL" or not self.content_limit or -(-self.envelope.size // BLOCK) <= self.content_limit
 
@@ -172,7 +197,7 @@ def build(notice: Notice, header: bytes, body: Sequence[bytes]) -> tuple[bytes, 
     Raises:
         ValueError: the original has the null sender, or nobody is reported.
     """
-    if not notice.envelope.sender or not notice.reports:
+    if not (notice.to or notice.envelope.sender) or not notice.reports:
         raise ValueError("no notice for the null sender or about nobody")
     boundary = f"Boundary_(ID_{notice.id})"
     people = _people(notice, header)
@@ -180,7 +205,8 @@ def build(notice: Notice, header: bytes, body: Sequence[bytes]) -> tuple[bytes, 
     wide = not machine.isascii()
     status_type = "message/global-delivery-status" if wide else "message/delivery-status"
     charset = "us-ascii" if people.isascii() else "utf-8"
-    about = f"Content-Type: text/plain; charset={charset}\r\nContent-Language: EN-US\r\n{_encoding(people.encode())}"
+    about = f"Content-Type: text/plain; charset={charset}\r\nContent-Language: {notice.texts.language}\r\n"
+    about += _encoding(people.encode())
     parts = [
         _top(notice, boundary),
         f"--{boundary}\r\n{about}\r\n{people}\r\n",
@@ -200,8 +226,8 @@ def build(notice: Notice, header: bytes, body: Sequence[bytes]) -> tuple[bytes, 
 def _top(notice: Notice, boundary: str) -> str:
     return (
         f"From: {notice.personal} <{notice.postmaster}>\r\n"
-        f"To: {notice.envelope.sender}\r\n"
-        f"Subject: {notice.kind.subject}\r\n"
+        f"To: {notice.to or notice.envelope.sender}\r\n"
+        f"Subject: {_subject(notice)}\r\n"
         f"Date: {rfc_date(notice.now)}\r\n"
         f"Message-ID: <{notice.id}@{notice.reporter}>\r\n"
         "Auto-Submitted: auto-replied\r\n"
@@ -215,10 +241,48 @@ def _encoding(part: bytes) -> str:
     return "" if part.isascii() else "Content-Transfer-Encoding: 8bit\r\n"
 
 
+def _subject(notice: Notice) -> str:
+    subjects = notice.texts.subjects
+    own = subjects.get(notice.kind.file) or subjects.get("")
+    return Header(own, "utf-8" if not own.isascii() else "us-ascii").encode(linesep="\r\n") if own else notice.kind.subject
+
+
 def _people(notice: Notice, header: bytes) -> str:
-    lines = ["This report relates to a message you sent with the following header fields:", ""]
-    lines += [f"  {line}" for line in _quoted_header(header)]
-    lines += ["", notice.kind.opening, ""]
+    texts = notice.texts
+    whose = "a message" if notice.to else "a message you sent"
+    ours = f"This report relates to {whose} with the following header fields:\n\n%H\n\n"
+    prefix, own = texts.prefix, texts.types.get(notice.kind.file)
+    text = (ours if prefix is None else prefix) + (f"{notice.kind.opening}\n\n%R" if own is None else own) + texts.suffix
+    fields = "\n".join(f"  {line}" for line in _quoted_header(header))
+    return expand(text, notice, fields, _recipients(notice)).replace("\n", "\r\n")
+
+
+def expand(text: str, notice: Notice, fields: str, recipients: str) -> str:
+    """A text with its % sequences replaced (config/return_texts.py)."""
+    waited = max(0, int((notice.now - notice.envelope.enqueued / 1000) // notice.unit))
+    whole = round((notice.retry_until - notice.envelope.enqueued / 1000) / notice.unit) if notice.retry_until else waited
+    unit = _UNITS.get(notice.unit, "Day")
+    last = 0
+    words = {
+        "R": recipients, "H": fields, "D": rfc_date(notice.now), "C": waited, "F": whole, "L": max(0, whole - waited),
+        "U": unit, "u": unit.lower(), "%": "%",
+    }  # fmt: skip
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal last
+        letter = match[1]
+        if letter in "Ss":
+            return "" if last == 1 else letter
+        found = words[letter]
+        if isinstance(found, int):
+            last = found
+        return str(found)
+
+    return _SEQUENCE.sub(replace, text)
+
+
+def _recipients(notice: Notice) -> str:
+    lines = []
     for report in notice.reports:
         original = report.recipient.original
         lines.append(f"  Recipient address: {original}")
@@ -231,7 +295,7 @@ def _people(notice: Notice, header: bytes) -> str:
             system += f" ({scrub(report.banner, original)})" if report.banner else ""
             lines.append(system)
         lines.append("")
-    return "\r\n".join(lines)
+    return "\n".join(lines)
 
 
 def _quoted_header(header: bytes) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from posthouse.config.configuration import Configuration
+from posthouse.config.return_texts import OUR_TEXTS, ReturnTexts
 from posthouse.dialogue.stuffing import count_growth
 from posthouse.journal.body_file import INLINE_LIMIT, BodyFile, BodyReference
 from posthouse.journal.disk import Disk
@@ -21,6 +22,7 @@ from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.queue.names import log_path
 from posthouse.trace.record import Action, Record
 
+_UNITS = {0: 86400.0, 1: 3600.0, 3: 1.0}
 HEADER_LIMIT = 256 << 10
 CHANNEL = "process"
 
@@ -35,6 +37,9 @@ class Wording:
     content_limit: int
     subdirs: int
     queue_folder: str
+    texts: ReturnTexts = OUR_TEXTS
+    unit: float = 86400.0
+    """seconds in a unit of `notices`"""
 
     @classmethod
     def from_configuration(cls, configuration: Configuration, host: str) -> "Wording":
@@ -48,6 +53,8 @@ class Wording:
             content_limit=options.integer("CONTENT_RETURN_BLOCK_LIMIT", 0),
             subdirs=process.subdirs if process is not None else 0,
             queue_folder=str(configuration.instance.queue),
+            texts=configuration.returns,
+            unit=_UNITS.get(options.integer("RETURN_UNITS", 0), 86400.0),
         )
 
 
@@ -96,12 +103,15 @@ class Notifier:
         stamp: str,
         done: Callable[[OSError | None], None],
         retry_until: float = 0.0,
+        *,
+        to: str = "",
+        header_only: bool = False,
     ) -> None:
         """Make a notice and enqueue it.
 
         Args:
             kind: which one.
-            envelope: of the message it is about; its sender is not null.
+            envelope: of the message it is about; its sender is not null, or the notice is for somebody else.
             parts: that message; not empty.
             reports: those of its recipients who are told of.
             channel: where it was waiting.
@@ -109,17 +119,21 @@ class Notifier:
             stamp: the time, as records carry it.
             done: told None, or why the notice is not durable.
             retry_until: Unix seconds of the last try, for a delay; 0.0 when there is none.
+            to: the postmaster, where he is who it is for; empty for the sender.
+            header_only: the message itself is not part of it.
         """
         notice = Notice(
             kind, envelope, reports, wording.reporter, channel, wording.postmaster, self._ids.next(), self._now(),
-            retry_until, content_limit=wording.content_limit, personal=wording.personal,
+            retry_until, content_limit=wording.content_limit, personal=wording.personal, texts=wording.texts, unit=wording.unit,
+            to=to, header_only=header_only,
         )  # fmt: skip
         octets = b"".join(build(notice, header_of(parts), parts))
-        recipient = Recipient(0, 0, CHANNEL, envelope.sender, envelope.sender, intermediate=envelope.sender)
+        whom = to or envelope.sender
+        recipient = Recipient(0, 0, CHANNEL, whom, whom, intermediate=whom)
         answer = Envelope(
             id=notice.id, sender="", source_channel=channel, source="", enqueued=int(notice.now * 1000), size=len(octets),
             recipients=(recipient,), message_id=f"<{notice.id}@{wording.reporter}>", eight_bit=not octets.isascii(),
-            utf8=not envelope.sender.isascii(), wire_growth=count_growth(octets), about=envelope.id,
+            utf8=not whom.isascii(), wire_growth=count_growth(octets), about=envelope.id,
         )  # fmt: skip
 
         def finished(error: OSError | None) -> None:
