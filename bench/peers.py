@@ -126,10 +126,31 @@ class Slapd(Server):
         super().__init__(root)
         self._users = users
         self._host = host
+        self.store_port = free_port()
 
     @property
     def uri(self) -> str:
         return f"ldap://127.0.0.1:{self.port}"
+
+    @property
+    def store_uri(self) -> str:
+        """The same directory at another port, where stores ask it: so that their searches can be told from the relay's."""
+        return f"ldap://127.0.0.1:{self.store_port}"
+
+    def asked(self) -> dict[str, int]:
+        """Operations of the connections that are open now, by the port they were made to."""
+        import ldap
+
+        found = {"relay": 0, "store": 0}
+        directory = ldap.initialize(self.uri)
+        wanted = ["monitorConnectionListener", "monitorConnectionOpsCompleted", "monitorConnectionPeerAddress"]
+        entries = directory.search_s("cn=Connections,cn=Monitor", ldap.SCOPE_SUBTREE, "(objectClass=monitorConnection)", wanted)
+        for _, attributes in entries:
+            if "monitorConnectionListener" in attributes:
+                tier = "store" if str(self.store_port).encode() in attributes["monitorConnectionListener"][0] else "relay"
+                found[tier] += int(attributes["monitorConnectionOpsCompleted"][0])
+        directory.unbind_s()
+        return found
 
     def launch(self) -> None:
         binary = need("/usr/sbin/slapd", "slapd")
@@ -145,6 +166,7 @@ include /etc/ldap/schema/inetorgperson.schema
 include {schema}
 modulepath /usr/lib/ldap
 moduleload back_mdb
+moduleload back_monitor
 pidfile {folder}/slapd.pid
 loglevel none
 threads 4
@@ -156,6 +178,8 @@ maxsize 268435456
 index objectClass eq
 index mail,mailAlternateAddress,mailEquivalentAddress,sunPreferredDomain,associatedDomain,uid eq
 access to * by * read
+database monitor
+access to * by * read
 """,
         )
         if not database.exists():
@@ -164,7 +188,7 @@ access to * by * read
             subprocess.run(
                 ["/usr/sbin/slapadd", "-q", "-f", str(conf), "-b", BASE, "-l", str(ldif)], check=True, capture_output=True
             )
-        self.group.popen([binary, "-d", "0", "-f", str(conf), "-h", self.uri])
+        self.group.popen([binary, "-d", "0", "-f", str(conf), "-h", f"{self.uri} {self.store_uri}"])
 
 
 _SCHEMA = "".join(
@@ -204,14 +228,22 @@ class Sink(Server):
 
 
 class Postfix(Server):
-    """LMTP to a sink, users and routes from slapd: one query for the address, one for its mailHost."""
+    """A relay: users and routes from slapd, one query for the address, one for its mailHost. Or a store, which asks no route.
+
+    Args:
+        slapd: the directory; uri: where it is asked, its own by default.
+        target: next hop for all mail, e.g. lmtp:inet:127.0.0.1:24, or `virtual`: Maildirs of its own.
+        routed: whether the next hop comes from the directory.
+    """
 
     name = "postfix"
 
-    def __init__(self, root: Path, slapd: Slapd, sink: Sink) -> None:
+    def __init__(self, root: Path, slapd: Slapd, target: str, *, name: str = "postfix", uri: str = "", routed: bool = True) -> None:
+        self.name = name
         super().__init__(root)
-        self._slapd = slapd
-        self._sink = sink
+        self._uri = uri or slapd.uri
+        self._target = target
+        self._routed = routed
 
     def launch(self) -> None:
         need("/usr/sbin/postfix", "postfix postfix-ldap")
@@ -222,10 +254,10 @@ class Postfix(Server):
             (folder / name).mkdir(exist_ok=True)
         os.chown(folder / "mail", UID, UID)
         subprocess.run(["chown", "postfix", str(folder / "data")], check=True)
-        query = f"server_host = {self._slapd.uri}\nversion = 3\nsearch_base = {BASE}\nquery_filter = (mail=%s)\nbind = no\n"
+        query = f"server_host = {self._uri}\nversion = 3\nsearch_base = {BASE}\nquery_filter = (mail=%s)\nbind = no\n"
         self.write("users.ldap.cf", query + "result_attribute = uid\nresult_format = %s/Maildir/\n")
         self.write(
-            "route.ldap.cf", query + f"result_attribute = mailHost\nresult_format = lmtp:inet:127.0.0.1:{self._sink.port}\n"
+            "route.ldap.cf", query + f"result_attribute = mailHost\nresult_format = {self._target}\n"
         )
         self.write(
             "conf/main.cf",
@@ -252,8 +284,8 @@ virtual_mailbox_limit = 0
 virtual_uid_maps = static:{UID}
 virtual_gid_maps = static:{UID}
 virtual_minimum_uid = 100
-virtual_transport = lmtp:inet:127.0.0.1:{self._sink.port}
-transport_maps = ldap:{folder}/route.ldap.cf
+virtual_transport = {self._target}
+{f"transport_maps = ldap:{folder}/route.ldap.cf" if self._routed else ""}
 message_size_limit = 20971520
 smtp_dns_support_level = disabled
 smtp_host_lookup = native

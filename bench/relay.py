@@ -67,7 +67,7 @@ def run(root: Path, rounds: int) -> dict[str, Any]:
     try:
         servers: dict[str, Any] = {"posthouse": ours.Relay(root, slapd.uri, BASE, sink.port)}
         try:
-            servers["postfix"] = Postfix(root, slapd, sink)
+            servers["postfix"] = Postfix(root, slapd, f"lmtp:inet:127.0.0.1:{sink.port}")
             one_round(servers["postfix"], 8, 200)
         except Missing as reason:
             result["missing"].append(str(reason))

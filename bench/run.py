@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make bench [BENCH=store|relay]`: paired figures beside Dovecot and Postfix, in one run.
+"""`make bench [BENCH=store|relay|figures]`: paired figures beside Dovecot and Postfix, in one run.
 
 Prints tables, writes results/latest.json, and exits 1 when a goal is missed; a peer that is not installed is a missed goal.
 BENCH_DIR names a folder on the file system to measure on (default: this checkout); BENCH_ROUNDS the rounds (default 3).
@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import figures
 import ours
 import relay
 import store
 from measure import file_system
 
-BENCHES = {"store": (store, "dovecot"), "relay": (relay, "postfix")}
+BENCHES = {"store": (store, "dovecot"), "relay": (relay, "postfix"), "figures": (figures, "")}
 
 
 def main() -> int:
@@ -45,7 +46,10 @@ def main() -> int:
         for name in names:
             module, peer = BENCHES[name]
             latest[name] = module.run(root, rounds)
-            missed += report(name, latest[name], peer)
+            if name == "figures":
+                missed += figures.report(latest[name], f"{latest['machine']}, {latest['file_system']}")
+            else:
+                missed += report(name, latest[name], peer)
     finally:
         shutil.rmtree(root, ignore_errors=True)
     latest["missed"] = missed
@@ -62,13 +66,13 @@ def report(name: str, result: dict[str, Any], peer: str) -> list[str]:
     print(f"\n{name}: CPU seconds for each 1000 deliveries, deliveries a second, MiB\n")
     print(f"{'case':<38}{'server':<11}{'CPU':>8}{'rate':>9}{'p99 ms':>9}{'RSS':>7}{'PSS':>7}{'CPU ratio':>11}{'rate ratio':>11}")
     for row in result["cases"]:
-        for server, figures in row["servers"].items():
+        for server, measured in row["servers"].items():
             shown = ""
             if server == "posthouse" and "ratios" in row:
                 shown = f"{'1/' + format(row['ratios']['cpu'], '.1f'):>11}{format(row['ratios']['rate'], '.1f') + 'x':>11}"
             print(
-                f"{row['case']:<38}{server:<11}{figures['cpu']:>8.3f}{figures['rate']:>9,.0f}{figures['p99_ms']:>9.1f}"
-                f"{figures['rss_mib']:>7.0f}{figures['pss_mib']:>7.0f}{shown}"
+                f"{row['case']:<38}{server:<11}{measured['cpu']:>8.3f}{measured['rate']:>9,.0f}{measured['p99_ms']:>9.1f}"
+                f"{measured['rss_mib']:>7.0f}{measured['pss_mib']:>7.0f}{shown}"
             )
         for figure, goal in row["goal"].items():
             if "ratios" in row and row["ratios"][figure] < goal:
