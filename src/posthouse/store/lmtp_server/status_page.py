@@ -82,7 +82,11 @@ transaction log ([operations](operations.md)): delivered, deferred, returned.
 |---|---|
 """
 _OTHERS: tuple[tuple[Status, str], ...] = (
-    (MESSAGE_TOO_BIG, "the message is longer than the SIZE of its MAIL command; the connection is closed, nothing is stored"),
+    (
+        MESSAGE_TOO_BIG,
+        "the message is longer than the SIZE of its MAIL command, or without one than `store.maxmessagesize`; the connection is "
+        "closed, nothing is stored",
+    ),
     (
         Status(552, "5.3.4", "message size exceeds the limit of N octets"),
         "MAIL with a SIZE above `store.maxmessagesize`, after LHLO with a domain",
