@@ -32,7 +32,7 @@ from posthouse.relay.directory.drive import Finished, advance
 from posthouse.relay.directory.question import Answer, Question, Unknown
 from posthouse.relay.routing.access import Verdict
 from posthouse.relay.routing.result import Rejected, Routed
-from posthouse.relay.smtp_server import data, log, login, mail, rcpt, submission
+from posthouse.relay.smtp_server import data, line_ends, log, login, mail, rcpt, submission
 from posthouse.relay.smtp_server.line import Line
 from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.transaction import Transaction
@@ -338,6 +338,8 @@ class SmtpSession(Line):
         self.hold(len(transaction.start))
         if transaction.failed is not None:
             return
+        if self.way_in.bare is not None:
+            octets = line_ends.good_part(self.way_in.bare, transaction, octets)
         try:
             if transaction.body_file is None:
                 if self.way_in.submits or transaction.sender_field:
@@ -356,6 +358,9 @@ class SmtpSession(Line):
     def _message(self, whole: bytes | None, event: Message | MessageEnd) -> None:
         transaction = self._transaction
         assert transaction is not None
+        if self.way_in.bare is not None:
+            event = line_ends.good(self.way_in.bare, transaction, event)
+            whole = event.data if isinstance(event, Message) else None
         if self.way_in.submits or transaction.sender_field:
             event = submission.mended(self, transaction, event)
             whole = event.data if isinstance(event, Message) else None

@@ -3,18 +3,21 @@
     maytlsserver musttlsserver notlsserver      STARTTLS, where the service has a certificate; the forms without `server` count
     maysaslserver mustsaslserver nosaslserver   after them; AUTH under TLS, with AUTH_IN_CLEAR=1 in the option file without it too
     tlsswitchchannel, saslswitchchannel         the channel that mail is accounted to after STARTTLS, after a login
+    smtp_lf smtp_cr smtp_crorlf                 line ends that are taken beside CRLF (line_ends.py)
     submit                                      header fields a submission lacks are added (submission.py)
     disconnectbadauthlimit                      failed logins of one connection; with the last it ends with 421. 3 by default
 
 Decided when the configuration is read: a connection only looks up its channel.
 """
 
+import re
 from dataclasses import dataclass, replace
 
 from posthouse.config.channel import Channel
-from posthouse.dialogue.policy import Policy
+from posthouse.dialogue.policy import BareLineEnds, Policy
 from posthouse.mail.status import Status
 from posthouse.relay.smtp_server.limits import Limits
+from posthouse.relay.smtp_server.line_ends import pattern_of
 
 MECHANISMS = frozenset({"PLAIN", "LOGIN"})
 LEAST_BAD_LOGINS = 3
@@ -36,6 +39,8 @@ class SourceChannel:
     submits: bool
     limits: Limits
     bad_logins: int = LEAST_BAD_LOGINS
+    bare: re.Pattern[bytes] | None = None
+    """what becomes CRLF in a body"""
 
     @property
     def takes_logins(self) -> bool:
@@ -53,6 +58,9 @@ class SourceChannel:
             certificate: whether the service has one.
             in_clear: whether passwords are taken without TLS.
         """
+        bare = pattern_of(channel)
+        if bare is not None:
+            policy = replace(policy, bare_line_ends=BareLineEnds.REPORT)
         tls = _server_keyword(channel, "tls") if certificate else ""
         sasl = _server_keyword(channel, "sasl")
         policies = _policies(policy, tls, sasl, in_clear=in_clear)
@@ -65,6 +73,7 @@ class SourceChannel:
             submits=channel.has("submit"),
             limits=limits,
             bad_logins=channel.number("disconnectbadauthlimit", LEAST_BAD_LOGINS),
+            bare=bare,
         )
 
 

@@ -10,6 +10,7 @@ from posthouse.journal.body_file import BodyFile
 from posthouse.mail.status import Status
 from posthouse.relay.routing.result import Target
 from posthouse.relay.routing.rules import Rules
+from posthouse.relay.smtp_server.line_ends import GoodParts
 
 
 class TakenRecipient(msgspec.Struct, frozen=True):
@@ -52,6 +53,8 @@ class Transaction:
     """parameters of the RCPT that is being decided"""
     message_id: str = ""
     """our id, given when the body begins"""
+    good_parts: GoodParts | None = None
+    """of a streamed body whose line ends are made good"""
     added: bytes = b""
     """header fields of ours behind the Received field: FROM_ACCESS, submission"""
     sender_field: str = ""
