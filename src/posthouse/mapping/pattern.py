@@ -176,7 +176,7 @@ class Pattern:
         SyntaxFault: it is no pattern.
     """
 
-    __slots__ = ("_anchors", "_backs", "_needle", "_parts", "_prefix", "_saves", "match", "saved")
+    __slots__ = ("_anchors", "_backs", "_parts", "_prefix", "_saves", "match", "needle", "saved")
 
     def __init__(self, text: str) -> None:
         reader = _Reader(text)
@@ -188,7 +188,8 @@ class Pattern:
         self._prefix = parts[0].text if parts and isinstance(parts[0], Literal) else ""
         self._anchors, self._saves = _anchors(parts)
         literals = (part.text for part in parts if isinstance(part, Literal))
-        self._needle = max(literals, key=len, default="")
+        self.needle = max(literals, key=len, default="")
+        """text that every string has that can match, folded"""
         self.match = self._match_anchors if self._anchors else self._match_parts
         """match(text, folded) -> the saved texts, or None"""
 
@@ -196,7 +197,7 @@ class Pattern:
         """Literals with plain stars between them: placing every literal as far right as it goes makes the left stars longest."""
         anchors = self._anchors
         first, last = anchors[0], anchors[-1]
-        if self._needle not in low or not low.startswith(first):
+        if self.needle not in low or not low.startswith(first):
             return None
         if len(anchors) == 1:
             return [] if len(low) == len(first) else None
@@ -218,7 +219,7 @@ class Pattern:
         return found if saves is None else [found[number] for number in saves]
 
     def _match_parts(self, text: str, low: str) -> list[str] | None:
-        if self._needle not in low or not low.startswith(self._prefix):
+        if self.needle not in low or not low.startswith(self._prefix):
             return None
         return _Search(self._parts, text, low, self._backs).run()
 

@@ -54,6 +54,9 @@ def _entry(pattern: str, template: str) -> Entry:
     return Entry(matcher, compiled, Result(compiled.text or "", compiled.flags) if fixed else None)
 
 
+UNDECIDED = Result("", frozenset())
+"""from `at_once`: the entry that matches has to be worked out. Told from others by identity."""
+
 Walk = Generator[Question, str | None, Result | None]
 
 
@@ -136,12 +139,9 @@ class Tables:
         Returns:
             None when there is no such table or no entry applied.
         """
-        low = fold(text)
-        for entry in self._tables.get(name, ()):
-            if entry.pattern.match(text, low) is not None:
-                if entry.result is not None:
-                    return entry.result
-                break
+        result = self.at_once(name, text)
+        if result is not UNDECIDED:
+            return result
         walk = self.walk(name, text, flags)
         try:
             question = next(walk)
@@ -150,6 +150,18 @@ class Tables:
         except StopIteration as end:
             result: Result | None = end.value
             return result
+
+    def at_once(self, name: str, text: str) -> Result | None:
+        """What `walk` gives when the first entry that matches gives the same to everybody; else UNDECIDED."""
+        entries = self._tables.get(name)
+        if entries is None:
+            return UNDECIDED
+        low = fold(text)
+        for entry in entries:
+            pattern = entry.pattern
+            if pattern.needle in low and pattern.match(text, low) is not None:
+                return UNDECIDED if entry.result is None else entry.result
+        return None
 
     def walk(self, name: str, text: str, flags: frozenset[str] = _NO_FLAGS) -> Walk:
         """The same as a generator: yields questions, is sent answers (None: there is none), returns the result."""

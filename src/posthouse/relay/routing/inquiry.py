@@ -8,7 +8,7 @@ from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
 from posthouse.mapping.question import DomainAttribute, LdapUrl
-from posthouse.mapping.table import Result, Tables
+from posthouse.mapping.table import UNDECIDED, Result, Tables
 from posthouse.relay.directory.question import (
     Answer,
     Domain,
@@ -126,6 +126,9 @@ class Inquiry:
         Raises:
             NoAnswer: a call-out found the directory silent.
         """
+        known = tables.at_once(name, text)
+        if known is not UNDECIDED:
+            return known
         walk = tables.walk(name, text, flags)
         try:
             asked = next(walk)
