@@ -139,9 +139,9 @@ class Tables:
         Returns:
             None when there is no such table or no entry applied.
         """
-        result = self.at_once(name, text)
-        if result is not UNDECIDED:
-            return result
+        known = self.at_once(name, text)
+        if known is not UNDECIDED:
+            return known
         walk = self.walk(name, text, flags)
         try:
             question = next(walk)
