@@ -84,8 +84,7 @@ transaction log ([operations](operations.md)): delivered, deferred, returned.
 _OTHERS: tuple[tuple[Status, str], ...] = (
     (
         MESSAGE_TOO_BIG,
-        "the message is longer than the SIZE of its MAIL command, or without one than `store.maxmessagesize`; the connection is "
-        "closed, nothing is stored",
+        "longer than the SIZE of its MAIL command, or without one than `store.maxmessagesize`; nothing stored, closed",
     ),
     (
         Status(552, "5.3.4", "message size exceeds the limit of N octets"),
