@@ -17,8 +17,9 @@ from posthouse.relay.directory.ldap_directory import LdapDirectory
 from posthouse.relay.directory.ldap_options import read_ldap_options
 from posthouse.relay.directory.question import Absent, Answer, Domain, Entry, Found, NeedDomain, NeedEntry, Unknown
 from posthouse.testing.directory import options
+from posthouse.testing.tiers import free_port
 from support.black_hole import BlackHole, HalfAnswers
-from support.slapd import MANAGER_PASSWORD, Certificates, Slapd, free_port
+from support.slapd import MANAGER_PASSWORD, Certificates, Slapd
 
 PEOPLE = (Path(__file__).parent.parent / "data" / "directory" / "people.ldif").read_text()
 EXAMPLE = NeedDomain("example.com")

@@ -28,7 +28,7 @@ def test_mail_is_seen_and_flags_are_kept(tiers: TwoTiers, imap: Dovecot) -> None
     arrived(tiers.stores[0], "jdoe", "Subject: imap-flags")
     with imap.imap("jdoe") as client:
         client.select()
-        (uid,) = found(client, "SUBJECT", "imap-flags")
+        (uid,) = wait_for(lambda: found(client, "SUBJECT", "imap-flags"))
         octets = body_of(client, uid)
         assert octets.startswith(b"Return-Path: <a@outside.test>\r\nReceived: ")
         assert octets.endswith(body.partition(b"\r\n\r\n")[2])
@@ -39,7 +39,7 @@ def test_mail_is_seen_and_flags_are_kept(tiers: TwoTiers, imap: Dovecot) -> None
     with imap.imap("jdoe") as client:
         client.select()
         assert found(client, "SUBJECT", "imap-flags", "FLAGGED", "ANSWERED", "SEEN", "KEYWORD", "$Label1") == [uid]
-        (later,) = found(client, "SUBJECT", "imap-later", "UNSEEN", "UNFLAGGED")
+        (later,) = wait_for(lambda: found(client, "SUBJECT", "imap-later", "UNSEEN", "UNFLAGGED"))
         assert int(later) > int(uid)
 
 

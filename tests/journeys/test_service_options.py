@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from support.family_rig import Client, Family, free_port, wait_for
+from posthouse.testing.tiers import free_port
+from support.family_rig import Client, Family, wait_for
 
 Make = Callable[..., Family]
 STARTS = re.compile(r"S: worker \d+ starts")

@@ -13,7 +13,8 @@ import pytest
 
 from posthouse.cli import COMMANDS
 from posthouse.dispatcher import lock
-from support.family_rig import free_port, wait_for
+from posthouse.testing.tiers import free_port
+from support.family_rig import wait_for
 
 POSTHOUSE = str(Path(sys.executable).with_name("posthouse"))
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from posthouse.dispatcher import control, lock
-from support.family_rig import free_port, wait_for
+from posthouse.testing.tiers import free_port
+from support.family_rig import wait_for
 from support.store_files import store_instance
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import control, lock
+from posthouse.testing.tiers import free_port
 
 ECHO_INSTANCE = Path(__file__).with_name("echo_instance.py")
 IMTA_CNF = """! rewrite rules
@@ -32,19 +32,6 @@ MAPPINGS = """PORT_ACCESS
 """
 SECONDS = 15.0
 T = TypeVar("T")
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port nobody listens on, below the range from which the kernel takes the ports of outgoing connections."""
-    while True:
-        port = random.randint(15000, 32000)
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind((address, port))
-            except OSError:
-                continue
-            return port
 
 
 def wait_for(ask: Callable[[], T], seconds: float = SECONDS) -> T:

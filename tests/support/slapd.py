@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from posthouse.relay.directory.ldif import RawEntry, read_ldif
+from posthouse.testing.tiers import free_port
 
 SCHEMAS = Path("/etc/ldap/schema")
 MODULES = Path("/usr/lib/ldap")
@@ -37,13 +38,6 @@ class Certificates:
     ca: Path
     certificate: Path
     key: Path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def is_installed() -> bool:

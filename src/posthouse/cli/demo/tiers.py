@@ -1,7 +1,7 @@
 """A relay and its stores, each an instance of its own, started and stopped as processes below one folder.
 
 Used by the demo and, through `posthouse.testing`, by journeys and benches. Every process is started by its command line and
-ended by its pid; every listener is on a loopback address and a port that was free a moment ago.
+ended by its pid; every listener is on a loopback address and a port of its own (`ports`).
 """
 
 import json
@@ -16,16 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
+from posthouse.cli.demo.ports import free_port
+
 READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def posthouse(*arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
