@@ -95,7 +95,6 @@ def test_unknown_user_without_smart_host(make_relay: MakeRelay) -> None:
         (JDOE, "mailuserstatus", "disabled", "550 5.2.1 user disabled; cannot receive new mail"),
         (JDOE, "mailuserstatus", "deleted", "550 5.1.6 recipient no longer on server"),
         (JDOE, "mailuserstatus", "removed", "550 5.1.6 recipient no longer on server"),
-        (JDOE, "mailuserstatus", "hold", "450 4.3.5 delivery option hold is not available yet"),
         (JDOE, "inetuserstatus", "deleted", "550 5.1.6 recipient no longer on server"),
         (JDOE, "inetuserstatus", "hold", "452 4.2.1 mailbox temporarily disabled"),
         (JDOE, "inetuserstatus", "overquota", "452 4.2.1 mailbox temporarily disabled"),
@@ -303,3 +302,12 @@ def test_dates_are_looked_at_each_time(relay: Relay) -> None:
             return len(routed.recipients)
 
     assert [run(now) for now in (AUGUST, JULY, AUGUST)] == [1, 2, 1]
+
+
+def test_mail_for_a_user_on_hold_is_held_and_his_script_waits_with_it(make_relay: MakeRelay) -> None:
+    relay = make_relay(changed(JDOE, mailuserstatus=("hold",)))
+    routed = relay.route("john.doe@example.com")
+    assert isinstance(routed, Accepted)
+    (target,) = routed.recipients
+    assert (target.channel, target.address, target.held) == ("hold", "@hold-daemon:john.doe@example.com", True)
+    assert target.filter is None

@@ -17,7 +17,7 @@ from posthouse.relay.directory.question import Entry, Kind
 from posthouse.relay.routing.clause_template import ClauseError, ClauseTemplate, parse_clause_template
 
 MAX_CLAUSES = 20
-BUILT = frozenset({"mailbox", "forward", "members", "members_offline", "autoreply"})
+BUILT = frozenset({"mailbox", "forward", "members", "members_offline", "autoreply", "hold"})
 """names of the clauses whose addresses are really delivered; a recipient with another active clause is deferred whole"""
 BUILT_BY_PROGRAM = frozenset({"program"})
 """delivered by a channel that runs registered programs: only where the template's domain is such a channel's tag"""

@@ -114,7 +114,7 @@ def _rendered(stands: Standing, inputs: ClauseInputs) -> Expansion:
         many = many or whole is not Whole.TEXT
         for one in clause_addresses(clause, inputs, stands.entry):
             forwarded = whole is Whole.FORWARD
-            by = unfiltered if forwarded or clause.autoreply else facts  # his script decides what is stored
+            by = unfiltered if forwarded or clause.autoreply or clause.hold else facts  # his script decides what is stored
             made.append(Made(one, clause.shown, clause.file, clause.line, clause.hold, False, by, forwarded, clause.autoreply))
     group = None
     if stands.entry.kind is Kind.GROUP and any(clause.template.whole is Whole.EXPAND for clause in stands.clauses):
