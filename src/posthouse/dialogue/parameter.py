@@ -30,7 +30,7 @@ _FORMS: dict[str, re.Pattern[bytes] | None] = {
     "NOTIFY": re.compile(rb"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.IGNORECASE),
     "ORCPT": re.compile(rb"[A-Za-z0-9.-]{1,32};(?:" + _XTEXT + rb"|[\x80-\xff]){1,500}"),
     "IGNOREQUOTA": None,
-    "XQUOTA": re.compile(rb"(?:-?[0-9]{1,18}[KMG]?)?(?:,(?:-?[0-9]{1,18})?)?", re.IGNORECASE),
+    "XQUOTA": re.compile(rb"(?:-?[0-9]{1,40}[KMG]?)?(?:,(?:-?[0-9]{1,40})?)?", re.IGNORECASE),
     "XDFLG": re.compile(rb"[0-9]{1,10}"),
     "XQID": re.compile(rb"[!-~]{1,200}"),
 }

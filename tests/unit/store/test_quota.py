@@ -1,5 +1,7 @@
 """Limits and the decision of message-store 4: a golden table, and properties."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from posthouse.store.quota.decision import QuotaPolicy, Usage, Verdict, decide
 from posthouse.store.quota.limits import GivenLimits, Limits, parse_limits
 from posthouse.store.quota.saved import LENGTH, NOTHING_SAVED, SavedQuota, decode_saved
 from posthouse.testing.crash_disk import CrashDisk
+from support.store_files import LmtpTalk, running_store, store_instance
 from support.store_world import World
 
 BODY = b"Subject: x\r\n\r\nbody\r\n"
@@ -159,3 +162,14 @@ def test_raised_defaults_hold_for_the_next_message_of_who_has_no_limits_of_his_o
     world.send(BODY, "<bob>", "<bob>")
     assert len(world.accepted) == 2
     assert len(world.refused) == 2
+
+
+async def test_a_directorys_largest_number_is_a_limit_and_no_bounce(tmp_path: Path) -> None:
+    instance = store_instance(tmp_path)
+    async with running_store(instance) as (_, port):
+        client = await LmtpTalk.connect(port)
+        for value in (f"{(1 << 63) - 1},{(1 << 63) - 1}", f"{'9' * 20}G,{'9' * 20}"):
+            assert await client.deliver(b"A: b\r\n\r\n", f"<bob> XQUOTA={value}") == ["250 2.5.0 <bob> OK"]
+            shown = (instance.store / "primary" / "bob" / "maildirsize").read_text().splitlines()[0]
+            assert shown == f"{(1 << 63) - 1}S,{(1 << 63) - 1}C"
+        await client.close()
