@@ -26,6 +26,7 @@ from posthouse.relay.job_controller.control import Line
 from posthouse.relay.job_controller.desk import Desk
 from posthouse.relay.job_controller.file_reader import FileReader
 from posthouse.relay.job_controller.files import filed_copies
+from posthouse.relay.job_controller.housekeeping import Housekeeping
 from posthouse.relay.job_controller.ledger import Ledger, NewRecord
 from posthouse.relay.job_controller.local_socket import NAME
 from posthouse.relay.job_controller.plan import Plan
@@ -84,6 +85,7 @@ class JobController:
         self._draining = False
         self._next_scan = self._loop.time() + self._scan_every()
         self._started = time.time()
+        self._housekeeping = Housekeeping(self, configuration)
         self.ended = asyncio.Event()
 
     # start
@@ -299,6 +301,7 @@ class JobController:
         if self._files.has_room or self._loop.time() >= self._next_scan:
             self._next_scan = self._loop.time() + self._scan_every()
             self.scan_files()
+        await self._housekeeping.each_second()
 
     async def sync_marks(self) -> None:
         """Make all marks durable that were set so far; free what can be freed."""
@@ -325,6 +328,7 @@ class JobController:
         """Take a new configuration, and let the workers read it."""
         self._configuration = configuration
         self._stock.reload(Plan(configuration))
+        self._housekeeping.configure(configuration)
         for child in self._children.values():
             other = child.module != self._stock.plan.worker_module(child.pool)
             child.send([Drain() if other else Reload()])
