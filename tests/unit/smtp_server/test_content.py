@@ -1,4 +1,8 @@
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from posthouse.dialogue.event import Fault
 from posthouse.mail.envelope import Priority
@@ -75,3 +79,27 @@ def test_a_loop_through_this_host_is_found() -> None:
     assert looping(_hops(11, "relay1.example.com"), "relay1.example.com", limits) == "11 Received lines of this host"
     assert looping(_hops(11, "other.example.com"), "relay1.example.com", limits) == ""
     assert looping(_hops(51, "other.example.com"), "relay1.example.com", limits) == "51 Received lines"
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            b"Message-ID: <a@B.test>", b"MESSAGE-id\t:<b@c>  ", b"message-id:", b"Message-ID:\r\n <folded@x>",
+            b"X-Message-ID: <no@no>",
+            b"Priority: Urgent", b"PRIORITY:non-urgent", b"priority: other", b" Message-ID: <continued@x>",
+            b"Subject: \xc4\xd6 x", b"",
+        ]
+    ),
+    max_size=6,
+)  # fmt: skip
+
+
+@given(lines=LINES)
+def test_fields_are_found_in_any_case_and_only_where_lines_begin(lines: list[bytes]) -> None:
+    header = b"".join(line + b"\r\n" for line in lines)
+    fields = re.findall(rb"(?im)^(message-id|priority)[ \t]*:[ \t]*((?:\r\n[ \t]+)?[^\r\n]*)", header)
+    ids = [value.strip().decode() for name, value in fields if name.lower() == b"message-id" and value.strip()]
+    words = [value.strip().lower() for name, value in fields if name.lower() == b"priority"]
+    known = {b"urgent": Priority.URGENT, b"non-urgent": Priority.NON_URGENT}
+    wanted = known.get(words[-1], Priority.NORMAL) if words else Priority.NORMAL
+    assert message_id_and_priority(header) == (ids[0] if ids else "", wanted)
