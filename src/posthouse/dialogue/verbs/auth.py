@@ -4,8 +4,8 @@
     AUTH LOGIN [base64(user)]     334 VXNlcm5hbWU6  base64(user)     334 UGFzc3dvcmQ6  base64(password)
 
 * After EHLO, once, outside a transaction. `*` gives up: 501 5.7.0. A line of the exchange may have 12,288 octets (RFC 4954 4.3).
-* A mechanism that is taken under TLS only: 538 5.7.11; one we do not know: 504 5.5.4; what is no base64, or has no user or no
-  password, is 501 5.5.2.
+* A mechanism that is taken under TLS only: 538 5.7.11; one we do not know: 504 5.5.4, none at all: 501 5.5.4; what is
+  no base64, or has no user or no password, is 501 5.5.2.
 * No event and no record ever shows a line of the exchange.
 """
 
@@ -21,6 +21,7 @@ _NOT_OFFERED = Status(502, "5.5.1", "command not implemented")
 _NO_HELLO = Status(503, "5.5.1", "say EHLO first")
 _TWICE = Status(503, "5.5.1", "already authenticated")
 _IN_TRANSACTION = Status(503, "5.5.1", "not within a transaction")
+_NO_MECHANISM = Status(501, "5.5.4", "syntax is AUTH mechanism [initial-response]")
 _UNKNOWN = Status(504, "5.5.4", "authentication mechanism is not known")
 _IN_CLEAR = Status(538, "5.7.11", "encryption is required: STARTTLS first")
 _SYNTAX = Status(501, "5.5.2", "authentication exchange cannot be understood")
@@ -42,6 +43,8 @@ def auth(talk: Conversation, argument: bytes, line: bytes) -> Event | None:
         return talk.bad(line, _IN_TRANSACTION)
     word, _, initial = argument.partition(b" ")
     name = word.upper().decode("ascii", "replace")
+    if not name:
+        return talk.bad(line, _NO_MECHANISM)
     if name not in policy.known_mechanisms:
         return talk.bad(line, _UNKNOWN)
     if name not in policy.mechanisms:
