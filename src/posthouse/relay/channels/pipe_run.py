@@ -123,10 +123,10 @@ class Run:
             os.close(reading)
 
     def _start(self, message: int, writing: int) -> "subprocess.Popen[bytes]":
-        given = {"user": self._user.uid, "group": self._user.gid, "extra_groups": []} if self._user is not None else {}
+        uid, gid, groups = (self._user.uid, self._user.gid, ()) if self._user is not None else (None, None, None)
         return subprocess.Popen(
             list(self._words), stdin=message, stdout=writing, stderr=writing, cwd="/", env=ENVIRONMENT, start_new_session=True,
-            umask=0o077, **given,
+            umask=0o077, user=uid, group=gid, extra_groups=groups,
         )  # fmt: skip
 
     def _watch(self, process: "subprocess.Popen[bytes]", handle: int, reading: int) -> Ended:
