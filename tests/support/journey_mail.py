@@ -22,7 +22,7 @@ from posthouse.testing.tiers import RunningInstance
 
 DOMAIN = "example.com"
 _TOKEN = re.compile(rb"^Message-ID: <([^@>]+)@journey\.test>\n", re.MULTILINE)
-_RECEIVED = re.compile(rb"Received: [^\n]*\n(?:[ \t][^\n]*\n)*")
+_RECEIVED = re.compile(rb"(?:Received: [^\n]*\n(?:[ \t][^\n]*\n)*){1,2}")
 _NAME = re.compile(r"(\d+)\.M(\d+)P.*,S=(\d+),W=(\d+)")
 
 
@@ -264,7 +264,7 @@ def notices(stores: Iterable[RunningInstance], owner: str) -> list[bytes]:
 
 
 def is_whole(found: Found, sent: Sent, *, relayed: bool = True) -> bool:
-    """Return-Path, the relay's own Received, and then exactly what was sent, with the lengths in its name."""
+    """Return-Path, the Received fields of relay and full MTA, and then exactly what was sent, with the lengths in its name."""
     octets, lines = found.octets, sent.body.replace(b"\r\n", b"\n")
     prefix = octets[: len(octets) - len(lines)]
     path = b"Return-Path: <%b>\n" % sent.sender.encode()

@@ -19,6 +19,7 @@ from posthouse.config.instance import Instance
 from posthouse.config.store_conf import StoreConf
 from posthouse.dispatcher.user import NoSuchUser, User, become, wanted_user
 from posthouse.journal.disk import Disk, LinuxDisk
+from posthouse.relay.job_controller.programs import Program, program_of
 from posthouse.store.administration.lock import Pace
 from posthouse.store.administration.mailboxes import Mailbox, Mailboxes
 from posthouse.store.mailbox.errors import MailboxError, MailboxLocked, MailboxNonexistent
@@ -108,8 +109,9 @@ def opened_to_read(instance: Instance) -> contextlib.AbstractContextManager[Open
 
 def _configuration(instance: Instance) -> Configuration:
     configuration = load_or_exit(instance)
-    if not any(service.image == "tcp_lmtp_server" for service in configuration.dispatcher.services):
-        raise end(f"{instance.root}: no LMTP service in dispatcher.cnf, so this is no store", USAGE)
+    served = any(service.image == "tcp_lmtp_server" for service in configuration.dispatcher.services)
+    if not served and not any(program_of(configuration, each) is Program.STORE for each in configuration.imta.channels.values()):
+        raise end(f"{instance.root}: no LMTP service in dispatcher.cnf and no channel ims-ms, so this is no store", USAGE)
     return configuration
 
 
