@@ -8,6 +8,7 @@ import pytest
 
 from posthouse.cli.queue_on_disk import list_from_disk
 from posthouse.config.instance import Instance
+from posthouse.relay.job_controller.selection import Selection
 from support.jobs_relay import JobsRelay, Start, until
 from support.lmtp_sink import Sink
 
@@ -48,7 +49,7 @@ async def test_each_recipient_shows_its_own_reply_in_the_journal_in_a_file_and_a
     (copy,) = await relay.copies()
     assert (copy["state"], copy["attempts"], codes(copy)) == ("file", 3, OWN)
     assert copy["next_try"] is not None
-    assert [(each["attempts"], codes(each)) for each in list_from_disk(Instance(relay.root))] == [(3, OWN)]
+    assert [(each["attempts"], codes(each)) for each in list_from_disk(Instance(relay.root), Selection())] == [(3, OWN)]
     sink.script.final = lambda address, _: (QUOTA if address == "bob" else "250 2.5.0 <{}> OK").format(address)
     await relay.retry()
     (copy,) = await relay.until_list(lambda copies: copies and len(copies[0]["recipients"]) == 1)
