@@ -5,15 +5,17 @@
 Rendering: a text with line ends becomes several lines, the enhanced code repeated on each (RFC 2034 4); CR and NUL
 never leave us, so no text can forge a second reply. Texts carry octets by surrogateescape and go out unchanged.
 
-Reading: a line ends at LF, a CR before it belongs to the line end; a line is at most 4096 octets and a reply at most
-128 lines; lines of one reply must bear one code. Anything else is a `MalformedReplyError`.
+Reading: a line ends at LF, a CR before it belongs to the line end; of a line 4096 octets are kept, for its code says all that
+counts; a line is at most 512 KiB and a reply at most 128 lines; lines of one reply must bear one code. Anything else is a
+`MalformedReplyError`.
 """
 
 import re
 
 from posthouse.mail.status import Status
 
-MAX_LINE = 4096
+KEPT_OF_LINE = 4096
+MAX_LINE = 1 << 19
 MAX_LINES = 128
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _FORBIDDEN = str.maketrans({"\r": " ", "\0": " "})
@@ -79,16 +81,15 @@ class ReplyReader:
             if self._take(line):
                 lines, self._lines = self._lines, []
                 return int(self._code), lines
-        if len(rest) - self._position > MAX_LINE:
-            raise MalformedReplyError("reply line is too long")
+        if (waiting := len(rest) - self._position) > KEPT_OF_LINE:
+            if waiting > MAX_LINE:
+                raise MalformedReplyError("reply line is too long")
+            self._matched(rest[self._position : self._position + KEPT_OF_LINE])
         return None
 
     def _take(self, line: bytes) -> bool:
         """Add one line; true when it ends its reply."""
-        match = _LINE.fullmatch(line) if len(line) <= MAX_LINE else None
-        if match is None:
-            raise MalformedReplyError(f"no reply line: {line[:80]!r}")
-        code, dash, text = match.groups()
+        code, dash, text = self._matched(line[:KEPT_OF_LINE]).groups()
         if self._lines and code != self._code:
             raise MalformedReplyError(f"reply changes its code from {self._code.decode()} to {code.decode()}")
         self._code = code
@@ -96,6 +97,12 @@ class ReplyReader:
         if len(self._lines) > MAX_LINES:
             raise MalformedReplyError("reply has too many lines")
         return dash != b"-"
+
+    @staticmethod
+    def _matched(line: bytes) -> re.Match[bytes]:
+        if (match := _LINE.fullmatch(line)) is None:
+            raise MalformedReplyError(f"no reply line: {line[:80]!r}")
+        return match
 
 
 def _readable(octets: bytes) -> str:

@@ -228,6 +228,24 @@ def test_nonsense_is_a_protocol_error(nonsense: bytes) -> None:
     assert isinstance(events[-1], ProtocolError)
 
 
+@pytest.mark.parametrize("piece", [1 << 20, 5000])
+def test_of_a_very_long_reply_the_beginning_counts(piece: int) -> None:
+    client = in_final(started())
+    long = b"550 5.1.1 " + b"a" * 200_000 + b"\r\n"
+    events = [event for start in range(0, len(long), piece) for event in hear(client, long[start : start + piece])]
+    events += hear(client, b"250 ok\r\n250 ok\r\n")
+    assert results(events) == [(0, 550, True), (1, 250, True), (2, 250, True)]
+    assert isinstance(events[0], RecipientResult)
+    assert len(events[0].status.text) <= 4096
+
+
+def test_a_reply_line_without_end_is_a_protocol_error() -> None:
+    client = in_final(started())
+    events = hear(client, b"250 " + b"a" * (1 << 20))
+    assert results(events) == [(0, 451, False), (1, 451, False), (2, 451, False)]
+    assert isinstance(events[-1], ProtocolError)
+
+
 def test_message_too_big_settles_all_for_the_message() -> None:
     client = in_final(started())
     events = hear(client, b"500 message too big\r\n")
