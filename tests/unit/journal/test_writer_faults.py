@@ -147,10 +147,10 @@ def test_a_relays_sealed_segment_may_be_adopted(disk: FailingDisk, folder: int) 
     journal = Journal(disk, folder)
     first = journal.put().record
     assert first
-    assert adopt(disk, folder, first.segment, Tier.STORE) is None
+    assert adopt(disk, folder, first.segment, Tier.RELAY) is None
     journal.writer.stop()
     assert segment_names(disk, folder) == [first.segment]
-    adopted = adopt(disk, folder, first.segment, Tier.STORE)
+    adopted = adopt(disk, folder, first.segment, Tier.RELAY)
     assert adopted
     adopted.close()
 
