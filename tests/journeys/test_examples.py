@@ -16,6 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @contextmanager
 def running(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background is deaf to it
     with subprocess.Popen(
         [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments],
         stdout=subprocess.PIPE,
@@ -24,6 +25,7 @@ def running(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         cwd="/",
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     ) as process:
+        signal.signal(signal.SIGINT, before)
         try:
             yield process
         finally:
