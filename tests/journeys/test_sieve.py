@@ -95,6 +95,7 @@ def test_one_answer_and_one_note(tmp_path: Path) -> None:
         for number in range(3):
             assert send(tiers, f"question {number}", 1)[0] == 250
             assert send(tiers, f"broken {number}", 6)[0] == 250
+            wait_for(lambda: len(of(tiers, 6)) >= 2, 20)  # the note names the message that came first
         wait_for(lambda: len(of(tiers, 1)) == 3 and len(of(tiers, 6)) == 4 and len(of(tiers, 7)) == 1, 20)
         wait_empty(tiers.relay)
         restart_after_kill(tiers.relay)
