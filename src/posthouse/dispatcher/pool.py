@@ -18,81 +18,12 @@ or clock is touched here. The rules:
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from posthouse.dispatcher.lifetime import Due, Limits, Respawn, State, due, silent
+from posthouse.dispatcher.lifetime import Limits, Respawn, State, due, silent
+from posthouse.dispatcher.pool_action import Action, Ask, Drop, HandOff, Kill, Listen, RefuseAddress, Retire, ShedSession, Spawn
 
 ASK_AGAIN_SECONDS = 1.0
 FRESH_SECONDS = 0.5
 """a session that has been idle for less has perhaps only just begun, and would be within a transaction when it is told"""
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Start a worker under this number."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class HandOff:
-    """Give connection n to the worker."""
-
-    worker: int
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask the worker for its idlest session."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class ShedSession:
-    """Have the worker end session n with 421."""
-
-    worker: int
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Retire:
-    """Tell the worker to take no more connections and to end with the last."""
-
-    worker: int
-    why: Due
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """The worker hangs: end it by force."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class RefuseAddress:
-    """Connection n is one too many of its address."""
-
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Nobody took connection n over: close it."""
-
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Accept on this port, or stop accepting."""
-
-    port: int
-    on: bool
-
-
-Action = Spawn | HandOff | Ask | ShedSession | Retire | Kill | RefuseAddress | Drop | Listen
 
 
 @dataclass(slots=True)

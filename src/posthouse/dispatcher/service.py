@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from posthouse.config.dispatcher_cnf import Service
-from posthouse.dispatcher import handoff, pool
+from posthouse.dispatcher import handoff, pool_action
 from posthouse.dispatcher.access import Access, ask_lists
 from posthouse.dispatcher.debug import Bit, DebugLog
 from posthouse.dispatcher.family import EX_SOFTWARE
@@ -24,6 +24,7 @@ from posthouse.dispatcher.farewell import Farewells
 from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.lifetime import Limits
 from posthouse.dispatcher.listener import Listener
+from posthouse.dispatcher.pool import Pool
 from posthouse.dispatcher.worker_process import WorkerProcess
 from posthouse.mapping import access as mapping_access
 
@@ -92,7 +93,7 @@ class ServiceAtWork:
         self.counters: Counter[str] = Counter()
         self.failure: tuple[int, tuple[str, ...]] | None = None
         """exit code and reasons of a worker that could not start or gave up by itself"""
-        self.pool = pool.Pool(limits_of(service))
+        self.pool = Pool(limits_of(service))
         self._command = command
         self._family = family
         self._log = family.log
@@ -227,34 +228,34 @@ class ServiceAtWork:
     def _now(self) -> float:
         return self._family.loop.time()
 
-    def _do(self, actions: list[pool.Action]) -> None:
+    def _do(self, actions: list[pool_action.Action]) -> None:
         for action in actions:
             match action:
-                case pool.HandOff(worker=number, n=n):
+                case pool_action.HandOff(worker=number, n=n):
                     sock, connection = self._kept[n]
                     self._debug.say(Bit.HANDOFF, "%s: connection %s to worker %s", self.service.name, n, self._pids[number])
                     self._processes[number].send(handoff.Handed(connection), sock)
-                case pool.Spawn(worker=number):
+                case pool_action.Spawn(worker=number):
                     self._spawn(number)
-                case pool.Listen(port=port, on=on):
+                case pool_action.Listen(port=port, on=on):
                     for listener in self.listeners:
                         if listener.port == port:
                             listener.switch(on=on)
-                case pool.Ask(worker=number):
+                case pool_action.Ask(worker=number):
                     self._processes[number].send(handoff.AskIdlest())
-                case pool.ShedSession(worker=number, n=n):
+                case pool_action.ShedSession(worker=number, n=n):
                     self._processes[number].send(handoff.Shed(n))
-                case pool.RefuseAddress(n=n):
+                case pool_action.RefuseAddress(n=n):
                     sock, connection = self._kept.pop(n)
                     self._log.info("%s: %s refused: too many of this address", self.service.name, connection.port_probe)
                     self._refuse(sock, "" if connection.tls else TOO_MANY)
-                case pool.Drop(n=n):
+                case pool_action.Drop(n=n):
                     self._log.warning("%s: %s dropped: no worker took it over", self.service.name, self._kept[n][1].port_probe)
                     self._let_go(n)
-                case pool.Retire(worker=number, why=why):
+                case pool_action.Retire(worker=number, why=why):
                     self._debug.say(Bit.PROCESS, "%s: worker %s retires: %s", self.service.name, self._pids[number], why)
                     self._processes[number].send(handoff.Shutdown(RETIRE_SECONDS))
-                case pool.Kill(worker=number):
+                case pool_action.Kill(worker=number):
                     self._log.error("%s: worker %s is silent: killed", self.service.name, self._pids[number])
                     self._processes[number].kill()
 

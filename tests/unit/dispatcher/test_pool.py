@@ -7,19 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.dispatcher.lifetime import Due, Limits, Respawn, State, due, silent
-from posthouse.dispatcher.pool import (
-    Action,
-    Ask,
-    Drop,
-    HandOff,
-    Kill,
-    Listen,
-    Pool,
-    RefuseAddress,
-    Retire,
-    ShedSession,
-    Spawn,
-)
+from posthouse.dispatcher.pool import Pool
+from posthouse.dispatcher.pool_action import Action, Ask, Drop, HandOff, Kill, Listen, RefuseAddress, Retire, ShedSession, Spawn
 
 QUIET: dict[str, Any] = {"max_life_time": 0, "max_life_conns": 0}
 
