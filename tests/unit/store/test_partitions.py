@@ -127,3 +127,72 @@ async def test_one_inode_in_each_partition_and_one_more_for_xdflg_16(tmp_path: P
             (path,) = messages(instance.store, "second" if owner in {"sue", "kim"} else "primary", owner)
             path.unlink()
         assert not list(instance.store.glob("*/*/tmp/*"))
+
+def test_what_came_into_a_partition_made_late_survives_a_cut() -> None:
+    def play_late(disk: CrashDisk, accepted: list[str]) -> None:
+        world = world_of(disk)
+
+        def take(partition: int) -> None:
+            assert world.leftovers.include(partition)
+            world.delivery.several = True
+
+        world.partitions.found = take
+        world.send(BODY, "<bob>")
+        disk.mkdir("second", world.store)
+        disk.fsync_dir(world.store)
+        world.send(BODY, "<bob>", "<sue>", "<kim>")
+        accepted += ["sue", "kim"]
+        assert len({world.partitions.of(owner) for owner in ("bob", "sue", "kim")}) == 2
+        assert world.stop()
+
+    whole = CrashDisk()
+    play_late(whole, [])
+    for count in range(20, whole.operations, 5):
+        disk, accepted = CrashDisk(), list[str]()
+
+        def after(_operation: str, disk: CrashDisk = disk, count: int = count) -> None:
+            if disk.operations >= count:
+                disk.cut()
+                raise PowerCut
+
+        disk.after = after
+        try:
+            play_late(disk, accepted)
+        except PowerCut:
+            disk.after = lambda _operation: None
+        again = world_of(disk.survivor(Extreme.LEAST), number=2)
+        assert [where(again, owner) for owner in accepted] == [["second"]] * len(accepted), count
+
+
+def test_who_takes_over_anothers_journal_has_a_barrier_in_partitions_made_since() -> None:
+    disk = CrashDisk()
+    early = world_of(disk)
+    disk.mkdir("second", early.store)
+    devices = disk.fstat
+    disk.fstat = lambda fd: devices(fd)._replace(device=fd)  # type: ignore[method-assign]
+    late = world_of(disk, number=2)
+    late.send(BODY, "<sue>")
+    before = len(early.leftovers._barriers)
+    early.leftovers.adopt()
+    assert len(early.leftovers._barriers) == before  # nothing was left
+    assert late.committer.current is not None
+    disk.unlock(late.committer.current.fd)
+    assert early.leftovers.adopt() == (1, 0)
+    assert len(early.leftovers._barriers) > before
+
+
+async def test_a_partition_made_while_the_store_runs_is_taken(tmp_path: Path) -> None:
+    instance = store_instance(tmp_path, "store.partitionof.sue = second")
+    async with running_store(instance) as (program, port):
+        client = await LmtpTalk.connect(port)
+        assert await client.deliver(BODY, "<bob>", "<sue>") == ["250 2.5.0 <bob> OK", "430 4.3.0 <sue> IMAP IOERROR"]
+        (instance.store / "second").mkdir()
+        (instance.store / "third" / "kim").mkdir(parents=True)
+        for body in (BODY, LARGE):
+            answers = await client.deliver(body, "<bob>", "<sue>", "<tim>")
+            assert answers == ["250 2.5.0 <bob> OK", "250 2.5.0 <sue> OK", "250 2.5.0 <tim> OK"]
+        assert len(messages(instance.store, "second", "sue")) == 2
+        await program.reload()
+        assert await client.deliver(BODY, "<kim>") == ["250 2.5.0 <kim> OK"]
+        assert len(messages(instance.store, "third", "kim")) == 1
+        await client.close()

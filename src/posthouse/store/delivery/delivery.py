@@ -74,7 +74,8 @@ class Delivery:
     ) -> None:
         self._disk = disk
         self._partitions = partitions
-        self._several = len(partitions) > 1
+        self.several = len(partitions) > 1
+        """there are several partitions, so a message may need a file in each"""
         self._journal_folder = journal_folder
         self._names = names
         self._around = around
@@ -124,7 +125,7 @@ class Delivery:
         ready = [addressee for addressee in transaction.addressees if self._admit(transaction, addressee, message, fault)]
         shared = [addressee for addressee in ready if not addressee.flags & OWN_COPY]
         if shared:
-            for group in _by_partition(shared) if self._several else (shared,):
+            for group in _by_partition(shared) if self.several else (shared,):
                 self._start(Part(transaction, group, message))
         for addressee in ready:
             if addressee.flags & OWN_COPY:

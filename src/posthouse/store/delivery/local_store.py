@@ -109,13 +109,15 @@ class LocalStore:
         self._pool = pool
         self._writer: Writer | None = None
         self._checkpoint: Checkpoint | None = None
+        self._untrusted = False
+        """a partition taken later has no barrier to be trusted: no records any more"""
         data = disk.open_dir(str(instance.data))
         self._store, self._journal = open_folder(disk, "store", data), open_folder(disk, "journal", data)
         self._partitions = Partitions(disk, self._store)
         self._choose()
         barriers = Barriers(disk)
         trusted = all(barriers.of(folder).trusted for folder in self._partitions.folders)
-        leftovers = Leftovers(disk, self._store, self._journal, self._partitions.folders, barriers)
+        self._leftovers = leftovers = Leftovers(disk, self._store, self._journal, self._partitions.folders, barriers)
         try:
             gone, kept = recover(disk, leftovers, self._journal)
         except UnknownVersion as error:
@@ -165,9 +167,17 @@ class LocalStore:
             self._accounts, self._writer, finished,
         )  # fmt: skip
         self.delivery.seen = self._memory()
+        self._partitions.found = self._found
         if self._writer is not None and self._checkpoint is not None:
             self._writer.start()
             self._checkpoint.start()
+
+    def _found(self, partition: int) -> None:
+        """A partition was made while we ran: barriers are on its file system before anything is written there."""
+        if not self._leftovers.include(partition):
+            _log.warning("no barrier to be trusted in a new partition: every message is synced by itself")
+            self._untrusted = self.delivery.without_record = True
+        self.delivery.several = True
 
     def _choose(self) -> None:
         self._partitions.choose(self._settings.default_partition, self._settings.partition_of)
@@ -197,7 +207,7 @@ class LocalStore:
             _log.exception("placing failed")
             os._exit(70)
         self._checkpoint.note(position)
-        self.delivery.without_record = self._checkpoint.unchecked_segments > UNCHECKED_LIMIT
+        self.delivery.without_record = self._untrusted or self._checkpoint.unchecked_segments > UNCHECKED_LIMIT
 
     def _refuse(self, reason: str | None) -> None:
         def close() -> None:
@@ -216,6 +226,10 @@ class LocalStore:
             if before is not None:
                 before.close()
         self._choose()
+        try:
+            self._partitions.look()
+        except OSError as error:
+            _log.error("data/store: %s", error)
         self._accounts.create = settings.autocreate
         self.delivery.settings = settings.delivery
 

@@ -2,10 +2,11 @@
 
 A mailbox is where it stands. One that is made now comes to the partition of the owner's setting (`store.partitionof.<owner>`),
 else to `store.defaultpartition`. A partition named there that has no folder is not made: its disk may just not be mounted, and
-mail must not go beneath it. Folders made later are partitions at the next start.
+mail must not go beneath it. Once it is there it is taken: it is looked for when a mailbox is to be made in it, and all folders
+made later are at a reload. `found` hears of each before anything is written there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk
@@ -28,12 +29,12 @@ class Partitions:
 
     def __init__(self, disk: Disk, store: int) -> None:
         self._disk = disk
+        self._store = store
         self._folders = {PRIMARY: open_folder(disk, PRIMARY, store)}
-        for name in sorted(disk.listdir(store)):
-            found = None if name in self._folders or name.startswith(".") else disk.stat(name, store)
-            if found is not None and found.is_folder:
-                self._folders[name] = disk.open_dir(name, store)
-        self._names = {fd: name for name, fd in self._folders.items()}
+        self._names = {self._folders[PRIMARY]: PRIMARY}
+        self.found: Callable[[int], None] = lambda _folder: None
+        """told of a partition that was not there before, by its descriptor"""
+        self.look()
         self._default = PRIMARY
         self._chosen: Mapping[str, str] = {}
 
@@ -50,6 +51,29 @@ class Partitions:
         """Where mailboxes are made from now on: owner to partition, and for all others."""
         self._default, self._chosen = default, chosen
 
+    def look(self) -> None:
+        """Take the folders that were made since the last look.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        for name in sorted(self._disk.listdir(self._store)):
+            if name not in self._folders and not name.startswith("."):
+                self._take(name)
+
+    def _take(self, name: str) -> int | None:
+        found = self._disk.stat(name, self._store)
+        if found is None or not found.is_folder:
+            return None
+        folder = self._disk.open_dir(name, self._store)
+        try:
+            self.found(folder)
+        except BaseException:
+            self._disk.close(folder)
+            raise
+        self._folders[name], self._names[folder] = folder, name
+        return folder
+
     def name(self, folder: int) -> str:
         """The partition's name."""
         return self._names[folder]
@@ -63,6 +87,8 @@ class Partitions:
         """
         wanted = self._chosen.get(owner, self._default)
         folder = self._folders.get(wanted)
+        if folder is None:
+            folder = self._take(wanted)
         if len(self._folders) > 1 and (folder is None or self._disk.stat(owner, folder) is None):
             for each in self._folders.values():
                 if each != folder and self._disk.stat(owner, each) is not None:

@@ -41,11 +41,37 @@ class Leftovers:
         self._store = store
         self._journal = journal
         self._now = now
-        of_partitions = dict.fromkeys(barriers.of(partition) for partition in partitions)
-        self._trusted = all(barrier.trusted for barrier in of_partitions)
-        self._barriers = tuple(of_partitions | {barriers.of(store): None})  # `seen` is in the store's own folder
+        self._of = barriers.of
+        self._trusted = True
+        self._barriers = [barriers.of(store)]  # `seen` is in the store's own folder
+        for partition in partitions:
+            self.include(partition)
         self._old = frozenset(segment_names(disk, journal))
         """what stood there when we started: the machine may have forgotten what it says"""
+
+    def include(self, partition: int) -> bool:
+        """From now on barriers are on this partition's file system too; whether one can be trusted there.
+
+        Raises:
+            OSError: none can be opened.
+        """
+        barrier = self._of(partition)
+        if not barrier.trusted:
+            self._trusted = False
+        if barrier not in self._barriers:
+            self._barriers.append(barrier)  # by the delivering thread, while the checkpoint's goes through them
+        return barrier.trusted
+
+    def _include_all(self) -> None:
+        """Another process may have taken partitions we have not met; what it left is about to be written there."""
+        for name in self._disk.listdir(self._store):
+            found = None if name.startswith(".") else self._disk.stat(name, self._store)
+            if found is not None and found.is_folder:
+                folder = self._disk.open_dir(name, self._store)
+                try:
+                    self.include(folder)
+                finally:
+                    self._disk.close(folder)
 
     def replay(self) -> Replay:
         """A replay of this instance."""
@@ -67,12 +93,16 @@ class Leftovers:
             OSError: the barrier failed; all of them stay.
             UnknownVersion: a newer version wrote one.
         """
-        replay, good, kept = self.replay(), [], 0
+        replay: Replay | None = None
+        good, kept = [], 0
         try:
             for name in segment_names(self._disk, self._journal):
                 segment = self._take(name)
                 if segment is None:
                     continue
+                if replay is None:
+                    self._include_all()
+                    replay = self.replay()
                 if self._finish(replay, segment):
                     good.append(segment)
                 else:
