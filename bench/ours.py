@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,15 @@ def store(root: Path, name: str = "store") -> Instance:
 
 
 class Relay(Instance):
-    """A relay that delivers to a sink."""
+    """A relay that delivers to sinks, one for each address, which stand for store1, store2 ..."""
 
-    def __init__(self, root: Path, uri: str, base: str, sink_port: int) -> None:
+    def __init__(self, root: Path, uri: str, base: str, sink_port: int, addresses: Sequence[str] = ("127.0.0.1",)) -> None:
         port = free_port()
         folder = root / "relay"
         common = ["--host", f"relay1.{DOMAIN}", "--default-domain", DOMAIN]
         arguments = ["relay", str(folder), "--smtp", f"127.0.0.1:{port}", *common, "--ldap", uri, "--base", base]
-        super().__init__(folder, [*arguments, "--lmtp-port", str(sink_port), "--resolve", f"store1.{DOMAIN}=127.0.0.1"], port)
+        resolve = [f"--resolve=store{number}.{DOMAIN}={address}" for number, address in enumerate(addresses, 1)]
+        super().__init__(folder, [*arguments, "--lmtp-port", str(sink_port), *resolve], port)
         self._log = folder / "log" / "transactions.jsonl"
         self._read = 0
         self.delivered = 0

@@ -1,19 +1,23 @@
 """The peers, each started by hand from a configuration written here, on loopback, and stopped by pid.
 
 Dovecot's LMTP with maildir quota; Postfix as a relay with its users and routes in LDAP (`in_flow_delay=0`); slapd; and the
-sink that takes what relays deliver.
+sink that takes what relays deliver (`sink.c`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from measure import DOMAIN, Group, free_port, wait_port
+from measure import DOMAIN, Group, compiled, free_port, wait_port
 
 UID = 5000
 BASE = "o=usergroup"
@@ -122,10 +126,11 @@ service lmtp {{
 class Slapd(Server):
     name = "slapd"
 
-    def __init__(self, root: Path, users: int, host: str) -> None:
+    def __init__(self, root: Path, users: int, host: str, more: str = "") -> None:
         super().__init__(root)
         self._users = users
         self._host = host
+        self._more = more
         self.store_port = free_port()
 
     @property
@@ -184,7 +189,8 @@ access to * by * read
         )
         if not database.exists():
             database.mkdir()
-            ldif = self.write("users.ldif", _entries(self._users, self._host))
+            top = f"dn: {BASE}\nobjectClass: organization\no: usergroup\n\n"
+            ldif = self.write("users.ldif", top + people(DOMAIN, self._users, [self._host]) + self._more)
             subprocess.run(
                 ["/usr/sbin/slapadd", "-q", "-f", str(conf), "-b", BASE, "-l", str(ldif)], check=True, capture_output=True
             )
@@ -195,36 +201,65 @@ _SCHEMA = "".join(
     f"attributetype ( 1.3.6.1.4.1.99999.1.{number} NAME '{name}' EQUALITY caseIgnoreIA5Match SYNTAX 1.3.6.1.4.1.1466.115.121.1.26 )\n"
     for number, name in enumerate(
         ["mailHost", "mailAlternateAddress", "mailEquivalentAddress", "mailDeliveryOption", "mailQuota", "mailUserStatus",
-         "inetUserStatus", "sunPreferredDomain", "mailRoutingAddress"], 1)
+         "inetUserStatus", "sunPreferredDomain", "mailRoutingAddress", "mailSieveRuleSource", "mgrpErrorsTo"], 1)
 ) + """
-objectclass ( 1.3.6.1.4.1.99999.2.1 NAME 'inetMailUser' SUP top AUXILIARY MAY ( mailDeliveryOption $ mailQuota $ mailUserStatus ) )
+objectclass ( 1.3.6.1.4.1.99999.2.1 NAME 'inetMailUser' SUP top AUXILIARY
+  MAY ( mailDeliveryOption $ mailQuota $ mailUserStatus $ mailSieveRuleSource ) )
 objectclass ( 1.3.6.1.4.1.99999.2.2 NAME 'inetLocalMailRecipient' SUP top AUXILIARY
   MAY ( mail $ mailAlternateAddress $ mailEquivalentAddress $ mailHost $ mailRoutingAddress ) )
 objectclass ( 1.3.6.1.4.1.99999.2.3 NAME 'sunManagedOrganization' SUP top AUXILIARY MAY ( sunPreferredDomain $ associatedDomain ) )
+objectclass ( 1.3.6.1.4.1.99999.2.4 NAME 'inetMailGroup' SUP top AUXILIARY MAY ( mailDeliveryOption $ mgrpErrorsTo ) )
 """  # fmt: skip
 
 
-def _entries(users: int, host: str) -> str:
+def people(domain: str, users: int, hosts: Sequence[str], *more: str) -> str:
+    """A domain and its users u00000 ..., on these hosts in turn, each with further lines."""
     parts = [
-        f"dn: {BASE}\nobjectClass: organization\no: usergroup\n",
-        f"dn: o={DOMAIN},{BASE}\nobjectClass: organization\nobjectClass: sunManagedOrganization\no: {DOMAIN}\n"
-        f"sunPreferredDomain: {DOMAIN}\n",
+        f"dn: o={domain},{BASE}\nobjectClass: organization\nobjectClass: sunManagedOrganization\no: {domain}\n"
+        f"sunPreferredDomain: {domain}\n",
     ]
     parts += [
-        f"dn: uid=u{n:05d},o={DOMAIN},{BASE}\nobjectClass: inetOrgPerson\nobjectClass: inetMailUser\n"
-        f"objectClass: inetLocalMailRecipient\nuid: u{n:05d}\ncn: User {n}\nsn: {n}\nmail: u{n:05d}@{DOMAIN}\n"
-        f"mailHost: {host}\nmailQuota: 1G\n"
+        f"dn: uid=u{n:05d},o={domain},{BASE}\nobjectClass: inetOrgPerson\nobjectClass: inetMailUser\n"
+        f"objectClass: inetLocalMailRecipient\nuid: u{n:05d}\ncn: User {n}\nsn: {n}\nmail: u{n:05d}@{domain}\n"
+        f"mailHost: {hosts[n % len(hosts)]}\nmailQuota: 1G\n" + "".join(line + "\n" for line in more)
         for n in range(users)
     ]
-    return "\n".join(parts)
+    return "\n".join(parts) + "\n"
+
+
+def mailing_list(name: str, domain: str, members: int) -> str:
+    """A list of the domain's users."""
+    return (
+        f"dn: cn={name},o={domain},{BASE}\nobjectClass: groupOfUniqueNames\nobjectClass: inetMailGroup\n"
+        f"objectClass: inetLocalMailRecipient\ncn: {name}\nmail: {name}@{domain}\nmailDeliveryOption: members\n"
+        f"mgrpErrorsTo: u00000@{domain}\n" + "".join(f"uniqueMember: uid=u{n:05d},o={domain},{BASE}\n" for n in range(members)) + "\n"
+    )
 
 
 class Sink(Server):
+    """What stands for the stores: one listener for each, on 127.0.0.1, 127.0.0.2 ..., all with the same port."""
+
     name = "sink"
 
+    def __init__(self, root: Path, stores: int = 1) -> None:
+        super().__init__(root)
+        self.addresses = [f"127.0.0.{number + 1}" for number in range(stores)]
+
     def launch(self) -> None:
-        binary = need("/usr/sbin/smtp-sink", "postfix")
-        self.group.popen([binary, "-u", "postfix", "-L", f"127.0.0.1:{self.port}", "1024"])
+        listeners = [word for address in self.addresses for word in (address, str(self.port))]
+        self._process = self.group.popen([compiled("sink.c"), *listeners], stdout=subprocess.PIPE)
+        if self._lines.readline() != b"ready\n":
+            raise RuntimeError("the sink did not start")
+
+    @property
+    def _lines(self) -> Any:
+        return self._process.stdout
+
+    def since(self) -> dict[str, Any]:
+        """What has come since this was asked last."""
+        self._process.send_signal(signal.SIGUSR1)
+        found: dict[str, Any] = json.loads(self._lines.readline())
+        return found
 
 
 class Postfix(Server):
