@@ -3,12 +3,15 @@
     {"op": "status"}  {"op": "stop"}  {"op": "reload"}   ->   {...} or {"error": text}
 
 Paths may be longer than the 108 bytes of a socket address: they are reached through a descriptor of their folder
-(/proc/self/fd/N/name). The sockets are for their owner only (mode 0600). A request is at most 64 KiB, an answer 16 MiB.
+(/proc/self/fd/N/name). The sockets are for their owner only (mode 0600). Root's may be given to the user its processes become:
+he may ask for `status`, the rest only whoever serves the socket, and root. A request is at most 64 KiB, an answer 16 MiB.
 """
 
 import asyncio
 import os
 import socket
+import stat
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,10 @@ DISPATCHER = "dispatcher.sock"
 NATIVE_WRITER = "native_writer.sock"
 _MAX_REQUEST = 65536
 _MAX_ANSWER = 16 << 20
+_PEER = struct.Struct("3i")
+_FOR_ALL = frozenset({"status"})
+DENIED = "denied"
+"""the key of an answer to somebody who may not ask that"""
 
 Answer = dict[str, Any]
 
@@ -28,14 +35,21 @@ class NotRunning(Exception):  # noqa: N818 - a fact, not a mistake
     """Nobody answers on the socket."""
 
 
-def bind_unix(path: Path) -> socket.socket:
-    """A listening socket at a path of any length; a stale one there is removed. Call it only while holding the lock."""
+def bind_unix(path: Path, owner: tuple[int, int] | None = None) -> socket.socket:
+    """A listening socket at a path of any length; a stale one there is removed. Call it only while holding the lock.
+
+    Args:
+        path: where.
+        owner: user and group it is given to.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     old_mask = os.umask(0o177)
     try:
         path.unlink(missing_ok=True)
         sock.bind(f"/proc/self/fd/{folder}/{path.name}")
+        if owner is not None:
+            _give(folder, path.name, owner)
         sock.listen(64)
         sock.setblocking(False)
     except OSError:
@@ -45,6 +59,24 @@ def bind_unix(path: Path) -> socket.socket:
         os.umask(old_mask)
         os.close(folder)
     return sock
+
+
+def _give(folder: int, name: str, owner: tuple[int, int]) -> None:
+    """The folder may be that user's, who may have put another file under the name by now: only a socket of ours is given away."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+            raise PermissionError(f"{name} is not the socket that was made")
+        os.chown(f"/proc/self/fd/{fd}", *owner)
+    finally:
+        os.close(fd)
+
+
+def peer_user(sock: socket.socket) -> int:
+    """The uid of the process at the other end."""
+    _, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return int(uid)
 
 
 def connect_unix(path: Path, seconds: float) -> socket.socket:
@@ -121,7 +153,11 @@ class ControlServer:
         try:
             line = await asyncio.wait_for(reader.readline(), 10)
             try:
-                answer = await self._answer(msgspec.json.decode(line, type=Answer))
+                request, peer = msgspec.json.decode(line, type=Answer), peer_user(writer.get_extra_info("socket"))
+                if peer in {0, os.geteuid()} or request.get("op") in _FOR_ALL:
+                    answer = await self._answer(request)
+                else:
+                    answer = {"error": "not for this user", DENIED: True}
             except Exception as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
             writer.write(msgspec.json.encode(answer) + b"\n")

@@ -107,7 +107,7 @@ def main(
     (instance.run / control.NATIVE_WRITER).unlink(missing_ok=True)
     if writes_as_others(configuration):
         commands["native_writer"] = (NATIVE_WRITER, None)
-    supervisor = Supervisor(instance, log)
+    supervisor = Supervisor(instance, log, user)
     for role, (command, child_user) in commands.items():
         full = [*command, "--instance", str(instance.root)]
         supervisor.children[role] = Child(role, full, held, child_user, supervisor.changed, log)
@@ -142,10 +142,11 @@ def _make_folders(instance: Instance, user: User | None) -> None:
 class Supervisor:
     """The children of an instance and what is asked about them."""
 
-    def __init__(self, instance: Instance, log: logging.Logger) -> None:
+    def __init__(self, instance: Instance, log: logging.Logger, user: User | None = None) -> None:
         self.children: dict[str, Child] = {}
         self._instance = instance
         self._log = log
+        self._user = user
         self._state = "starting"
         self._since = time.time()
         self._stopping = False
@@ -161,7 +162,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._hup)
-        server = control.ControlServer(control.bind_unix(self._instance.run / control.SUPERVISOR), self._answer)
+        owner = None if self._user is None else (self._user.uid, self._user.gid)
+        server = control.ControlServer(control.bind_unix(self._instance.run / control.SUPERVISOR, owner), self._answer)
         await server.start()
         self._write_pid()
         code: int | None = EX_SOFTWARE

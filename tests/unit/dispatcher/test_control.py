@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import stat
 from pathlib import Path
@@ -60,6 +61,19 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     control.bind_unix(tmp_path / "c.sock").close()
     with control.bind_unix(tmp_path / "c.sock"), control.connect_unix(tmp_path / "c.sock", 1.0) as client:
         assert client.family == socket.AF_UNIX
+
+
+def test_what_is_not_our_socket_is_not_given_away(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("somebody's")
+    (tmp_path / "link").symlink_to("file")
+    with control.bind_unix(tmp_path / "c.sock", (os.geteuid(), os.getegid())) as listening:
+        assert listening.getsockname()
+        (tmp_path / "second").hardlink_to(tmp_path / "c.sock")
+        folder = os.open(tmp_path, os.O_RDONLY)
+        for name in ("file", "link", "c.sock"):
+            with pytest.raises(PermissionError):
+                control._give(folder, name, (os.geteuid(), os.getegid()))
+        os.close(folder)
 
 
 def test_an_event_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:

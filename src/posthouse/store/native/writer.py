@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Sequence
 from typing import cast
@@ -44,7 +43,6 @@ _CHILDREN = 32
 _REQUEST_SECONDS = 30.0
 _END_SECONDS = 20.0
 _ADOPT_SECONDS = 60.0
-_PEER = struct.Struct("3i")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,9 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = instance.run / control.NATIVE_WRITER
     try:
         notes = _open_notes(disk, instance)
-        sock = control.bind_unix(path)
-        if user is not None:
-            os.chown(path, user.uid, user.gid, follow_symlinks=False)
+        sock = control.bind_unix(path, None if user is None else (user.uid, user.gid))
     except OSError as error:
         sys.stderr.write(f"native_writer: {error}\n")
         return EX_UNAVAILABLE
@@ -167,7 +163,7 @@ class WriterProcess:
             self._log.error("no request can be taken: %s", error)
             return
         with connection:
-            _, uid, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+            uid = control.peer_user(connection)
             if uid not in self._peers:
                 self._log.error("a request of uid %d is not heard", uid)
                 return

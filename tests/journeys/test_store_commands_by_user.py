@@ -1,0 +1,94 @@
+"""`posthouse store ...` beside a store that root started and that runs as IMTA_USER: typed by root or by that user, it works."""
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from journeys.test_imta_user import USER, owners, packages, python_of_everybody
+from posthouse.testing.tiers import RunningInstance, free_port, posthouse
+from support.journey_tiers import end, status
+from support.store_alone import deliver, files_of
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+@pytest.fixture
+def store(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningInstance]:
+    python = python_of_everybody()
+    if python is None:
+        pytest.skip(f"no Python that {USER} may run has our packages")
+    monkeypatch.setattr(sys, "executable", python)
+    for name, value in packages().items():
+        monkeypatch.setenv(name, value)
+    root, port = open_folder / "store1", free_port()
+    posthouse(
+        "init", "store", str(root), "--lmtp", f"127.0.0.1:{port}", "--host", "store1.example.com",
+        "--default-domain", "example.com", "--allow", "127.0.0.0/8", "--user", USER,
+    )  # fmt: skip
+    made = RunningInstance(root, "127.0.0.1", port)
+    made.start()
+    yield made
+    end(made)
+
+
+def command(store: RunningInstance, user: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """`posthouse WORDS` typed by that user."""
+    group = pwd.getpwnam(user).pw_gid
+    return subprocess.run(
+        [sys.executable, "-m", "posthouse.cli", *words, "--instance", str(store.folder)],
+        user=user, group=group, extra_groups=[], cwd="/", capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("user", [USER, "root"])
+def test_every_command_works_and_leaves_what_deliveries_may_write(store: RunningInstance, open_folder: Path, user: str) -> None:
+    shared = open_folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    taken, stop = list[int](), threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            taken.extend(deliver(store, "user", "under-load"))
+
+    loader = threading.Thread(target=load)
+    loader.start()
+    try:
+        for words in (
+            "create made", "path made", "list --folders", "quota", "quota made --set 1G,100", "quota user --set 1G,",
+            "check --dry-run", "check", f"export user {shared}/user.tar", f"import copy {shared}/user.tar",
+            f"export user {shared}/user.mbox --format mbox", f"import other {shared}/user.mbox", "rename copy moved", "check",
+            "delete moved", "dovecot-config", "list --json",
+        ):  # fmt: skip
+            done = command(store, user, "store", *words.split())
+            assert done.returncode == 0, (words, done.stderr)
+        assert command(store, user, "store", "recover").returncode == 75  # the store runs
+    finally:
+        stop.set()
+        loader.join(60)
+    assert set(taken) == {250}
+    assert owners(store) == {USER}
+    for owner in ("user", "made", "other"):
+        assert deliver(store, owner, f"last-{owner}") == [250]
+        assert any(f"last-{owner}" in path.read_text() for path in files_of(store, owner))
+    assert owners(store) == {USER}
+
+
+def test_the_user_may_ask_how_root_s_supervisor_does_but_not_end_it(store: RunningInstance) -> None:
+    told = command(store, USER, "status", "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["processes"] == status(store)["processes"]
+    for words in ("stop", "reload"):
+        denied = command(store, USER, words)
+        assert denied.returncode == 77, denied.stderr
+        assert "belongs to another user" in denied.stderr
+    stranger = command(store, "games", "status")
+    assert stranger.returncode == 77, stranger.stderr
+    assert status(store)["ready"]
