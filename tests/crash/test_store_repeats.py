@@ -27,7 +27,10 @@ def body_of(number: int) -> bytes:
 
 
 def deliver(world: World, number: int, owners: Sequence[str]) -> None:
-    world.deliver(body_of(number), *(f"<{owner}> xqid=MSG{number:04}.{place}" for place, owner in enumerate(owners)))
+    flags = {"tim": " xflags=\\Seen,work", "sue": " xflags=\\Flagged"}
+    world.deliver(
+        body_of(number), *(f"<{owner}> xqid=MSG{number:04}.{place}{flags.get(owner, '')}" for place, owner in enumerate(owners))
+    )
 
 
 def play(world: World) -> None:

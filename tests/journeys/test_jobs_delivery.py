@@ -56,6 +56,23 @@ async def test_a_recipient_has_the_same_xqid_at_every_try(start: Start, sink: Si
     assert second.rcpts == first.rcpts[1:]
 
 
+async def test_imap_flags_go_where_they_are_listed(start: Start, sink: Sink) -> None:
+    sink.script.extensions = ("PIPELINING", "XFLAGS")
+    relay = await start()
+    await relay.put("u0", imap_flags="\\Seen,$Work")
+    await relay.put("u1")
+    await relay.empty()
+    assert sorted(each.rcpts[0] for each in sink.taken) == ["RCPT TO:<u0> XFLAGS=\\Seen,$Work", "RCPT TO:<u1>"]
+
+
+async def test_imap_flags_do_not_go_elsewhere(start: Start, sink: Sink) -> None:
+    sink.script.extensions = None
+    relay = await start()
+    await relay.put("u0", imap_flags="\\Seen")
+    await relay.empty()
+    assert sink.taken[0].rcpts == ["RCPT TO:<u0> XQUOTA=1000,10 XDFLG=2"]
+
+
 async def test_a_large_body_with_dots_is_streamed_unchanged(start: Start, sink: Sink) -> None:
     relay = await start()
     body = b"Subject: big\r\n\r\n" + b".dots\r\n..\r\n.\r\nplain line of text\r\n" * 7000

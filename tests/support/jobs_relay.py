@@ -223,7 +223,7 @@ class JobsRelay:
         recipients = tuple(
             Recipient(
                 place, 0, "tcp_lmtpcs", f"@{host}.lmtp:{user}@lmtpcs-daemon", f"{user}@example.com", f"{host}.lmtp",
-                quota="1000,10", flags=2, notify=fields.get("notify", ""),
+                quota="1000,10", flags=2, notify=fields.get("notify", ""), imap_flags=fields.get("imap_flags", ""),
             )
             for place, user in enumerate(users)
         )  # fmt: skip
@@ -233,6 +233,7 @@ class JobsRelay:
         self, recipients: Sequence[Recipient], *, body: bytes = BODY, sender: str = "ann@example.com", **fields: Any
     ) -> str:
         fields.pop("notify", None)
+        fields.pop("imap_flags", None)
         assert self.enqueuer is not None
         number = f"0T{self._stamp}{next(self._numbers):06d}"
         envelope = Envelope(

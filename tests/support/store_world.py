@@ -159,12 +159,14 @@ class World:
         for recipient in recipients:
             token, *params = recipient.encode().split()
             given = flags = None
-            xqid = b""
+            xqid, imap_flags = b"", ""
             for name, _, value in (param.partition(b"=") for param in params):
                 if name == b"xquota":
                     given = parse_limits(value.decode())
                 elif name == b"xqid":
                     xqid = value
+                elif name == b"xflags":
+                    imap_flags = value.decode()
                 else:
                     flags = int(value)
             try:
@@ -172,7 +174,7 @@ class World:
             except MailboxError as fault:
                 addressees.append(Addressee(token, fault))
             else:
-                addressees.append(Addressee(token, target, given, flags or 0, xqid))
+                addressees.append(Addressee(token, target, given, flags or 0, xqid, imap_flags))
         transaction = Transaction(sender, addressees)
         stored = return_path(sender) + body.replace(b"\r\n", b"\n")
         self.delivery.deliver(transaction, Message(stored, len(stored), len(stored) + stored.count(b"\n")))

@@ -9,6 +9,7 @@ that breaks its form, or a name given twice, is `501 5.5.4`.
     RET FULL|HDRS          RFC 3461 4.3  ENVID xtext, <= 100  RFC 3461 4.4   AUTH anything, ignored  RFC 4954 5
     NOTIFY NEVER|list      RFC 3461 4.1  ORCPT type;xtext     RFC 3461 4.2   IGNOREQUOTA, no value   its draft
     XQUOTA size,number     LMTP chapter  XDFLG digits         LMTP chapter   XQID id                 message-store 8
+    XFLAGS flag,flag...    mail/imap_flags.py, <= 500
 
 ORCPT may have octets above 127 (RFC 6533 3).
 XQUOTA: the size may end in K, M or G, either half may be empty or negative, the comma may be missing.
@@ -20,6 +21,7 @@ from collections.abc import Mapping
 from posthouse.mail.status import Status
 
 _XTEXT = rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
+_FLAG = rb"\\[A-Za-z]{1,20}|(?:[!#$&'\-./0-9:;<>?@A-Z\[^_`a-z|}~]|\+2B|\+2C|\+3D){1,50}"
 _FORMS: dict[str, re.Pattern[bytes] | None] = {
     "SIZE": re.compile(rb"[0-9]{1,20}"),
     "BODY": re.compile(rb"7BIT|8BITMIME", re.IGNORECASE),
@@ -33,6 +35,7 @@ _FORMS: dict[str, re.Pattern[bytes] | None] = {
     "XQUOTA": re.compile(rb"(?:-?[0-9]{1,40}[KMG]?)?(?:,(?:-?[0-9]{1,40})?)?", re.IGNORECASE),
     "XDFLG": re.compile(rb"[0-9]{1,10}"),
     "XQID": re.compile(rb"[!-~]{1,200}"),
+    "XFLAGS": re.compile(rb"(?=[!-~]{1,500}\Z)(?:" + _FLAG + rb")(?:,(?:" + _FLAG + rb")){0,29}"),
 }
 _NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*")
 _VALUE = re.compile(rb"[^\x00-\x20\x7f]+")

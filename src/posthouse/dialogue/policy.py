@@ -73,7 +73,7 @@ BARE_WORDS = Words(
 
 ESMTP_MAIL = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"})
 ESMTP_RCPT = frozenset({"NOTIFY", "ORCPT"})
-LMTP_RCPT = ESMTP_RCPT | {"XQUOTA", "XDFLG", "XQID", "IGNOREQUOTA"}
+LMTP_RCPT = ESMTP_RCPT | {"XQUOTA", "XDFLG", "XQID", "XFLAGS", "IGNOREQUOTA"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ class Deliveries:
             token = self._wire(lease.channel, recipient.address).encode("utf-8", "surrogateescape")
             given = None if lease.told else _limits(recipient.quota)
             xqid = f"{envelope.id}.{recipient.id}".encode() if dupcheck else b""
-            addressees.append(Addressee(token, self._target(token), given, recipient.flags, xqid))
+            addressees.append(Addressee(token, self._target(token), given, recipient.flags, xqid, recipient.imap_flags))
         return Transaction(envelope.sender.encode("utf-8", "surrogateescape"), addressees, job)
 
     def _wire(self, channel: str, address: str) -> str:

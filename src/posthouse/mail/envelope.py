@@ -50,6 +50,8 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True):
     """its owner's vacation answer is due when the copy is swallowed"""
     task: str = ""
     """what the job is to do instead of, or beside, routing the address (mail/task.py), or empty"""
+    imap_flags: str = ""
+    """XFLAGS value: IMAP flags the message is to have in the mailbox (mail/imap_flags.py), or empty"""
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):

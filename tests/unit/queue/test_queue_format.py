@@ -28,7 +28,7 @@ def envelopes(draw: st.DrawFn) -> Envelope:
     host = draw(any_text)
     recipients = tuple(
         Recipient(at, 3, "tcp_lmtpcs", draw(address), draw(any_text), host, draw(any_text), draw(any_text), draw(any_text),
-                  draw(st.integers(0, 2**31)), draw(any_text), task=draw(any_text))
+                  draw(st.integers(0, 2**31)), draw(any_text), task=draw(any_text), imap_flags=draw(any_text))
         for at in draw(st.lists(st.integers(0, 65535), min_size=1, max_size=4, unique=True))
     )  # fmt: skip
     return Envelope(

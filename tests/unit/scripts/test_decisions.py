@@ -176,3 +176,16 @@ def test_several_values_are_one_script(rules: Rules) -> None:
     plain = target("")
     (kept,) = decisions.targets("x", [Target(plain.channel, plain.address, plain.host, filter=user)])
     assert (kept.address, kept.task) == (ADDRESS, "")
+
+
+def test_flags_go_with_the_copy_they_were_set_for(rules: Rules) -> None:
+    script = (
+        'require ["imap4flags", "fileinto"];\nsetflag "\\\\Seen";\nfileinto :flags ["\\\\Flagged", "$Label1"] "Work";\n'
+        'keep;\nfileinto :flags "" "Plain";\n'
+    )
+    found = {one.address: one.imap_flags for one in decide(rules, script)}
+    assert found == {
+        "@store1.example.com.lmtp:jdoe+Work@lmtpcs-daemon": "\\Flagged,$Label1",
+        ADDRESS: "\\Seen",
+        "@store1.example.com.lmtp:jdoe+Plain@lmtpcs-daemon": "",
+    }

@@ -33,7 +33,7 @@ async def test_extensions_are_those_that_are_built(tmp_path: Path) -> None:
             lines.append((await client.reader.readline()).rstrip())
         assert {line[4:] for line in lines[1:]} == {
             b"PIPELINING", b"ENHANCEDSTATUSCODES", b"8BITMIME", b"SMTPUTF8", b"SIZE 52428800", b"CHUNKING", b"IGNOREQUOTA",
-            b"XQUOTA", b"XDFLG", b"XQID",
+            b"XQUOTA", b"XDFLG", b"XQID", b"XFLAGS",
         }  # fmt: skip
         await client.close()
 

@@ -28,11 +28,12 @@ from posthouse.cli.store.opening import CANNOT_CREATE, PACE, TEMPORARY, USAGE, O
 from posthouse.dispatcher import lock
 from posthouse.journal.adopt import segment_names
 from posthouse.store.administration import mbox
-from posthouse.store.administration.archive import EXTRAS, KEYWORDS, MANIFEST, TarWriter, keyword_names, manifest
+from posthouse.store.administration.archive import EXTRAS, MANIFEST, TarWriter, manifest
 from posthouse.store.administration.mailboxes import Mailbox
 from posthouse.store.administration.snapshot import Found, Snapshot
 from posthouse.store.administration.usage import usage_of
 from posthouse.store.mailbox.folder import read_small
+from posthouse.store.mailbox.marked import KEYWORDS, keyword_names
 
 
 def export(

@@ -240,7 +240,7 @@ class Expander:
                 notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.shown else recipient.notify,
                 quota=target.quota, flags=target.flags,
                 intermediate=target.intermediate, held=held, sender=target.sender, answers=target.answers,
-                task=target.task,
+                task=target.task, imap_flags=target.imap_flags,
             )
             for place, (copy, (recipient, target, held)) in enumerate(zip(copies, those, strict=True))
         ])  # fmt: skip

@@ -2,7 +2,7 @@
 
 * MAIL with SIZE, BODY=8BITMIME and SMTPUTF8 where listed; RCPT with XQUOTA and XDFLG where listed or after the chapter's
   bare `250 OK`; IGNOREQUOTA for value 2 where that is listed (LMTP reference 2, 4). XQID=<envelope id>.<recipient id> where that
-  is listed: the same at every try, so that a store can tell a repeat (message-store 5).
+  is listed: the same at every try, so that a store can tell a repeat (message-store 5). XFLAGS where a script has set flags.
 * The quota is told once: at a retry the store may have heard a newer one from a later message, which ours must not undo.
 * An address outside ASCII is not sent to a server without SMTPUTF8: 5.6.7 for its recipients.
 * `500 message too big`: SIZE is counted again over the octets and the copy is sent once more at once; then it is 5.3.4. A copy
@@ -224,6 +224,8 @@ class LmtpSession(asyncio.Protocol):
             out += " IGNOREQUOTA"
         if bare or "XDFLG" in listed:
             out += f" XDFLG={flags}"
+        if recipient.imap_flags and "XFLAGS" in listed:
+            out += f" XFLAGS={recipient.imap_flags}"
         return out
 
     @staticmethod

@@ -11,8 +11,8 @@ r"""What is written in a queue file (queue.md 4).
     H;<Unix ms>;<attempt>;<recipient>;<4.2.1>;<450>;<text>;<host>       history, appended
 
 Of ours beside the letters of queue.md 4: `w` octets dot-stuffing adds, `a` the message a notice is about, `b` crc32 of the
-message in hexadecimal; `y` is a recipient's task (mail/task.py). Unknown letters are passed over; nothing but state octets and
-history is ever written again.
+message in hexadecimal; `y` is a recipient's task (mail/task.py), `I` its IMAP flags (mail/imap_flags.py). Unknown letters are
+passed over; nothing but state octets and history is ever written again.
 `DamagedQueueFile` says in words what is wrong: version, state, `z`, a boundary, the crc.
 """
 
@@ -111,7 +111,7 @@ def encode_head(envelope: Envelope, recipients: Sequence[Recipient], boundary: b
         optional = (
             ("f", each.original), ("j", each.orcpt), ("n", each.notify), ("q", each.quota),
             ("x", str(each.flags) if each.flags else ""), ("g", each.intermediate), ("l", "1" if each.answers else ""),
-            ("y", each.task),
+            ("y", each.task), ("I", each.imap_flags),
         )  # fmt: skip
         lines += [f"{letter};{escape(value)}" for letter, value in optional if value]
         address = escape(each.address)
@@ -194,7 +194,7 @@ class _Head:
                 original=known.get("f", ""), host=self.values.get("d", ""), orcpt=known.get("j", ""),
                 notify=known.get("n", ""), quota=known.get("q", ""), flags=_number(known, "x", "0"),
                 intermediate=known.get("g", ""), held=self.held, answers=known.get("l") == "1",
-                task=known.get("y", ""),
+                task=known.get("y", ""), imap_flags=known.get("I", ""),
             )
         )  # fmt: skip
 

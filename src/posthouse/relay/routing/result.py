@@ -82,6 +82,8 @@ class Target(msgspec.Struct, frozen=True):
     """the owner's Sieve script decides about this address"""
     task: str = ""
     """what the job is to do with it (mail/task.py), or empty"""
+    imap_flags: str = ""
+    """XFLAGS value the owner's script has set, or empty"""
     edit: ListEdit | None = None
     """what a group changes in the message; only where the message is at hand (`RouteRequest.header`)"""
     shown: str = ""

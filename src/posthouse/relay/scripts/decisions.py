@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from posthouse.mail.imap_flags import flags_value
 from posthouse.mail.task import Answer, Bounce, Forward, Note, Task, decode_task, encode_task
 from posthouse.relay.filtering.actions import Action, Discard, FileInto, Keep, Outcome, Redirect, Reject, Vacation
 from posthouse.relay.filtering.address_list import addresses
@@ -126,9 +127,9 @@ class Decisions:
     def _acted(self, action: Action, target: Target, user: UserFilter, original: str) -> Sequence[Target]:
         match action:
             case Keep():
-                return (target,)
+                return (_flagged(target, action.flags),)
             case FileInto():
-                return (self._filed(action, target),)
+                return (_flagged(self._filed(action, target), action.flags),)
             case Discard():
                 swallowed = Target(BITBUCKET, target.address, BITBUCKET, intermediate=target.intermediate)
                 return (swallowed,) if self._has(BITBUCKET) else ()
@@ -185,6 +186,11 @@ class Decisions:
 
     def _task(self, address: str, task: Task, user: UserFilter) -> Target:
         return Target(PROCESS, address, self._process_host, intermediate=user.mail, task=encode_task(task))
+
+
+def _flagged(target: Target, flags: tuple[str, ...]) -> Target:
+    """With the flags the script has set (RFC 5232 4)."""
+    return msgspec.structs.replace(target, imap_flags=flags_value(flags)) if flags else target
 
 
 def _handle(action: Vacation) -> str:

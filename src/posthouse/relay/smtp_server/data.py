@@ -175,6 +175,7 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             orcpt="" if target.shown else taken.orcpt,
             notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.shown else taken.notify,
             task=target.task,
+            imap_flags=target.imap_flags,
         )
         for number, taken, target in ordered
     )

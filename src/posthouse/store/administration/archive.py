@@ -20,10 +20,10 @@ from posthouse.store.administration.snapshot import Entry, Found
 from posthouse.store.administration.usage import folder_text
 from posthouse.store.mailbox.base_name import base_of
 from posthouse.store.mailbox.folder_name import folder_directory
+from posthouse.store.mailbox.marked import KEYWORDS, keyword_names
 from posthouse.store.quota.limits import DEFAULT, Limits
 
 MANIFEST = "posthouse-mailbox.json"
-KEYWORDS = "dovecot-keywords"
 EXTRAS = ("maildirfolder", "dovecot-acl", KEYWORDS)
 _NAME = re.compile(r"(?!\.)[!-.0-9;-~]{1,220}(:2,[A-Za-z]*)?")
 _FLAGS = re.compile(r":2,([A-Za-z]*)\Z")
@@ -85,16 +85,6 @@ def manifest(owner: str, limits: Limits) -> bytes:
 def is_directory(name: str) -> bool:
     """Whether a Maildir++ can have a folder with this directory name."""
     return not name or (name[0] == "." and folder_directory(folder_text(name)) == name)
-
-
-def keyword_names(octets: bytes) -> dict[str, str]:
-    """Letter -> keyword, of a `dovecot-keywords` file: lines `number name`."""
-    names = {}
-    for line in octets.decode("utf-8", "replace").splitlines():
-        number, _, name = line.partition(" ")
-        if number.isdecimal() and int(number) < 26 and name:
-            names[chr(ord("a") + int(number))] = name
-    return names
 
 
 def split_flags(name: str, names: dict[str, str]) -> tuple[str, tuple[str, ...]]:

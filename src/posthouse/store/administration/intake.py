@@ -17,13 +17,14 @@ from typing import NamedTuple
 
 from posthouse.journal.barrier import Barrier
 from posthouse.journal.disk import Disk
-from posthouse.store.administration.archive import KEYWORDS, Incoming, Source, keyword_names
+from posthouse.store.administration.archive import Incoming, Source
 from posthouse.store.administration.lock import Held, Pace, hold
 from posthouse.store.administration.snapshot import Snapshot
 from posthouse.store.delivery.placement import remove, write_all
 from posthouse.store.mailbox.base_name import BaseNames, notice_seconds
 from posthouse.store.mailbox.folder import make_maildir_folder, read_small, subscribe
 from posthouse.store.mailbox.maildirsize import SizeFile, limits_line
+from posthouse.store.mailbox.marked import KEYWORDS, keyword_names
 from posthouse.store.mailbox.recount import recount
 from posthouse.store.quota.limits import DEFAULT, Limits
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple, NoReturn, Protocol, cast
 
 from posthouse.journal.disk import Disk
+from posthouse.mail.imap_flags import maildir_flags
 from posthouse.store.delivery.account import Account, Entry
 from posthouse.store.delivery.accounts import Accounts
 from posthouse.store.delivery.quota_notices import QuotaNotices
@@ -26,6 +27,7 @@ from posthouse.store.mailbox.faults import fault_of
 from posthouse.store.mailbox.folder import open_folder
 from posthouse.store.mailbox.folder_name import Unwritable
 from posthouse.store.mailbox.maildirsize import Sizes
+from posthouse.store.mailbox.marked import keyword_letters, open_marked
 from posthouse.store.mailbox.recount import recount
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits
@@ -175,12 +177,28 @@ class Admission:
             )
             directory = folder.directory if folder is not None else ""
         base = self._names.next(message.size, message.wire_size)
+        marks = self._marks(addressee, account, now) if addressee.imap_flags else ""
         if addressee.line:
             self._storing.add(addressee.line)
-            addressee.place = Place(target.owner, directory, base, addressee.xqid)
+            addressee.place = Place(target.owner, directory, base, addressee.xqid, marks)
         else:
-            addressee.place = Place(target.owner, directory, base)
+            addressee.place = Place(target.owner, directory, base, b"", marks)
         return True
+
+    def _marks(self, addressee: Addressee, account: Account, now: float) -> str:
+        """The flags the message comes with, as the end of its name; its folder is one with `cur/` then.
+
+        Raises:
+            OSError: there is no `cur/`.
+        """
+        letters, keywords = maildir_flags(addressee.imap_flags)
+        if keywords:
+            folder = addressee.folder.fd if addressee.folder is not None else account.maildir.root
+            letters += keyword_letters(self._disk, folder, keywords, now)
+        if not letters:
+            return ""
+        addressee.folder = open_marked(account.maildir, addressee.folder)
+        return f":2,{letters}"
 
     def leave(self, addressee: Addressee, message: Message, *, placed: bool) -> None:
         """The addressee is settled: quota line, lock and folder are given back."""

@@ -1,5 +1,6 @@
 """One file, its names: written to `tmp/`, and only after the sync that covers it linked and renamed into `new/`.
 
+A message that comes with flags gets its name in `cur/`, with the flags behind the base name.
 `write_tmp` comes before the record (DURABILITY 3.6 b), `place` behind its sync (3.6 d). `place_synced` is the way without
 a record: fsync of the file, names, fsync of every folder that got one. A name that cannot be a hard link (too many links,
 another file system) or must not be one (a large message, xdflg value 16) gets a copy of its own.
@@ -52,7 +53,7 @@ def remove(disk: Disk, name: str, folder: int) -> None:
 
 
 def new_of(addressee: Addressee) -> int:
-    """The `new/` of the addressee's folder."""
+    """The `new/` of the addressee's folder, or its `cur/` for a message with flags."""
     if addressee.folder is not None:
         return addressee.folder.new
     assert addressee.account is not None
@@ -69,7 +70,7 @@ def place(disk: Disk, part: Part) -> list[OSError | None]:
     first = part.addressees[0]
     assert first.place is not None
     try:
-        disk.rename(part.name, first.place.base, part.tmp, new_of(first))
+        disk.rename(part.name, first.place.base + first.place.marks, part.tmp, new_of(first))
     except OSError as error:
         remove(disk, part.name, part.tmp)
         return [error, *results]
@@ -101,7 +102,7 @@ def _place_one_synced(disk: Disk, part: Part, addressee: Addressee) -> OSError |
             account.rooted = True
     except OSError as failed:
         assert addressee.place is not None
-        remove(disk, addressee.place.base, new_of(addressee))  # it will be sent again
+        remove(disk, addressee.place.base + addressee.place.marks, new_of(addressee))  # it will be sent again
         return failed
     return None
 
@@ -114,7 +115,7 @@ def _link(disk: Disk, part: Part, addressee: Addressee, *, sync: bool) -> OSErro
         try:
             if part.message.fd >= 0 and addressee.flags & OWN_COPY and len(part.transaction.addressees) > 1:
                 raise OSError(errno.EMLINK, "a copy of its own is wanted")
-            disk.link(part.name, base, part.tmp, new_of(addressee))
+            disk.link(part.name, base + addressee.place.marks, part.tmp, new_of(addressee))
         except OSError as error:
             if error.errno not in {errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP}:
                 raise
@@ -131,6 +132,7 @@ def copy_file(disk: Disk, part: Part, base: str, addressee: Addressee, *, sync: 
         OSError: it cannot be had.
     """
     assert addressee.account is not None
+    assert addressee.place is not None
     tmp = addressee.account.maildir.tmp
     source = disk.open_file(part.name, part.tmp)
     try:
@@ -142,7 +144,7 @@ def copy_file(disk: Disk, part: Part, base: str, addressee: Addressee, *, sync: 
                 offset += len(piece)
             if sync:
                 disk.fsync(fd)
-            disk.rename(base, base, tmp, new_of(addressee))
+            disk.rename(base, base + addressee.place.marks, tmp, new_of(addressee))
         except BaseException:
             remove(disk, base, tmp)
             raise

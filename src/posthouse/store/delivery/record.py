@@ -15,9 +15,11 @@ class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
     directory: str
     """the folder's directory below the owner's root, "" for the INBOX"""
     base: str
-    """name in `new/`"""
+    """base name"""
     xqid: bytes = b""
     """the relay's delivery id, if one was sent and is to be remembered (`seen`)"""
+    marks: str = ""
+    """`:2,` and letters, for a message that comes with flags and has its name in `cur/`; empty: its name is in `new/`"""
 
 
 class Placement(msgspec.Struct, frozen=True, array_like=True):

@@ -125,7 +125,7 @@ class Replay:
                     if not put_back:
                         return
                     self._put_back(maildir, folder, place, body)
-                    self._seen.setdefault(key, {})[place.base] = (place.directory, "new", place.base)
+                    self._seen.setdefault(key, {})[place.base] = (place.directory, _shelf(place), place.base + place.marks)
                 self.mended += 1
                 if place.xqid:
                     self._lines.append(line_of(place.xqid, place.owner))
@@ -206,8 +206,8 @@ class Replay:
                 disk.fsync(file)
         finally:
             disk.close(file)
-        for fd in self._open(maildir.root, place.directory, "new"):
-            disk.rename(name, name, maildir.tmp, fd)
+        for fd in self._open(maildir.root, place.directory, _shelf(place)):
+            disk.rename(name, name + place.marks, maildir.tmp, fd)
             if self._sync:
                 disk.fsync_dir(fd)
         if self._sync:
@@ -232,3 +232,7 @@ class Replay:
                 disk.close(folder)
         except OSError as error:
             _log.warning("%s/%s: %s", owner, MAILDIRSIZE, error)
+
+
+def _shelf(place: Place) -> str:
+    return "cur" if place.marks else "new"

@@ -35,21 +35,24 @@ class Addressee:
         given: XQUOTA, if it was sent.
         flags: XDFLG; bits that are not known mean nothing.
         xqid: XQID, empty when none was sent.
+        imap_flags: XFLAGS, empty when none was sent.
     """
 
     __slots__ = (
-        "account", "deadline", "fault", "flags", "folder", "given", "line", "open", "place", "reserved", "target", "token",
-        "xqid",
+        "account", "deadline", "fault", "flags", "folder", "given", "imap_flags", "line", "open", "place", "reserved", "target",
+        "token", "xqid",
     )  # fmt: skip
 
     def __init__(
-        self, token: bytes, target: Target | MailboxError, given: GivenLimits | None = None, flags: int = 0, xqid: bytes = b""
-    ) -> None:
+        self, token: bytes, target: Target | MailboxError, given: GivenLimits | None = None, flags: int = 0, xqid: bytes = b"",
+        imap_flags: str = "",
+    ) -> None:  # fmt: skip
         self.token = token
         self.target = target
         self.given = given
         self.flags = flags
         self.xqid = xqid
+        self.imap_flags = imap_flags
         self.line = b""
         """what is remembered when it is stored (`seen`), empty: nothing"""
         self.open = True

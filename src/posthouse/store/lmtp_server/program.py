@@ -15,7 +15,7 @@ from posthouse.store.delivery.large import LargeMessage
 from posthouse.store.delivery.local_store import LocalStore
 from posthouse.store.delivery.transaction import Transaction
 from posthouse.store.lmtp_server.serving import Serving
-from posthouse.store.lmtp_server.settings import with_xqid
+from posthouse.store.lmtp_server.settings import with_xflags, with_xqid
 from posthouse.store.mailbox.owner import Target, parse_target
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ class LmtpProgram(Serving):
         self.sweep()
 
     def configure(self) -> Configuration:
-        """Take the settings as the files say now; XQID is listed when repeats are told by it."""
+        """Take the settings as the files say now; XQID is listed when repeats are told by it, XFLAGS where flags are taken."""
         configuration = super().configure()
+        self.settings = with_xflags(self.settings)
         if configuration.store.dupcheck:
             self.settings = with_xqid(self.settings)
         return configuration

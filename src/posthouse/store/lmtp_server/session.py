@@ -211,15 +211,16 @@ class LmtpSession(asyncio.Protocol):
     def _rcpt(self, event: Rcpt) -> None:
         params = event.params
         given: GivenLimits | None = None
-        flags, xqid = 0, b""
+        flags, xqid, imap_flags = 0, b"", ""
         if params:
             xqid = params.get("XQID") or b""
+            imap_flags = (params.get("XFLAGS") or b"").decode("ascii")
             try:
                 given, flags = _parameters(params)
             except ValueError as error:
                 self._server.answer(Status(501, _BAD_PARAMETER, str(error)))
                 return
-        self._addressees.append(Addressee(event.raw, self._program.target(event.raw), given, flags, xqid))
+        self._addressees.append(Addressee(event.raw, self._program.target(event.raw), given, flags, xqid, imap_flags))
         self._server.accept()
 
     def _message(self, event: Message) -> None:

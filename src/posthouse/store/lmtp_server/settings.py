@@ -105,11 +105,7 @@ def _notification(conf: StoreConf, host: str) -> Notification | None:
 
 def with_xqid(settings: ServerSettings) -> ServerSettings:
     """The settings of a server that tells repeats by XQID (`store.dupcheck`)."""
-
-    def extended(policy: Policy) -> Policy:
-        return replace(policy, extensions=(*policy.extensions, "XQID"), known_rcpt_params=policy.known_rcpt_params | {"XQID"})
-
-    return replace(settings, dupcheck=True, policy=extended(settings.policy), secured=extended(settings.secured))
+    return replace(_listing(settings, "XQID"), dupcheck=True)
 
 
 def _in_clear(policy: Policy, channel: Channel) -> Policy:
@@ -118,6 +114,21 @@ def _in_clear(policy: Policy, channel: Channel) -> Policy:
     if not may or channel.has("notlsserver"):
         return policy
     return replace(policy, starttls=True, extensions=(*policy.extensions, "STARTTLS"), barred=_TLS_FIRST if must else None)
+
+
+def with_xflags(settings: ServerSettings) -> ServerSettings:
+    """The settings of a server whose mailboxes keep IMAP flags, where its channel takes flags (`flagtransfer`)."""
+    return _listing(settings, "XFLAGS") if settings.delivery.flag_transfer else settings
+
+
+def _listing(settings: ServerSettings, parameter: str) -> ServerSettings:
+    """The settings with one more parameter of RCPT listed and known."""
+
+    def extended(policy: Policy) -> Policy:
+        known = policy.known_rcpt_params | {parameter}
+        return replace(policy, extensions=(*policy.extensions, parameter), known_rcpt_params=known)
+
+    return replace(settings, policy=extended(settings.policy), secured=extended(settings.secured))
 
 
 def check(configuration: Configuration) -> list[Fault]:

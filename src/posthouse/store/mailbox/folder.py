@@ -26,7 +26,7 @@ _SMALL = 1 << 20
 
 
 class Folder:
-    """An open folder below the root; the INBOX is no `Folder`."""
+    """An open folder below the root; the INBOX is none, but for messages with flags (`marked`)."""
 
     __slots__ = ("directory", "disk", "fd", "new")
 
@@ -35,11 +35,13 @@ class Folder:
         self.directory = directory
         self.fd = fd
         self.new = new
+        """where messages get their names: `new/`, or `cur/` for one that has flags"""
 
     def close(self) -> None:
         """Close its descriptors."""
         self.disk.close(self.new)
-        self.disk.close(self.fd)
+        if self.fd != self.new:
+            self.disk.close(self.fd)
 
 
 def open_folder(

@@ -1,0 +1,14 @@
+"""Envelopes of records: what an older relay wrote is read, with defaults for what it did not know."""
+
+import msgspec
+
+from posthouse.mail.envelope import Envelope, Recipient, decode_envelope, encode_envelope
+
+
+def test_fields_an_older_relay_did_not_write_have_their_defaults() -> None:
+    whole = Envelope("A" * 18, "s@x", "tcp_local", "", 1, 5, (Recipient(0, 0, "tcp_lmtpcs", "a@b", "o", imap_flags="\\Seen"),))
+    assert decode_envelope(encode_envelope(whole)) == whole
+    fields = msgspec.msgpack.decode(encode_envelope(whole))
+    fields[6][0] = fields[6][0][:6]
+    (old,) = decode_envelope(msgspec.msgpack.encode(fields[:7])).recipients
+    assert old == Recipient(0, 0, "tcp_lmtpcs", "a@b", "o")
