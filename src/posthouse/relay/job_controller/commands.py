@@ -45,8 +45,8 @@ class Controller(Protocol):
     def worker(self, pool: str) -> Worker | None:
         """The pool's worker if it runs; else it is being started."""
 
-    async def sync_marks(self) -> None:
-        """Make all marks durable that were set so far."""
+    async def sync_marks(self) -> OSError | None:
+        """Make all marks durable that were set so far; why some may not be."""
 
     def alarm(self, text: str) -> None:
         """Something a person must know."""
@@ -124,7 +124,9 @@ class Commands:
     async def _durable(self, order: Order, future: asyncio.Future[dict[str, Any]]) -> None:
         answer = order.answer()
         try:
-            await self._controller.sync_marks()
+            fault = await self._controller.sync_marks()
+            if fault is not None:
+                raise fault
             await self._loop.run_in_executor(None, self._sync_folders, tuple(order.folders))
         except OSError as error:
             self._controller.alarm(f"an operator's order may not be durable: {error}")

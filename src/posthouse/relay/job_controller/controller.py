@@ -198,6 +198,8 @@ class JobController:
         now, stock = time.time(), self._stock
         for message in messages:
             if isinstance(message, Result):
+                if message.file:
+                    self._places.tree.touched_file(message.file)
                 if message.verdict is Verdict.GONE:
                     self._missed(message)
                 stock.book(message, now)
@@ -297,20 +299,22 @@ class JobController:
         self._stock.orders.give_up(time.time())
         self._admit(self._ledger.orphans())
         await self.sync_marks()
-        self._places.tree.sync_touched()
+        await self._loop.run_in_executor(None, self._places.tree.sync_touched)
         if self._files.has_room or self._loop.time() >= self._next_scan:
             self._next_scan = self._loop.time() + self._scan_every()
             self.scan_files()
         await self._housekeeping.each_second()
 
-    async def sync_marks(self) -> None:
-        """Make all marks durable that were set so far; free what can be freed."""
+    async def sync_marks(self) -> OSError | None:
+        """Make all marks durable that were set so far; free what can be freed. What is returned kept some from it."""
         async with self._syncing:
             books = self._ledger.to_sync()
-            if books:
-                done = await self._loop.run_in_executor(None, self._ledger.sync, books)
-                for name in self._ledger.synced_marks(done):
-                    self._remove_body(name)
+            if not books:
+                return None
+            done = await self._loop.run_in_executor(None, self._ledger.sync, books)
+            for name in self._ledger.synced_marks(done):
+                self._remove_body(name)
+            return next((error for _, error in done if error is not None), None)
 
     def _remove_body(self, name: str) -> None:
         try:

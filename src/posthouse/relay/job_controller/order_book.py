@@ -108,7 +108,7 @@ class OrderBook:
         if asked is not None:
             asked.order.touched(cargo.file)
             asked.order.touched(result.file)
-        if result.verdict in _ENDED:
+        if result.verdict in _ENDED or not cargo.recipients:  # a file without one that cannot be removed: a scan will do it
             self._stock.forget(entry, cargo, result)
         else:
             if result.file:

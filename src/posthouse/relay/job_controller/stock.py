@@ -312,7 +312,7 @@ class Stock:
 
     def _book_other(self, entry: Entry, cargo: Cargo, result: Result, now: float) -> None:
         """A move, a warning or a return is over."""
-        if result.verdict in _ENDED:
+        if result.verdict in _ENDED or not cargo.recipients:  # a file without one that cannot be removed: a scan will do it
             self.forget(entry, cargo, result)
             return
         if cargo.job is Job.MOVE:

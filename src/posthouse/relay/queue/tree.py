@@ -72,6 +72,11 @@ class QueueTree:
         """Note that a name was taken away or changed in the folder."""
         self._touched.add(folder)
 
+    def touched_file(self, path: str) -> None:
+        """Note the same of the folder of a file, by its path; a worker of ours has taken the name away or changed it."""
+        channel, *middle, _ = path.split("/")
+        self._touched.add(self.folder(channel, middle[0] if middle else ""))
+
     def sync_touched(self) -> None:
         """Make the noted changes durable.
 
