@@ -32,6 +32,9 @@ check: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python bench/run.py $(BENCH)
 
+docs/scale.svg: $(VENV)/.test $(wildcard bench/simulate.py bench/simulation/*.py)
+	$(BIN)/python bench/simulate.py --write
+
 docs/status-codes.md: $(VENV)/.run src/posthouse/store/lmtp_server/status_page.py src/posthouse/store/lmtp_server/status_table.py
 	$(BIN)/python -m posthouse.store.lmtp_server.status_page > $@
 
