@@ -16,9 +16,9 @@ from posthouse.store.mailbox.errors import (
 )
 from posthouse.store.mailbox.owner import Target
 from posthouse.store.native.append import Entry
-from posthouse.store.native.delivery import LOCK_SECONDS, MAX_WAITING, NativeDelivery
+from posthouse.store.native.delivery import MAX_WAITING, NativeDelivery
 from posthouse.store.native.entry import Quoting
-from posthouse.store.native.settings import NativeSettings
+from posthouse.store.native.settings import LockWait, NativeSettings
 from posthouse.store.quota.limits import Limits, parse_limits
 from posthouse.testing.failing_disk import FailingDisk
 from support.store_world import Clock
@@ -84,7 +84,7 @@ def test_a_locked_mailbox_is_asked_for_until_the_time_is_over_and_holds_nobody_e
     rig.writer.faults["jdoe"] = MailboxLocked("x")
     late, other = rig.send("jdoe", "anna"), rig.send("anna")
     assert rig.finished == [other]
-    rig.clock.run(LOCK_SECONDS - 1)
+    rig.clock.run(LockWait().seconds - 1)
     assert len(rig.writer.calls) > 10
     assert rig.finished == [other]
     rig.clock.run(1.5)
@@ -140,7 +140,7 @@ def test_what_comes_again_is_answered_and_not_appended_twice(tmp_path: Path) -> 
         for xqid in (b"id.0", b"id.1", b"id.0"):
             transaction = Transaction(b"s@x", [Addressee(b"<x>", Target("jdoe"), None, 0, xqid)])
             rig.delivery.deliver(transaction, Message(b"A: b\n\n", 6, 8))
-        rig.clock.run(LOCK_SECONDS + 1)
+        rig.clock.run(LockWait().seconds + 1)
     assert [kinds(each) for each in rig.finished] == [[MailboxLocked]] * 3 + [[None], [None], [AlreadyStored]]
     assert len(rig.writer.done) == 2
     rig.delivery.seen.close()

@@ -69,3 +69,22 @@ def test_python_reads_what_was_written(tmp_path: Path) -> None:
     with contextlib.closing(mailbox.mbox(tmp_path / "box")) as box:
         read = [bytes(message) for message in box]
     assert [re.sub(rb"(?m)^>(>*From )", rb"\1", each) for each in read] == [stored, stored]
+
+
+FORGED = b"Return-Path: <s@x>\nContent-Length: 1\n and more\nFrom the past\nSubject: x\ncontent-length : 3\n\n"
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (b"Return-Path: <s@x>\nA: b\n\nFrom me\n>From\n", b"Return-Path: <s@x>\nA: b\nContent-length: 14\n\nFrom me\n>From\n\n"),
+        (b"Return-Path: <s@x>\nA: b\n\nno end", b"Return-Path: <s@x>\nA: b\nContent-length: 7\n\nno end\n\n"),
+        (b"Return-Path: <s@x>\nA: b\n\n", b"Return-Path: <s@x>\nA: b\nContent-length: 0\n\n\n"),
+        (b"Return-Path: <s@x>\nA: no blank line", b"Return-Path: <s@x>\nA: no blank line\nContent-length: 0\n\n\n"),
+        (b"Return-Path: <s@x>\n\n\n", b"Return-Path: <s@x>\nContent-length: 1\n\n\n\n"),
+        (FORGED + b"x\n", b"Return-Path: <s@x>\n>From the past\nSubject: x\nContent-length: 2\n\nx\n\n"),
+        (b"A: " + b"x" * 70_000 + b"\nB: c\n\ny\n", b"A: " + b"x" * 70_000 + b"\nB: c\nContent-length: 2\n\ny\n\n"),
+    ],
+)
+def test_a_content_length_instead_of_quoting(stored: bytes, expected: bytes) -> None:
+    assert entry_of(b"s@x", stored, Quoting.LENGTH, NOW) == from_line(b"s@x", NOW) + expected

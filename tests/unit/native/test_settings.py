@@ -9,7 +9,7 @@ from posthouse.config.configuration import load
 from posthouse.config.fault import ConfigurationError
 from posthouse.config.instance import Instance
 from posthouse.store.native.entry import Quoting
-from posthouse.store.native.settings import check, is_native, native_settings
+from posthouse.store.native.settings import LockWait, check, is_native, native_settings
 
 STORE = ["--lmtp", "127.0.0.1:2250", "--host", "store1.example.com", "--default-domain", "example.com", "--allow", "192.0.2.1"]
 
@@ -66,3 +66,35 @@ def test_bad_arguments_write_nothing(
     assert init(tmp_path / "s", *arguments) == code
     assert says in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
+
+
+def native(tmp_path: Path, options: str, *, channel: str = "tcp_lmtpsn") -> Instance:
+    """A store with a native service and an option file."""
+    if not (tmp_path / "s").exists():
+        assert init(tmp_path / "s", "--native", "127.0.0.1:2260", "--native-spool", str(tmp_path / "mail")) == 0
+    (tmp_path / "s" / "config" / f"{channel}_option").write_text(options)
+    return Instance(tmp_path / "s")
+
+
+def test_options_of_the_product_s_native_channel(tmp_path: Path) -> None:
+    options = "FORCE_CONTENT_LENGTH=1\nREPEAT_COUNT=4\nSLEEP_TIME=0.5\n"
+    configuration = load(native(tmp_path, options), check)
+    assert configuration.warnings == ()
+    settings = native_settings(configuration, "tcp_lmtpsn")
+    assert (settings.quoting, settings.wait) == (Quoting.LENGTH, LockWait(1.5, 0.5, 0.5))
+    for one, wait in (("REPEAT_COUNT=3", LockWait(4, 2, 2)), ("SLEEP_TIME=1", LockWait(29, 1, 1)), ("", LockWait(5, 0.02, 0.25))):
+        assert native_settings(load(native(tmp_path, one), check), "tcp_lmtpsn").wait == wait
+
+
+@pytest.mark.parametrize("options", ["REPEAT_COUNT=0", "SLEEP_TIME=-1", "SLEEP_TIME=0", "SLEEP_TIME=60"])
+def test_numbers_nobody_can_wait_by_are_faults(tmp_path: Path, options: str) -> None:
+    with pytest.raises(ConfigurationError, match="a positive number of tries and seconds, together at most 300 seconds"):
+        load(native(tmp_path, options), check)
+
+
+def test_options_that_are_not_read_are_said_so(tmp_path: Path) -> None:
+    instance = native(tmp_path, "FORWARD_FORMAT=%h/.forward\nSHELL_TMPDIR=/tmp\n")
+    native(tmp_path, "REPEAT_COUNT=3\n", channel="tcp_lmtpss")
+    told = [str(fault) for fault in load(instance, check).warnings]
+    unread = [line.partition(" is not read: ")[0].rpartition(" ")[2] for line in told]
+    assert unread == ["FORWARD_FORMAT", "SHELL_TMPDIR", "REPEAT_COUNT"]

@@ -18,13 +18,14 @@ WIRE = b"Subject: x\r\n\r\nFrom me\r\n>From you\r\nbare \r cr\r\n" + b"text\r\n"
 
 
 @pytest.mark.parametrize("step", [1, 7, 4096, 1 << 20])
-def test_pieces_make_the_same_entry(tmp_path: Path, step: int) -> None:
-    spooled = SpooledEntry(str(tmp_path), b"a@b", Quoting.MBOXRD, NOW)
+@pytest.mark.parametrize("quoting", [Quoting.MBOXRD, Quoting.LENGTH])
+def test_pieces_make_the_same_entry(tmp_path: Path, step: int, quoting: Quoting) -> None:
+    spooled = SpooledEntry(str(tmp_path), b"a@b", quoting, NOW)
     for at in range(0, len(WIRE), step):
         spooled.write(WIRE[at : at + step])
     message = spooled.end()
     stored = return_path(b"a@b") + WIRE.replace(b"\r\n", b"\n")
-    expected = entry_of(b"a@b", stored, Quoting.MBOXRD, NOW)
+    expected = entry_of(b"a@b", stored, quoting, NOW)
     disk: Disk = FailingDisk()
     assert spooled.fault is None
     assert b"".join(message.entry.parts(disk)) == expected

@@ -1,7 +1,7 @@
 """Transactions into UNIX mailboxes: one entry made of the message, appended to each addressee's file, one result each.
 
 Deliveries to one mailbox come one after the other; different mailboxes do not wait for each other. A mailbox that another
-program has locked is asked for again and again until `LOCK_SECONDS` are over (Table 16-1: Mailbox Locked); meanwhile no thread
+program has locked is asked for again and again until `settings.wait` is over (Table 16-1: Mailbox Locked); meanwhile no thread
 waits. At most `MAX_WAITING` deliveries wait for one mailbox; one more is answered at once. The transaction is `finished` when
 every addressee has its result, and nothing is answered before the entry is durable. What comes again with the same XQID is
 answered as the first time and not appended twice; between the append and its line in `seen` a crash can make a duplicate.
@@ -22,12 +22,10 @@ from posthouse.store.mailbox.owner import Target
 from posthouse.store.native.append import Entry
 from posthouse.store.native.entry import entry_of
 from posthouse.store.native.own_writer import Writer
-from posthouse.store.native.settings import NativeSettings
+from posthouse.store.native.settings import LockWait, NativeSettings
 from posthouse.store.native.spool import SpooledMessage
 
-LOCK_SECONDS = 5.0
 MAX_WAITING = 20
-_AGAIN_FIRST, _AGAIN_MOST = 0.02, 0.25
 _HEAD = 64
 _log = logging.getLogger("posthouse.store")
 
@@ -35,15 +33,18 @@ _log = logging.getLogger("posthouse.store")
 class _Job:
     """One addressee's delivery."""
 
-    __slots__ = ("addressee", "deadline", "entry", "limit", "pause", "transaction")
+    __slots__ = ("addressee", "deadline", "entry", "limit", "pause", "transaction", "wait")
 
-    def __init__(self, transaction: Transaction, addressee: Addressee, entry: Entry, limit: int, deadline: float) -> None:
+    def __init__(
+        self, transaction: Transaction, addressee: Addressee, entry: Entry, limit: int, wait: LockWait, now: float
+    ) -> None:
         self.transaction = transaction
         self.addressee = addressee
         self.entry = entry
         self.limit = limit
-        self.deadline = deadline
-        self.pause = _AGAIN_FIRST
+        self.wait = wait
+        self.deadline = now + wait.seconds
+        self.pause = wait.first
 
 
 class NativeDelivery:
@@ -98,7 +99,7 @@ class NativeDelivery:
             return
         entry = self._entry(transaction, message)
         for addressee, target in waiting:
-            job = _Job(transaction, addressee, entry, self._limit(addressee), self._around.now() + LOCK_SECONDS)
+            job = _Job(transaction, addressee, entry, self._limit(addressee), self.settings.wait, self._around.now())
             queue = self._queues.setdefault(target, deque())
             queue.append(job)
             if len(queue) == 1:
@@ -141,7 +142,7 @@ class NativeDelivery:
     def _attempted(self, target: Target, job: _Job, result: object) -> None:
         if isinstance(result, MailboxLocked) and self._around.now() < job.deadline:
             self._around.later(job.pause, lambda: self._attempt(target))
-            job.pause = min(2 * job.pause, _AGAIN_MOST)
+            job.pause = min(2 * job.pause, job.wait.most)
             return
         if isinstance(result, BaseException) and not isinstance(result, MailboxError):
             _log.error("native delivery failed", exc_info=result)

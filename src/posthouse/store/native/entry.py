@@ -6,13 +6,16 @@ r"""One message as it is appended to a mailbox file (message-store 7). Pure.
                                                          always one blank line at the end
 
 Quoting: `mboxrd` puts a `>` before every line that matches `^>*From `, which a reader can undo; `mboxo` before `^From ` only;
-`none` leaves the octets as they are. Blanks and control characters of the sender are shown as `?`, so that nothing a sender
-writes can end the line.
+`none` leaves the octets as they are; `length` says how many they are (`content_length`). Blanks and control characters of the
+sender are shown as `?`, so that nothing a sender writes can end the line.
 """
 
+import io
 import re
 import time
 from enum import Enum
+
+from posthouse.store.native.content_length import put_entry
 
 _UNFIT = re.compile(rb"[\x00-\x20\x7f]")
 _PART = re.compile(rb"(>*)((?:F(?:r(?:o(?:m)?)?)?)?)\Z")
@@ -24,6 +27,8 @@ class Quoting(Enum):
     MBOXRD = "mboxrd"
     MBOXO = "mboxo"
     NONE = "none"
+    LENGTH = "length"
+    """none in the body: a Content-length says where it ends"""
 
 
 _LINES = {
@@ -82,5 +87,9 @@ class Quoter:
 
 def entry_of(sender: bytes, stored: bytes, quoting: Quoting, now: float) -> bytes:
     """The whole entry of a message in memory."""
+    if quoting is Quoting.LENGTH:
+        parts: list[bytes] = []
+        put_entry(from_line(sender, now), io.BytesIO(stored), parts.append)
+        return b"".join(parts)
     quoter = Quoter(quoting)
     return b"".join((from_line(sender, now), quoter.convert(stored), quoter.end()))

@@ -1,7 +1,8 @@
 """A message too large for memory on its way to UNIX mailboxes: its entry grows in a nameless file of ours while it arrives.
 
 The file is gone when its last descriptor is closed, whatever happens. When it cannot be written the octets are thrown away and
-every addressee gets the disk's fault.
+every addressee gets the disk's fault. How long its body is is known at the end: with Quoting.LENGTH the message itself comes
+into the file, and then its entry into another.
 """
 
 import os
@@ -13,6 +14,7 @@ from posthouse.store.delivery.stored_form import LineEnds, return_path
 from posthouse.store.delivery.transaction import Message
 from posthouse.store.mailbox.faults import fault_of
 from posthouse.store.native.append import Entry
+from posthouse.store.native.content_length import put_entry
 from posthouse.store.native.entry import Quoter, Quoting, from_line
 
 if TYPE_CHECKING:
@@ -43,16 +45,25 @@ class SpooledEntry:
         self.fault: MailboxError | None = None
         self._line_ends = LineEnds()
         self._quoter = Quoter(quoting)
-        self._size = self._crc = self._stored = 0
+        self._stored = 0
+        self._folder = folder
+        self._begin()
+        self._first = from_line(sender, now)
+        self._lengthen = quoting is Quoting.LENGTH
+        if not self._lengthen:
+            self._append(self._first)
+        self._convert(return_path(sender))
+
+    def _begin(self) -> None:
+        """An empty file."""
+        self._size = self._crc = 0
         self._head = b""
         self._fd = -1
         try:
-            with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
                 self._fd = os.dup(file.fileno())
         except OSError as error:
-            self.fault = fault_of(error, folder)
-        self._append(from_line(sender, now))
-        self._convert(return_path(sender))
+            self.fault = fault_of(error, self._folder)
 
     def _append(self, octets: bytes) -> None:
         if self.fault is not None:
@@ -80,11 +91,25 @@ class SpooledEntry:
     def end(self) -> SpooledMessage:
         """The whole message is here; `fault` says what kept it from being written."""
         self._convert(self._line_ends.end())
-        self._append(self._quoter.end())
+        if self._lengthen:
+            self._put_lengthened()
+        else:
+            self._append(self._quoter.end())
         message = SpooledMessage(b"", self._stored, self._stored + self._line_ends.taken + 1)
         message.fd, self._fd = self._fd, -1
         message.entry = Entry(self._size, self._crc, self._head, fd=message.fd)
         return message
+
+    def _put_lengthened(self) -> None:
+        if self.fault is not None:
+            return
+        with os.fdopen(self._fd, "rb") as stored:
+            self._begin()
+            stored.seek(0)
+            try:
+                put_entry(self._first, stored, self._append)
+            except OSError as error:
+                self.fault = fault_of(error, "the message's file")
 
     def abort(self) -> None:
         """It will not be delivered."""
