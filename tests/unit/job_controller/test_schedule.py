@@ -144,6 +144,8 @@ def test_a_host_that_is_down_holds_all_its_copies_and_is_probed_by_one() -> None
     (probe,) = schedule.lease(180.0)
     schedule.host_up(C, "a", 180.0)
     assert len(schedule.lease(180.0)) == 29
+    assert sessions(schedule)["a"] == 2, "it is not knocked over at once"
+    schedule.relieve(181.0)
     assert sessions(schedule)["a"] == 3
 
 

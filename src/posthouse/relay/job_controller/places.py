@@ -105,6 +105,8 @@ class HostState:
     last_news: float = 0.0
     """when it last answered or was given one more session"""
     answered: float = 0.0
+    recovered: float = 0.0
+    """when it answered again after it had been down; 0.0 once it has had as many sessions as it may"""
     yielding: bool = False
     reason: str = ""
 

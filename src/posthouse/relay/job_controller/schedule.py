@@ -2,8 +2,9 @@
 
 Guarantees (each is a test): a copy has at most one lease; sessions never exceed the limits of host, channel and pool;
 a host that has not answered has one copy and one session out at most; when it fails, all its copies wait together and
-one of them probes; nothing is leased before its time; a host that is slow takes neither the sessions nor the turn of
-another (see places.py). Within a host: released, urgent, normal, non-urgent, and the oldest first.
+one of them probes; when it answers again its sessions double with each second; nothing is leased before its time; a host that
+is slow takes neither the sessions nor the turn of another (see places.py). Within a host: released, urgent, normal,
+non-urgent, and the oldest first.
 
 A host gets ceil(waiting / threaddepth) sessions, and one more for each second without news from it while copies wait behind
 others, if the last one it was given was answered: one locked mailbox does not hold its neighbours.
@@ -220,6 +221,8 @@ class Schedule:
         """A session to the host is ready."""
         host = self._channels[channel].hosts.get(host_name)
         if host is not None:
+            if host.failures:
+                host.recovered = now
             host.up = True
             host.failures = 0
             host.reason = ""

@@ -12,6 +12,8 @@ WINDOW = 16
 """copies out for each session of a host that answers: enough that a session never waits for the controller"""
 PATIENCE = 1.0
 """seconds without news from a host before its waiting copies get one more session"""
+RAMP = 2
+"""sessions of a host that has just come back; twice as many after each further second"""
 FORGET = 60.0
 """seconds after which an idle host counts as not known to answer"""
 
@@ -64,9 +66,19 @@ def grow(host: HostState, now: float) -> None:
     quiet = now - host.last_news >= PATIENCE and host.answered >= host.last_news
     if quiet and host.in_flight + host.ready_count > host.sessions:
         wanted = max(wanted, host.sessions + 1)
+    if host.recovered:
+        wanted = min(wanted, _ramp(host, now))
     while host.sessions < wanted and host.channel.can_grow(first=False):
         host.set_sessions(host.sessions + 1)
         host.last_news = now
+
+
+def _ramp(host: HostState, now: float) -> int:
+    """Most sessions for a host that was down: it is not to be knocked over by what has gathered for it."""
+    most = RAMP << min(int(now - host.recovered), 16)
+    if most >= host.channel.limit:
+        host.recovered = 0.0
+    return most
 
 
 def fill(host: HostState, out: list[Entry]) -> None:
