@@ -22,7 +22,7 @@ from posthouse.store.delivery.transaction import Part
 from posthouse.store.mailbox.maildir import Maildir
 from posthouse.testing.crash_disk import CrashDisk, PowerCut
 from posthouse.testing.crash_state import Choose, Extreme
-from support.store_world import Accepted, World
+from support.store_world import Accepted, QuickWorld, World
 
 BODY = b"Subject: %d\r\n\r\n" + b"0123456789abcdef" * 300 + b"\r\n"
 
@@ -138,6 +138,10 @@ def test_nothing_that_was_answered_is_lost_wherever_the_power_is_cut() -> None:
     last = operations(World)
     counts = [*range(1, 90), *range(90, last + 1, 3)]
     assert run(World, counts, samples=2) == []
+
+
+def test_nothing_is_lost_where_the_batch_is_made_durable_at_once() -> None:
+    assert run(QuickWorld, range(1, operations(QuickWorld), 2), samples=1) == []
 
 
 def test_recovery_may_be_cut_anywhere_and_run_again() -> None:

@@ -184,6 +184,10 @@ class Committer:
                 done += [Completion(item.token, None, error) for item in batch]
         return done
 
+    def fits(self, items: Sequence[Item]) -> bool:
+        """Whether there is a segment, with room for all of them."""
+        return self.current is not None and len(self._fitting(self.current, items, 0)) == len(items)
+
     def seal(self) -> None:
         """Append no more to the current segment and tell the owner."""
         segment, self.current = self.current, None

@@ -1,6 +1,7 @@
 """The journal's writer: many append, one thread makes durable (DURABILITY 3.1, 3.X).
 
     append (any thread, never blocks) -> all that waits: one pwritev, one fdatasync -> completed([...]) in the committer thread
+    commit_now (one caller that appends alone) -> the same in the caller's thread, as long as the disk is quick
 
 * A completion with a record is durable. A completion with an error is to be answered 451/452; nothing of it will be
   delivered, or, after a failed sync, perhaps (DURABILITY 5).
@@ -26,6 +27,8 @@ from posthouse.journal.segment import RECORDS_AT, SEGMENT_SIZE, SLOTS, Segment, 
 
 RETRY_SECONDS = 1.0
 MAX_SEGMENTS = 16
+QUICK_SECONDS = 0.005
+"""after a batch that took longer nobody stands still for the next one"""
 
 
 def end_process(error: BaseException) -> None:
@@ -42,11 +45,12 @@ class Writer:
         folder: descriptor of data/journal.
         tier: relay or store.
         role: first part of the segments' names, e.g. `smtp-1234`.
-        completed: called in the committer thread with all completions of a batch.
+        completed: called with all completions of a batch, in the thread that made it durable.
         segment_size: octets of a segment, a multiple of 4096.
         max_waiting: octets that may wait for their sync.
         max_segments: sealed segments of this writer that may stand before accepting stops.
         retry_seconds: pause before a segment that could not be made is tried again.
+        quick_seconds: what a batch may take for the next one to be made durable by `commit_now`.
         now: Unix time in seconds.
         fatal: what to do with an exception that is no OSError.
     """
@@ -63,6 +67,7 @@ class Writer:
         max_waiting: int = 64 << 20,
         max_segments: int = MAX_SEGMENTS,
         retry_seconds: float = RETRY_SECONDS,
+        quick_seconds: float = QUICK_SECONDS,
         now: Callable[[], float] = time.time,
         fatal: Callable[[BaseException], None] = end_process,
     ) -> None:
@@ -73,11 +78,14 @@ class Writer:
         self._max_waiting = max_waiting
         self._max_segments = max_segments
         self._retry_seconds = retry_seconds
+        self._quick_seconds = quick_seconds
         self._fatal = fatal
         self._room = segment_size - RECORDS_AT
         self._waiting: SimpleQueue[Item | None] = SimpleQueue()
         self._octets = 0
         self._octets_lock = threading.Lock()
+        self._quick = True
+        self._committing = threading.Lock()
         self._state = threading.Condition()
         self._spare: NewSegment | None = None
         self._error: OSError | None = None
@@ -126,6 +134,33 @@ class Writer:
             self._octets += payload
         self._waiting.put(Item(token, envelope, body, slots, payload, kind, flags))
         return True
+
+    def commit_now(self, items: Sequence[Item]) -> bool:
+        """Make these durable in the caller's thread; `completed` is called before this returns. Only for one who appends alone.
+
+        Returns:
+            False: nothing was done, `append` them. What was appended is not durable yet, the segment has no room for them, or the
+            last batch took so long that the caller had better not wait for this one.
+        """
+        if self._octets or not self._quick:
+            return False
+        try:
+            with self._committing:
+                if not self._committer.fits(items):
+                    return False
+                done = self._commit(items)
+        except BaseException as error:
+            self._fatal(error)
+            raise
+        self._completed(done)
+        return True
+
+    def _commit(self, items: Sequence[Item]) -> list[Completion]:
+        began = time.monotonic()
+        done = self._committer.commit(items)
+        self._quick = time.monotonic() - began < self._quick_seconds
+        self.synced = self._position()
+        return done
 
     @property
     def waiting(self) -> int:
@@ -176,15 +211,15 @@ class Writer:
             self._fatal(error)
 
     def _commit_loop(self) -> None:
-        waiting, committer = self._waiting, self._committer
+        waiting = self._waiting
         last = False
         while not last:
             first = waiting.get()
             batch = [item for item in (first, *(waiting.get() for _ in range(waiting.qsize()))) if item is not None]
             last = first is None or (self._stopping and waiting.empty())
             if batch:
-                done = committer.commit(batch)
-                self.synced = self._position()
+                with self._committing:
+                    done = self._commit(batch)
                 with self._octets_lock:
                     self._octets -= sum(item.payload for item in batch)
                 self._completed(done)
@@ -195,11 +230,12 @@ class Writer:
         return (current.name, current.offset) if current is not None else self.synced
 
     def _end_segment(self) -> None:
-        current = self._committer.current
-        if current is not None and not current.seq:
-            self._committer.current = None
-            self._maker.remove(current)
-        self._committer.seal()
+        with self._committing:
+            current = self._committer.current
+            if current is not None and not current.seq:
+                self._committer.current = None
+                self._maker.remove(current)
+            self._committer.seal()
 
     def _note_sealed(self, segment: NewSegment) -> None:
         if self._maker.tier is not Tier.STORE:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.journal.commit import Completion
+from posthouse.journal.commit import Completion, Item
 from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.scan import scan
 from posthouse.journal.segment import BLOCK, RECORDS_AT, SLOTS, Flag, Mark, Segment, Tier, read_record
@@ -62,6 +62,52 @@ def test_appended_records_read_back_as_given(folder: int) -> None:
     assert found.records[-1].flags & Flag.LAST
     assert writer.sealed == [(refs[0].segment, found.end)]
     segment.close()
+
+
+def test_what_is_committed_now_is_durable_on_return(folder: int) -> None:
+    disk, answers = LinuxDisk(), Answers()
+    writer = Writer(disk, folder, Tier.STORE, "test", completed=answers, segment_size=SIZE, quick_seconds=60)
+    item = Item("now", b"envelope", (b"body",), 1, 12)
+    assert not writer.commit_now([item]), "there is no segment yet"
+    writer.start()
+    assert writer.append("first", b"envelope", [b"body"], 1)
+    answers.wait(1)
+    assert writer.commit_now([item, item])
+    assert [each.token for each in answers.done] == ["first", "now", "now"]
+    ref = answers.done[2].record
+    assert ref
+    assert writer.synced[0] == ref.segment
+    assert writer.synced[1] > ref.offset
+    assert writer.append("last", b"envelope", [b"body"], 1)
+    answers.wait(4)
+    writer.stop()
+    assert not writer.commit_now([item]), "the journal is closed"
+    segment = Segment.open(disk, folder, ref.segment)
+    assert [read_record(segment, each.offset) for each in scan(segment).records] == [(b"envelope", b"body")] * 4
+    segment.close()
+
+
+def test_what_does_not_fit_is_not_committed_now(folder: int) -> None:
+    answers = Answers()
+    writer = Writer(LinuxDisk(), folder, Tier.STORE, "test", completed=answers, segment_size=SIZE, quick_seconds=60)
+    writer.start()
+    body = bytes(100_000)
+    assert writer.append(0, b"", [body], 1)
+    answers.wait(1)
+    assert writer.commit_now([Item(1, b"", (body,), 1, len(body))])
+    assert not writer.commit_now([Item(2, b"", (body,), 1, len(body))])
+    writer.stop()
+
+
+def test_nobody_stands_still_for_a_slow_disk(folder: int) -> None:
+    answers = Answers()
+    writer = Writer(LinuxDisk(), folder, Tier.STORE, "test", completed=answers, segment_size=SIZE, quick_seconds=0)
+    writer.start()
+    assert writer.append("first", b"", [b"body"], 1)
+    answers.wait(1)
+    assert not writer.commit_now([Item("now", b"", (b"body",), 1, 4)])
+    writer.stop()
+    assert len(answers.done) == 1
 
 
 def test_a_full_segment_is_followed_by_the_next(folder: int) -> None:

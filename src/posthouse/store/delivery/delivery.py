@@ -2,7 +2,7 @@
 
     a  locks and quota            (`admission`); who is refused is not in the record
     b  the file in `tmp/`         (`placement.write_tmp`)
-    c  the record, durable        (`journal.Writer`, another thread; everything that waits shares one sync)
+    c  the record, durable        (`journal.Writer`; everything that waits shares one sync)
     d  links and rename to `new/` (`placement.place`); who cannot be placed gets mark V and a temporary fault
     e  lines of `seen`, quota lines
     f  `finished`, once for all transactions a batch has finished
@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from posthouse.journal.commit import Completion
+from posthouse.journal.commit import Completion, Item
 from posthouse.journal.disk import Disk, Octets
 from posthouse.journal.segment import JournalError, Mark, RecordRef, Segment
 from posthouse.store.delivery.accounts import Accounts
@@ -42,6 +42,10 @@ class Journal(Protocol):
 
     def append(self, token: object, envelope: bytes, body: Sequence[Octets], slots: int) -> bool:
         """Take a record; False: too much waits."""
+        ...
+
+    def commit_now(self, items: Sequence[Item]) -> bool:
+        """Make records durable and tell of them before this returns; False: `append` them."""
         ...
 
 
@@ -87,6 +91,8 @@ class Delivery:
         self._unsent: list[Part] = []
         """files that wait for their record"""
         self._sending = self._timed = self._held_up = False
+        self._committing = 0
+        """records that were sent and are not placed yet"""
         self._expected = self._turn = 0
         self._timed_for = self._sent = 0
         self.without_record = False
@@ -243,22 +249,32 @@ class Delivery:
         return False
 
     def _send(self) -> None:
-        """Step c for all files that are written."""
+        """Step c for all files that are written: in this thread, unless something before them is still under way."""
         assert self._journal is not None
         self._sending = self._held_up = False
         self._sent += 1
         unsent, self._unsent = self._unsent, []
-        for number, part in enumerate(unsent):
-            envelope = encode_placement(
-                Placement(self._partitions.name(_folder(part)), tuple([a.place for a in part.addressees if a.place is not None]))
-            )
-            if not self._journal.append(part, envelope, (part.message.stored,), len(part.addressees)):
+        items = [self._item(part) for part in unsent]
+        alone = not self._committing
+        self._committing += len(items)
+        if alone and self._journal.commit_now(items):
+            return
+        for number, item in enumerate(items):
+            if not self._journal.append(item.token, item.envelope, item.body, item.slots):
                 self._unsent = unsent[number:]
+                self._committing -= len(self._unsent)
                 self._held_up = True  # until the next batch is through
                 return
 
+    def _item(self, part: Part) -> Item:
+        """The record of a part."""
+        places = tuple([addressee.place for addressee in part.addressees if addressee.place is not None])
+        envelope, stored = encode_placement(Placement(self._partitions.name(_folder(part)), places)), part.message.stored
+        return Item(part, envelope, (stored,), len(places), len(envelope) + len(stored))
+
     def journalled(self, completions: Sequence[Completion]) -> None:
         """Steps d to f for a batch: what has a record is durable, what has an error is not."""
+        self._committing -= len(completions)
         placed = []
         for completion in completions:
             part = completion.token

@@ -14,6 +14,7 @@ import logging
 import os
 import resource
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +108,8 @@ class LocalStore:
         self._loop = loop
         self._settings = settings
         self._pool = pool
+        self._thread = 0
+        """the loop's"""
         self._writer: Writer | None = None
         self._checkpoint: Checkpoint | None = None
         self._untrusted = False
@@ -158,7 +161,9 @@ class LocalStore:
             store.begin(finished)
             return store
 
-        return await loop.run_in_executor(pool, begin)
+        store = await loop.run_in_executor(pool, begin)
+        store._thread = threading.get_ident()  # noqa: SLF001 - our own
+        return store
 
     def begin(self, finished: Finished) -> None:
         """Be ready to deliver."""
@@ -192,11 +197,14 @@ class LocalStore:
     # --- the journal --------------------------------------------------------------------------------------------
 
     def _completed(self, done: list[Completion]) -> None:
-        """In the committer's thread: pass the batch on, with how far everything is by then."""
+        """In the thread that made the batch durable: pass it on, with how far everything is by then."""
         assert self._writer is not None
         segment, offset = self._writer.synced
         position = Position(segment, offset, tuple(self._writer.sealed))
-        self._loop.call_soon_threadsafe(self._journalled, done, position)
+        if threading.get_ident() == self._thread:
+            self._journalled(done, position)
+        else:
+            self._loop.call_soon_threadsafe(self._journalled, done, position)
 
     def _journalled(self, done: list[Completion], position: Position) -> None:
         assert self._checkpoint is not None
