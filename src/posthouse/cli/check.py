@@ -21,6 +21,7 @@ from posthouse.config.fault import ConfigurationError, Fault, Severity
 from posthouse.config.mappings import entry_faults
 from posthouse.config.tailor import NAMES as TAILOR_FILES
 from posthouse.dispatcher.programs import IMAGES, check_services
+from posthouse.mapping.access_flags import idle_flags
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
 from posthouse.relay.directory.ldif import LdifError, read_ldif
@@ -58,12 +59,17 @@ def check(*, instance: InstanceOption = None, strict: Annotated[bool, Parameter(
 
 
 def check_mappings(configuration: Configuration) -> Iterable[Fault]:
-    """Tables that cannot be compiled."""
+    """Tables that cannot be compiled, and flags of access tables that have no effect."""
     try:
         Tables.compile(((one.name, one.pairs) for one in configuration.mappings), chance=random.random, clock=time.time)
     except MappingError as error:
         return entry_faults(configuration.mappings, error.faults)
-    return ()
+    return [
+        Fault(entry.file, entry.line, f"table {table.name}: {reason}", Severity.WARNING)
+        for table in configuration.mappings
+        for entry in table.entries
+        for reason in idle_flags(table.name, entry.template)
+    ]
 
 
 def check_user(configuration: Configuration) -> list[Fault]:

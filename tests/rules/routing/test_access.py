@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from posthouse.relay.routing.access import check_sender
 from posthouse.relay.routing.inquiry import Inquiry
-from posthouse.relay.routing.result import Accepted, RouteRequest
+from posthouse.relay.routing.result import Accepted, Noted, RouteRequest
 from support.people import EXAMPLE, MemoryDirectory
 from support.relay_files import OPTIONS
 from support.routing_relay import MakeRelay, Relay
@@ -177,3 +177,35 @@ def test_no_subaddress_changes_the_store_or_the_user(relay: Relay, folder: str) 
         assert target.address.startswith(("@store1.example.com.lmtp:jdoe+", '@store1.example.com.lmtp:"jdoe+'))
         assert target.address.endswith("@lmtpcs-daemon")
 
+
+
+def test_a_header_line_and_log_texts_of_recipients_tables(make_relay: MakeRelay) -> None:
+    tables = (
+        "ORIG_SEND_ACCESS\n\n  *  $<seen|X-One:$ 1$A$Y\n\nSEND_ACCESS\n\n  *|jdoe*  $Y\n  *  $AX-Two:$ 2\n\n"
+        "MAIL_ACCESS\n\n  *  $Ano$ header$ line\n"
+    )
+    routed = make_relay(mappings=tables).route("jd@example.com")
+    assert isinstance(routed, Accepted)
+    assert routed.noted == Noted(("X-One: 1", "X-Two: 2"), ("seen",))
+
+
+@pytest.mark.parametrize("table", ["ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS", "SEND_ACCESS", "MAIL_ACCESS"])
+def test_a_size_for_one_recipient(make_relay: MakeRelay, table: str) -> None:
+    relay = make_relay(mappings=f"{table}\n\n  *jd@*  $S10$Y\n  *jdoe@*  $S10,5$Y\n")
+    (target,) = accepted(relay.route("jd@example.com", size=10240)).recipients
+    assert target.blocklimit == 10240
+    assert relay.refusal("jd@example.com", size=10241).startswith("550 5.2.3")
+    (other,) = accepted(relay.route("sue@hosted.example.org", size=10241)).recipients
+    assert other.blocklimit == 0
+
+
+def test_the_smallest_size_counts(make_relay: MakeRelay) -> None:
+    sizes = {"ORIG_SEND_ACCESS": "9$Y", "ORIG_MAIL_ACCESS": "7", "SEND_ACCESS": "8", "MAIL_ACCESS": "x"}
+    tables = "\n".join(f"{name}\n\n  *  $S{size}\n" for name, size in sizes.items())
+    (target,) = accepted(make_relay(mappings=tables).route("jd@example.com")).recipients
+    assert target.blocklimit == 7 * 1024
+
+
+def accepted(routed: object) -> Accepted:
+    assert isinstance(routed, Accepted), routed
+    return routed

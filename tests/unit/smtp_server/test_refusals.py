@@ -1,5 +1,6 @@
 """What is refused, with which reply, and that nothing of it is queued."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -238,3 +239,32 @@ def test_from_access_puts_another_sender_and_a_header_line(tmp_path: Path) -> No
         found = {each.envelope.sender: each.body for each in world.queued()}
         assert set(found) == {"new@outside.test", "bad@outside.test", "", "any@outside.test"}
         assert [sender for sender, body in found.items() if b"\r\nX-Was: old\r\n" + BODY in body] == ["new@outside.test"]
+
+
+def test_recipients_tables_add_lines_and_limit_sizes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = (
+        "ORIG_MAIL_ACCESS\n\n  *|l|jd@*  $Y$<for$ jd|X-Table:$ jd$A\n  *|l|staff@*  $Y$AX-Table:$ staff\n\n"
+        "MAIL_ACCESS\n\n  *jdoe@*  $Y$S2\n"
+    )
+    caplog.set_level(logging.INFO, "posthouse.test")
+    with SmtpWorld(relay_files(tmp_path, mappings=table)) as world:
+        client = world.hello()
+        assert client.message(BODY, "jd@example.com", "john.doe@example.com", "jd@example.com").startswith("250 ")
+        large = BODY + b"x" * 3000 + b"\r\n"
+        assert client.message(large, "jd@example.com").startswith("550 5.2.3 ")
+        assert client.ask("MAIL FROM:<a@b.test> SIZE=2049").startswith("250 ")
+        told = client.ask("RCPT TO:<jd@example.com>")
+        assert told == "550 5.2.3 channel limit of 2 kilobytes on message size exceeded: jd@example.com"
+        assert client.ask("RSET").startswith("250 ")
+        for body in (large, large + (b"y" * 70 + b"\r\n") * 6_000):
+            assert client.message(body, "staff@example.com", sender="ann.smith@example.com").startswith("250 ")
+        first, *lists = world.queued()
+    assert first.body.count(b"X-Table: jd\r\n") == 1
+    assert len(lists) == 2
+    for message in lists:
+        assert b"X-Table: staff\r\n" in message.body
+        later, *others = sorted(message.envelope.recipients, key=lambda each: each.channel != "reprocess")
+        assert (later.channel, later.address) == ("reprocess", "@reprocess-daemon:john.doe@example.com")
+        assert "tcp_lmtpcs" in {each.channel for each in others}
+        assert "reprocess" not in {each.channel for each in others}
+    assert [each.getMessage() for each in caplog.records if "access table" in each.getMessage()] == ["access table: for jd"] * 3

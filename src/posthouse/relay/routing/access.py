@@ -8,8 +8,9 @@ Tables that do not exist are not asked; the first rejection decides. ACCESS_ORCP
 recipient tables. A `|` inside a field that a client chooses becomes `?`: nobody can write himself another field.
 A rejection reads `550 5.7.1 text: address`, unless the text begins with codes of its own; without a text it is the
 unknown-alias reply, or with ACCESS_ERRORS=1 "you are not allowed to send to this address".
-Acted on: Y N F B H D X and the log texts `<` `>`; of FROM_ACCESS J (another envelope From), K (the Sender: field), A (a header
-line) and S (the largest size in blocks), too. What is no address, header line or number there has no effect.
+Acted on: Y N F B H D X, the log texts `<` `>`, A (a header line) and S (the largest size in blocks: of the message at MAIL FROM,
+for this recipient at RCPT TO); of FROM_ACCESS J (another envelope From) and K (the Sender: field), too. What is no address,
+header line or number there has no effect. A line that a recipient's entry adds is in the message, whoever reads it.
 """
 
 import re
@@ -57,11 +58,11 @@ class Verdict:
     sender: str | None = None
     """FROM_ACCESS: the envelope From to go on with"""
     header: str = ""
-    """FROM_ACCESS: a line to be put before the message's header"""
+    """lines to be put before the message's header, CRLF between them"""
     header_sender: str = ""
     """FROM_ACCESS: the address of the Sender: field"""
     size: int = 0
-    """FROM_ACCESS: octets the message may have, 0 for no limit"""
+    """octets the message may have, 0 for no limit"""
 
 
 _NOTHING = Verdict()
@@ -104,15 +105,12 @@ def check_sender(rules: Rules, inquiry: Inquiry, request: RouteRequest, authenti
     text = from_probe(request.port_probe, application, request.source_channel, sender, authenticated)
     result = yield from inquiry.mapping(rules.tables, "FROM_ACCESS", text, request.flags)
     verdict = _verdict(rules, "FROM_ACCESS", result, request.sender)
-    if result is None or not result.flags & {"J", "K", "A", "S"}:
+    if result is None or not result.flags & {"J", "K"}:
         return verdict
     access = decide(result)
     other = access.sender if access.sender is not None and _is_sender(access.sender) else None
     field = access.header_sender if access.header_sender and _is_sender(access.header_sender) else ""
-    number = _NUMBER.match(access.arguments.get("S", ""))
-    size = int(number[1]) * rules.block_size if number is not None else 0
-    header = access.header if _HEADER.fullmatch(access.header) else ""
-    return replace(verdict, sender=other, header=header, header_sender=field, size=size)
+    return replace(verdict, sender=other, header_sender=field)
 
 
 def _is_sender(text: str) -> bool:
@@ -139,6 +137,8 @@ def _together(verdicts: Sequence[Verdict]) -> Verdict:
         delay=max(verdict.delay for verdict in verdicts),
         log="; ".join(verdict.log for verdict in verdicts if verdict.log),
         explained=tuple(text for verdict in verdicts for text in verdict.explained),
+        header="\r\n".join(dict.fromkeys(verdict.header for verdict in verdicts if verdict.header)),
+        size=min((verdict.size for verdict in verdicts if verdict.size), default=0),
     )
 
 
@@ -150,7 +150,12 @@ def _verdict(rules: Rules, name: str, result: Result | None, given: str) -> Verd
     explained = (f"{name}: ${''.join(sorted(result.flags))} {result.text}".rstrip(),)
     rejected = None if access.status is None else _reply(rules, access.status, given)
     by_table = access.allowed and "Y" in result.flags
-    return Verdict(rejected, access.hold, access.bitbucket, by_table, access.delay, access.log, explained)
+    number = _NUMBER.match(access.arguments.get("S", ""))
+    return Verdict(
+        rejected, access.hold, access.bitbucket, by_table, access.delay, access.log, explained,
+        header=access.header if _HEADER.fullmatch(access.header) else "",
+        size=int(number[1]) * rules.block_size if number is not None else 0,
+    )  # fmt: skip
 
 
 def _reply(rules: Rules, status: Status, given: str) -> Status:

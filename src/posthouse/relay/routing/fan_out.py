@@ -87,6 +87,17 @@ def postponed(rules: Rules, address: str) -> str | None:
     return f"@{channel.official_host}{',' if address.startswith('@') else ':'}{address}"
 
 
+def put_off(rules: Rules, target: Target) -> Target:
+    """One of several as it waits for the reprocess channel to say why it is refused; itself where there is none."""
+    address = target.intermediate or target.address
+    waiting = postponed(rules, address)
+    if waiting is None:
+        return target
+    return Target(
+        "reprocess", waiting, destination_host(waiting), intermediate=address, sender=target.sender, shown=target.shown
+    )
+
+
 class _Gathered:
     """Targets found so far, each final address on a channel once."""
 
@@ -136,9 +147,7 @@ class _Gathered:
             text = f"refused: {refused}; the copy's sender is told, or it is tried again"
             self._router.note(Step(4, waiting, "reprocess", text=text))
             shown = address if way.sender else ""
-            target = Target(
-                "reprocess", waiting, destination_host(waiting), intermediate=address, sender=way.sender, shown=shown
-            )
+            target = put_off(rules, Target("", address, "", sender=way.sender, shown=shown))
             self._targets.setdefault((target.channel, target.address), target)
         self._refused.clear()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -73,7 +73,7 @@ class Target(msgspec.Struct, frozen=True):
     held: bool = False
     """its copy is to be held"""
     blocklimit: int = 0
-    """largest message in octets, 0 for no limit"""
+    """largest message in octets, 0 for no limit; a larger one is refused for the recipient it came of, with all others of his"""
     sender: str = ""
     """envelope From of its copy, or empty for the message's own"""
     answers: bool = False
@@ -84,6 +84,8 @@ class Target(msgspec.Struct, frozen=True):
     """what the job is to do with it (mail/task.py), or empty"""
     imap_flags: str = ""
     """XFLAGS value the owner's script has set, or empty"""
+    own_limit: int = 0
+    """one of several: largest message in octets for this one alone, who is put off when it is larger; 0 for no limit"""
     edit: ListEdit | None = None
     """what a group changes in the message; only where the message is at hand (`RouteRequest.header`)"""
     shown: str = ""
@@ -122,6 +124,15 @@ class Step:
     level: int = 0
 
 
+class Noted(NamedTuple):
+    """What access tables want done beside accepting a recipient."""
+
+    header: tuple[str, ...]
+    """lines to be put before the message's header"""
+    log: tuple[str, ...]
+    """texts for the process log"""
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The recipient is taken, as these targets; never empty, unless others were handed over before."""
@@ -132,6 +143,7 @@ class Accepted:
     delay: float = 0.0
     """seconds an access table wants the reply delayed"""
     steps: tuple[Step, ...] = field(default=(), compare=False)
+    noted: Noted | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from posthouse.relay.routing.fan_out import EXPAND_LIMIT, fan_out, postponed
 from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry, NoAnswer
 from posthouse.relay.routing.lookup import POSTMASTER
 from posthouse.relay.routing.refusal import Refusal
-from posthouse.relay.routing.result import Accepted, Rejected, Routed, RouteRequest, Step, Streaming, Target
+from posthouse.relay.routing.result import Accepted, Noted, Rejected, Routed, RouteRequest, Step, Streaming, Target
 from posthouse.relay.routing.rewrite import Job, Rewritten, Unroutable
 from posthouse.relay.routing.rule_table import Purpose
 from posthouse.relay.routing.rules import Rules
@@ -64,7 +64,9 @@ def stream_recipient(rules: Rules, request: RouteRequest) -> Streaming[Routed]:
 class _Run:
     """One decision under way."""
 
-    __slots__ = ("bare_host", "checked", "expanded", "groups", "inquiry", "level", "purpose", "request", "rules", "steps")
+    __slots__ = (
+        "bare_host", "checked", "expanded", "groups", "inquiry", "level", "noted", "purpose", "request", "rules", "steps",
+    )  # fmt: skip
 
     def __init__(self, rules: Rules, request: RouteRequest) -> None:
         self.rules = rules
@@ -72,6 +74,7 @@ class _Run:
         self.inquiry = Inquiry()
         self.steps: list[Step] | None = [] if request.explain else None
         self.expanded = self.level = 0
+        self.noted: Noted | None = None
         self.groups: set[str] = set()
         self.checked: set[tuple[str, str]] = set()
         source = rules.imta.channels.get(request.source_channel)
@@ -109,13 +112,15 @@ class _Run:
         self._obey(verdict, 3, first.address, first.channel.name)
         self._guard(first, verdict)
         if verdict.bitbucket:
-            return Accepted((self._swallowed(first.address),), verdict.hold, verdict.delay, self.done())
+            return Accepted((self._swallowed(first.address),), verdict.hold, verdict.delay, self.done(), self.noted)
         usual = (yield from usual_target(rules, self.inquiry, first, self.purpose)) if plain else None
         targets = [usual] if usual is not None else (yield from self._targets(first))
         hold, delay = verdict.hold, verdict.delay
+        if verdict.size:
+            targets = [_limited(target, verdict.size) for target in targets]
         if usual is not None and not rules.after_tables:
-            self._check_size(usual)
-            return Accepted((usual,), hold, delay)
+            self._check_size(targets[0])
+            return Accepted((targets[0],), hold, delay, (), self.noted)
         final: list[Target] = []
         for target in targets:
             if (target.channel, target.address) in self.checked:
@@ -125,12 +130,13 @@ class _Run:
             verdict = yield from check_access(rules, self.inquiry, probe, rules.after_tables)
             self._obey(verdict, 6, target.address, target.channel)
             hold, delay = hold or verdict.hold, max(delay, verdict.delay)
-            final.append(self._swallowed(target.address) if verdict.bitbucket else target)
-            self._check_size(target)
+            checked = _limited(target, verdict.size) if verdict.size else target
+            final.append(self._swallowed(target.address) if verdict.bitbucket else checked)
+            self._check_size(checked)
         self.level = 0
         for target in final if self.steps is not None else ():
             self._explain_dequeue(target)
-        return Accepted(tuple(final), hold, delay, self.done())
+        return Accepted(tuple(final), hold, delay, self.done(), self.noted)
 
     @property
     def _day(self) -> int:
@@ -198,6 +204,9 @@ class _Run:
             self.note(Step(step, address, channel, file, line, text))
         if verdict.rejected is not None:
             raise Stop(verdict.rejected, verdict.log or f"access table: {channel} {address}", verdict.delay)
+        if verdict.header or verdict.log:
+            before = self.noted or Noted((), ())
+            self.noted = Noted((*before.header, *verdict.header.splitlines()), (*before.log, *filter(None, (verdict.log,))))
 
     def _guard(self, first: Rewritten, verdict: Verdict) -> None:
         """Nobody outside may name a delivery channel: what is not local and not SMTP needs an explicit `$Y`."""
@@ -276,6 +285,10 @@ class _Run:
             target = self._swallowed(target.address)
         if verdict.hold:
             target = msgspec.structs.replace(target, held=True)
+        if verdict.size:
+            smallest = min(filter(None, (target.own_limit, verdict.size)))
+            target = msgspec.structs.replace(target, own_limit=smallest)
+            self._check_size(msgspec.structs.replace(target, blocklimit=smallest))
         self.checked.add((target.channel, target.address))
         return target
 
@@ -311,8 +324,9 @@ class _Run:
         shown = (target.intermediate or target.address) if way.sender else ""
         answers = way.answers and not way.listed
         return msgspec.structs.replace(
-            target, blocklimit=way.block_limit, sender=way.sender, edit=way.edit, shown=shown, answers=answers
-        )
+            target, blocklimit=way.block_limit, own_limit=target.blocklimit, sender=way.sender, edit=way.edit, shown=shown,
+            answers=answers,
+        )  # fmt: skip
 
     def _check_size(self, target: Target) -> None:
         if target.blocklimit and self.request.size is not None and self.request.size > target.blocklimit:
@@ -332,6 +346,11 @@ class _Run:
             host = connect_host(self.rules, channel, target.address)
             wire = wire_address(self.rules, channel, target.address)
             self.note(Step(9, wire, channel.name, channel.file, channel.line, f"connect to {host} port {channel.port}"))
+
+
+def _limited(target: Target, size: int) -> Target:
+    """With a size limit of an access table."""
+    return msgspec.structs.replace(target, blocklimit=min(target.blocklimit or size, size))
 
 
 def is_postmaster(address: str) -> bool:

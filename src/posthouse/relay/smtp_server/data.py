@@ -15,6 +15,7 @@ from posthouse.mail.status import Status
 from posthouse.mail.task import is_quiet
 from posthouse.relay.routing.copies import assign_copies
 from posthouse.relay.routing.detour import detour
+from posthouse.relay.routing.fan_out import put_off
 from posthouse.relay.routing.route import block_over
 from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
 from posthouse.relay.smtp_server.filter import has_scripts, run_scripts
@@ -125,14 +126,33 @@ def accept(
 
 
 def _too_large(transaction: Transaction, size: int) -> Status | None:
-    """The refusal when the message is larger than its sender may send or a recipient get, whatever SIZE= had said."""
+    """The refusal when the message is larger than its sender may send or a recipient get, whatever SIZE= had said.
+
+    One of several that a recipient stands for refuses nobody but himself: he is put off.
+    """
     if transaction.largest and size > transaction.largest:
         return Status(552, "5.3.4", "message size exceeds the limit")
+    small = False
     for taken in transaction.recipients:
         for target in taken.targets:
             if target.blocklimit and size > target.blocklimit:
                 return block_over(transaction.rules, target, taken.original)
+            if target.own_limit and size > target.own_limit:
+                small = True
+    if small:
+        _put_off_small(transaction, size)
     return None
+
+
+def _put_off_small(transaction: Transaction, size: int) -> None:
+    """Members and forwarding addresses that take no message as large as this are refused by reprocess, with a notice."""
+    rules = transaction.rules
+    transaction.recipients[:] = [
+        msgspec.structs.replace(
+            taken, targets=tuple([put_off(rules, one) if 0 < one.own_limit < size else one for one in taken.targets])
+        )
+        for taken in transaction.recipients
+    ]
 
 
 def _detour(transaction: Transaction) -> None:

@@ -4,7 +4,7 @@ Everything the directory must be asked for is asked here, so that what can be kn
 taken. A recipient the directory cannot decide now is a 4xx, never a 5xx.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 from posthouse.dialogue.event import Rcpt
 from posthouse.mail.status import Status
@@ -75,7 +75,16 @@ def verdict(routed: Routed, recipient: str, transaction: Transaction) -> Status:
     else:
         notify, orcpt = ((wishes.get(name) or b"").decode("utf-8", "surrogateescape") for name in ("NOTIFY", "ORCPT"))
         transaction.recipients.append(TakenRecipient(recipient, targets, routed.hold, notify.upper(), orcpt))
+    if routed.noted is not None:
+        add_lines(transaction, routed.noted.header)
     return Status(250, "2.1.5", f"{recipient} OK.")
+
+
+def add_lines(transaction: Transaction, lines: Iterable[str]) -> None:
+    """Header lines that access tables want, each once."""
+    there = transaction.added.split(b"\r\n")
+    new = [line for line in (text.encode() for text in lines) if line not in there]
+    transaction.added += b"".join(line + b"\r\n" for line in new)
 
 
 def swallowed(target: Target) -> Target:

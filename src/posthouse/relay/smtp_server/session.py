@@ -31,7 +31,7 @@ from posthouse.mail.status import Status
 from posthouse.relay.directory.drive import Finished, advance
 from posthouse.relay.directory.question import Answer, Question, Unknown
 from posthouse.relay.routing.access import Verdict
-from posthouse.relay.routing.result import Rejected, Routed
+from posthouse.relay.routing.result import Accepted, Rejected, Routed
 from posthouse.relay.smtp_server import data, line_ends, log, login, mail, rcpt, submission
 from posthouse.relay.smtp_server.line import Line
 from posthouse.relay.smtp_server.relay import Relay
@@ -219,8 +219,8 @@ class SmtpSession(Line):
         begun.hold, begun.bitbucket = verdict.hold, verdict.bitbucket
         if verdict.sender is not None:
             begun.sender = verdict.sender
-        if verdict.header:
-            begun.added = f"{verdict.header}\r\n".encode()
+        rcpt.add_lines(begun, verdict.header.splitlines())
+        self._note_access(verdict.log)
         begun.sender_field, begun.largest = verdict.header_sender, verdict.size
         if begun.largest and begun.size is not None and begun.size > begun.largest:
             self._note_refusal(log.rejected(self, begun, "", _TOO_LARGE, verdict.log))
@@ -260,6 +260,8 @@ class SmtpSession(Line):
     def _decide(self, recipient: str, routed: Routed) -> None:
         assert self._transaction is not None
         status = rcpt.verdict(routed, recipient, self._transaction)
+        if isinstance(routed, Accepted) and routed.noted is not None:
+            self._note_access(*routed.noted.log)
         if status.is_success:
             self.server.answer(status)
             if self._offered >= self.way_in.limits.last_recipient:
@@ -275,6 +277,11 @@ class SmtpSession(Line):
         limits = self.way_in.limits
         if self._refused >= limits.last_rejection or self._offered >= limits.last_recipient:
             self._disconnect("recipients")
+
+    def _note_access(self, *texts: str) -> None:
+        """Log texts of access tables that let something pass (`$<`); what a client has typed stays on one line."""
+        for text in filter(None, texts):
+            self.relay.process_log.info("access table: %s", "".join(c if c.isprintable() else "?" for c in text))
 
     def _disconnect(self, what: str) -> None:
         """The client has used up what the channel lets it have: behind the reply that is due comes the last one."""
