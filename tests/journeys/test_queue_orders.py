@@ -46,7 +46,7 @@ async def test_hold_and_release_a_file(start: Start, sink: Sink) -> None:
     assert (answer["copies"], answer["done"], answer["failed"], answer["busy"]) == (1, 1, 0, 0)
     assert [Path(name).suffix for name in relay.files() if bob in name] == [".HELD"]
     full(sink)
-    assert command(relay, "retry", "--all") == {"retried": 1}
+    assert command(relay, "retry", "--all") == {"copies": 2, "retried": 1, "held": 1, "missing": [], "beyond": 0}
     await until(lambda: sink.seen.get("eve") == 2)
     (copy,) = command(relay, "why", "--state", "held")
     assert (copy["id"], copy["why"]) == (bob, "held by an operator")
@@ -152,8 +152,8 @@ async def test_nothing_is_done_without_being_told_to_what(start: Start, sink: Si
         assert f"posthouse queue {op}: say which copies" in command(relay, op, code=64)
     assert "--older soon: not a time" in command(relay, "hold", "--older", "soon", code=64)
     assert "--state lost: one of" in command(relay, "list", "--state", "lost", code=64)
-    assert command(relay, "drop", "--older", "1h")["copies"] == 0
-    assert command(relay, "drop", "--to", "nobody@*")["copies"] == 0
+    assert command(relay, "drop", "--older", "1h", code=66)["copies"] == 0
+    assert command(relay, "drop", "--to", "nobody@*", code=66)["copies"] == 0
     assert len(await relay.copies()) == 1
 
 

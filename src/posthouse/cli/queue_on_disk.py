@@ -1,8 +1,8 @@
 """The queue as it stands on disk, read without a lock and without changing anything.
 
-For a relay whose job controller is not running. What a live worker has written but not yet synced may show as well. A
-queue file that cannot be read shows with the reason; a record of the journal that cannot is left to the start of the relay.
-The journal of a store holds no queue and shows nothing.
+For a relay whose job controller is not running, and for queue files a running one has no room for. What a live worker has
+written but not yet synced may show as well. A queue file that cannot be read shows with the reason; a record of the journal that
+cannot is left to the start of the relay. The journal of a store holds no queue and shows nothing.
 """
 
 import time
@@ -40,6 +40,20 @@ def list_from_disk(instance: Instance, selection: Selection) -> list[dict[str, A
     return rows
 
 
+def beyond_on_disk(instance: Instance, selection: Selection, known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The queue files that are meant beside what the job controller has listed.
+
+    Raises:
+        FileNotFoundError: the instance has no queue.
+    """
+    listed = {(row["id"], row["copy"]) for row in known}
+    rows = [row for row in list_from_disk(instance, selection) if row["file"] and (row["id"], row["copy"]) not in listed]
+    for row in rows:
+        if row["state"] == "file":
+            row["why"] = "known by its file only (MAX_MESSAGES): it is looked at when half of the others have gone"
+    return rows
+
+
 def summary_from_disk(instance: Instance, selection: Selection) -> dict[str, Any]:
     """What `posthouse queue summary --json` prints; what is overdue only a running relay knows.
 
@@ -74,7 +88,7 @@ def _all_rows(instance: Instance) -> list[dict[str, Any]]:
     try:
         entries = list(places.tree.entries())
         filed = {(entry.name.message, entry.name.copy) for entry in entries}
-        rows = [_file(places, instance.queue, entry) for entry in entries]
+        rows = [row for entry in entries if (row := _file(places, instance.queue, entry)) is not None]
         for name in segment_names(places.disk, places.journal):
             rows += _segment(places, name, filed)
     finally:
@@ -107,11 +121,14 @@ def _segment(places: Places, name: str, filed: set[tuple[str, int]]) -> list[dic
     return rows
 
 
-def _file(places: Places, queue: Path, entry: QueueEntry) -> dict[str, Any]:
+def _file(places: Places, queue: Path, entry: QueueEntry) -> dict[str, Any] | None:
+    """None: it went away just now."""
     file = str(queue / entry.ref.path)
     state = "held" if entry.name.held else "file"
     try:
         opened = OpenQueueFile.open(places.tree, entry.ref)
+    except FileNotFoundError:
+        return None
     except (DamagedQueueFile, OSError) as error:
         unread = Envelope(entry.name.message, "", "", "", int(entry.mtime * 1000), entry.size, ())
         row = _row(unread, (), state, entry.name.attempts, file, entry.name.copy)

@@ -181,6 +181,6 @@ def test_a_fault_leaves_the_copy_and_is_told(world: World, ordering: Ordering) -
 def test_nothing_meant_is_answered_at_once(ordering: Ordering) -> None:
     assert ordering.give("hold", ALL) is None
     assert ordering.answers == [
-        {"copies": 0, "recipients": 0, "done": 0, "unchanged": 0, "failed": 0, "busy": 0, "faults": []}
+        {"copies": 0, "recipients": 0, "done": 0, "unchanged": 0, "failed": 0, "busy": 0, "faults": [], "missing": []}
     ]
     assert Order(Job.HOLD, 0.0, lambda _: None).left == 0

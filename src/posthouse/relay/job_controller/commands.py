@@ -36,6 +36,10 @@ class Controller(Protocol):
     def reading(self) -> asyncio.Task[None] | None:
         """Under way while queue files are being read."""
 
+    @property
+    def beyond(self) -> int:
+        """Queue files for whose copies there is no room: known by the disk only."""
+
     def scan_files(self) -> None:
         """Look for queue files that are not known."""
 
@@ -94,18 +98,22 @@ class Commands:
         meant = _ALL if wanted.is_empty else wanted
         match line.op:
             case "list":
-                return {"copies": self._desk.rows(meant)}
+                return {"copies": self._desk.rows(meant), **self._beyond()}
             case "summary":
-                return self._desk.summary(meant)
+                return {**self._desk.summary(meant), **self._beyond()}
             case "why":
-                return {"copies": self._desk.why(meant)}
+                return {"copies": self._desk.why(meant), **self._beyond()}
             case "retry":
-                count = self._desk.retry(wanted, dry_run=line.dry_run)
+                answer = self._desk.retry(wanted, dry_run=line.dry_run)
                 self._controller.soon()
-                return {"retried": count}
+                return {**answer, **self._beyond()}
             case "scan":
                 return {"waiting": len(self._stock.schedule)}
         return {"error": f"unknown request {line.op!r}"}
+
+    def _beyond(self) -> dict[str, int]:
+        """What no answer from memory can know of: MAX_MESSAGES."""
+        return {"beyond": self._controller.beyond}
 
     def _order(self, line: Line, wanted: Selection) -> dict[str, Any] | asyncio.Future[dict[str, Any]]:
         if wanted.is_empty:
@@ -119,10 +127,10 @@ class Commands:
 
         answer = self._desk.order(line, wanted, finished)
         self._controller.soon()
-        return future if answer is None else answer
+        return future if answer is None else {**answer, **self._beyond()}
 
     async def _durable(self, order: Order, future: asyncio.Future[dict[str, Any]]) -> None:
-        answer = order.answer()
+        answer = {**order.answer(), **self._beyond()}
         try:
             fault = await self._controller.sync_marks()
             if fault is not None:

@@ -117,6 +117,11 @@ class JobController:
         """Under way while queue files are being read."""
         return self._files.reading
 
+    @property
+    def beyond(self) -> int:
+        """Queue files known by the disk only: copies beyond MAX_MESSAGES."""
+        return self._files.unread
+
     def scan_files(self) -> None:
         """Look for queue files that are not known; they are read in the turns that follow."""
         self._files.look_at(self._places.tree.entries())

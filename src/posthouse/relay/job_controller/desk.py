@@ -2,7 +2,7 @@
 
 Questions are answered from memory. Orders go to the channel workers and are answered when they are carried out and durable;
 `--dry-run` answers at once and changes nothing. A held file whose envelope cannot be read is listed by id, channel, state and
-age, and no order touches it.
+age; no order touches it, and one that is meant counts as failed.
 """
 
 import time
@@ -16,7 +16,7 @@ from posthouse.relay.job_controller.control import Line
 from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.orders import ORDERS, PATIENCE, Asked, Order
 from posthouse.relay.job_controller.protocol import Job
-from posthouse.relay.job_controller.selection import Matcher, Selection
+from posthouse.relay.job_controller.selection import Matcher, Selection, missing
 from posthouse.relay.job_controller.stock import Stock
 from posthouse.relay.job_controller.summary import Counted, summary_of
 from posthouse.relay.queue.names import parse
@@ -84,12 +84,15 @@ class Desk:
         """All rows."""
         now = time.time()
         rows = [self.row(found) for found in self.select(selection, now)]
+        return rows + [damaged_listing(entry, reason, self._queue) for entry, reason in self._unreadable(selection, now)]
+
+    def _unreadable(self, selection: Selection, now: float) -> Iterator[tuple[QueueEntry, str]]:
+        """Held files that cannot be read and are meant."""
         matcher = Matcher(selection, now)
         for entry, reason in self._damaged.values():
             known = matcher.copy(entry.name.message, entry.ref.channel, "", "held", entry.mtime)
             if known and not matcher.asks_people:
-                rows.append(damaged_listing(entry, reason, self._queue))
-        return rows
+                yield entry, reason
 
     def why(self, selection: Selection) -> list[dict[str, Any]]:
         """All rows, each with the reason it waits and the state of its host."""
@@ -141,10 +144,14 @@ class Desk:
         )  # fmt: skip
         return summary_of(copies, len(self._damaged), self._stock.ages.overdue(now))
 
-    def retry(self, selection: Selection, *, dry_run: bool) -> int:
-        """Let them go now, all recipients of each copy; how many there are. A dry run only counts."""
-        keys = [found.entry.key for found in self.select(selection, time.time()) if found.entry is not None]
-        return len(keys) if dry_run else self._stock.retry(keys)
+    def retry(self, selection: Selection, *, dry_run: bool) -> dict[str, Any]:
+        """Let them go now, all recipients of each copy; how many there are. A dry run only counts. What is held stays so."""
+        meant = list(self.select(selection, time.time()))
+        keys = [found.entry.key for found in meant if found.entry is not None]
+        return {
+            "copies": len(meant), "retried": len(keys) if dry_run else self._stock.retry(keys), "held": len(meant) - len(keys),
+            "missing": missing(selection, (found.cargo.identity for found in meant)),
+        }  # fmt: skip
 
     def order(self, line: Line, selection: Selection, finished: Callable[[Order], None]) -> dict[str, Any] | None:
         """Begin an order; with `dry_run` the answer, which says what it would be done to."""
@@ -154,6 +161,10 @@ class Desk:
         order.copies, order.recipients = len(meant), sum(len(found.ids) for found in meant)
         unwanted = [found for found in meant if not _changes(order.job, found)]
         order.unchanged = len(unwanted)
+        unreadable = list(self._unreadable(selection, now))
+        order.cannot(f"{entry.ref.path}: {reason}" for entry, reason in unreadable)
+        known = [*(found.cargo.identity for found in meant), *(entry.name.message for entry, _ in unreadable)]
+        order.missing = missing(selection, known)
         if line.dry_run:
             rows = [{**self.row(found), "selected": list(found.ids)} for found in meant if _changes(order.job, found)]
             return {**order.answer(), "dry_run": True, "would": rows}

@@ -5,7 +5,7 @@ meanwhile. A copy that is being delivered is asked for when it comes back; one t
 busy and left alone. An order is answered when all its copies have a result and what was changed is durable (controller.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,8 @@ class Order:
     failed: int = 0
     busy: int = 0
     faults: list[str] = field(default_factory=list)
+    missing: tuple[str, ...] = ()
+    """ids the operator named that no copy has, as far as the rest of the filter goes"""
     folders: set[tuple[str, str]] = field(default_factory=set)
     """channel and subfolder of files that were changed"""
     left: int = 0
@@ -58,10 +60,15 @@ class Order:
         if good:
             self.done += 1
         else:
+            self.cannot((text,))
+        self.settle()
+
+    def cannot(self, reasons: Iterable[str]) -> None:
+        """Copies that are left as they are, and why."""
+        for reason in reasons:
             self.failed += 1
             if len(self.faults) < MOST_FAULTS:
-                self.faults.append(text)
-        self.settle()
+                self.faults.append(reason)
 
     def not_now(self) -> None:
         """One copy could not be had in time."""
@@ -79,7 +86,7 @@ class Order:
         """What the operator is told."""
         return {
             "copies": self.copies, "recipients": self.recipients, "done": self.done, "unchanged": self.unchanged,
-            "failed": self.failed, "busy": self.busy, "faults": list(self.faults),
+            "failed": self.failed, "busy": self.busy, "faults": list(self.faults), "missing": list(self.missing),
         }  # fmt: skip
 
 

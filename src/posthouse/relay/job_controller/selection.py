@@ -114,6 +114,12 @@ class Matcher:
         return bool(self._senders or self._recipients or self._statuses)
 
 
+def missing(selection: Selection, found: Iterable[str]) -> tuple[str, ...]:
+    """The ids that were written and are not among the message ids found."""
+    known = set(found)
+    return tuple(each for each in selection.ids if _identity(each) not in known)
+
+
 def _identity(text: str) -> str:
     match = _FILE_NAME.fullmatch(text)
     return match[1] if match else text
