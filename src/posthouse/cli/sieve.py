@@ -12,7 +12,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from cyclopts import App, Parameter
 
@@ -26,10 +26,12 @@ from posthouse.relay.filtering.run import Surroundings
 
 app = App(name="sieve", help="Check and try Sieve scripts.")
 _DATA, _NO_INPUT, _USAGE = 65, 66, 64
+Readable: TypeAlias = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""a file, or `-`"""
 
 
 @app.command
-def check(script: str, /, *, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+def check(script: Readable, /, *, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
     """Find every fault of a script.
 
     Args:
@@ -48,8 +50,8 @@ def check(script: str, /, *, as_json: Annotated[bool, Parameter(name="--json", n
 
 @app.command(name="test")
 def try_script(
-    script: str,
-    message: str,
+    script: Readable,
+    message: Readable,
     /,
     *,
     sender: Annotated[str | None, Parameter(name="--from")] = None,
@@ -71,6 +73,9 @@ def try_script(
         mailbox: a folder there is (again for more); without any, every folder is there.
         as_json: print one JSON object.
     """
+    if script == message == "-":
+        sys.stderr.write("posthouse sieve: only one of script and message can be standard input\n")
+        raise SystemExit(_USAGE)
     compiled = _compiled(script, explain=True)
     octets = _message(message)
     mail = Message(octets, len(octets))

@@ -1,6 +1,7 @@
 """`posthouse sieve`: faults with their lines, steps and actions, exit codes."""
 
 import json
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,16 @@ def test_files_that_are_not_there(files: tuple[str, str]) -> None:
     assert run("check", files[0] + ".no") == 66
     assert run("test", files[0], files[1] + ".no") == 66
     assert run("test", *files, "--time", "noon") == 64
+
+
+def test_standard_input_is_the_script_or_the_message(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, message = files
+    assert run("test", script, message) == 0
+    shown = capsys.readouterr().out
+    for arguments, given in ((("test", "-", message), script), (("test", script, "-"), message), (("check", "--", "-"), script)):
+        monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(Path(given).read_bytes())))
+        assert run(*arguments) == 0
+        assert capsys.readouterr().out == (shown if arguments[0] == "test" else "")
+    assert run("test", "-", "-") == 64

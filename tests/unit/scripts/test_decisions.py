@@ -178,6 +178,15 @@ def test_several_values_are_one_script(rules: Rules) -> None:
     assert (kept.address, kept.task) == (ADDRESS, "")
 
 
+def test_envelope_auth_is_who_has_logged_in(rules: Rules) -> None:
+    script = 'require "envelope";\nif envelope :is "auth" "ann.smith@example.com" { discard; }\n'
+    for user, channel in (("ann.smith@example.com", "bitbucket"), ("", "tcp_lmtpcs")):
+        message = Message(MAIL, len(MAIL))
+        decisions = Decisions(rules, "a@outside.test", message, Surroundings(), print, CompiledScripts(), user=user)
+        (found,) = decisions.targets("jd@example.com", [target(script)])
+        assert found.channel == channel
+
+
 def test_flags_go_with_the_copy_they_were_set_for(rules: Rules) -> None:
     script = (
         'require ["imap4flags", "fileinto"];\nsetflag "\\\\Seen";\nfileinto :flags ["\\\\Flagged", "$Label1"] "Work";\n'

@@ -97,7 +97,7 @@ class ScriptTasks:
             zone = time.localtime(now).tm_gmtoff // 60
             around = Surroundings(now, zone, None, shop.host, shop.rules.subaddress_char)
             message = Message(octets, envelope.size, header_end(octets))
-            self._decisions = Decisions(shop.rules, envelope.sender, message, around, shop.alarm)
+            self._decisions = Decisions(shop.rules, envelope.sender, message, around, shop.alarm, user=envelope.user)
         return self._decisions
 
     async def _answer(self, task: Answer) -> Status:

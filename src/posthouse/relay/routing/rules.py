@@ -34,6 +34,13 @@ _DEFAULT_CLASSES = {
 _CHANNEL_FILTERS = ("sourcefilter", "destinationfilter", "channelfilter")
 
 
+_IDLE = {
+    "mailfromdnsverify": "not done; senders' domains are not looked up, FROM_ACCESS can refuse them",
+    "linelimit": "not done; messages are limited by octets, see blocklimit",
+}
+"""keywords of which somebody may rely on what they do not do here"""
+
+
 class Subaddress(StrEnum):
     """How far a subaddress is ignored in a look-up: the channel keywords."""
 
@@ -272,6 +279,7 @@ def _channel_warnings(channel: Channel) -> list[Fault]:
     found = []
     if channel.has("routelocal"):
         found.append("routelocal: an address sent to another host by its mailHost would lose its route and expand for ever")
+    found += [f"{keyword}: {reason}" for keyword, reason in _IDLE.items() if channel.has(keyword)]
     filters = [keyword for keyword in _CHANNEL_FILTERS if channel.has(keyword)]
     if channel.has("filter") and (channel.value("filter") or "").lower() != "ssrd:$a":
         filters.append("filter")

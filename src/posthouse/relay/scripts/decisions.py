@@ -52,11 +52,12 @@ class Decisions:
         scripts: memory of compiled scripts.
         work: units that all scripts of the message may take together; what is left then is decided on channel `process`.
             None: no limit.
+        user: who has logged in to send it, or empty.
     """
 
     def __init__(
         self, rules: Rules, sender: str, message: Message, around: Surroundings, report: Callable[[str], None],
-        scripts: CompiledScripts = SHARED, work: int | None = None,
+        scripts: CompiledScripts = SHARED, work: int | None = None, user: str = "",
     ) -> None:  # fmt: skip
         self._rules = rules
         self._sender = sender
@@ -65,6 +66,7 @@ class Decisions:
         self._report = report
         self._scripts = scripts
         self._work = work
+        self._user = user
         self._outcomes: dict[tuple[UserFilter, str], Outcome] = {}
 
     def targets(self, original: str, targets: Iterable[Target]) -> tuple[Target, ...]:
@@ -113,7 +115,7 @@ class Decisions:
                 self._work -= COMPILING * len(user.script)
             script = self._scripts.script(user.script, joined=user.joined)
             if isinstance(script, Script):
-                known = script.evaluate(self._message, Envelope(self._sender, original), self._around)
+                known = script.evaluate(self._message, Envelope(self._sender, original, self._user), self._around)
             else:
                 known = Outcome((Keep(),), str(script.problems[0]), implicit_keep=True)
             self._outcomes[key] = known

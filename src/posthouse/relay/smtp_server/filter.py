@@ -35,7 +35,9 @@ def has_scripts(transaction: Transaction) -> bool:
     return False
 
 
-def run_scripts(relay: "Relay", transaction: Transaction, octets: bytes, size: int, end: int) -> Status | None:
+def run_scripts(
+    relay: "Relay", transaction: Transaction, octets: bytes, size: int, end: int, user: str
+) -> Status | None:
     """Let the scripts decide; the reply that refuses the message, or None.
 
     Args:
@@ -44,11 +46,13 @@ def run_scripts(relay: "Relay", transaction: Transaction, octets: bytes, size: i
         octets: the message from its header on, perhaps not all of it.
         size: of all of it.
         end: offset behind the header fields, where the empty line stands.
+        user: who has logged in to send it, or empty.
     """
     now, body = relay.now(), end + 2 * octets.startswith(b"\r\n", end)
     zone = time.localtime(now).tm_gmtoff // 60
     around = Surroundings(now, zone, None, relay.host, transaction.rules.subaddress_char)
-    decisions = Decisions(transaction.rules, transaction.sender, Message(octets, size, body), around, relay.report, work=_WORK)
+    message = Message(octets, size, body)
+    decisions = Decisions(transaction.rules, transaction.sender, message, around, relay.report, work=_WORK, user=user)
     decided = [
         msgspec.structs.replace(taken, targets=decisions.targets(taken.original, taken.targets))
         for taken in transaction.recipients
