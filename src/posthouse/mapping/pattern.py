@@ -10,6 +10,7 @@ again. With back references that does not hold, there 20,000 steps are the limit
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from posthouse.mapping.block import Block, block4, block6
@@ -19,6 +20,7 @@ MAX_STEPS = 20_000
 """of a pattern with back references"""
 _CLASSES = {"A": "a-z", "B": "01", "D": "0-9", "H": "0-9a-f", "X": "0-9a-f", "O": "0-7", "S": "a-z0-9_$", "T": " \t"}
 _ONES = "%*"
+_STAR = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +190,25 @@ class Pattern:
         self._prefix = parts[0].text if parts and isinstance(parts[0], Literal) else ""
         self._anchors, self._saves = _anchors(parts)
         literals = (part.text for part in parts if isinstance(part, Literal))
-        self.needle = max(literals, key=len, default="")
-        """text that every string has that can match, folded"""
+        self.needle = max(reversed(list(literals)), key=len, default="")
+        """text that every string has that can match, folded; of the longest the last: many entries begin alike"""
         self.match = self._match_anchors if self._anchors else self._match_parts
         """match(text, folded) -> the saved texts, or None"""
+
+    def admits(self, fields: Sequence[str | None]) -> bool:
+        """Whether a text of these fields with bars between them may match; None is a field not known yet, and none has a bar.
+
+        A star cannot stand for a bar when all bars of the text are in the pattern.
+        """
+        wanted = _STAR.join(self._anchors).split("|")
+        if not self._anchors or len(wanted) < len(fields):
+            return True
+        if len(wanted) > len(fields):
+            return False
+        return all(
+            field is None or re.fullmatch(".*".join(map(re.escape, want.split(_STAR))), fold(field), re.DOTALL) is not None
+            for want, field in zip(wanted, fields, strict=True)
+        )
 
     def _match_anchors(self, text: str, low: str) -> list[str] | None:
         """Literals with plain stars between them: placing every literal as far right as it goes makes the left stars longest."""

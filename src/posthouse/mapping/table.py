@@ -6,7 +6,7 @@ the string, 1,000 in all, 10 tables deep, 1,000 other tables asked, outputs of a
 the mapping stops with what it has, or the entry fails.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 from posthouse.mapping.error import MappingError, SyntaxFault
@@ -162,6 +162,10 @@ class Tables:
             if pattern.needle in low and pattern.match(text, low) is not None:
                 return UNDECIDED if entry.result is None else entry.result
         return None
+
+    def admits(self, name: str, fields: Sequence[str | None]) -> bool:
+        """Whether the table can have an entry for a text of these fields (see `Pattern.admits`)."""
+        return any(entry.pattern.admits(fields) for entry in self._tables.get(name.upper(), ()))
 
     def walk(self, name: str, text: str, flags: frozenset[str] = _NO_FLAGS) -> Walk:
         """The same as a generator: yields questions, is sent answers (None: there is none), returns the result."""

@@ -16,6 +16,7 @@ import msgspec
 
 from posthouse.mail.address import parse_address, unquote
 from posthouse.mail.status import Status
+from posthouse.relay.directory.question import Answer, NeedEntry
 from posthouse.relay.routing.access import AccessProbe, Verdict, check_access
 from posthouse.relay.routing.connect import connect_host, destination_host, wire_address
 from posthouse.relay.routing.expansion import Expansion, Nobody, expand
@@ -25,25 +26,33 @@ from posthouse.relay.routing.lookup import POSTMASTER
 from posthouse.relay.routing.refusal import Refusal
 from posthouse.relay.routing.result import Accepted, Noted, Rejected, Routed, RouteRequest, Step, Streaming, Target
 from posthouse.relay.routing.rewrite import Job, Rewritten, Unroutable
-from posthouse.relay.routing.rule_table import Purpose
+from posthouse.relay.routing.rule_table import coming_in
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.srs import SrsFault
 from posthouse.relay.routing.standing import Refuse
 from posthouse.relay.routing.target import target_of
-from posthouse.relay.routing.usual import PLAIN, usual_rewrite, usual_target
 from posthouse.relay.routing.way import START, Postpone, Stop, Way
 
 _FIRST_REWRITE = 2
 
 
-def route_recipient(rules: Rules, request: RouteRequest) -> Asking[Routed]:
-    """Decide one recipient. Feed the generator the answers to what it yields; it returns Accepted or Rejected."""
-    return cast("Asking[Routed]", stream_recipient(rules, request))  # only a streaming request makes batches
+def route_recipient(rules: Rules, request: RouteRequest, answered: tuple[NeedEntry, Answer] | None = None) -> Asking[Routed]:
+    """Decide one recipient. Feed the generator the answers to what it yields; it returns Accepted or Rejected.
+
+    Args:
+        rules: that count.
+        request: what is to be decided.
+        answered: a question that has been asked already (usual.py), with its answer: it is not asked again.
+    """
+    return cast("Asking[Routed]", stream_recipient(rules, request, answered))  # only a streaming request makes batches
 
 
-def stream_recipient(rules: Rules, request: RouteRequest) -> Streaming[Routed]:
+def stream_recipient(
+    rules: Rules, request: RouteRequest, answered: tuple[NeedEntry, Answer] | None = None
+) -> Streaming[Routed]:
     """The same for a request that is `streaming`: Batches come among the questions, any answer lets it go on."""
     run = _Run(rules, request)
+    run.inquiry.answered = answered
     given = request.recipient
     delay = 0.0
     try:
@@ -78,8 +87,7 @@ class _Run:
         self.groups: set[str] = set()
         self.checked: set[tuple[str, str]] = set()
         source = rules.imta.channels.get(request.source_channel)
-        name = "" if source is None or source.has("norules") else source.name
-        self.purpose = Purpose(header=False, backward=False, source=name, destination="")
+        self.purpose = coming_in(source)
         self.bare_host = (source.value("defaulthost") if source else None) or rules.rewriter.bare_host
 
     def done(self) -> tuple[Step, ...]:
@@ -102,25 +110,17 @@ class _Run:
             bounced = rules.srs.reverse(request.recipient, self._day) if "=" in request.recipient else None
             if bounced is not None:
                 return (yield from self._bounce(bounced))
-        plain = self.steps is None and not request.redirected and PLAIN.fullmatch(request.recipient) is not None
-        first = (yield from usual_rewrite(rules, self.inquiry, request.recipient, self.purpose)) if plain else None
-        if first is None:
-            plain = False
-            first = yield from self.rewrite(self._first_address())
+        first = yield from self.rewrite(self._first_address())
         probe = self._probe(first.channel.name, first.address)
         verdict = yield from check_access(rules, self.inquiry, probe, rules.before_tables)
         self._obey(verdict, 3, first.address, first.channel.name)
         self._guard(first, verdict)
         if verdict.bitbucket:
             return Accepted((self._swallowed(first.address),), verdict.hold, verdict.delay, self.done(), self.noted)
-        usual = (yield from usual_target(rules, self.inquiry, first, self.purpose)) if plain else None
-        targets = [usual] if usual is not None else (yield from self._targets(first))
+        targets = yield from self._targets(first)
         hold, delay = verdict.hold, verdict.delay
         if verdict.size:
             targets = [_limited(target, verdict.size) for target in targets]
-        if usual is not None and not rules.after_tables:
-            self._check_size(targets[0])
-            return Accepted((targets[0],), hold, delay, (), self.noted)
         final: list[Target] = []
         for target in targets:
             if (target.channel, target.address) in self.checked:

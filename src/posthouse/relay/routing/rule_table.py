@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from posthouse.config.channel import Channel
 from posthouse.relay.routing.host_part import Place
 from posthouse.relay.routing.host_pattern import EVERYTHING, MATCH_ALL, HostMatch, label_count, probes, whole_host
 from posthouse.relay.routing.rewrite_template import (
@@ -62,6 +63,12 @@ class Purpose(NamedTuple):
     """channel doing the rewriting, "" when its `norules` switches the test off"""
     destination: str
     """destination channel, "" while unknown or when its `norules` switches the test off"""
+
+
+def coming_in(channel: Channel | None) -> Purpose:
+    """The purpose when mail comes in on this channel."""
+    name = "" if channel is None or channel.has("norules") else channel.name
+    return Purpose(header=False, backward=False, source=name, destination="")
 
 
 FORWARD_ENVELOPE = Purpose(header=False, backward=False, source="", destination="")

@@ -98,6 +98,8 @@ class Rules:
     """by DN: kept by standing.py"""
     shapes: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     """by the values that decide: kept by standing.py"""
+    gates: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """by source channel and host: kept by usual.py"""
 
 
 def compile(  # noqa: A001 - rules.compile(...) is how it is called

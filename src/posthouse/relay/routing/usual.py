@@ -1,24 +1,28 @@
 """The usual recipient: a plain address of a user with a mailbox and nothing else, decided without going the whole way.
 
+    usual_recipient(...)          -> what to ask the directory, from what is known already; None: not usual
+    usual_result(..., answer)     -> Accepted; None: not usual after all
+
 Promise: what comes out here is what route.py's general way comes to for the same answers, and no question is asked that it
-would not ask; for everything else the answer is None, and the general way decides from the beginning (the questions already
-asked are not asked again). Most users of a domain differ in their names only: from the first of them the general way's own
-functions make a recipe, the target with a gap for the uid; it serves for all whose entries have the same shape
-(standing.py) and whose mail comes in on the same channel.
+would not ask; for everything else the answer is None, and the general way decides from the beginning (the question already
+asked is not asked again). What the addresses of a host have in common is found out once (`Gate`). Most users of a domain
+differ in their names only: from the first of them the general way's own functions make a recipe, the target with a gap for
+the uid; it serves for all whose entries have the same shape (standing.py) and whose mail comes in on the same channel.
 """
 
 import re
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from posthouse.mail.address import MAX_OCTETS
-from posthouse.relay.directory.question import Entry, Found, Kind, NeedEntry
+from posthouse.mapping.access import send_probe
+from posthouse.relay.directory.question import Answer, Domain, Entry, Found, Kind, NeedDomain, NeedEntry, Question
 from posthouse.relay.routing.clause_template import Whole, differs_by_uid, render_clause
 from posthouse.relay.routing.expansion import clause_inputs
 from posthouse.relay.routing.host_part import Place, join, split_plain
-from posthouse.relay.routing.inquiry import Asking, Inquiry
-from posthouse.relay.routing.result import Target
+from posthouse.relay.routing.result import Accepted, Target
 from posthouse.relay.routing.rewrite import Rewritten
-from posthouse.relay.routing.rule_table import Purpose
+from posthouse.relay.routing.rule_table import REMEMBERED_HOSTS, Purpose, coming_in
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.standing import Standing, twin
 from posthouse.relay.routing.target import target_of
@@ -26,7 +30,7 @@ from posthouse.relay.routing.way import OwnerFacts, Way
 
 _LONGEST = 64
 _NAME = rf"(?![^@]{{{_LONGEST + 1}}})[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*"
-PLAIN = re.compile(rf"({_NAME})@([A-Za-z0-9._-]{{1,200}})")
+_PLAIN = re.compile(rf"({_NAME})@([A-Za-z0-9._-]{{1,200}})")
 """addresses that can be usual: no subaddress, no route, nothing quoted"""
 _PLAIN_NAME = re.compile(_NAME)
 _GAP = "uQiDgApQ"
@@ -35,62 +39,133 @@ _KEYWORDS = ("aliaslocal", "routelocal", "enqueueremoveroute")
 """of channels whose targets depend on more than the host"""
 
 
+class Gate(NamedTuple):
+    """What all plain addresses of one host have in common, for mail that comes in on one channel."""
+
+    source: str
+    purpose: Purpose
+    host: str
+    """as rewritten, on channel `l`"""
+    domains: tuple[NeedDomain, ...]
+    """that must be ours and handled here; the last one is the host's"""
+    tables: tuple[str, ...]
+    """access tables that may have something to say"""
+
+
+class Usual(NamedTuple):
+    """A recipient that may be usual: so says its address."""
+
+    gate: Gate
+    sender: str
+    question: NeedEntry
+
+
 class Recipe(NamedTuple):
     """A target with a gap."""
 
     target: Target
     before: str
     after: str
+    tables: tuple[str, ...]
+    """access tables that may have something to say"""
 
 
-def usual_rewrite(rules: Rules, inquiry: Inquiry, address: str, purpose: Purpose) -> Asking[Rewritten | None]:
-    """A PLAIN address on channel `l`, or None.
+def usual_recipient(
+    rules: Rules, source: str, sender: str, recipient: str, known: Callable[[Question], Answer | None]
+) -> Usual | None:
+    """What is to be asked about a recipient that may be usual.
 
-    Raises:
-        NoAnswer: the directory is silent.
+    Args:
+        rules: that count.
+        source: channel the message comes in on.
+        sender: envelope From.
+        recipient: the path of RCPT TO without brackets, exactly as given.
+        known: gives what is at hand of the directory's answers.
     """
-    local, _, host = address.partition("@")
-    rewriter = rules.rewriter
-    settled = rewriter.settled(host, Place.AT, purpose)
-    if settled is None or settled.channel.name != "l" or settled.route:
+    plain = _PLAIN.fullmatch(recipient)
+    if plain is None:
         return None
-    for name in settled.ours:
-        domain = yield from inquiry.domain(name)
-        if domain is None or rewriter.local_hosts.routing_host(domain):
+    local, host = plain.groups()
+    gates = rules.gates
+    if (source, host) not in gates:
+        if len(gates) >= REMEMBERED_HOSTS:
+            gates.clear()
+        gates[source, host] = _gate(rules, source, host)
+    gate: Gate | None = gates[source, host]
+    if gate is None:
+        return None
+    domain: Domain | None = None
+    for asked in gate.domains:
+        answer = known(asked)
+        if not isinstance(answer, Found) or not isinstance(answer.value, Domain):
             return None
-    return Rewritten(f"{local}@{settled.host}", settled.channel, settled.host, "")
-
-
-def usual_target(rules: Rules, inquiry: Inquiry, first: Rewritten, purpose: Purpose) -> Asking[Target | None]:
-    """The one target of what `usual_rewrite` has given, or None.
-
-    Raises:
-        NoAnswer: the directory does not say whether the domain is ours.
-    """
-    address = first.address
-    domain = yield from inquiry.domain(first.host)
-    if domain is None:
+        domain = answer.value
+        if rules.rewriter.local_hosts.routing_host(domain):
+            return None
+    if domain is None or (gate.tables and not _silent(rules, gate.tables, gate, sender, "l", f"{local}@{gate.host}")):
         return None
-    question = NeedEntry(address.partition("@")[0], domain, first.host)
-    answer = yield question
-    inquiry.answered = (question, answer)
+    return Usual(gate, sender, NeedEntry(local, domain, gate.host))
+
+
+def usual_result(rules: Rules, usual: Usual, size: int | None, answer: Answer) -> Accepted | None:
+    """The recipient is usual, as this one target; None: he is not.
+
+    Args:
+        rules: that count.
+        usual: what was asked.
+        size: octets announced by SIZE=, or None.
+        answer: to the question.
+    """
+    gate, sender, question = usual
     if not isinstance(answer, Found) or not isinstance(answer.value, Entry):
         return None
     uid = answer.value.uid
-    stands = twin(rules, domain, answer.value)
+    stands = twin(rules, question.domain, answer.value)
     if stands is None or stands.recipes is None or _PLAIN_NAME.fullmatch(uid) is None:
         return None
-    if purpose.source not in stands.recipes:
-        stands.recipes[purpose.source] = _recipe(rules, stands, purpose)
-    recipe: Recipe | None = stands.recipes[purpose.source]
+    if gate.source not in stands.recipes:
+        stands.recipes[gate.source] = _recipe(rules, stands, gate)
+    recipe: Recipe | None = stands.recipes[gate.source]
     if recipe is None:
         return None
-    model = recipe.target
-    made = recipe.before + uid + recipe.after
-    return Target(model.channel, made, model.host, model.quota, 0, address, model.held, model.blocklimit)
+    model, before, after, tables = recipe
+    made = before + uid + after
+    limit = model.blocklimit
+    if (limit and size is not None and size > limit) or (
+        tables and not _silent(rules, tables, gate, sender, model.channel, made)
+    ):
+        return None
+    address = f"{question.local}@{gate.host}"
+    return Accepted((Target(model.channel, made, model.host, model.quota, 0, address, model.held, limit),))
 
 
-def _recipe(rules: Rules, stands: Standing, purpose: Purpose) -> Recipe | None:
+def _gate(rules: Rules, source: str, host: str) -> Gate | None:
+    """None: the addresses of the host differ, or are not ours to begin with."""
+    purpose = coming_in(rules.imta.channels.get(source))
+    settled = rules.rewriter.settled(host, Place.AT, purpose)
+    if settled is None or settled.channel.name != "l" or settled.route:
+        return None
+    names = dict.fromkeys(name.lower() for name in (*settled.ours, settled.host))
+    if any(not name or name.startswith("[") for name in names):
+        return None
+    tables = _speaking(rules, rules.before_tables, source, "l")
+    return None if tables is None else Gate(source, purpose, settled.host, tuple(map(NeedDomain, names)), tables)
+
+
+def _speaking(rules: Rules, names: Sequence[str], source: str, channel: str) -> tuple[str, ...] | None:
+    """The access tables that may have an entry for mail from one channel to the other; None: nobody is usual for these tables."""
+    if names and (rules.access_orcpt or not all(name.endswith("SEND_ACCESS") for name in names)):
+        return None
+    return tuple([name for name in names if rules.tables.admits(name, (source, None, channel, None))])
+
+
+def _silent(rules: Rules, names: Sequence[str], gate: Gate, sender: str, channel: str, address: str) -> bool:
+    """Whether none of the tables has anything to say about this address."""
+    text = send_probe(gate.source, sender.replace("|", "?"), channel, address.replace("|", "?"))
+    return all(rules.tables.at_once(name, text) is None for name in names)
+
+
+def _recipe(rules: Rules, stands: Standing, gate: Gate) -> Recipe | None:
     """What becomes of all users who stand so; None when not all become the same."""
     if stands.entry.kind is not Kind.USER or stands.filter is not None or stands.offline or rules.max_levels < 1:
         return None
@@ -98,7 +173,7 @@ def _recipe(rules: Rules, stands: Standing, purpose: Purpose) -> Recipe | None:
     part = split_plain(made) if made else None
     if part is None or part.rest.count(_GAP) != 1 or _GAP in part.host:
         return None
-    settled = rules.rewriter.settled(part.host, part.place, purpose)
+    settled = rules.rewriter.settled(part.host, part.place, gate.purpose)
     if settled is None or settled.ours or settled.channel.name == "l" or any(map(settled.channel.has, _KEYWORDS)):
         return None
     there = Rewritten(join(part.rest, settled.host, settled.route), settled.channel, settled.host, settled.route)
@@ -107,7 +182,8 @@ def _recipe(rules: Rules, stands: Standing, purpose: Purpose) -> Recipe | None:
     before, gap, after = target.address.partition(_GAP)
     if not gap or split_plain(target.address) is None or max(len(made or ""), len(target.address)) > MAX_OCTETS - _LONGEST:
         return None
-    return Recipe(target, before, after)
+    tables = _speaking(rules, rules.after_tables, gate.source, target.channel)
+    return None if tables is None else Recipe(target, before, after, tables)
 
 
 def _only_address(rules: Rules, stands: Standing) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable
 
 from posthouse.dialogue.event import Rcpt
 from posthouse.mail.status import Status
-from posthouse.relay.directory.question import Answer, Question
+from posthouse.relay.directory.question import Answer, NeedEntry, Question
 from posthouse.relay.routing.result import Accepted, Routed, RouteRequest, Target
 from posthouse.relay.routing.route import route_recipient
 from posthouse.relay.smtp_server.limits import Limits
@@ -42,7 +42,12 @@ def recipient_of(event: Rcpt) -> str | Status:
 
 
 def asking(
-    client: Client, transaction: Transaction, recipient: str, now: float, unique: str
+    client: Client,
+    transaction: Transaction,
+    recipient: str,
+    now: float,
+    unique: str,
+    answered: tuple[NeedEntry, Answer] | None = None,
 ) -> Generator[Question, Answer, Routed]:
     """The routing of this recipient, as a generator that asks the directory's questions."""
     return route_recipient(
@@ -59,6 +64,7 @@ def asking(
             size=transaction.size,
             unique=unique,
         ),
+        answered,
     )
 
 

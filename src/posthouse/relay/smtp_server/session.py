@@ -29,9 +29,10 @@ from posthouse.dialogue.event import (
 from posthouse.dispatcher.worker import Connection
 from posthouse.mail.status import Status
 from posthouse.relay.directory.drive import Finished, advance
-from posthouse.relay.directory.question import Answer, Question, Unknown
+from posthouse.relay.directory.question import Answer, NeedEntry, Question, Unknown
 from posthouse.relay.routing.access import Verdict
 from posthouse.relay.routing.result import Accepted, Rejected, Routed
+from posthouse.relay.routing.usual import Usual, usual_recipient, usual_result
 from posthouse.relay.smtp_server import data, line_ends, log, login, mail, rcpt, submission
 from posthouse.relay.smtp_server.line import Line
 from posthouse.relay.smtp_server.relay import Relay
@@ -247,7 +248,31 @@ class SmtpSession(Line):
         if early is not None:
             self._refuse(recipient, early, "limit")
             return
-        questions = rcpt.asking(self.client, transaction, recipient, relay.now(), relay.unique())
+        usual = usual_recipient(
+            transaction.rules, self.client.channel, transaction.sender, recipient, relay.directory.cached
+        )
+        if usual is None:
+            self._go_all_the_way(recipient)
+            return
+        answer = relay.directory.cached(usual.question)
+        if answer is not None:
+            self._decide_usual(recipient, usual, answer)
+        else:
+            self._ask_directory(usual.question, lambda answer: self.go_on(self._decide_usual, recipient, usual, answer))
+
+    def _decide_usual(self, recipient: str, usual: Usual, answer: Answer) -> None:
+        """The short way, as far as it goes."""
+        assert self._transaction is not None
+        routed = usual_result(self._transaction.rules, usual, self._transaction.size, answer)
+        if routed is not None:
+            self._decide(recipient, routed)
+        else:
+            self._go_all_the_way(recipient, (usual.question, answer))
+
+    def _go_all_the_way(self, recipient: str, answered: tuple[NeedEntry, Answer] | None = None) -> None:
+        transaction, relay = self._transaction, self.relay
+        assert transaction is not None
+        questions = rcpt.asking(self.client, transaction, recipient, relay.now(), relay.unique(), answered)
         self._ask(questions, lambda routed: self._route(recipient, routed or Rejected(_FAULT, "routing failed")))
 
     def _route(self, recipient: str, routed: Routed) -> None:
@@ -313,12 +338,16 @@ class SmtpSession(Line):
             return Finished(None)
         if isinstance(step, Finished):
             return Finished(step.value)
-        self._ask_directory(questions, then, step)
+
+        def heard(answer: Answer) -> None:
+            finished = self._decided(questions, then, answer)
+            if finished is not None:
+                self.go_on(then, finished.value)
+
+        self._ask_directory(step, heard)
         return None
 
-    def _ask_directory(
-        self, questions: Generator[Question, Answer, R], then: Callable[[R | None], None], question: Question
-    ) -> None:
+    def _ask_directory(self, question: Question, heard: Callable[[Answer], None]) -> None:
         """The cache has no answer. A reload may close the directory meanwhile: then the new one is asked."""
         directory, asked = self.relay.directory, object()
 
@@ -327,11 +356,9 @@ class SmtpSession(Line):
                 return
             self._asking = None
             if isinstance(answer, Unknown) and self.relay.directory is not directory:
-                self._ask_directory(questions, then, question)
+                self._ask_directory(question, heard)
                 return
-            finished = self._decided(questions, then, answer)
-            if finished is not None:
-                self.go_on(then, finished.value)
+            heard(answer)
 
         self._asking = asked
         directory.ask(question, answered)
