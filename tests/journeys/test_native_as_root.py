@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import signal
 import socket
 import sys
 import threading
@@ -14,10 +15,11 @@ from journeys.test_imta_user import USER, identity, packages, python_of_everybod
 from posthouse.dispatcher import descendants
 from posthouse.dispatcher.control import NATIVE_WRITER
 from posthouse.store.native.request import Request, ask
+from posthouse.store.native.writer import MOST
 from posthouse.testing.tiers import RunningInstance
 from support.family_rig import wait_for
 from support.journey_tiers import end, pids
-from support.native_store import TEXT, client_of, make_native_store, read_mbox
+from support.native_store import TEXT, Client, client_of, make_native_store, passwd_file, read_mbox
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 ALICE, BOB = 61_001, 61_002
@@ -200,4 +202,47 @@ def test_children_killed_while_they_append(store: RunningInstance, open_folder: 
         assert [path.name for path in (open_folder / "mail").iterdir()] == ["alice"]
     finally:
         stop.set()
+        end(store)
+
+
+def test_an_owner_s_process_is_kept_and_never_anybody_else(store: RunningInstance, open_folder: Path) -> None:
+    def send(client: Client, *owners: str) -> list[int]:
+        assert client.deliver(list(owners), TEXT % b"x") == [f"250 2.5.0 <{owner}> OK" for owner in owners]
+        return sorted(descendants.children(writer))
+
+    store.start()
+    try:
+        (writer,) = pids(store, "native_writer")
+        with client_of(store) as client:
+            (alice,) = send(client, "alice")
+            assert identity(alice)[1:] == ({ALICE}, {ALICE, (open_folder / "mail").stat().st_gid} - {ALICE})
+            assert Path(f"/proc/{alice}/fd").stat().st_uid == 0  # not to be looked into by its owner
+            assert send(client, "alice") == [alice]
+            (bob,) = set(send(client, "bob")) - {alice}
+            assert identity(bob)[1] == {BOB}
+            os.kill(bob, signal.SIGKILL)
+            assert bob not in send(client, "bob")
+            os.kill(alice, signal.SIGSTOP)
+            send(client, "bob")
+            wait_for(lambda: alice not in descendants.children(writer))
+            assert alice not in send(client, "alice")
+        assert [len(read_mbox(open_folder / "mail" / owner)) for owner in ("alice", "bob")] == [3, 3]
+        assert store.stop() == 0
+    finally:
+        end(store)
+
+
+def test_owners_without_number_have_few_processes(store: RunningInstance, open_folder: Path) -> None:
+    names = [f"user{number}" for number in range(MOST + 8)]
+    passwd_file(open_folder / "passwd", {name: 62_000 + number for number, name in enumerate(names)})
+    store.start()
+    try:
+        (writer,) = pids(store, "native_writer")
+        with client_of(store) as client:
+            for _ in range(2):
+                assert client.deliver(names, TEXT % b"x") == [f"250 2.5.0 <{name}> OK" for name in names]
+                assert len(descendants.children(writer)) <= MOST
+        assert {len(read_mbox(open_folder / "mail" / name)) for name in names} == {2}
+        wait_for(lambda: not descendants.children(writer))
+    finally:
         end(store)

@@ -52,14 +52,9 @@ def receive(sock: socket.socket) -> tuple[Request, int]:
         OSError: none came.
     """
     data, fds, _, _ = socket.recv_fds(sock, _MAX, 1)
-    while data and not data.endswith(b"\n") and len(data) < _MAX:
-        part = sock.recv(_MAX)
-        if not part:
-            break
-        data += part
     try:
-        if len(fds) != 1:
-            raise ValueError("a request has one file")
+        if len(fds) != 1 or not data.endswith(b"\n"):
+            raise ValueError("a request is one line and one file, and comes in one piece")
         return msgspec.json.decode(data, type=Request), fds[0]
     except (msgspec.DecodeError, ValueError) as error:
         for fd in fds:

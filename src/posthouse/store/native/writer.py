@@ -2,21 +2,25 @@
 
     python -m posthouse.store.native.writer --instance DIR        started by the supervisor when root started the instance
 
-Workers run as IMTA_USER and ask on `run/native_writer.sock`; only they and root are heard (SO_PEERCRED). For each request one
+Workers run as IMTA_USER and ask on `run/native_writer.sock`; only they and root are heard (SO_PEERCRED). For each owner a
 child is forked. It asks the accounts itself, opens the spool the configuration names, gives root up for good (`privileges`),
-appends and answers. So a request can name a user and octets, never a path or an owner. A child that is killed has its undo
-note carried out here. SIGHUP reads the configuration again; a bad one keeps the old. SIGTERM, and the parent gone: the end,
-after the children's. Exit codes: 0, 64 usage, 69 the socket cannot be had, 78 bad configuration.
+appends, answers, and waits a while for the owner's next request (`owner_process`). So a request can name a user and octets,
+never a path or an owner. A child that is killed has its undo note carried out here. SIGHUP reads the configuration again; a bad
+one keeps the old. SIGTERM, and the parent gone: the end, after the children's. Exit codes: 0, 64 usage, 69 the socket cannot be
+had, 78 bad configuration.
 """
 
 import asyncio
+import contextlib
+import gc
 import logging
 import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Sequence
-from typing import cast
+from typing import NoReturn, cast
 
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError
@@ -28,18 +32,19 @@ from posthouse.dispatcher.programs import instance_of, show_faults
 from posthouse.dispatcher.user import NoSuchUser, wanted_user
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk, LinuxDisk
-from posthouse.store.mailbox.errors import MailboxError, MailboxIOError
-from posthouse.store.native.accounts import Account, UnixAccounts
-from posthouse.store.native.append import Appender, Entry, Mailbox
-from posthouse.store.native.locks import LockFile, lock_record
+from posthouse.store.native.accounts import UnixAccounts
+from posthouse.store.native.locks import lock_record
 from posthouse.store.native.notes import Notes, adopt
-from posthouse.store.native.privileges import Rights, drop_to, rights_for
-from posthouse.store.native.request import Request, answer, receive
+from posthouse.store.native.owner_process import KEPT, Order, OwnerProcess
+from posthouse.store.native.request import receive
 from posthouse.store.native.settings import IMAGE, NativeSettings, native_settings
 
 FOLDER = "native_writer"
 """below data/: root's own, for undo notes"""
-_CHILDREN = 32
+MOST = 32
+KEEP_SECONDS, LIFE_SECONDS, STUCK_SECONDS = 5.0, 60.0, 60.0
+_LOOK_SECONDS = 1.0
+_REQUESTS = 128
 _REQUEST_SECONDS = 30.0
 _END_SECONDS = 20.0
 _ADOPT_SECONDS = 60.0
@@ -97,8 +102,27 @@ def _open_notes(disk: Disk, instance: Instance) -> Notes:
     return Notes(disk, folder)
 
 
+class _Owner:
+    """One forked process and what it is asked."""
+
+    def __init__(self, name: str, pid: int, sock: socket.socket, now: float) -> None:
+        self.name = name
+        self.pid = pid
+        self.sock = sock
+        self.born = self.since = now
+        """when it was forked; when its last request began or ended"""
+        self.slot = -1
+        """that of the request it works on"""
+        self.waiting: deque[Order] = deque()
+
+
 class WriterProcess:
-    """Accepts requests, forks children, looks after what they leave."""
+    """Accepts requests, has each appended by its owner's process, looks after what those leave.
+
+    An owner's process is kept `KEEP_SECONDS` for his next request, and `LIFE_SECONDS` at most: then accounts and spool are looked
+    at anew. At most `MOST` live; where another one is needed the one that is idle longest goes. One that works on a request for
+    `STUCK_SECONDS` is killed: its owner may have stopped it.
+    """
 
     def __init__(
         self,
@@ -116,7 +140,12 @@ class WriterProcess:
         self._sock = sock
         self._peers = peers
         self._log = log
-        self._children: dict[int, int] = {}
+        self._arriving: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._waiting: deque[Order] = deque()
+        """for whom no process could be forked yet"""
+        self._owners: dict[str, _Owner] = {}
+        """those that take requests, by the name they are asked for"""
+        self._children: dict[int, _Owner] = {}
         self._accepting = False
         self._ended = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
@@ -134,17 +163,22 @@ class WriterProcess:
         ):  # fmt: skip
             loop.add_signal_handler(number, callback)
         parent.watch(loop, self._ended.set)
+        gc.freeze()  # what is there now is not touched, and so not copied, in the children
         self._accept(on=True)
         self._tidy()
+        self._look()
         parent.announce(ready=True)
         await self._ended.wait()
         self._accept(on=False)
         self._sock.close()
         deadline = loop.time() + _END_SECONDS
-        while self._children and loop.time() < deadline:
+        while (self._children or self._waiting or self._arriving) and loop.time() < deadline:
+            self._retire_idle()
             await asyncio.sleep(0.02)
             self._reap()
         self._notes.close()
+
+    # --- requests -----------------------------------------------------------------------------------------------
 
     def _accept(self, *, on: bool) -> None:
         if on != self._accepting:
@@ -162,36 +196,175 @@ class WriterProcess:
         except OSError as error:
             self._log.error("no request can be taken: %s", error)
             return
-        with connection:
-            uid = control.peer_user(connection)
-            if uid not in self._peers:
-                self._log.error("a request of uid %d is not heard", uid)
-                return
-            self._accounts.refresh()
+        uid = control.peer_user(connection)
+        if uid not in self._peers:
+            self._log.error("a request of uid %d is not heard", uid)
+            connection.close()
+            return
+        connection.setblocking(False)
+        self._arriving[connection] = self._loop.call_later(_REQUEST_SECONDS, self._give_up, connection)
+        self._loop.add_reader(connection.fileno(), self._arrived, connection)
+        self._throttle()
+
+    def _throttle(self) -> None:
+        if not self._ended.is_set():
+            self._accept(on=len(self._arriving) + len(self._waiting) < _REQUESTS)
+
+    def _give_up(self, connection: socket.socket) -> None:
+        """No request came."""
+        self._taken(connection)
+        connection.close()
+
+    def _taken(self, connection: socket.socket) -> None:
+        self._arriving.pop(connection).cancel()
+        self._loop.remove_reader(connection.fileno())
+        self._throttle()
+
+    def _arrived(self, connection: socket.socket) -> None:
+        """A request comes in one piece: workers send it so."""
+        self._taken(connection)
+        try:
+            request, fd = receive(connection)
+        except (OSError, ValueError) as error:
+            self._log.error("a request failed: %s", error)
+            connection.close()
+            return
+        connection.setblocking(True)
+        self._hand_over(Order(request, fd, connection))
+
+    def _hand_over(self, order: Order) -> None:
+        owner = self._owners.get(order.request.owner)
+        if owner is None and len(self._children) >= MOST:
+            self._waiting.append(order)
+            self._retire_idlest()
+            return
+        if owner is None:
             try:
-                slot = self._notes.take()
-                pid = os.fork()
+                owner = self._fork(order.request.owner)
             except OSError as error:
                 self._log.error("a request cannot be served: %s", error)
+                order.close()
                 return
-            if not pid:
-                self._child(connection, slot)
-        self._children[pid] = slot
-        if len(self._children) >= _CHILDREN:
-            self._accept(on=False)
+        owner.waiting.append(order)
+        if owner.slot < 0:
+            self._next(owner)
+
+    def _next(self, owner: _Owner) -> None:
+        """Its next request."""
+        order = owner.waiting.popleft()
+        try:
+            owner.slot = self._notes.take()
+            owner.since = self._loop.time()
+            order.send(owner.sock, owner.slot)
+        except OSError as error:  # it has been killed, perhaps; the relay tries again
+            self._log.error("a request cannot be served: %s", error)
+        order.close()
+
+    # --- the owners' processes ----------------------------------------------------------------------------------
+
+    def _fork(self, name: str) -> _Owner:
+        self._accounts.refresh()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        if not pid:
+            ours.close()
+            self._child(theirs, parent)
+        theirs.close()
+        owner = self._owners[name] = self._children[pid] = _Owner(name, pid, ours, self._loop.time())
+        self._loop.add_reader(ours.fileno(), self._told, owner)
+        return owner
+
+    def _child(self, orders: socket.socket, parent: int) -> NoReturn:
+        """In the forked process: nothing of other owners' stays open."""
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            self._sock.close()
+            for owner in self._children.values():
+                owner.sock.close()
+                for order in owner.waiting:
+                    order.close()
+            for order in self._waiting:
+                order.close()
+            for connection in self._arriving:
+                connection.close()
+            OwnerProcess(orders, self._disk, self._notes, self._accounts, self._settings, parent).run()
+        finally:
+            os._exit(1)
+
+    def _told(self, owner: _Owner) -> None:
+        """Its request is answered, or it is gone."""
+        try:
+            told = owner.sock.recv(16)
+        except OSError:
+            told = b""
+        if told:
+            self._settle(owner)
+        done = told != KEPT or self._ended.is_set() or self._loop.time() - owner.born > LIFE_SECONDS
+        if done or self._waiting:  # others first; its own requests go behind them
+            self._retire(owner)
+        elif owner.waiting:
+            self._next(owner)
+
+    def _settle(self, owner: _Owner) -> None:
+        slot, owner.slot, owner.since = owner.slot, -1, self._loop.time()
+        if slot >= 0:
+            self._notes.give_back(slot, lock_record)
+
+    def _retire(self, owner: _Owner) -> None:
+        """It gets no more requests, and ends."""
+        if self._owners.get(owner.name) is owner:
+            del self._owners[owner.name]
+        if owner.sock.fileno() >= 0:
+            self._loop.remove_reader(owner.sock.fileno())
+            owner.sock.close()
+            owner.since = self._loop.time()
+        self._waiting.extend(owner.waiting)
+        owner.waiting.clear()
+
+    def _retire_idlest(self) -> None:
+        idle = [owner for owner in self._owners.values() if owner.slot < 0]
+        if idle:
+            self._retire(min(idle, key=lambda owner: owner.since))
+
+    def _retire_idle(self) -> None:
+        for owner in [each for each in self._owners.values() if each.slot < 0 and not each.waiting]:
+            self._retire(owner)
+
+    def _look(self) -> None:
+        """Who was not asked for some time goes; who is stuck is killed."""
+        now = self._loop.time()
+        for owner in list(self._children.values()):
+            retired = owner.sock.fileno() < 0
+            if not retired and owner.slot < 0 and now - owner.since > KEEP_SECONDS:
+                self._retire(owner)
+            elif now - owner.since > (KEEP_SECONDS if retired else STUCK_SECONDS):
+                self._log.error("process %d of %s does not answer: killed", owner.pid, owner.name)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(owner.pid, signal.SIGKILL)
+        self._loop.call_later(_LOOK_SECONDS, self._look)
 
     def _reap(self) -> None:
         while self._children:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
-                return
-            slot = self._children.pop(pid, None)
-            if slot is not None:
+                break
+            owner = self._children.pop(pid, None)
+            if owner is not None:
                 if status:
                     self._log.error("child %d ended with status %d", pid, status)
-                self._notes.give_back(slot, lock_record)
-        if not self._ended.is_set():
-            self._accept(on=True)
+                self._retire(owner)
+                self._settle(owner)
+        for _ in range(len(self._waiting)):
+            self._hand_over(self._waiting.popleft())
+        self._throttle()
 
     def _tidy(self) -> None:
         """What could not be undone because its mailbox was locked, once a minute."""
@@ -204,84 +377,12 @@ class WriterProcess:
         except ConfigurationError as error:
             for fault in error.faults:
                 self._log.error("reload refused, the old configuration goes on: %s", fault)
-
-    # --- in the child -------------------------------------------------------------------------------------------
-
-    def _child(self, connection: socket.socket, slot: int) -> None:
-        """Serve one request and end; never returns."""
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            self._sock.close()
-            connection.settimeout(_REQUEST_SECONDS)
-            request, fd = receive(connection)
-            connection.settimeout(None)
-            self._write(connection, request, fd, slot)
-            code = 0
-        except BaseException:
-            self._log.exception("a request failed")
-        finally:
-            logging.shutdown()
-            os._exit(code)
-
-    def _write(self, connection: socket.socket, request: Request, fd: int, slot: int) -> None:
-        entry = Entry(request.size, request.crc, request.head, fd=fd)
-        try:
-            account = self._accounts.find(request.owner)
-            path = str(self._settings.spool)
-            folder = self._disk.open_dir(path)
-            mailbox = Mailbox(folder, path, account.name, account.uid, request.limit, self._settings.bounce)
-            rights = rights_for(account, os.fstat(folder))
-            appender = Appender(self._disk, self._notes, lock_record)
-            if rights.root_locks and account.uid:
-                self._write_where_only_root_may(connection, mailbox, account, rights, entry, slot)
-                return
-            drop_to(rights)
-            appender.append(mailbox, entry, slot)
-        except MailboxError as fault:
-            answer(connection, fault)
-        except OSError as error:
-            answer(connection, MailboxIOError(f"{request.owner}: {error}"))
-        else:
-            answer(connection, None)
-
-    def _write_where_only_root_may(
-        self, connection: socket.socket, mailbox: Mailbox, account: Account, rights: Rights, entry: Entry, slot: int
-    ) -> None:
-        """Root holds the lock file and makes the mailbox; a child of its own appends as the owner and answers."""
-        disk = self._disk
-        with Appender(disk, self._notes, lock_record).locked(mailbox, slot) as lock:
-            if disk.stat(mailbox.name, mailbox.folder) is None:
-                fd = disk.create_excl(mailbox.name, mailbox.folder)
-                os.fchown(fd, account.uid, account.gid)
-                disk.close(fd)
-            pid = os.fork()
-            if not pid:
-                self._append_and_end(connection, mailbox, rights, entry, slot, lock)
-            _, status = os.waitpid(pid, 0)
-        if status:
-            raise MailboxIOError(f"{mailbox.name}: the appending process ended with status {status}")
-
-    def _append_and_end(
-        self, connection: socket.socket, mailbox: Mailbox, rights: Rights, entry: Entry, slot: int, lock: LockFile
-    ) -> None:
-        code = 1
-        try:
-            drop_to(rights)
-            try:
-                Appender(self._disk, self._notes, lock_record).append_locked(mailbox, entry, slot, lock)
-            except MailboxError as fault:
-                answer(connection, fault)
+            return
+        for owner in list(self._owners.values()):
+            if owner.slot < 0:
+                self._retire(owner)
             else:
-                answer(connection, None)
-            code = 0
-        except BaseException:
-            self._log.exception("an append failed")
-        finally:
-            logging.shutdown()
-            os._exit(code)
+                owner.born = float("-inf")
 
 
 if __name__ == "__main__":
