@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make bench [BENCH=store|relay|figures]`: paired figures beside Dovecot and Postfix, in one run.
+"""`make bench [BENCH=store|relay|figures]`: paired figures beside Dovecot and Postfix, in one run. `BENCH=kills`: see kills.py.
 
 Prints tables, writes results/latest.json, and exits 1 when a goal is missed; a peer that is not installed is a missed goal.
 BENCH_DIR names a folder on the file system to measure on (default: this checkout); BENCH_ROUNDS the rounds (default 3).
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import figures
+import kills
 import ours
 import relay
 import store
@@ -28,9 +29,11 @@ BENCHES = {"store": (store, "dovecot"), "relay": (relay, "postfix"), "figures": 
 
 
 def main() -> int:
+    if sys.argv[1:] == ["kills"]:  # no figures: it is right or it is not
+        return kills.main()
     names = sys.argv[1:] or list(BENCHES)
     if unknown := [name for name in names if name not in BENCHES]:
-        sys.stderr.write(f"bench: unknown: {', '.join(unknown)}; there are {', '.join(BENCHES)}\n")
+        sys.stderr.write(f"bench: unknown: {', '.join(unknown)}; there are {', '.join(BENCHES)}, kills\n")
         return 64
     rounds = max(3, int(os.environ.get("BENCH_ROUNDS", "3")))
     results = Path(__file__).parent / "results"
