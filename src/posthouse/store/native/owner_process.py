@@ -145,7 +145,7 @@ class OwnerProcess:
         """The owner, who ends when root's process does, even if he is stopped then."""
         drop_to(rights)
         prctl = ctypes.CDLL(None, use_errno=True).prctl
-        prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # it holds root's notes: its owner must not look into it, whatever fs.suid_dumpable is
+        prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # it has root's notes: its owner must not look into it, whatever fs.suid_dumpable is
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a change of user clears it
         if os.getppid() != self._parent:
             raise MailboxIOError("root's process is gone")
