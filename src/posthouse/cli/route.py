@@ -87,10 +87,10 @@ def route(
         explain=True,
     )
     try:
-        answers = asyncio.run(_ask(configuration, rules, request))
+        routed, later = asyncio.run(_ask(configuration, rules, request))
     except ConfigurationError as error:
         raise exit_with(error.faults) from None
-    facts = _facts(rules, address, answers[request.recipient], answers)
+    facts = _facts(rules, address, routed, later)
     if as_json:
         sys.stdout.write(json.dumps(_shape(facts), ensure_ascii=False) + "\n")
     else:
@@ -119,21 +119,21 @@ def _moment(text: str) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-async def _ask(configuration: Configuration, rules: "Rules", request: RouteRequest) -> dict[str, Routed]:
-    """The decision about the request's recipient, and those the reprocess channel would come to, by their addresses."""
+async def _ask(configuration: Configuration, rules: "Rules", request: RouteRequest) -> tuple[Routed, dict[str, Routed]]:
+    """The decision about the request's recipient, and what the reprocess channel would come to, by the addresses it is given."""
     directory = open_directory(configuration)
     await directory.start()
-    answers: dict[str, Routed] = {}
+    found: dict[str, Routed] = {}
     try:
-        routed = answers[request.recipient] = await drive(route_recipient(rules, request), directory)
+        routed = await drive(route_recipient(rules, request), directory)
         for target in routed.recipients if isinstance(routed, Accepted) else ():
             if target.channel == _LATER:
-                later = msgspec.structs.replace(
+                again = msgspec.structs.replace(
                     request, recipient=_without_route(target.address), sender=target.sender or request.sender,
                     from_reprocess=True, header=b"", approved="",
                 )  # fmt: skip
-                answers[target.address] = await drive(route_recipient(rules, later), directory)
-        return answers
+                found[target.address] = await drive(route_recipient(rules, again), directory)
+        return routed, found
     finally:
         await directory.close()
 
@@ -143,7 +143,7 @@ def _without_route(address: str) -> str:
     return str(Address(parsed.route[1:], parsed.local, parsed.domain))
 
 
-def _facts(rules: "Rules", address: str, routed: Routed, answers: Mapping[str, Routed]) -> dict[str, Any]:
+def _facts(rules: "Rules", address: str, routed: Routed, later: Mapping[str, Routed]) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "address": address,
         "steps": [asdict(step) for step in routed.steps],
@@ -168,7 +168,7 @@ def _facts(rules: "Rules", address: str, routed: Routed, answers: Mapping[str, R
                 "held": target.held or routed.hold,
                 "sender": target.sender,
                 "answers": target.answers,
-                "later": _facts(rules, target.address, answers[target.address], {}) if target.address in answers else None,
+                "later": _facts(rules, target.address, later[target.address], {}) if target.address in later else None,
                 "script": _script(target.filter),
             }
         )

@@ -46,6 +46,17 @@ def test_route_says_which_script_decides(relay: Path, capsys: pytest.CaptureFixt
     assert "Sieve" not in capsys.readouterr().out
 
 
+def test_route_shows_what_reprocess_makes_of_what_it_is_given_only(relay: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An address that is accepted as it stands was once shown a second time."""
+    inside = ("--source", "127.0.0.1", "--channel", "reprocess")
+    assert _code(route, "someone@outside.example", "--explain", *inside, "--instance", str(relay)) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("connect to outside.example:25") == 1
+    assert "reprocess channel" not in shown
+    assert _code(route, "someone@outside.example", "--json", *inside, "--instance", str(relay)) == 0
+    assert '"later"' not in capsys.readouterr().out
+
+
 def test_an_ldif_file_that_is_gone_is_one_fault(relay: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (relay.parent / "people.ldif").unlink()
     assert _code(check, "--instance", str(relay)) == 78
