@@ -327,6 +327,10 @@ class Server:
     def _go(self) -> None:
         """354 leaves now, unless something came before it that was no command."""
         talk = self._talk
+        if not self._early and not self._buffer and talk.owed is not _TLS_OWED:
+            talk.out.append(talk.ok_data)
+            talk.reading = _DATA
+            return
         self._take_early(b"")
         if talk.owed is _TLS_OWED:
             self._go_tls()

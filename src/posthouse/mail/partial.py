@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_PARTS = 1000
+FRAGMENT = b"message/partial"
+"""in the header of every part, lower case"""
 _TYPE = re.compile(rb"(?im)^content-type[ \t]*:((?:[^\r\n]|\r\n[ \t])*)")
 LONGEST = 2000
 _VALUE = re.compile(r'\s*message/partial\s*((?:;\s*[^\s=;"]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;"]+)\s*)+);?\s*', re.IGNORECASE)
@@ -29,7 +31,7 @@ class Fragment(NamedTuple):
 
 def fragment_of(header: bytes) -> Fragment | None:
     """Which part a message with this header is; None when it is none."""
-    if b"message/partial" not in header.lower():
+    if FRAGMENT not in header.lower():
         return None
     types = _TYPE.findall(header)
     if len(types) != 1 or len(types[0]) > LONGEST:

@@ -9,6 +9,7 @@ that one record is always one line, whatever a client typed.
 
 import re
 from datetime import UTC, datetime
+from operator import attrgetter
 
 import msgspec
 
@@ -56,6 +57,7 @@ class TextLines:
 
     def __init__(self, options: LogOptions) -> None:
         self._fields = _shown(options)
+        self._values = attrgetter("ac", *self._fields)
         self._layout = options.format
         self._second = ""
         self._local = ""
@@ -78,15 +80,15 @@ class TextLines:
         return f"{self._local}.{stamp[20:22]}"
 
     def _columns(self, record: Record) -> str:
-        mark = str if self._layout == 1 else self._variable
         if record.ac in _CONNECTION_ACTIONS:
             rest = " ".join(part for part in (record.tr, record.ap, record.us, record.di) if part)
             return f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {rest}".rstrip()
         out = f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {record.sz} "
-        out += f"{mark(record.so)} {mark(record.od)} {mark(record.de)}"
-        for name, text in self._optional(record):
-            out += " " + (mark(text) if name in _MARKED else text)
-        return out
+        if self._layout == 1:
+            return " ".join([f"{out}{record.so} {record.od} {record.de}", *[text for _, text in self._optional(record)]])
+        mark = self._variable
+        shown = [mark(text) if name in _MARKED else text for name, text in self._optional(record)]
+        return " ".join([f"{out}{mark(record.so)} {mark(record.od)} {mark(record.de)}", *shown])
 
     def _variable(self, text: str) -> str:
         """The field as formats 2 and 3 show it; the length is that of the text with its control characters written out."""
@@ -96,17 +98,14 @@ class TextLines:
         return f"{len(text)}:{text}"
 
     def _optional(self, record: Record) -> list[tuple[str, str]]:
-        enqueued = record.ac is _ENQUEUED
+        action, *values = self._values(record)
         found = []
-        for name in self._fields:
+        for name, value in zip(self._fields, values, strict=True):
             if name == "qt":
-                text = f"{record.qt:.2f}" if record.qt >= 0 else ""
-            elif name in _AT_ENQUEUE and not enqueued:
-                continue
-            else:
-                text = getattr(record, name)
-            if text:
-                found.append(("in" if name == "ia" else name, text))
+                if value >= 0:
+                    found.append((name, f"{value:.2f}"))
+            elif value and (action is _ENQUEUED or name not in _AT_ENQUEUE):
+                found.append(("in" if name == "ia" else name, value))
         return found
 
     def _xml(self, record: Record, when: str) -> str:

@@ -13,6 +13,14 @@ HOP = Hop("client.example.org", "192.0.2.9", "relay1.example.com", "ESMTP", "Pos
 DATE = "Mon, 23 Nov 2026 10:00:00 +0000"
 
 
+def _found(header: bytes) -> tuple[str, Priority]:
+    return message_id_and_priority(header, b"\n" + header.lower())
+
+
+def _looping(header: bytes, host: str, limits: LoopLimits) -> str:
+    return looping(header, b"\n" + header.lower(), host, limits)
+
+
 def test_the_received_field() -> None:
     assert received_line(HOP, "0T8K00A01BCDEF", "bob@example.com", DATE) == (
         b"Received: from client.example.org ([192.0.2.9])\r\n"
@@ -65,8 +73,8 @@ def test_missing_line_ends_are_added(faults: set[Fault], size: int, ending: byte
 
 def test_message_id_and_priority_are_read_from_the_header() -> None:
     header = b"Subject: x\r\nMESSAGE-id:\r\n <a@b>\r\nPriority: Urgent\r\n"
-    assert message_id_and_priority(header) == ("<a@b>", Priority.URGENT)
-    assert message_id_and_priority(b"Subject: Message-ID: <no@no>\r\n") == ("", Priority.NORMAL)
+    assert _found(header) == ("<a@b>", Priority.URGENT)
+    assert _found(b"Subject: Message-ID: <no@no>\r\n") == ("", Priority.NORMAL)
 
 
 def _hops(count: int, by: str) -> bytes:
@@ -75,10 +83,10 @@ def _hops(count: int, by: str) -> bytes:
 
 def test_a_loop_through_this_host_is_found() -> None:
     limits = LoopLimits()
-    assert looping(_hops(10, "relay1.example.com"), "relay1.example.com", limits) == ""
-    assert looping(_hops(11, "relay1.example.com"), "relay1.example.com", limits) == "11 Received lines of this host"
-    assert looping(_hops(11, "other.example.com"), "relay1.example.com", limits) == ""
-    assert looping(_hops(51, "other.example.com"), "relay1.example.com", limits) == "51 Received lines"
+    assert _looping(_hops(10, "relay1.example.com"), "relay1.example.com", limits) == ""
+    assert _looping(_hops(11, "relay1.example.com"), "relay1.example.com", limits) == "11 Received lines of this host"
+    assert _looping(_hops(11, "other.example.com"), "relay1.example.com", limits) == ""
+    assert _looping(_hops(51, "other.example.com"), "relay1.example.com", limits) == "51 Received lines"
 
 
 LINES = st.lists(
@@ -102,4 +110,4 @@ def test_fields_are_found_in_any_case_and_only_where_lines_begin(lines: list[byt
     words = [value.strip().lower() for name, value in fields if name.lower() == b"priority"]
     known = {b"urgent": Priority.URGENT, b"non-urgent": Priority.NON_URGENT}
     wanted = known.get(words[-1], Priority.NORMAL) if words else Priority.NORMAL
-    assert message_id_and_priority(header) == (ids[0] if ids else "", wanted)
+    assert _found(header) == (ids[0] if ids else "", wanted)

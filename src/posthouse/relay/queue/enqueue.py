@@ -87,7 +87,7 @@ class Enqueuer:
         """
         if envelope.size != (body.size if isinstance(body, BodyReference) else sum(map(len, body))):
             raise ValueError("the envelope's size is not the body's")
-        if any(each.id != number for number, each in enumerate(envelope.recipients)):
+        if [each.id for each in envelope.recipients] != [*range(len(envelope.recipients))]:
             raise ValueError("recipient ids are not their places")
         if isinstance(body, BodyReference):
             return self.writer.append(

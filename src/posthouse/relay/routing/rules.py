@@ -88,6 +88,8 @@ class Rules:
     """OR_CLAUSES=1: one passed check of a group is enough"""
     joined_channels: frozenset[str] = frozenset()
     """channels that get parts of messages joined (detour.py)"""
+    subdirs: Mapping[str, int] = field(default_factory=dict)
+    """how many subfolders a channel's queue has, by its name"""
     connect_hosts: dict[tuple[str, str], str] = field(default_factory=dict)
     """answers of connect_host so far"""
     sources: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -173,6 +175,7 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         srs=Srs(configuration.srs.domain, configuration.srs.secrets) if configuration.srs is not None else None,
         or_clauses=options.integer("OR_CLAUSES", 0) == 1,
         joined_channels=joined_channels(imta),
+        subdirs={name: channel.subdirs for name, channel in imta.channels.items()},
         table_places={one.name.upper(): (one.file, one.line) for one in configuration.mappings},
     )
 

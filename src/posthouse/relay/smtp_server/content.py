@@ -58,10 +58,15 @@ def mending(faults: Collection[Fault], size: int, ending: bytes) -> bytes:
     return missing
 
 
-def message_id_and_priority(header: bytes) -> tuple[str, Priority]:
-    """The Message-ID with its angle brackets (or "") and the priority (job-controller-cnf 4)."""
+def message_id_and_priority(header: bytes, low: bytes) -> tuple[str, Priority]:
+    """The Message-ID with its angle brackets (or "") and the priority (job-controller-cnf 4).
+
+    Args:
+        header: the header section.
+        low: the same in lower case, with a line end in front.
+    """
     message_id, priority = "", Priority.NORMAL
-    for match in _FIELDS.finditer(b"\n" + header.lower()):
+    for match in _FIELDS.finditer(low):
         if match[1] == b"message-id":
             start, end = match.span(2)
             message_id = message_id or header[start - 1 : end - 1].strip().decode("utf-8", "replace")[:255]

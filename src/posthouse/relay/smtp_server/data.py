@@ -4,13 +4,14 @@ The body is kept octet for octet; in front of it one `Received:` field is put, a
 would miss. A message that has come through too many hops is taken and held, never bounced: a bounce could loop too.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from posthouse.dialogue.event import Message, MessageEnd
+from posthouse.dialogue.event import Fault, Message, MessageEnd
 from posthouse.mail.envelope import Envelope, Recipient
-from posthouse.mail.partial import fragment_of
+from posthouse.mail.partial import FRAGMENT, fragment_of
 from posthouse.mail.status import Status
 from posthouse.mail.task import is_quiet
 from posthouse.relay.routing.copies import assign_copies
@@ -21,12 +22,11 @@ from posthouse.relay.smtp_server.content import mended, mending, message_id_and_
 from posthouse.relay.smtp_server.filter import has_scripts, run_scripts
 from posthouse.relay.smtp_server.received import Hop, looping, received_line
 from posthouse.relay.smtp_server.relay import NO_ROOM, Relay
-from posthouse.relay.smtp_server.transaction import Transaction
+from posthouse.relay.smtp_server.transaction import TakenRecipient, Transaction
 
 if TYPE_CHECKING:
     from posthouse.relay.routing.result import Target
     from posthouse.relay.smtp_server.session import SmtpSession
-    from posthouse.relay.smtp_server.transaction import TakenRecipient
 
 
 class Double(NamedTuple):
@@ -74,8 +74,11 @@ def accept(
         whole: the body, or None when it was streamed to the transaction's body file.
         event: what the dialogue found out about the body.
     """
-    faults = mended(event.faults, whole)
-    refused = transaction.refused or refusal(faults)
+    faults: Collection[Fault] = event.faults
+    refused = transaction.refused
+    if faults:
+        faults = mended(faults, whole)
+        refused = refused or refusal(faults)
     if refused is not None:
         return refused
     if transaction.failed is not None:
@@ -95,13 +98,14 @@ def accept(
         if refused is not None:
             return refused
     header = start[: event.header_end]
-    message_id, priority = message_id_and_priority(header)
-    loop = looping(header, relay.host, relay.limits.loops)
+    low = b"\n" + header.lower()
+    message_id, priority = message_id_and_priority(header, low)
+    loop = looping(header, low, relay.host, relay.limits.loops)
     if loop:
         relay.report(f"message {transaction.message_id} is held: {loop}")
     many = len(transaction.recipients) > session.way_in.limits.hold_beyond
     held = bool(loop) or many or transaction.hold or any(recipient.hold for recipient in transaction.recipients)
-    if transaction.rules.joined_channels and fragment_of(header) is not None:
+    if transaction.rules.joined_channels and FRAGMENT in low and fragment_of(header) is not None:
         _detour(transaction)
     recipients, doubles = _recipients(transaction, held=held)
     client = session.client
@@ -165,6 +169,9 @@ def _detour(transaction: Transaction) -> None:
 
 def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipient, ...], tuple[Double, ...]]:
     """Everybody who gets the message, each final address on a channel once, in the order of RCPT; and who does not again."""
+    taken = transaction.recipients[0]
+    if len(transaction.recipients) == len(taken.targets) == 1 and not taken.targets[0].shown:
+        return (_recipient(0, 0, taken, taken.targets[0], held=held),), ()
     chosen: dict[tuple[str, str, str], tuple[int, TakenRecipient, Target]] = {}
     doubles: list[Double] = []
     for taken in transaction.recipients:
@@ -178,28 +185,29 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             doubles.append(Double(taken.original, before, "a list; the first of it is"))
     ordered = list(chosen.values())
     copies = assign_copies(transaction.rules.imta.channels, [target for _, _, target in ordered])
-    recipients = tuple(
-        Recipient(
-            id=number,
-            copy=copies[number],
-            channel=target.channel,
-            address=target.address,
-            original=target.shown or taken.original,
-            host=target.host,
-            quota=target.quota,
-            flags=target.flags,
-            intermediate=target.intermediate,
-            held=held or target.held,
-            sender=target.sender,
-            answers=target.answers,
-            orcpt="" if target.shown else taken.orcpt,
-            notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.shown else taken.notify,
-            task=target.task,
-            imap_flags=target.imap_flags,
-        )
-        for number, taken, target in ordered
+    recipients = [_recipient(number, copies[number], taken, target, held=held) for number, taken, target in ordered]
+    return tuple(recipients), tuple(doubles)
+
+
+def _recipient(number: int, copy: int, taken: TakenRecipient, target: "Target", *, held: bool) -> Recipient:
+    return Recipient(
+        id=number,
+        copy=copy,
+        channel=target.channel,
+        address=target.address,
+        original=target.shown or taken.original,
+        host=target.host,
+        quota=target.quota,
+        flags=target.flags,
+        intermediate=target.intermediate,
+        held=held or target.held,
+        sender=target.sender,
+        answers=target.answers,
+        orcpt="" if target.shown else taken.orcpt,
+        notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.shown else taken.notify,
+        task=target.task,
+        imap_flags=target.imap_flags,
     )
-    return recipients, tuple(doubles)
 
 
 def disk_reply(error: OSError) -> Status:

@@ -34,7 +34,7 @@ def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Doubl
     `posthouse trace` finds the message by that spelling and the text log still has as many E as D.
     """
     relay, transport, mode = session.relay, session.transport_name, _modifiers(session)
-    ts, process, size = relay.stamp(), relay.log.process, blocks(envelope.size)
+    ts, process, size, ident = relay.stamp(), relay.log.process, blocks(envelope.size), envelope.id
     records = [
         Record(
             ts=ts,
@@ -46,8 +46,8 @@ def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Doubl
             so=recipient.sender or envelope.sender,
             od=f"rfc822;{recipient.original}",
             de=recipient.address,
-            fi=log_path(relay.queue_folder, recipient.channel, relay.subdirs(recipient.channel), envelope.id, recipient.copy, 0),
-            ei=envelope.id,
+            fi=log_path(relay.queue_folder, recipient.channel, relay.subdirs(recipient.channel), ident, recipient.copy, 0),
+            ei=ident,
             ri=recipient.id,
             mi=envelope.message_id,
             us=envelope.user,

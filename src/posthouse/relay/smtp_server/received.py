@@ -10,6 +10,7 @@ recipient, so that nobody sees who else got the mail.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -37,13 +38,16 @@ def received_line(hop: Hop, message_id: str, recipient: str, date: str) -> bytes
         recipient: the only recipient as given, or "" when there are several.
         date: RFC 5322 date.
     """
+    shown = f"\r\n for {recipient}" if recipient and recipient.isprintable() and len(recipient) < 256 else ""
+    return f"{_opening(hop)}{message_id}@{hop.host}>{shown}; {date}\r\n".encode()
+
+
+@lru_cache(maxsize=256)
+def _opening(hop: Hop) -> str:
+    """Up to our id."""
     helo = hop.helo if _PRINTABLE.fullmatch(hop.helo) else "unknown"
     literal = f"IPv6:{hop.address}" if ":" in hop.address else hop.address
-    shown = f"\r\n for {recipient}" if recipient and recipient.isprintable() and len(recipient) < 256 else ""
-    return (
-        f"Received: from {helo} ([{literal}])\r\n by {hop.host} ({hop.product}) with {hop.protocol}"
-        f" id <{message_id}@{hop.host}>{shown}; {date}\r\n"
-    ).encode()
+    return f"Received: from {helo} ([{literal}])\r\n by {hop.host} ({hop.product}) with {hop.protocol} id <"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +59,16 @@ class LoopLimits:
     total: int = 100
 
 
-def looping(header: bytes, host: str, limits: LoopLimits) -> str:
+def looping(header: bytes, low: bytes, host: str, limits: LoopLimits) -> str:
     """Why the message is held as looping, or "" (smtp-relay.md 4: held, not bounced, for a bounce could loop too).
 
     Args:
         header: the header section, without the line we add.
+        low: the same in lower case, with a line end in front.
         host: our own name.
         limits: how many hops are too many.
     """
-    if (b"\n" + header.lower()).count(b"\nreceived") <= min(limits.local, limits.received, limits.total):
+    if low.count(b"\nreceived") <= min(limits.local, limits.received, limits.total):
         return ""  # nearly all mail: not even so many lines that look like it
     count = len(_RECEIVED.findall(header))
     if count > limits.total or count > limits.received:

@@ -128,8 +128,7 @@ class Relay:
 
     def subdirs(self, channel: str) -> int:
         """How many subfolders the channel's queue has."""
-        found = self.rules.imta.channels.get(channel)
-        return found.subdirs if found is not None else 0
+        return self.rules.subdirs.get(channel, 0)
 
     def report(self, text: str) -> None:
         """A line in the process log, with the traceback when an exception is being handled."""
