@@ -18,6 +18,7 @@ from posthouse.dialogue.header import HeaderCheck, check_header
 END = b"\r\n.\r\n"
 _DOT = b"\r\n."
 _PERIOD = 0x2E
+_FEW_DOTS = 32
 _BLOCK = 65_536
 """a streamed body is handed over in blocks of at least so many octets"""
 
@@ -46,8 +47,18 @@ def check_line_ends(data: bytes) -> tuple[frozenset[Fault], bytes | None]:
 
 
 def first_dot(data: bytes | bytearray, start: int) -> int:
-    """Where `CRLF.` begins first, or -1: `rfind` is three times as quick as `find`, looking for one octet a hundred times."""
+    """Where `CRLF.` begins first, or -1.
+
+    Dots are looked for by one octet, a hundred times as quick as `find` of all three, as long as they are few. In text with many
+    of them `rfind` is three times as quick as `find`.
+    """
     dot = data.find(b".", start)
+    for _ in range(_FEW_DOTS):
+        if dot < 0:
+            return -1
+        if dot >= start + 2 and data.startswith(b"\r\n", dot - 2):
+            return dot - 2
+        dot = data.find(b".", dot + 1)
     if dot < 0:
         return -1
     start = max(start, dot - 2)

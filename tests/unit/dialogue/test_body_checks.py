@@ -72,6 +72,12 @@ def test_first_dot(data: bytes, start: int) -> None:
     assert first_dot(data, start) == data.find(b"\r\n.", start)
 
 
+@pytest.mark.parametrize("dots", [0, 31, 32, 33, 200])
+def test_first_dot_behind_many(dots: int) -> None:
+    for data in (b"a.b" * dots, b"a.b" * dots + b"\r\n.\r\n", b"a.b" * dots + b"\r\n.x" + b"\r\n.\r\n"):
+        assert first_dot(data, 0) == data.find(b"\r\n.")
+
+
 @given(_crumbs)
 @settings(max_examples=500)
 def test_header(data: bytes) -> None:
