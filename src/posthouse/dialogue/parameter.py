@@ -12,7 +12,7 @@ that breaks its form, or a name given twice, is `501 5.5.4`.
     XFLAGS flag,flag...    mail/imap_flags.py, <= 500
 
 ORCPT may have octets above 127 (RFC 6533 3).
-XQUOTA: the size may end in K, M or G, either half may be empty or negative, the comma may be missing.
+XQUOTA: the size may end in K, M or G, either half, not both without a comma, may be empty; the comma may be missing.
 """
 
 import re
@@ -32,7 +32,7 @@ _FORMS: dict[str, re.Pattern[bytes] | None] = {
     "NOTIFY": re.compile(rb"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.IGNORECASE),
     "ORCPT": re.compile(rb"[A-Za-z0-9.-]{1,32};(?:" + _XTEXT + rb"|[\x80-\xff]){1,500}"),
     "IGNOREQUOTA": None,
-    "XQUOTA": re.compile(rb"(?:-?[0-9]{1,40}[KMG]?)?(?:,(?:-?[0-9]{1,40})?)?", re.IGNORECASE),
+    "XQUOTA": re.compile(rb"(?=.)(?:-?[0-9]{1,40}[KMG]?)?(?:,(?:-?[0-9]{1,40})?)?", re.IGNORECASE),
     "XDFLG": re.compile(rb"[0-9]{1,10}"),
     "XQID": re.compile(rb"[!-~]{1,200}"),
     "XFLAGS": re.compile(rb"(?=[!-~]{1,500}\Z)(?:" + _FLAG + rb")(?:,(?:" + _FLAG + rb")){0,29}"),

@@ -5,8 +5,8 @@ r"""The path of MAIL FROM and RCPT TO, and the parameters behind it, as octets.
     quoted    = DQUOTE *( octet / "\" octet ) DQUOTE
 
 An LMTP server does not judge addresses (LMTP chapter 16.5): where the token does not fit the grammar above it takes
-everything up to the last ">" before a blank, or up to the first blank. No token at all is a fault in both, and so is a
-recipient with a bracket at one end only: `<jdoe` is half of something, no mailbox's name.
+everything up to the last ">" before a blank, or up to the first blank. No token at all is a fault in both, and so is one
+with a bracket at one end only: `<jdoe` is half of something; a recipient's quotes must end too, for that is a mailbox's name.
 
 SMTP checks the address in the token (RFC 5321 4.1.2), a little wider than the standard so that real mail passes:
 
@@ -29,6 +29,8 @@ _QUOTED = rb'"(?:[^"\\]|\\.)*"'
 _TOKEN = rb'(<(?:[^">]|' + _QUOTED + rb')*>|(?:[^\s"<>]|' + _QUOTED + rb")+)"
 _STRICT = {word: re.compile(rb"(?i:" + word + rb")[ ]?" + _TOKEN + rb"(?:[ ]+(.*))?", re.DOTALL) for word in (b"FROM:", b"TO:")}
 _LIBERAL = re.compile(rb"[ ]?(<.*>(?=[ ]|\Z)|[^ ]+)(?:[ ]+(.*))?", re.DOTALL)
+_UNENDED = re.compile(rb'(?:[^"]|' + _QUOTED + rb')*"(?:[^"\\]|\\.)*\\?', re.DOTALL)
+"""octets whose last quote is not ended"""
 _LABEL = rb"[A-Za-z0-9_\x80-\xff](?:[A-Za-z0-9_\x80-\xff-]*[A-Za-z0-9_\x80-\xff])?"
 _DOMAIN = rb"(?:" + _LABEL + rb"(?:\." + _LABEL + rb")*|\[[A-Za-z0-9:.-]+\])"
 _LOCAL = rb'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"|' + rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]+)"
@@ -58,12 +60,12 @@ def split_path(argument: bytes, word: bytes, *, liberal: bool) -> Path | None:
         if not liberal or argument[: len(word)].upper() != word:
             return None
         match = _LIBERAL.fullmatch(argument, len(word))
-        if match is None:
+        if match is None or (word == b"TO:" and _UNENDED.fullmatch(match[1]) is not None):
             return None
     raw, rest = match.groups()
     bracketed = raw[0] == _OPENING
     if bracketed is not (raw[-1] == _CLOSING):
-        return Path(raw, raw, rest or b"") if word == b"FROM:" else None
+        return None
     if not bracketed:
         return Path(raw, raw, rest or b"")
     return Path(raw[1:-1], raw, rest or b"")
