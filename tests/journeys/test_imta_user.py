@@ -75,7 +75,7 @@ def test_every_process_runs_as_the_user_and_mail_is_delivered(open_folder: Path,
         for store in tiers.stores:
             again(store)
         tiers.start()
-        assert sorted(check(tiers.relay)) == ["channel", "dispatcher", "job_controller", "smtp"]
+        assert sorted(check(tiers.relay)) == ["channel", "dispatcher", "job_controller", "smtp", "template"]
         assert [sorted(check(store)) for store in tiers.stores] == [["dispatcher", "lmtp"], ["dispatcher", "lmtp"]]
         with connect(tiers.relay) as client:
             for number in range(5):

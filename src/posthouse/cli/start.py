@@ -10,6 +10,7 @@ import sys
 from cyclopts import App
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.dispatcher.command_line import ROOM
 
 app = App(name="start", help="Run an instance until it is stopped; prints `ready`.")
 
@@ -23,4 +24,5 @@ def start(*, instance: InstanceOption = None) -> None:
     """
     sys.stdout.flush()
     root = str(here(instance).root)
-    os.execv(sys.executable, [sys.executable, "-m", "posthouse.dispatcher.supervisor", "--instance", root])  # noqa: S606 - ours
+    command = [sys.executable, "-m", "posthouse.dispatcher.supervisor", "--instance", root]
+    os.execv(sys.executable, [*command, *[""] * ROOM])  # noqa: S606 - ours

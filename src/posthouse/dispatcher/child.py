@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 
@@ -18,6 +17,8 @@ import msgspec
 
 from posthouse.dispatcher.family import LOCK_VARIABLE, PARENT_VARIABLE
 from posthouse.dispatcher.lifetime import Respawn
+from posthouse.dispatcher.starting import TEMPLATE_VARIABLE, Process, start
+from posthouse.dispatcher.template import Template
 from posthouse.dispatcher.user import User
 
 
@@ -29,6 +30,7 @@ class Child:
         command: program and arguments.
         lock: the descriptor to inherit.
         user: whom to run it as; None = as we are.
+        template: what it and its children are to be forked from, if there is one.
         changed: called when it becomes ready or ends.
     """
 
@@ -40,6 +42,7 @@ class Child:
         user: User | None,
         changed: Callable[[], None],
         log: logging.Logger,
+        template: Template | None = None,
     ) -> None:
         self.role = role
         self.pid = 0
@@ -50,12 +53,12 @@ class Child:
         self._command = command
         self._lock = lock
         self._user = user
+        self._template = template
         self._changed = changed
         self._log = log
         self._respawn = Respawn()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._pipe: socket.socket | None = None
-        self._pidfd = -1
         self._born = 0.0
         self._heard = bytearray()
 
@@ -74,18 +77,13 @@ class Child:
         environment = dict(os.environ)
         environment[PARENT_VARIABLE] = str(theirs.fileno())
         environment[LOCK_VARIABLE] = str(self._lock)
-        user = self._user
+        passed, line = [theirs.fileno(), self._lock], None
+        if self._template is not None:
+            line = self._template.line if self._user == self._template.user else None
+            environment[TEMPLATE_VARIABLE] = str(self._template.line.fileno())
+            passed.append(self._template.line.fileno())
         try:
-            process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                pass_fds=(theirs.fileno(), self._lock),
-                env=environment,
-                user=user.uid if user else None,
-                group=user.gid if user else None,
-                extra_groups=list(user.groups) if user else None,
-            )
+            process = start(self._command, pass_fds=passed, environment=environment, user=self._user, line=line)
         except OSError:
             ours.close()
             raise
@@ -94,9 +92,8 @@ class Child:
         ours.setblocking(False)
         self._process, self._pipe = process, ours
         self.pid, self.since, self._born = process.pid, time.time(), loop.time()
-        self._pidfd = os.pidfd_open(process.pid)
         self._heard.clear()
-        loop.add_reader(self._pidfd, self._exited, loop)
+        loop.add_reader(process.fileno(), self._exited, loop)
         loop.add_reader(ours.fileno(), self._readable, loop)
 
     def start_again(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -112,8 +109,7 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal; nothing happens when it is dead."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+            self._process.send_signal(number)
 
     def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._pipe is not None
@@ -138,8 +134,7 @@ class Child:
     def _exited(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._process is not None
         assert self._pipe is not None
-        loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        loop.remove_reader(self._process.fileno())
         loop.remove_reader(self._pipe.fileno())
         self._pipe.close()
         self.exit_code = self._process.wait()

@@ -63,5 +63,5 @@ def _look(pid: int, boot: float) -> Descendant | None:
         return None
     if stat[0] == "Z":
         return None
-    arguments = tuple(word.decode("utf-8", "replace") for word in command.split(b"\0")[:-1])
+    arguments = tuple(word.decode("utf-8", "replace") for word in command.rstrip(b"\0").split(b"\0"))
     return Descendant(pid, int(stat[1]), arguments, boot + int(stat[19]) / _TICKS)

@@ -1,12 +1,13 @@
 """What the supervisor and the Dispatcher both need before they begin: arguments, the programs behind IMAGE, faults told."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
+from posthouse.dispatcher.command_line import without_room
 from posthouse.dispatcher.family import EX_USAGE
 
 Images = Mapping[str, Sequence[str]]
@@ -19,8 +20,33 @@ IMAGES: Images = {
 """image name -> program and first arguments of a worker"""
 
 
+PYTHON_MODULE = (sys.executable, "-m")
+_LDAP = "posthouse.relay.directory.ldap_directory"
+_CHANNELS = "posthouse.relay.channels.command"
+_NEEDED_LATE = ("encodings.idna", "runpy", "uvloop")
+"""read at their first use, by every process"""
+
+
+def modules_of(configuration: Configuration, commands: Iterable[Sequence[str]], images: Images) -> list[str]:
+    """Everything the processes of an instance will have read, by name: what a template reads for all of them.
+
+    Args:
+        configuration: of the instance.
+        commands: of the supervisor's children.
+        images: programs of the services.
+    """
+    programs = [*commands, *(images[each.image] for each in configuration.dispatcher.services if each.enabled)]
+    names = [command[2] for command in programs if tuple(command[:2]) == PYTHON_MODULE]
+    found = [*_NEEDED_LATE, *(f"{name}.__main__" for name in names)]
+    if any(name.startswith("posthouse.relay.") for name in names):
+        found.append(_CHANNELS)
+        found += [_LDAP] if configuration.ldif_file is None else []
+    return found
+
+
 def instance_of(argv: Sequence[str], program: str) -> Instance:
     """The instance of `--instance DIR`; ends with 64 when that is not what the arguments are."""
+    argv = without_room(argv)
     if len(argv) != 2 or argv[0] != "--instance":
         sys.stderr.write(f"usage: {program} --instance DIR\n")
         raise SystemExit(EX_USAGE)

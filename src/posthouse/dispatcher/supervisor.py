@@ -28,11 +28,11 @@ from typing import Any
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError, Severity
 from posthouse.config.instance import Instance
-from posthouse.dispatcher import control, descendants, lock
+from posthouse.dispatcher import control, descendants, lock, template
 from posthouse.dispatcher.child import Child
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL, leave
 from posthouse.dispatcher.process_log import open_process_log
-from posthouse.dispatcher.programs import IMAGES, Images, check_services, instance_of, show_faults
+from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, check_services, instance_of, modules_of, show_faults
 from posthouse.dispatcher.sd_notify import notify, reloading
 from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, wanted_user
 
@@ -107,10 +107,15 @@ def main(
     (instance.run / control.NATIVE_WRITER).unlink(missing_ok=True)
     if writes_as_others(configuration):
         commands["native_writer"] = (NATIVE_WRITER, None)
-    supervisor = Supervisor(instance, log, user)
+    made = None
+    if "job_controller" in commands and tuple(dispatcher[:2]) == PYTHON_MODULE:  # a store has too few processes to gain
+        modules = modules_of(configuration, (dispatcher, job_controller), images)
+        made = template.make(modules, user, held, str(instance.root), log)
+    supervisor = Supervisor(instance, log, user, made)
     for role, (command, child_user) in commands.items():
         full = [*command, "--instance", str(instance.root)]
-        supervisor.children[role] = Child(role, full, held, child_user, supervisor.changed, log)
+        source = made if role in {"dispatcher", "job_controller"} else None
+        supervisor.children[role] = Child(role, full, held, child_user, supervisor.changed, log, source)
     with asyncio.Runner() as runner:
         return runner.run(supervisor.run())
 
@@ -142,11 +147,14 @@ def _make_folders(instance: Instance, user: User | None) -> None:
 class Supervisor:
     """The children of an instance and what is asked about them."""
 
-    def __init__(self, instance: Instance, log: logging.Logger, user: User | None = None) -> None:
+    def __init__(
+        self, instance: Instance, log: logging.Logger, user: User | None = None, forks: template.Template | None = None
+    ) -> None:
         self.children: dict[str, Child] = {}
         self._instance = instance
         self._log = log
         self._user = user
+        self._forks = forks
         self._state = "starting"
         self._since = time.time()
         self._stopping = False
@@ -244,6 +252,8 @@ class Supervisor:
                 self._log.error("%s %s does not end: killed", child.role, child.pid)
                 child.signal(signal.SIGKILL)
                 await self._ended(child.is_dead, KILL_SECONDS)
+        if self._forks is not None:
+            self._forks.close()
         if not await self._ended(self._is_alone, _FAMILY_SECONDS):
             for left in descendants.below(os.getpid()):
                 self._log.error("process %s does not end: killed", left.pid)
@@ -345,7 +355,9 @@ def _row(pid: int, role: str, service: str, state: str, since: float) -> dict[st
 
 
 def _seen(process: descendants.Descendant) -> dict[str, Any]:
-    """A process nobody reported: a channel worker, or a worker whose Dispatcher died and that finishes."""
+    """A process nobody reported: the template, a channel worker, or a worker whose Dispatcher died and that finishes."""
+    if template.MODULE in process.arguments:
+        return _row(process.pid, "template", "", "ready", process.since)
     if "posthouse.store.native.writer" in process.arguments:  # it forks a child for each mailbox
         return _row(process.pid, "native_writer", "", "ready", process.since)
     if {"posthouse.relay.channels", "posthouse.ims_ms"}.intersection(process.arguments):

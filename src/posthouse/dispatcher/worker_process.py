@@ -5,17 +5,16 @@ service's LOGFILE, opened for appending (`%s` = host name), else to the Dispatch
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from posthouse.dispatcher import handoff
 from posthouse.dispatcher.family import PARENT_VARIABLE, inherited_locks
+from posthouse.dispatcher.starting import start
 
 _END_SECONDS = 10.0
 """how long a worker that closed its wire may take to end"""
@@ -65,13 +64,11 @@ class WorkerProcess:
         output = open_logfile(logfile)
         environment = {name: value for name, value in os.environ.items() if name != PARENT_VARIABLE}
         try:
-            self._process = subprocess.Popen(
+            self._process = start(
                 [*command, "--fd", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
                 pass_fds=(theirs.fileno(), *inherited_locks()),
-                env=environment,
+                environment=environment,
+                output=output,
             )
         except OSError:
             ours.close()
@@ -80,9 +77,8 @@ class WorkerProcess:
             theirs.close()
             os.close(output)
         self.pid = self._process.pid
-        self._pidfd = os.pidfd_open(self.pid)
         self._wire = handoff.Wire(ours, loop, self._packet, self._gone)
-        loop.add_reader(self._pidfd, self._exited)
+        loop.add_reader(self._process.fileno(), self._exited)
 
     def send(self, message: handoff.ToWorker, passed: socket.socket | None = None) -> None:
         """Send a message, with a connection if given (it stays the caller's)."""
@@ -90,12 +86,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it by force."""
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+        self._process.send_signal(signal.SIGKILL)
 
     def _packet(self, packet: bytes, fds: list[int]) -> None:
         for fd in fds:
@@ -112,8 +103,7 @@ class WorkerProcess:
         self._lost()
 
     def _exited(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        self._loop.remove_reader(self._process.fileno())
         code = self._process.wait()
         self._wire.drain()
         self._wire.close()

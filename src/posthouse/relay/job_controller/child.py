@@ -6,13 +6,15 @@ twice as long after each quick end, up to 30 s; a run of 60 s makes that 0.2 s a
 
 import asyncio
 import logging
+import os
+import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+from posthouse.dispatcher.starting import Process, start
 from posthouse.relay.job_controller.protocol import Downward, FrameError, Frames, Upward, frame, read_upward
 
 FIRST_WAIT = 0.2
@@ -46,7 +48,7 @@ class Child(asyncio.Protocol):
         self._heard = heard
         self._lost = lost
         self._frames = Frames()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._transport: asyncio.Transport | None = None
         self._started = 0.0
         self._wait = FIRST_WAIT
@@ -81,10 +83,8 @@ class Child(asyncio.Protocol):
         ours.setblocking(False)
         try:
             command = [sys.executable, "-m", module, "--instance", str(self._instance), "--pool", self.pool]
-            self._process = subprocess.Popen(
-                [*command, "--link", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(), *self._locks),
-                stdin=subprocess.DEVNULL,
+            self._process = start(
+                [*command, "--link", str(theirs.fileno())], pass_fds=(theirs.fileno(), *self._locks), environment=os.environ
             )
         except BaseException:
             ours.close()
@@ -130,4 +130,4 @@ class Child(asyncio.Protocol):
     def kill(self) -> None:
         """End it at once."""
         if self._process is not None and self._process.poll() is None:
-            self._process.kill()
+            self._process.send_signal(signal.SIGKILL)

@@ -1,0 +1,61 @@
+"""The template: a forked process is what a program would be, and whatever becomes of the template nobody is left alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from posthouse.dispatcher.command_line import without_room
+from posthouse.dispatcher.descendants import below
+from posthouse.dispatcher.programs import instance_of
+
+TESTS = Path(__file__).parents[2]
+DRIVER = TESTS / "support" / "template_driver.py"
+
+
+def drive(what: str) -> Any:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, str(DRIVER), what], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_forked_process_finds_itself_as_a_program_does() -> None:
+    forked, program = drive("forked"), drive("program")
+    assert forked == program
+    assert forked["code"] == 7
+    assert sorted(forked["output"].splitlines()) == ["and told", "said"]
+    assert forked["shown"][1:] == ["-m", "support.template_child", "N", "x y", "", "end"]
+    assert forked["shade"] == "green"
+    assert forked["template"] is None
+    assert forked["name"] == "__main__"
+    assert forked["has_number"]
+    assert forked["ignored"] == "0000000001001000"  # SIGPIPE and SIGXFSZ, as Python has them
+
+
+def test_a_killed_template_leaves_its_processes_and_the_next_is_a_program() -> None:
+    assert drive("killed") == {"alive": True, "code": -9, "later": False, "later_code": 7}
+
+
+def test_no_signal_is_lost_at_the_beginning_and_the_template_hears_none() -> None:
+    assert drive("signals") == {"codes": [-15], "ignored": True}
+
+
+def test_the_template_ends_when_its_owner_lets_go() -> None:
+    assert drive("closed") == {"template": 0, "alive": True}
+
+
+def test_room_is_no_argument() -> None:
+    assert without_room(["--instance", "x", "", ""]) == ["--instance", "x"]
+    assert without_room(["", ""]) == []
+    assert instance_of(["--instance", "/x", "", ""], "p").root == Path("/x")
+    process = subprocess.Popen([sys.executable, "-c", "input()", "a", "", ""], stdin=subprocess.PIPE)
+    try:
+        seen = next(each for each in below(os.getpid()) if each.pid == process.pid)
+        assert seen.arguments[-1] == "a"
+    finally:
+        process.communicate(b"\n")
