@@ -4,13 +4,14 @@ Leases of job MOVE collect while a batch is under way; the next batch takes them
 full) stays in the journal and is tried again from there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from posthouse.journal.segment import CorruptRecord
 from posthouse.mail.status import Status
+from posthouse.relay.channels.batches import Batches
 from posthouse.relay.channels.unreadable import give_up
-from posthouse.relay.channels.workshop import Workshop, message_of, ref_of
+from posthouse.relay.channels.workshop import message_of, ref_of
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Job, Lease, Result, own_replies
 from posthouse.relay.queue.copy_ref import JournalCopy
@@ -21,37 +22,12 @@ from posthouse.trace.record import Action, Record
 if TYPE_CHECKING:
     import asyncio
 
-BATCH = 500
 _FULL = Status(451, "4.3.1", "the queue file could not be written")
+_Work = tuple[MovedOut, dict[Moving, Lease]]
 
 
-class Mover:
+class Mover(Batches[_Work]):
     """The move-outs of one worker."""
-
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-        self._waiting: list[Lease] = []
-        self._running = False
-
-    @property
-    def busy(self) -> bool:
-        """Whether a batch is under way or waits."""
-        return self._running or bool(self._waiting)
-
-    def put(self, lease: Lease) -> None:
-        """Take a copy; `pump` afterwards."""
-        self._waiting.append(lease)
-
-    def pump(self) -> None:
-        """Begin a batch if none is under way."""
-        if self._running or not self._waiting:
-            return
-        batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-        self._running = True
-        moving = {self._moving(lease): lease for lease in batch}
-        self._shop.loop.run_in_executor(None, self._move, tuple(moving)).add_done_callback(
-            lambda future: self._moved(future, moving)
-        )
 
     def _moving(self, lease: Lease) -> Moving:
         ref = ref_of(lease)
@@ -61,31 +37,29 @@ class Mover:
         history = _history(lease, now) if lease.code and lease.attempts else ()
         return Moving(ref, lease.channel, subdirs, lease.attempts, held=bool(lease.notice), history=history)
 
-    def _move(self, batch: tuple[Moving, ...]) -> MovedOut:
-        """In a thread."""
-        result = move_out(self._shop.places, batch)
+    def _work(self, batch: Sequence[Lease]) -> _Work:
+        leases = {self._moving(lease): lease for lease in batch}
+        result = move_out(self._shop.places, tuple(leases))
         for name in tuple(result.unsynced):
             sync_marks(self._shop.places, name)
-        return result
+        return result, leases
 
-    def _moved(self, future: "asyncio.Future[MovedOut]", leases: Mapping[Moving, Lease]) -> None:
-        self._running = False
-        error = future.exception()
+    def _ended(self, batch: Sequence[Lease], done: "asyncio.Future[_Work]") -> None:
+        error = done.exception()
         if error is not None:  # the marks are not durable: the controller looks again before it leases
             self._shop.alarm(f"moving out: {error}")
-            for lease in leases.values():
+            for lease in batch:
                 self._shop.tell(Result(lease.key, Verdict.DEFERRED, (), 451, "4.3.0", str(error)))
-            self.pump()
             return
-        result = future.result()
+        result, leases = done.result()
         for moving, ref in result.moved:
             lease = leases[moving]
             if moving.held:
                 self._note_held(lease, ref.path)
             text = HELD_BY_OPERATOR if lease.job is Job.HOLD else ""
             self._shop.tell(Result(lease.key, Verdict.HELD if moving.held else Verdict.AGAIN, text=text, file=ref.path))
-        for moving in result.settled:
-            self._shop.tell(Result(leases[moving].key, Verdict.DONE))
+        for moving in result.settled:  # perhaps by a former try that could not sync its marks: there may be a file
+            self._shop.tell(Result(leases[moving].key, Verdict.GONE))
         for moving, fault in result.failed:
             lease = leases[moving]
             if isinstance(fault, CorruptRecord):
@@ -93,7 +67,6 @@ class Mover:
             else:
                 self._shop.alarm(f"a queue file could not be written: {fault.strerror or fault}")
                 self._shop.tell(Result(lease.key, Verdict.DEFERRED, (), _FULL.code, _FULL.enhanced, _FULL.text))
-        self.pump()
 
     def _note_held(self, lease: Lease, path: str) -> None:
         shop = self._shop

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
-from posthouse.relay.channels.workshop import Workshop, message_of, ref_of
+from posthouse.relay.channels.batches import Batches
+from posthouse.relay.channels.workshop import message_of, ref_of
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Job, Lease, Result, own_replies
 from posthouse.relay.notices.dsn import Kind
@@ -23,7 +24,6 @@ from posthouse.trace.record import Action, Record
 if TYPE_CHECKING:
     import asyncio
 
-BATCH = 500
 _RETURNED = Status(550, "5.0.0", "returned by the postmaster")
 _DROPPED = Status(550, "5.0.0", "dropped by an operator")
 
@@ -48,49 +48,20 @@ def drop(attempt: Attempt, opened: OpenCopy) -> None:
     attempt.end()
 
 
-class Renamer:
+class Renamer(Batches[list[FileCopy | OSError]]):
     """Holds and releases queue files for one worker."""
 
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-        self._waiting: list[Lease] = []
-        self._running = False
+    def _work(self, batch: Sequence[Lease]) -> list[FileCopy | OSError]:
+        refs = [ref for lease in batch if isinstance(ref := ref_of(lease), FileCopy)]
+        return rename_all(self._shop.places.tree, refs, held=batch[0].job is Job.HOLD)
 
-    @property
-    def busy(self) -> bool:
-        """Whether a batch is under way or waits."""
-        return self._running or bool(self._waiting)
-
-    def put(self, lease: Lease) -> None:
-        """Take a copy that has a file; `pump` afterwards."""
-        self._waiting.append(lease)
-
-    def pump(self) -> None:
-        """Begin a batch if none is under way; all of it is one job."""
-        if self._running or not self._waiting:
-            return
-        job = self._waiting[0].job
-        batch = [lease for lease in self._waiting if lease.job is job][:BATCH]
-        chosen = {lease.key for lease in batch}
-        self._waiting = [lease for lease in self._waiting if lease.key not in chosen]
-        refs = tuple(ref for lease in batch if isinstance(ref := ref_of(lease), FileCopy))
-        self._running = True
-        self._shop.loop.run_in_executor(None, self._rename, refs, job is Job.HOLD).add_done_callback(
-            lambda future: self._renamed(future, batch)
-        )
-
-    def _rename(self, refs: Sequence[FileCopy], held: bool) -> list[FileCopy | OSError]:
-        return rename_all(self._shop.places.tree, refs, held=held)
-
-    def _renamed(self, future: "asyncio.Future[list[FileCopy | OSError]]", batch: Sequence[Lease]) -> None:
-        self._running = False
-        fault = future.exception()
+    def _ended(self, batch: Sequence[Lease], done: "asyncio.Future[list[FileCopy | OSError]]") -> None:
+        fault = done.exception()
         if fault is not None:
             self._shop.alarm(f"held or released files may not be durable: {fault}")
-        done = future.result() if fault is None else [fault] * len(batch)
-        for lease, new in zip(batch, done, strict=True):
+        files = done.result() if fault is None else [fault] * len(batch)
+        for lease, new in zip(batch, files, strict=True):
             self._tell(lease, new)
-        self.pump()
 
     def _tell(self, lease: Lease, new: FileCopy | BaseException) -> None:
         shop = self._shop

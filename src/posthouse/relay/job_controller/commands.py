@@ -6,7 +6,7 @@ so far; what is left of it is not done later.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from posthouse.relay.job_controller.control import Line
@@ -135,17 +135,12 @@ class Commands:
             fault = await self._controller.sync_marks()
             if fault is not None:
                 raise fault
-            await self._loop.run_in_executor(None, self._sync_folders, tuple(order.folders))
+            await self._loop.run_in_executor(None, self._places.tree.sync_touched)
         except OSError as error:
             self._controller.alarm(f"an operator's order may not be durable: {error}")
             answer["error"] = f"done, but it may not be durable: {error.strerror or error}"
         if not future.done():
             future.set_result(answer)
-
-    def _sync_folders(self, folders: Iterable[tuple[str, str]]) -> None:
-        """In a thread."""
-        for channel, subdir in folders:
-            self._places.disk.fsync_dir(self._places.tree.folder(channel, subdir))
 
     def hand_out(self) -> None:
         """Give orders to the workers that run; the others are being started."""

@@ -105,9 +105,6 @@ class OrderBook:
         good = result.verdict in {Verdict.DONE, Verdict.REST} and cargo.job in {Job.BOUNCE, Job.DROP}
         good |= result.verdict is Verdict.HELD and cargo.job is Job.HOLD
         good |= result.verdict is Verdict.AGAIN and cargo.job is Job.RELEASE and result.file.endswith(".00")
-        if asked is not None:
-            asked.order.touched(cargo.file)
-            asked.order.touched(result.file)
         if result.verdict in _ENDED or not cargo.recipients:  # a file without one that cannot be removed: a scan will do it
             self._stock.forget(entry, cargo, result)
         else:

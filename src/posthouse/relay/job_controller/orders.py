@@ -42,17 +42,9 @@ class Order:
     faults: list[str] = field(default_factory=list)
     missing: tuple[str, ...] = ()
     """ids the operator named that no copy has, as far as the rest of the filter goes"""
-    folders: set[tuple[str, str]] = field(default_factory=set)
-    """channel and subfolder of files that were changed"""
     left: int = 0
     """copies without a result"""
     _told: bool = False
-
-    def touched(self, file: str) -> None:
-        """A queue file was renamed or taken away."""
-        if file:
-            channel, *middle = file.split("/")[:-1]
-            self.folders.add((channel, middle[0] if middle else ""))
 
     def result(self, *, good: bool, text: str = "") -> None:
         """One copy has its result."""

@@ -3,6 +3,7 @@
 Folders are opened once and kept. A new folder's name is made durable in its parent at once. Links are not followed.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class QueueTree:
         self.root = root
         self._folders: dict[tuple[str, str], int] = {}
         self._touched: set[int] = set()
+        self._noting, self._syncing = threading.Lock(), threading.Lock()
 
     def folder(self, channel: str, subdir: str, *, make: bool = False) -> int:
         """The open folder of a channel or its subfolder.
@@ -70,22 +72,31 @@ class QueueTree:
 
     def touched(self, folder: int) -> None:
         """Note that a name was taken away or changed in the folder."""
-        self._touched.add(folder)
+        with self._noting:
+            self._touched.add(folder)
 
     def touched_file(self, path: str) -> None:
         """Note the same of the folder of a file, by its path; a worker of ours has taken the name away or changed it."""
         channel, *middle, _ = path.split("/")
-        self._touched.add(self.folder(channel, middle[0] if middle else ""))
+        self.touched(self.folder(channel, middle[0] if middle else ""))
 
     def sync_touched(self) -> None:
-        """Make the noted changes durable.
+        """Make durable what was noted before, also where another thread is at it. Blocks.
 
         Raises:
-            OSError: they may not be; after a crash some files may be back.
+            OSError: some may not be, and stay noted; after a crash some files may be back.
         """
-        touched, self._touched = self._touched, set()
-        for folder in touched:
-            self.disk.fsync_dir(folder)
+        with self._syncing:
+            with self._noting:
+                touched, self._touched = self._touched, set()
+            while touched:
+                folder = touched.pop()
+                try:
+                    self.disk.fsync_dir(folder)
+                except OSError:
+                    with self._noting:
+                        self._touched |= {folder, *touched}
+                    raise
 
     def close(self) -> None:
         """Close all folders but the root."""
