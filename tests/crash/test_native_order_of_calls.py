@@ -30,7 +30,7 @@ def test_an_answer_comes_after_everything_it_promises(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     with native_store(tmp_path) as store, client_of(store) as client:
         (worker,) = [pid for pid in pids(store, "lmtp") if is_native(pid)]
-        with traced(worker, trace):
+        with traced(trace, worker):
             for number in range(3):
                 assert client.deliver(["+/list"], TEXT % b"token-%d" % number) == ["250 2.5.0 <+/list> OK"]
     calls = read_trace(trace.read_text(errors="replace"))

@@ -72,13 +72,14 @@ def read_trace(text: str) -> list[Call]:
 
 
 @contextmanager
-def traced(pid: int, trace: Path) -> Iterator[None]:
-    """strace is on the process and all its threads inside the block."""
-    command = ["strace", "-f", "-yy", "-s", "65536", "-e", f"trace={CALLS}", "-o", str(trace), "-p", str(pid)]
+def traced(trace: Path, *pids: int) -> Iterator[None]:
+    """strace is on the processes, all their threads and children inside the block."""
+    command = ["strace", "-f", "-yy", "-s", "65536", "-e", f"trace={CALLS}", "-o", str(trace), *(f"-p{pid}" for pid in pids)]
     strace = subprocess.Popen(command, stderr=subprocess.PIPE)
     try:
         assert strace.stderr is not None
-        assert b"attached" in strace.stderr.readline()
+        for _ in pids:
+            assert b"attached" in strace.stderr.readline()
         yield
     finally:
         strace.terminate()
@@ -133,7 +134,7 @@ def test_a_relay_answers_only_what_is_synced(tmp_path: Path) -> None:
     ledger, trace = Ledger(), tmp_path / "trace"
     with journey(tmp_path, users=8) as tiers:
         (worker,) = pids(tiers.relay, "smtp")
-        with traced(worker, trace):
+        with traced(trace, worker):
             offer(smtplib.SMTP, tiers.relay.address, tiers.relay.port, ledger, several=True)
         calls = read_trace(trace.read_text(errors="replace"))
         wait_delivered(ledger, tiers.stores)
@@ -168,7 +169,7 @@ def test_a_store_answers_only_what_is_synced_and_placed(tmp_path: Path) -> None:
     with journey(tmp_path, users=8, stores=1) as tiers:
         (store,) = tiers.stores
         (worker,) = pids(store, "lmtp")
-        with traced(worker, trace):
+        with traced(trace, worker):
             offer(smtplib.LMTP, store.address, store.port, ledger, several=False)
         calls = read_trace(trace.read_text(errors="replace"))
         wait_delivered(ledger, tiers.stores)
