@@ -19,6 +19,7 @@ import uvloop
 
 from posthouse.cli import init
 from posthouse.cli.demo.samples import people
+from posthouse.cli.init_options import Machine, Mta, Way
 from posthouse.config.instance import Instance
 from posthouse.dispatcher.worker import Connection, WorkerContext
 from posthouse.journal.disk import Disk, LinuxDisk
@@ -56,10 +57,8 @@ def relay_files(
         entries = entries.replace(f"\nuid: {uid}\n", f"\nuid: {uid}\nuserPassword: {password}\n")
     (folder / "people.ldif").write_text(entries, encoding="utf-8")
     root = folder / "relay"
-    init.relay(
-        root, smtp="127.0.0.1:2525", host="relay1.example.com", default_domain="example.com", lmtp_port=2225,
-        ldif=folder / "people.ldif", postmaster="john.doe@example.com",
-    )  # fmt: skip
+    mta = Mta(smtp="127.0.0.1:2525", ldif=folder / "people.ldif", postmaster="john.doe@example.com")
+    init.relay(root, mta=mta, machine=Machine(host="relay1.example.com", default_domain="example.com"), way=Way(lmtp_port=2225))
     path = root / "config" / "imta.cnf"
     path.write_text(path.read_text().replace("pool SMTP_POOL maytlsclient", f"pool SMTP_POOL maytlsclient {keywords}") + imta)
     if options:

@@ -50,14 +50,15 @@ class WayToStores:
         lines = "".join(f"lmtp|{name}     yes\n" for name in self.lmtp_stores)
         return f"! general.txt: stores that take LMTP; all others are sent mail by SMTP\n{lines}"
 
-    def words(self) -> dict[str, str]:
-        """What the templates have for it."""
+    def words(self, *, here: bool = False) -> dict[str, str]:
+        """What the templates have for it; here: this machine has mailboxes too, which no LMTP leads to."""
         domain = self.host.partition(".")[2] or self.host
         rule = f"! Machines of ours: stores that are whole MTAs\n.{domain}   $U%$H.{domain}@tcp_intranet-daemon\n!\n"
         general = "!\n! general.txt says which stores take LMTP\nUSE_TEXT_DATABASES=1\n" if self.lmtp_stores else ""
         refused = "  tcp_local|*|tcp_intranet|*   $NRelaying$ not$ permitted\n"
         return {
             "lmtp_port": str(self.lmtp_port),
+            "own_mailboxes": f"{self.host}.lmtp   $E$F$U%{self.host}.lmtp@ims-ms-daemon\n" if here and self.lmtp else "",
             "delivery_options": self._options() + "!\n" + general.removeprefix("!\n") if general else self._options(),
             "intranet_rule": rule if self.smtp_port is not None else "",
             "intranet_access": refused if self.smtp_port is not None else "",
@@ -100,7 +101,7 @@ def store_channels(*, lmtp: bool, native: bool) -> str:
     """Channel blocks of a machine with mailboxes."""
     blocks = """\
 ! ims-ms: mailboxes of this machine
-ims-ms fileinto $U+$S@$D subdirs 20 maxjobs 2 pool IMS_POOL
+ims-ms fileinto @$4O:$U+$S@$D subdirs 20 maxjobs 2 pool IMS_POOL dequeue_removeroute
 ims-ms-daemon
 
 """

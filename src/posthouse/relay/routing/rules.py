@@ -27,6 +27,7 @@ from posthouse.relay.routing.rule_table import Rule, RuleTable, compile_rule
 from posthouse.relay.routing.srs import Srs
 
 _LMTP_MARK = "lmtp|"
+_LMTP_HOST = ".lmtp"
 _DEFAULT_CLASSES = {
     "LDAP_USER_OBJECT_CLASSES": "inetLocalMailRecipient+inetMailUser",
     "LDAP_GROUP_OBJECT_CLASSES": "inetLocalMailRecipient+inetMailGroup",
@@ -70,6 +71,8 @@ class Rules:
     subaddress_char: str
     subaddress: Subaddress
     class_filter: str
+    mailboxes_here: frozenset[str]
+    """names of this host that have a rewrite rule `NAME.lmtp` of their own: it leads into the mailboxes of this machine"""
     lmtp_stores: frozenset[str] | None
     """mailHosts that speak LMTP by the general database; None: all of them"""
     max_levels: int
@@ -164,6 +167,7 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         subaddress_char=rewriter.subaddress_char,
         subaddress=_subaddress(local),
         class_filter=_class_filter(options),
+        mailboxes_here=mailboxes_here(imta, this_host),
         lmtp_stores=stores or None,
         max_levels=options.integer("MAX_ALIAS_LEVELS", 10),
         access_errors=options.integer("ACCESS_ERRORS", 0) == 1,
@@ -178,6 +182,12 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         subdirs={name: channel.subdirs for name, channel in imta.channels.items()},
         table_places={one.name.upper(): (one.file, one.line) for one in configuration.mappings},
     )
+
+
+def mailboxes_here(imta: ImtaCnf, names: frozenset[str]) -> frozenset[str]:
+    """Those of these names that have a rewrite rule `NAME.lmtp`: what goes to them by LMTP elsewhere stays on this machine."""
+    patterns = {rule.pattern.lower() for rule in imta.rewrite_rules}
+    return frozenset(name for name in names if name + _LMTP_HOST in patterns)
 
 
 def delivery_clauses(options: OptionFile) -> tuple[tuple[Clause, ...], list[Fault]]:
@@ -232,6 +242,7 @@ def single_system_entries(configuration: Configuration, hosts: Mapping[str, tupl
     """
     imta, options = configuration.imta, configuration.options
     here, (clauses, _) = _here(imta, options), delivery_clauses(options)
+    here -= mailboxes_here(imta, here)
     faults = []
     for place, clause in enumerate(clauses):
         if not clause.template.through_lmtp or "X" not in clause.template.uses:

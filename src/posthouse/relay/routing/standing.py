@@ -188,8 +188,9 @@ def _refuse_unbuilt(clause: Clause, rules: Rules, entry: Entry) -> None:
     if clause.name not in BUILT and not _leads_somewhere(clause, rules):
         text = f"delivery option {clause.name} is not available yet"
         raise Refuse(Refusal.NOT_BUILT, f"{clause.name} of {entry.dn}", text)
-    mail_host = entry.first("mailhost")
-    if clause.template.through_lmtp and "X" in clause.template.uses and mail_host.lower() in rules.this_host:
+    mail_host = entry.first("mailhost").lower()
+    here = mail_host in rules.this_host and mail_host not in rules.mailboxes_here
+    if here and clause.template.through_lmtp and "X" in clause.template.uses:
         text = f"mailHost {mail_host} is this very host: LMTP is not possible in single-system deployments"
         raise Refuse(Refusal.NOT_BUILT, f"{entry.dn} by LMTP to ourselves", text)
 
