@@ -103,3 +103,64 @@ def test_several_scripts_may_be_joined() -> None:
         compile_script(text)
     made = compile_script(text, joined=True).evaluate(Message(MAIL, len(MAIL)), Envelope("", ""), Surroundings())
     assert made.actions == (YES, Keep())
+
+
+@pytest.mark.parametrize(
+    ("field", "found"),
+    [
+        ("<@r,@s:a@b.test>", ["a@b.test"]),
+        ("M <@r, @s : a@b.test>, N <c@d.test>", ["a@b.test", "c@d.test"]),
+        ("G: <@r,@s:a@b.test>, c@d.test;, e@f.test", ["a@b.test", "c@d.test", "e@f.test"]),
+        ("<@r,@s>, c@d.test", ["c@d.test"]),
+        ("<a@b.test, c@d.test", ["c@d.test"]),
+        ("a@b.test, nonsense", ["a@b.test"]),
+        ("G:;, a@b.test", ["a@b.test"]),
+        ("a@b., c@.d, e@f..g, h@i.test", ["h@i.test"]),
+        ("[a]@b.test, c@[192.0.2.1]", ["c@[192.0.2.1]"]),
+        ("nonsense", ["nonsense"]),
+    ],
+)
+def test_what_the_addresses_of_a_field_are(field: str, found: list[str]) -> None:
+    mail = f"To: {field}\r\n\r\n".encode()
+    for key in found:
+        assert holds(f'address "to" "{key}"', mail)
+    script = f'require ["relational", "fileinto"];\nif address :count "eq" "to" "{len(found)}" {{ fileinto "yes"; }}'
+    assert compile_script(script).evaluate(Message(mail, len(mail)), Envelope("", ""), Surroundings()).actions == (YES,)
+
+
+@pytest.mark.parametrize("date", ["Mon , 2 Nov 2026 10 : 00 : 00  +0100", "2 Nov 2026 10:00\t:00 (a comment) +0100"])
+def test_blanks_within_a_date(date: str) -> None:
+    assert holds('date :originalzone "date" "iso8601" "2026-11-02T10:00:00+01:00"', f"Date: {date}\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'if not ihave "no" { keep; } else { frop; }',
+        'if allof (ihave "no", true) { frop; }',
+        'if anyof (ihave "no", ihave "nor") { frop; } else { keep; }',
+        'if anyof (not ihave "no", true) { keep; } elsif frop { frop; }',
+        'if ihave "fileinto" { fileinto "x"; } else { frop; }',
+    ],
+)
+def test_what_ihave_rules_out_is_not_looked_at(script: str) -> None:
+    compile_script(f'require "ihave";\n{script}')
+    with pytest.raises(ScriptError):
+        compile_script(script)
+
+
+@pytest.mark.parametrize(
+    "block", ['if anyof (ihave "no", true) { frop; }', 'if allof (ihave "body", true) { frop; }', "if false { frop; }"]
+)
+def test_what_may_run_is_looked_at(block: str) -> None:
+    with pytest.raises(ScriptError):
+        compile_script(f'require "ihave";\n{block}')
+
+
+def test_unicode_may_have_zeros_in_front() -> None:
+    assert holds('string "${unicode:0000000041}" "A"')
+
+
+def test_an_empty_sender_of_an_answer_is_a_fault() -> None:
+    with pytest.raises(ScriptError):
+        compile_script('require "vacation";\nvacation :from "" "x";')

@@ -4,8 +4,7 @@ r"""Addresses of a header field or envelope (RFC 5322 3.4, with the obsolete for
     mailbox = [phrase] "<" [route ":"] local "@" domain ">" / local "@" domain     group = phrase ":" [list] ";"
 
 Groups count as their members, comments as blanks. What is no address gives one `Mailbox` with only `raw`: it can be compared
-whole (`:all`) and has no parts. At most `ADDRESSES` of a field are looked at,
-and 64 KiB of it.
+whole (`:all`) and has no parts. At most `ADDRESSES` of a field are looked at, and 64 KiB of it.
 """
 
 import re
@@ -62,11 +61,13 @@ def addresses(value: str) -> list[Mailbox]:
     group: list[_Piece] = []
     pieces = _pieces(value)
     members = 0
-    in_group = False
+    in_group = in_route = False
     for place, piece in enumerate([*pieces, _Piece(",", "", len(value))]):
         if len(found) >= limits.ADDRESSES:
             break
-        if piece.kind in {",", ";"}:
+        if piece.kind == "," and in_route and piece.text:  # <@a,@b:local@domain>
+            group.append(piece)
+        elif piece.kind in {",", ";"}:
             if any(each.kind != "blank" for each in group):
                 end = piece.begin
                 found.append(_mailbox(group, value[group[0].begin : end].strip()))
@@ -74,10 +75,14 @@ def addresses(value: str) -> list[Mailbox]:
             elif piece.kind == ";" and in_group and not members:
                 found.append(Mailbox(_group_text(value, pieces, place), None, None))
             group = []
-            in_group = in_group and piece.kind == ","
+            in_group, in_route = in_group and piece.kind == ",", False
         elif piece.kind == ":" and not in_group and not any(each.kind == "<" for each in group):
             group, in_group, members = [], True, 0
         elif group or piece.kind != "blank":
+            if piece.kind == "@":
+                in_route = in_route or _last_kind(group) == "<"
+            elif piece.kind in {":", ">"}:
+                in_route = False
             group.append(piece)
     return found or [Mailbox(value.strip(), None, None)]
 
@@ -101,6 +106,11 @@ def unquoted(local: str) -> str:
     if len(local) > 1 and local[0] == local[-1] == '"':
         return _ESCAPE.sub(r"\1", local[1:-1])
     return local
+
+
+def _last_kind(group: list[_Piece]) -> str:
+    """The kind of the last piece that is no blank."""
+    return next((each.kind for each in reversed(group) if each.kind != "blank"), "")
 
 
 def _group_text(value: str, pieces: list[_Piece], place: int) -> str:
@@ -162,11 +172,17 @@ def _mailbox(group: list[_Piece], raw: str) -> Mailbox:
     local_parts, domain_parts = parts[:at], parts[at + 1 :]
     if any(each.kind == "@" for each in domain_parts):
         return nothing
-    if not _alternating(local_parts) or not _alternating(domain_parts) or any(each.kind == "quoted" for each in domain_parts):
+    if not _alternating(local_parts) or any(each.kind == "literal" for each in local_parts) or not _is_domain(domain_parts):
         return nothing
     local = "".join(unquoted(each.text) for each in local_parts)
     domain = "".join(each.text for each in domain_parts)
     return Mailbox(f"{_written(local)}@{domain}", local, domain)
+
+
+def _is_domain(parts: list[_Piece]) -> bool:
+    """Atoms with one dot between two of them, or a literal."""
+    kinds = [each.kind for each in parts]
+    return kinds == ["literal"] or (len(kinds) % 2 == 1 and set(kinds[::2]) == {"atom"} and set(kinds[1::2]) <= {"."})
 
 
 def _alternating(parts: list[_Piece]) -> bool:

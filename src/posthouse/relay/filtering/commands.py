@@ -175,7 +175,7 @@ def vacation(context: Context, node: Node, taken: Taken) -> Command:
     given = taken.text("addresses")
     own = context.texts(given) if given is not None else ()
     reason, mime = context.one(taken.strings(0)), "mime" in taken.tags
-    if isinstance(sender, str) and sender and redirect_address(sender) is None:
+    if "from" in taken.tags and isinstance(sender, str) and redirect_address(sender) is None:
         context.fault(node.line, f"vacation: :from {sender[:80]!r} is no address")
 
     def command(run: Run) -> None:

@@ -183,16 +183,29 @@ class _Compiler:
         branches: list[tuple[Test | None, tuple[Command, ...], int]] = []
         for node in chain:
             taken = self._taken(node, _ELSE if node.name == "else" else _IF)
+            known = self._known(node.tests[0]) if node.tests else None
             test = self._test(node.tests[0]) if taken is not None and node.name != "else" else None
-            body = () if self._is_missing(node) else self.block(node.block or ())
+            body = () if known is False else self.block(node.block or ())
             branches.append((test, body, node.line))
+            if known is True:
+                break  # what follows never runs
         return _branching(branches)
 
-    def _is_missing(self, node: Node) -> bool:
-        """A block behind `ihave` of something that is missing never runs: it is not looked at (RFC 5463 4)."""
-        if not node.tests or node.tests[0].name != "ihave" or "ihave" not in self._context.allowed:
-            return False
-        return not all(is_known(name) for each in node.tests[0].arguments if isinstance(each, Strings) for name in each.items)
+    def _known(self, test: Node) -> bool | None:
+        """What a test of `ihave` is bound to be. A block that cannot run for it is not looked at (RFC 5463 4)."""
+        if "ihave" not in self._context.allowed:
+            return None
+        if test.name == "ihave":
+            return all(is_known(name) for each in test.arguments if isinstance(each, Strings) for name in each.items)
+        inner = [self._known(each) for each in test.tests]
+        if test.name == "not" and inner and inner[0] is not None:
+            return not inner[0]
+        decisive = {"allof": False, "anyof": True}.get(test.name)
+        if decisive is None or not inner:
+            return None
+        if decisive in inner:
+            return decisive
+        return None if None in inner else not decisive
 
     def _test(self, node: Node) -> Test | None:
         context = self._context

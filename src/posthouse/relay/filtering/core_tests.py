@@ -89,6 +89,13 @@ def part_of(mailbox: Mailbox, part: str, separator: str) -> str | None:
     return detail if found or not mailbox.raw else None
 
 
+def _compared(found: list[Mailbox]) -> list[Mailbox]:
+    """What is no address counts only where a field has nothing else (RFC 5228 5.1)."""
+    if len(found) < 2:
+        return found
+    return [each for each in found if each.local is not None] or found
+
+
 def address(context: Context, node: Node, taken: Taken) -> Test:
     """`address`."""
     strings = taken.strings(0)
@@ -106,7 +113,7 @@ def address(context: Context, node: Node, taken: Taken) -> Test:
             raws = run.message.raws(name.lower())
             for raw in select(raws) if select else raws:
                 run.spend(1 + len(raw) // 4, node.line)
-                parts = (part_of(each, part, run.around.separator) for each in addresses(raw))
+                parts = (part_of(each, part, run.around.separator) for each in _compared(addresses(raw)))
                 found += [text for text in parts if text is not None]
         return match(run, found)
 

@@ -25,6 +25,8 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _JULIAN = 678_576
 """from Python's day numbers to modified Julian days"""
 _COMMENT = re.compile(r"\([^()]*\)")
+_AROUND = re.compile(r"[ \t]*(:)[ \t]*|[ \t]+(?=,)")
+"""blanks may stand around colons and before commas (RFC 5322 4.3)"""
 
 
 def _zone(text: str) -> timezone | None:
@@ -70,7 +72,8 @@ PARTS: dict[str, Callable[[datetime], str]] = {
 
 def field_date(text: str) -> datetime | None:
     """The date in a field's value, in the zone it was written in."""
-    parsed = parsedate_tz(_COMMENT.sub(" ", text.rpartition(";")[2] or text).strip()[:200])
+    written = _COMMENT.sub(" ", text.rpartition(";")[2] or text).strip()[:200]
+    parsed = parsedate_tz(_AROUND.sub(r"\1", written))
     if parsed is None:
         return None
     try:

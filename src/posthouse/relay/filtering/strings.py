@@ -36,7 +36,8 @@ def decoded(text: str) -> str:
             return bytes(int(number, 16) for number in numbers).decode("latin-1").translate(_KEPT)
         out = ""
         for number in numbers:
-            code = int(number, 16) if len(number) <= 8 else limits.NUMBER
+            digits = number.lstrip("0") or "0"
+            code = int(digits, 16) if len(digits) <= 8 else limits.NUMBER
             if code > 0x10FFFF or 0xD800 <= code < 0xE000:
                 raise BadString(f"${{unicode:{number}}} is no character")
             out += chr(code)
