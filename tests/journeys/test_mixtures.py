@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.testing.tiers import RunningInstance
+from posthouse.testing.tiers import RunningInstance, free_port
 from support.family_rig import wait_for
 from support.journey_mail import Ledger, Load, connect, mailboxes, reconcile, wait_delivered
 from support.journey_tiers import edit, queued, wait_empty
@@ -60,6 +60,65 @@ def test_users_with_a_program_go_by_smtp_and_the_others_by_lmtp(tmp_path: Path, 
         assert (by(tiers, "tcp_lmtpcs"), by(tiers, "tcp_intranet")) == ({"user0", "user2"}, {"user1"})
         assert [each["de"] for each in records(store, "D", "ims-ms")] == ["user1@ims-ms-daemon"]
         assert len(records(store, "D", "tcp_lmtpss")) == 2
+
+
+def test_full_mtas_deliver_to_each_other_by_lmtp(tmp_path: Path) -> None:
+    """`init full --deliver-by lmtp`: no relay before them; their own users by ims-ms, the others' mail by LMTP."""
+    ledger = Ledger()
+    kinds = {"store1": Kind.BOTH, "store2": Kind.LMTP, "store3": Kind.BOTH}
+    by_lmtp = ("--deliver-by", "lmtp")
+    with machines(tmp_path, kinds, options={"store1": by_lmtp, "store3": by_lmtp}) as tiers:
+        for name in ("store1", "store3"):
+            with connect(tiers.store(name)) as client:
+                for size in (400, 3000, 700_000):
+                    ledger.send(client, [f"user{number}" for number in range(6)], size=size)
+        wait_delivered(ledger, list(tiers.stores.values()))
+        drained(tiers)
+        verdict = reconcile(ledger, tiers.stores.values()).check()
+        assert (verdict.delivered, verdict.duplicates) == (36, 0)
+        for name, own in (("store1", {"user0", "user3"}), ("store3", {"user2", "user5"})):
+            into = {each["de"] for each in records(tiers.store(name), "D", "ims-ms")}
+            assert into == {f"@{name}.example.com.lmtp:{uid}@lmtpcs-daemon" for uid in own}
+            assert len(records(tiers.store(name), "D", "tcp_lmtpcs")) == 12
+            assert records(tiers.store(name), "D", "tcp_intranet") == []
+
+
+def test_full_mtas_with_some_stores_by_lmtp_and_others_by_smtp(tmp_path: Path) -> None:
+    """`init full --lmtp-store`: store2 takes LMTP, store3 is sent mail by SMTP."""
+    ledger = Ledger()
+    kinds = {"store1": Kind.FULL, "store2": Kind.LMTP, "store3": Kind.FULL}
+    with machines(tmp_path, kinds, options={"store1": ("--lmtp-store", "store2.example.com")}) as tiers:
+        with connect(tiers.store("store1")) as client:
+            for _ in range(3):
+                ledger.send(client, [f"user{number}" for number in range(6)])
+        wait_delivered(ledger, list(tiers.stores.values()))
+        drained(tiers)
+        assert reconcile(ledger, tiers.stores.values()).check().duplicates == 0
+        store = tiers.store("store1")
+        sent = {channel: len(records(store, "D", channel)) for channel in ("ims-ms", "tcp_lmtpcs", "tcp_intranet")}
+        assert sent == {"ims-ms": 6, "tcp_lmtpcs": 6, "tcp_intranet": 6}
+        assert len(records(tiers.store("store3"), "D", "ims-ms")) == 6
+
+
+def test_unix_mailboxes_of_a_full_mta(tmp_path: Path) -> None:
+    """`init full --native`: the relay's users with delivery option native, unix or both get their mail on the full MTA."""
+    passwd = tmp_path / "passwd"
+    passwd.write_text("".join(f"user{n}:x:{os.geteuid()}:{os.getegid()}::/nowhere:/bin/sh\n" for n in range(3)))
+    port = free_port("127.0.0.2")
+    native = ("--native", f"127.0.0.2:{port}", "--native-spool", str(tmp_path / "mail"), "--native-passwd", str(passwd))
+    to, store = ("--native-port", str(port)), {"store1": native}
+    with machines(tmp_path, {"store1": Kind.BOTH}, users=3, relay_options=to, options=store, start=False) as tiers:
+        tiers.directory.set("user1", mailDeliveryOption="native")
+        tiers.directory.set("user2", mailDeliveryOption="unix mailbox")
+        tiers.directory.write()
+        tiers.start()
+        with connect(tiers.relay) as client:
+            Ledger().send(client, ["user0", "user1", "user2"])
+        drained(tiers)
+        boxes = {path.name: path.read_bytes() for path in (tmp_path / "mail").iterdir()}
+        assert {name: octets.count(b"\nReturn-Path: ") for name, octets in boxes.items()} == {"user1": 1, "user2": 1}
+        assert sorted(each.owner for each in mailboxes([tiers.store("store1")])) == ["user0", "user2"]
+        assert len(records(tiers.store("store1"), "D", "tcp_lmtpsn")) == 2
 
 
 def test_a_store_changes_its_way_while_mail_flows(tmp_path: Path) -> None:

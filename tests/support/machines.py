@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from posthouse.testing.tiers import RunningInstance, free_port, posthouse
@@ -82,27 +83,37 @@ class Machines:
 
 
 def _init(
-    folder: Path, kind: Kind, address: str, ports: tuple[int, int], common: list[str], directory: list[str]
+    folder: Path, kind: Kind, address: str, ports: tuple[int, int], common: list[str], options: tuple[str, ...]
 ) -> RunningInstance:
     lmtp, smtp = ports
     host = ["--host", f"{folder.name}.{DOMAIN}"]
     in_by_lmtp = ["--lmtp", f"{address}:{lmtp}", "--allow", "127.0.0.0/8"]
     if kind is Kind.LMTP:
-        posthouse("init", "store", str(folder), *host, "--default-domain", DOMAIN, *in_by_lmtp)
+        posthouse("init", "store", str(folder), *host, "--default-domain", DOMAIN, *in_by_lmtp, *options)
         return RunningInstance(folder, address, lmtp)
     service = in_by_lmtp if kind is Kind.BOTH else []
     posthouse(
-        "init", "full", str(folder), "--smtp", f"{address}:{smtp}", *host, *common, *directory, *service,
-        "--store-smtp-port", str(smtp),
+        "init", "full", str(folder), "--smtp", f"{address}:{smtp}", *host, *common, *service,
+        "--store-smtp-port", str(smtp), "--lmtp-port", str(lmtp), *options,
     )  # fmt: skip
     return RunningInstance(folder, address, smtp)
 
 
 @contextlib.contextmanager
 def machines(
-    root: Path, kinds: Mapping[str, Kind], *, users: int = 6, relay_options: tuple[str, ...] = (), start: bool = True
-) -> Iterator[Machines]:
-    """The relay and these stores, user0, user1... spread over them in turn. Everything is ended on the way out."""
+    root: Path, kinds: Mapping[str, Kind], *, users: int = 6, relay_options: tuple[str, ...] = (), start: bool = True,
+    options: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> Iterator[Machines]:  # fmt: skip
+    """The relay and these stores, user0, user1... spread over them in turn. Everything is ended on the way out.
+
+    Args:
+        root: where their folders are made.
+        kinds: the stores.
+        users: how many.
+        relay_options: further ones of `init relay`.
+        start: whether they are started.
+        options: further ones of `init store` or `init full`, by the store's name.
+    """
     directory = Directory(root / "people.ldif")
     names = list(kinds)
     for number in range(users):
@@ -113,7 +124,10 @@ def machines(
     resolve = [word for name, address in addresses.items() for word in ("--resolve", f"{name}.{DOMAIN}={address}")]
     common = ["--default-domain", DOMAIN, *resolve]
     source = ["--ldif", str(directory.path)]
-    stores = {name: _init(root / name, kind, addresses[name], ports, common, source) for name, kind in kinds.items()}
+    stores = {
+        name: _init(root / name, kind, addresses[name], ports, [*common, *source], options.get(name, ()))
+        for name, kind in kinds.items()
+    }
     port = free_port()
     posthouse(
         "init", "relay", str(root / "relay1"), "--smtp", f"127.0.0.1:{port}", "--host", f"relay1.{DOMAIN}", *common, *source,
