@@ -6,7 +6,8 @@ all that have none. More replies than recipients, and 354 where none was accepte
 """
 
 from posthouse.dialogue.client_event import Greeting
-from posthouse.dialogue.exchange import Exchange, extensions_of
+from posthouse.dialogue.exchange import Exchange
+from posthouse.dialogue.reply import extensions_of
 from posthouse.dialogue.transaction import ClientPhase, Transaction
 from posthouse.dialogue.upgrade import Tls, Upgrading
 from posthouse.mail.status import Status

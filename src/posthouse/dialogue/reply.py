@@ -125,3 +125,9 @@ def status_of(code: int, texts: list[bytes]) -> Status:
         return Status(code, enhanced, lines[0][match.end() :])
     rest = (line[len(enhanced) :].lstrip() if line.startswith(enhanced) else line for line in lines)
     return Status(code, enhanced, "\n".join(rest))
+
+
+def extensions_of(texts: list[bytes]) -> dict[str, str]:
+    """What an answer to EHLO or LHLO lists: keyword in capitals to its parameters."""
+    lines = (text.decode("utf-8", "surrogateescape").strip().partition(" ") for text in texts[1:])
+    return {keyword.upper(): rest.strip() for keyword, _, rest in lines}

@@ -16,7 +16,7 @@ from collections import deque
 import msgspec
 
 from posthouse.dialogue.client_event import Greeting
-from posthouse.dialogue.exchange import extensions_of
+from posthouse.dialogue.reply import extensions_of
 from posthouse.dialogue.transaction import ClientPhase
 from posthouse.dialogue.upgrade import Tls, Upgrading
 from posthouse.mail.status import Status

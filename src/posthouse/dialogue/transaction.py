@@ -40,3 +40,27 @@ class Transaction(NamedTuple):
     """ready-made RCPT arguments: `<uid+folder@domain> XQUOTA=1,2`"""
     params: bytes = b""
     """further MAIL parameters, separated by blanks: `BODY=8BITMIME SMTPUTF8`"""
+
+    def commands(self, *, size: bool, reset: bool) -> tuple[list[bytes], list[tuple[Step, int]]]:
+        """The commands up to DATA, and which one each reply will belong to.
+
+        Args:
+            size: whether SIZE is said.
+            reset: whether a RSET goes ahead.
+
+        Raises:
+            ValueError: no recipients, or an address or parameter with a line end or NUL.
+        """
+        if not self.recipients:
+            raise ValueError("no recipients")
+        said = b" SIZE=%d" % self.size if size and self.size >= 0 else b""
+        params = b" " + self.params if self.params else b""
+        commands = [b"RSET\r\n"] if reset else []
+        commands.append(b"MAIL FROM:<%b>%b%b\r\n" % (self.sender, said, params))
+        commands += [b"RCPT TO:%b\r\n" % recipient for recipient in self.recipients]
+        commands.append(b"DATA\r\n")
+        octets = b"".join(commands)
+        if not octets.count(b"\n") == octets.count(b"\r") == len(commands) or b"\0" in octets:
+            raise ValueError("line end or NUL in an address or parameter")
+        steps = [(Step.RSET, 0)] if reset else []
+        return commands, [*steps, (Step.MAIL, 0), *((Step.RCPT, index) for index in range(len(self.recipients))), (Step.DATA, 0)]

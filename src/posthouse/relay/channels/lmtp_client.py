@@ -51,8 +51,11 @@ class LmtpChannels:
         """Once a second."""
         now = self._shop.loop.time()
         for host in tuple(self._hosts.values()):
-            for session in [each for each in host.sessions if each.deadline < now]:
-                session.expire()
+            for session in tuple(host.sessions):
+                if session.deadline < now:
+                    session.expire()
+                else:
+                    session.hurry()
             if host.queue:
                 host.pump()
 

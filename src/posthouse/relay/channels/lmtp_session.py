@@ -1,13 +1,8 @@
-"""One kept LMTP connection: takes copies from its host, one transaction each, and settles recipients by their own replies.
+"""One kept LMTP connection: takes copies from its host, one transaction each (`lmtp_transaction.py`).
 
-* MAIL with SIZE, BODY=8BITMIME and SMTPUTF8 where listed; RCPT with XQUOTA and XDFLG where listed or after the chapter's
-  bare `250 OK`; IGNOREQUOTA for value 2 where that is listed (LMTP reference 2, 4). XQID=<envelope id>.<recipient id> where that
-  is listed: the same at every try, so that a store can tell a repeat (message-store 5). XFLAGS where a script has set flags.
-* The quota is told once: at a retry the store may have heard a newer one from a later message, which ours must not undo.
-* An address outside ASCII is not sent to a server without SMTPUTF8: 5.6.7 for its recipients.
-* `500 message too big`: SIZE is counted again over the octets and the copy is sent once more at once; then it is 5.3.4. A copy
-  that has had its immediate retry is counted from the start.
-* A kept connection that turns out to be closed before the body was sent has cost nothing: the copy goes over another one.
+* Where the next copy waits already, its MAIL, RCPTs and DATA go out in one write with the body of the one under way (RFC 2920
+  3.1). A copy whose reply then takes long holds the next one up for two seconds at most: it is taken back, and this connection
+  ends with the reply.
 * STARTTLS where the channel's keywords want it (`tls_out.py`); a handshake that fails is the host's trouble, 4.7.5.
 * Deadlines are looked at by the program once a second; there is no timer and no task for each message.
 """
@@ -15,7 +10,7 @@
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from posthouse.dialogue.client import ClientPhase, LmtpClient, LmtpTlsClient, Transaction
+from posthouse.dialogue.client import ClientPhase, LmtpClient, LmtpTlsClient
 from posthouse.dialogue.client_event import (
     Bye,
     Greeting,
@@ -28,15 +23,11 @@ from posthouse.dialogue.client_event import (
     WantTls,
 )
 from posthouse.dialogue.exchange import CUT_OFF, TIMED_OUT
-from posthouse.dialogue.stuffing import Stuffer, on_wire, wire_size
+from posthouse.dialogue.stuffing import Stuffer, on_wire
 from posthouse.journal.body_file import INLINE_LIMIT
-from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
-from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.lmtp_transaction import LmtpTransaction
 from posthouse.relay.channels.tls_out import HANDSHAKE_SECONDS, shake_hands
-from posthouse.relay.job_controller.backoff import Verdict
-from posthouse.relay.notices.dsn import Kind
-from posthouse.relay.queue.open_copy import OpenCopy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,10 +36,8 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 60.0
 LEAVING_SECONDS = 10.0
-OVER_QUOTA_FLAG = 2
-_TOO_BIG = Status(552, "5.3.4", "message too big for the next system")
-_COUNT_AGAIN = Status(452, "4.3.4", "message too big for the size announced; it is counted again")
-_NEEDS_UTF8 = Status(550, "5.6.7", "the next system does not take internationalized addresses")
+BEHIND_SECONDS = 1.0
+"""after which a copy does not wait any longer behind another one"""
 
 
 class LmtpSession(asyncio.Protocol):
@@ -71,13 +60,10 @@ class LmtpSession(asyncio.Protocol):
         self._banner = ""
         self._extensions: frozenset[str] = frozenset()
         self._bare = False
-        self._job: Waiting | None = None
-        self._attempt: Attempt | None = None
-        self._opened: OpenCopy | None = None
-        self._recipients: list[Recipient] = []
-        self._lost: list[tuple[Recipient, Status]] = []
-        self._oversize: list[Recipient] = []
-        self._body_sent = False
+        self._now: LmtpTransaction | None = None
+        self._next: LmtpTransaction | None = None
+        """begun behind it"""
+        self._next_since = 0.0
         self._body: Iterator[bytes] | None = None
         self._stuffer: Stuffer | None = None
         self._paused = False
@@ -140,7 +126,7 @@ class LmtpSession(asyncio.Protocol):
     @property
     def busy(self) -> bool:
         """Whether a copy is under way."""
-        return self._job is not None
+        return self._now is not None
 
     def expire(self) -> None:
         """Its deadline has passed."""
@@ -155,7 +141,7 @@ class LmtpSession(asyncio.Protocol):
     def leave(self) -> None:
         """End politely, after the transaction under way."""
         self._closing = True
-        if self._client.phase is ClientPhase.IDLE and self._job is None and self._transport is not None:
+        if self._client.phase is ClientPhase.IDLE and self._now is None and self._transport is not None:
             self._client.quit()
             self._transport.write(self._client.to_send())
             self._wait(LEAVING_SECONDS)
@@ -165,73 +151,39 @@ class LmtpSession(asyncio.Protocol):
 
     def take(self, job: "Waiting") -> bool:
         """Begin a transaction for this copy; False: it was given back at once."""
-        opened = self.host.open(job)
-        if opened is None:
-            return False
-        self._opened, self._job, self._body_sent = opened, job, False
-        self._lost, self._oversize = [], []
-        self._attempt = attempt = Attempt(self.host.shop, job.lease, opened, fast=self.host.settings.fast_retry)
-        attempt.reached(self.host.connect_name, self._where, self._banner, self._mode)
-        attempt.success = Kind.DELIVERED
-        transaction = self._transaction(job, opened, attempt)
-        if transaction is None:
-            self._conclude()
-            return False
-        try:
-            self._client.begin(transaction)
-        except ValueError as error:  # an operator's edit of the queue file: it must neither bounce nor stop the others
-            for recipient in self._recipients:
-                attempt.refuse(recipient, Status(451, "4.1.3", f"cannot be sent: {error}"))
-            self._conclude()
+        self._now = self._begin(job)
+        if self._now is None:
             return False
         self._flush()
-        self._wait(max(self.host.settings.mail_wait, self.host.settings.rcpt_wait, self.host.settings.data_wait))
+        self._wait_for_command()
         return True
 
-    # the dialogue
-
-    def _transaction(self, job: "Waiting", opened: OpenCopy, attempt: Attempt) -> Transaction | None:
-        host, envelope, listed = self.host, opened.envelope, self._extensions
-        wide = "SMTPUTF8" in listed
-        xqid = f" XQID={envelope.id}." if "XQID" in listed else ""
-        self._recipients, arguments = [], []
-        for recipient in opened.recipients:
-            wire = host.wire(recipient.address)
-            if not wide and not (wire.isascii() and envelope.sender.isascii()):
-                attempt.refuse(recipient, _NEEDS_UTF8)
-                continue
-            self._recipients.append(recipient)
-            parameters = self._rcpt_parameters(recipient) + (f"{xqid}{recipient.id}" if xqid else "")
-            arguments.append(f"<{wire}>{parameters}".encode("utf-8", "surrogateescape"))
-        if not arguments:
+    def _begin(self, job: "Waiting", *, behind: bool = False) -> LmtpTransaction | None:
+        opened = self.host.open(job)
+        if opened is None:
             return None
-        growth = self._exact_growth(opened) if job.exact else envelope.wire_growth
-        params = [b"BODY=8BITMIME"] if envelope.eight_bit and "8BITMIME" in listed else []
-        if envelope.utf8 and wide:
-            params.append(b"SMTPUTF8")
-        sender = envelope.sender.encode("utf-8", "surrogateescape")
-        return Transaction(sender, wire_size(envelope.size, growth), tuple(arguments), b" ".join(params))
+        transaction = LmtpTransaction(self.host, job, opened, behind=behind)
+        transaction.attempt.reached(self.host.connect_name, self._where, self._banner, self._mode)
+        command = transaction.command(self._extensions, bare=self._bare)
+        if command is not None:
+            try:
+                self._client.begin(command)
+            except ValueError as error:
+                transaction.cannot_be_sent(error)
+            else:
+                return transaction
+        transaction.conclude(kept=False)
+        return None
 
-    def _rcpt_parameters(self, recipient: Recipient) -> str:
-        if not self.host.settings.sends_flags:
-            return ""
-        listed, bare, flags, out = self._extensions, self._bare, recipient.flags, ""
-        told = self._job is not None and self._job.lease.told
-        if recipient.quota and not told and (bare or "XQUOTA" in listed):
-            out = f" XQUOTA={recipient.quota}"
-        if flags & OVER_QUOTA_FLAG and "IGNOREQUOTA" in listed:
-            flags &= ~OVER_QUOTA_FLAG
-            out += " IGNOREQUOTA"
-        if bare or "XDFLG" in listed:
-            out += f" XDFLG={flags}"
-        if recipient.imap_flags and "XFLAGS" in listed:
-            out += f" XFLAGS={recipient.imap_flags}"
-        return out
+    def hurry(self) -> None:
+        """Once a second: the next copy does not wait any longer where the one under way takes long."""
+        if self._next is not None and self._loop.time() - self._next_since >= BEHIND_SECONDS:
+            taken_back, self._next = self._next, None
+            self._client.withdraw()
+            self.host.held_up()
+            taken_back.give_back()
 
-    @staticmethod
-    def _exact_growth(opened: OpenCopy) -> int:
-        stuffer = Stuffer()
-        return sum(len(stuffer.feed(part)) - len(part) for part in opened.parts())
+    # the dialogue
 
     def _run(self) -> None:
         client = self._client
@@ -239,7 +191,9 @@ class LmtpSession(asyncio.Protocol):
             kind = type(event)
             if kind is RecipientResult:
                 assert isinstance(event, RecipientResult)
-                self._hear(event)
+                assert self._now is not None
+                self._now.hear(event)
+                self._wait(self.host.settings.final_wait(len(self._now.recipients), 0))
             elif kind is WantBody:
                 self._send_body()
             elif kind is TransactionDone:
@@ -288,35 +242,23 @@ class LmtpSession(asyncio.Protocol):
         if octets and self._transport is not None and not self._transport.is_closing():
             self.host.shop.round.send(self._transport, octets)
 
-    def _hear(self, event: RecipientResult) -> None:
-        assert self._attempt is not None
-        recipient, status = self._recipients[event.index], event.status
-        if not event.final:
-            self._lost.append((recipient, status))
-        elif status.code == 500 and not status.enhanced and status.text.strip().lower() == "message too big":
-            self._oversize.append(recipient)
-        else:
-            if status.code == 552 and not self._body_sent and status.enhanced != "5.3.4":
-                status = Status(452, "4" + status.enhanced[1:] if status.enhanced else "", status.text)  # RFC 5321 4.5.3.1.10
-            if status.enhanced == "5.1.1":
-                self.host.shop.alarm(f"{self.host.connect_name} has no mailbox for {recipient.original}; its mail is sent there")
-            self._attempt.result(recipient, status, after_data=self._body_sent)
-            self._wait(self.host.settings.final_wait(len(self._recipients), 0))
-
     def _send_body(self) -> None:
-        opened, transport = self._opened, self._transport
-        assert opened is not None
+        now, transport = self._now, self._transport
+        assert now is not None
         assert transport is not None
-        self._body_sent = True
-        if self._attempt is not None:
-            self._attempt.body_sent = True
-        if opened.envelope.size <= INLINE_LIMIT:
-            self.host.shop.round.send(transport, on_wire(b"".join(opened.parts())))
-            self._body_done()
+        now.sends_body()
+        if now.opened.envelope.size > INLINE_LIMIT:
+            self.host.shop.round.send_all()
+            self._body, self._stuffer = now.opened.parts(), Stuffer()
+            self._send_more()
             return
-        self.host.shop.round.send_all()
-        self._body, self._stuffer = opened.parts(), Stuffer()
-        self._send_more()
+        octets = on_wire(b"".join(now.opened.parts()))
+        self._body_done()
+        following = self.host.next_behind(self) if self._client.takes_another else None
+        if following is not None:
+            self._next, self._next_since = self._begin(following, behind=True), self._loop.time()
+            octets += self._client.to_send()
+        self.host.shop.round.send(transport, octets)
 
     def _send_more(self) -> None:
         """A streamed body: as much as the kernel takes without our keeping it."""
@@ -328,47 +270,25 @@ class LmtpSession(asyncio.Protocol):
             part = next(self._body, None)
             if part is None:
                 self._transport.write(self._stuffer.finish())
-                self._body = None
+                self._body = self._stuffer = None
                 self._body_done()
+                self._run()
                 return
             self._transport.write(self._stuffer.feed(part))
 
     def _body_done(self) -> None:
-        assert self._opened is not None
+        assert self._now is not None
         self._client.body_sent()
-        self._wait(self.host.settings.final_wait(len(self._recipients), self._opened.envelope.size))
-        if self._body is None and self._stuffer is not None:
-            self._stuffer = None
-            self._run()
+        self._wait(self.host.settings.final_wait(len(self._now.recipients), self._now.opened.envelope.size))
 
     def _conclude(self) -> None:
-        """The transaction is over: settle what is left of it."""
-        job, attempt, opened = self._job, self._attempt, self._opened
-        assert job is not None
-        assert attempt is not None
-        assert opened is not None
-        self._job = self._attempt = self._opened = self._body = None
-        untouched = len(self._recipients)
-        stale = not self._body_sent and self.served > 0 and len(self._lost) == untouched and untouched > 0
-        if stale and not job.stale and attempt.untouched:
-            opened.close()
-            self.host.again(job, stale=True)
-        elif self._oversize and len(self._oversize) == untouched and not job.exact and attempt.untouched:
-            opened.close()
-            self.host.again(job, exact=True)
-        else:
-            for recipient, status in self._lost:
-                attempt.result(recipient, status)
-            self._settle_oversize(job, attempt)
-            attempt.end()
+        """The transaction is over; the one behind it is now under way."""
+        over, self._now, self._next, self._body = self._now, self._next, None, None
+        assert over is not None
+        over.conclude(kept=self.served > 0)
         self.served += 1
-
-    def _settle_oversize(self, job: "Waiting", attempt: Attempt) -> None:
-        """Others of the copy have their result already: an immediate retry counts SIZE; after that it is final."""
-        if self._oversize and not job.exact:
-            attempt.verdict = Verdict.PARTLY
-        for recipient in self._oversize:
-            attempt.result(recipient, _TOO_BIG if job.exact else _COUNT_AGAIN)
+        if self._now is not None:
+            self._wait_for_command()
 
     def rest(self) -> None:
         """Nothing to do: wait for the next copy, not for ever."""
@@ -376,10 +296,14 @@ class LmtpSession(asyncio.Protocol):
 
     @property
     def worn_out(self) -> bool:
-        """Whether it has lived or served long enough."""
+        """Whether it has lived or served long enough, with the copy under way."""
         settings = self.host.settings
         limit = min(settings.transactions_per_session or settings.max_life_conns, settings.max_life_conns)
-        return self.served >= limit or self._loop.time() - self._born >= settings.max_life_age
+        return self.served + self.busy >= limit or self._loop.time() - self._born >= settings.max_life_age
+
+    def _wait_for_command(self) -> None:
+        settings = self.host.settings
+        self._wait(max(settings.mail_wait, settings.rcpt_wait, settings.data_wait))
 
     def _wait(self, seconds: float) -> None:
         self.deadline = self._loop.time() + seconds

@@ -1,0 +1,166 @@
+"""One copy in one LMTP transaction: what is said for it, and what becomes of its recipients by their own replies.
+
+* MAIL with SIZE, BODY=8BITMIME and SMTPUTF8 where listed; RCPT with XQUOTA and XDFLG where listed or after the chapter's
+  bare `250 OK`; IGNOREQUOTA for value 2 where that is listed (LMTP reference 2, 4). XQID=<envelope id>.<recipient id> where that
+  is listed: the same at every try, so that a store can tell a repeat (message-store 5). XFLAGS where a script has set flags.
+* The quota is told once: at a retry the store may have heard a newer one from a later message, which ours must not undo.
+* An address outside ASCII is not sent to a server without SMTPUTF8: 5.6.7 for its recipients.
+* `500 message too big`: SIZE is counted again over the octets and the copy is sent once more at once; then it is 5.3.4. A copy
+  that has had its immediate retry is counted from the start.
+* A kept connection that turns out to be closed before the body was sent has cost nothing: the copy goes over another one. So does
+  one that was begun behind another and did not come to its body, whatever was heard of it; it is then begun alone.
+"""
+
+from collections.abc import Container
+from typing import TYPE_CHECKING
+
+from posthouse.dialogue.client import Transaction
+from posthouse.dialogue.client_event import RecipientResult
+from posthouse.dialogue.stuffing import Stuffer, wire_size
+from posthouse.mail.envelope import Recipient
+from posthouse.mail.status import Status
+from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.notices.dsn import Kind
+from posthouse.relay.queue.open_copy import OpenCopy
+
+if TYPE_CHECKING:
+    from posthouse.relay.channels.lmtp_host import LmtpHost, Waiting
+
+OVER_QUOTA_FLAG = 2
+_TOO_BIG = Status(552, "5.3.4", "message too big for the next system")
+_COUNT_AGAIN = Status(452, "4.3.4", "message too big for the size announced; it is counted again")
+_NEEDS_UTF8 = Status(550, "5.6.7", "the next system does not take internationalized addresses")
+
+
+class LmtpTransaction:
+    """One copy under way.
+
+    Args:
+        host: whose copy it is.
+        job: the copy.
+        opened: the copy, opened.
+        behind: it is begun behind another one's body.
+    """
+
+    __slots__ = ("_behind", "_host", "_lost", "_oversize", "attempt", "body_sent", "job", "opened", "recipients")
+
+    def __init__(self, host: "LmtpHost", job: "Waiting", opened: OpenCopy, *, behind: bool) -> None:
+        self._host = host
+        self.job = job
+        self.opened = opened
+        self._behind = behind
+        self.recipients: list[Recipient] = []
+        """those that are sent to the server"""
+        self._lost: list[tuple[Recipient, Status]] = []
+        self._oversize: list[Recipient] = []
+        self.body_sent = False
+        self.attempt = Attempt(host.shop, job.lease, opened, fast=host.settings.fast_retry)
+        self.attempt.success = Kind.DELIVERED
+
+    def command(self, listed: Container[str], *, bare: bool) -> Transaction | None:
+        """What is said; None: to nobody.
+
+        Args:
+            listed: extensions of the server.
+            bare: it answered with the chapter's `250 OK`.
+        """
+        opened, host = self.opened, self._host
+        envelope = opened.envelope
+        wide = "SMTPUTF8" in listed
+        xqid = f" XQID={envelope.id}." if "XQID" in listed else ""
+        arguments = []
+        for recipient in opened.recipients:
+            wire = host.wire(recipient.address)
+            if not wide and not (wire.isascii() and envelope.sender.isascii()):
+                self.attempt.refuse(recipient, _NEEDS_UTF8)
+                continue
+            self.recipients.append(recipient)
+            parameters = self._rcpt_parameters(recipient, listed, bare=bare) + (f"{xqid}{recipient.id}" if xqid else "")
+            arguments.append(f"<{wire}>{parameters}".encode("utf-8", "surrogateescape"))
+        if not arguments:
+            return None
+        growth = _exact_growth(opened) if self.job.exact else envelope.wire_growth
+        params = [b"BODY=8BITMIME"] if envelope.eight_bit and "8BITMIME" in listed else []
+        if envelope.utf8 and wide:
+            params.append(b"SMTPUTF8")
+        sender = envelope.sender.encode("utf-8", "surrogateescape")
+        return Transaction(sender, wire_size(envelope.size, growth), tuple(arguments), b" ".join(params))
+
+    def _rcpt_parameters(self, recipient: Recipient, listed: Container[str], *, bare: bool) -> str:
+        if not self._host.settings.sends_flags:
+            return ""
+        flags, out = recipient.flags, ""
+        if recipient.quota and not self.job.lease.told and (bare or "XQUOTA" in listed):
+            out = f" XQUOTA={recipient.quota}"
+        if flags & OVER_QUOTA_FLAG and "IGNOREQUOTA" in listed:
+            flags &= ~OVER_QUOTA_FLAG
+            out += " IGNOREQUOTA"
+        if bare or "XDFLG" in listed:
+            out += f" XDFLG={flags}"
+        if recipient.imap_flags and "XFLAGS" in listed:
+            out += f" XFLAGS={recipient.imap_flags}"
+        return out
+
+    def cannot_be_sent(self, error: ValueError) -> None:
+        """An operator's edit of the queue file: it must neither bounce nor stop the others."""
+        for recipient in self.recipients:
+            self.attempt.refuse(recipient, Status(451, "4.1.3", f"cannot be sent: {error}"))
+
+    def sends_body(self) -> None:
+        """From now on a result counts as one to the whole message."""
+        self.body_sent = self.attempt.body_sent = True
+
+    def hear(self, event: RecipientResult) -> None:
+        """What became of a recipient."""
+        recipient, status = self.recipients[event.index], event.status
+        if not event.final:
+            self._lost.append((recipient, status))
+        elif status.code == 500 and not status.enhanced and status.text.strip().lower() == "message too big":
+            self._oversize.append(recipient)
+        else:
+            if status.code == 552 and not self.body_sent and status.enhanced != "5.3.4":
+                status = Status(452, "4" + status.enhanced[1:] if status.enhanced else "", status.text)  # RFC 5321 4.5.3.1.10
+            if status.enhanced == "5.1.1":
+                name = self._host.connect_name
+                self._host.shop.alarm(f"{name} has no mailbox for {recipient.original}; its mail is sent there")
+            self.attempt.result(recipient, status, after_data=self.body_sent)
+
+    def conclude(self, *, kept: bool) -> None:
+        """It is over: settle what is left of it.
+
+        Args:
+            kept: its connection has carried others before.
+        """
+        job, attempt, host, everybody = self.job, self.attempt, self._host, len(self.recipients)
+        nothing = not self.body_sent and everybody > 0 and len(self._lost) == everybody and attempt.untouched
+        if nothing and self._behind:
+            self.give_back()
+        elif nothing and kept and not job.stale:
+            self.opened.close()
+            host.again(job, stale=True)
+        elif self._oversize and len(self._oversize) == everybody and not job.exact and attempt.untouched:
+            self.opened.close()
+            host.again(job, exact=True)
+        else:
+            for recipient, status in self._lost:
+                attempt.result(recipient, status)
+            self._settle_oversize()
+            attempt.end()
+
+    def give_back(self) -> None:
+        """Nothing but its envelope was sent: it goes over whichever connection is free, and behind no other."""
+        self.opened.close()
+        self._host.again(self.job, alone=True)
+
+    def _settle_oversize(self) -> None:
+        """Others of the copy have their result already: an immediate retry counts SIZE; after that it is final."""
+        if self._oversize and not self.job.exact:
+            self.attempt.verdict = Verdict.PARTLY
+        for recipient in self._oversize:
+            self.attempt.result(recipient, _TOO_BIG if self.job.exact else _COUNT_AGAIN)
+
+
+def _exact_growth(opened: OpenCopy) -> int:
+    stuffer = Stuffer()
+    return sum(len(stuffer.feed(part)) - len(part) for part in opened.parts())
