@@ -1,12 +1,13 @@
 """directory.md 8: who may send to a group, who gets the message, what is put off; loops, duplicates and refused members."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posthouse.relay.directory.question import Answer, NeedDn, NeedMembers
-from posthouse.relay.routing.result import Accepted, Batch, RouteRequest
+from posthouse.relay.directory.question import Answer, NeedDn, NeedEntry, NeedMembers, Question
+from posthouse.relay.routing.result import Accepted, Ahead, Batch, RouteRequest
 from posthouse.relay.routing.route import stream_recipient
 from posthouse.relay.routing.rules import check
 from posthouse.relay.routing.way import ListEdit
@@ -264,11 +265,41 @@ def test_a_streaming_decision_hands_over_what_it_has(make_relay: MakeRelay) -> N
                 sizes.append(len(step.targets))
                 step = deciding.send(relay.directory.answer(NeedDn("")))
             else:
-                step = deciding.send(relay.directory.answer(step))
+                step = deciding.send(relay.directory.answer(NeedDn("") if isinstance(step, Ahead) else step))
     except StopIteration as end:
         found += [target.address for target in end.value.recipients]
     assert found == list(addresses)
     assert max(sizes) <= 250
+
+
+def told_ahead(relay: Relay, *, streaming: bool) -> tuple[set[Question], set[Question]]:
+    """What was told of ahead, and what was asked, but of domains, the group itself and catch-alls."""
+    request = RouteRequest("x@evil.test", "list@example.com", "tcp_local", from_reprocess=True, streaming=streaming)
+    deciding = stream_recipient(relay.rules, request)
+    ahead: set[Question] = set()
+    asked: set[Question] = set()
+    step = next(deciding)
+    with contextlib.suppress(StopIteration):
+        while True:
+            if isinstance(step, Ahead):
+                assert not asked.intersection(step.questions), "too late"
+                assert len(step.questions) <= 250
+                ahead.update(step.questions)
+            elif isinstance(step, NeedDn | NeedEntry) and getattr(step, "local", "it") not in {"list", ""}:
+                asked.add(step)
+            step = deciding.send(relay.directory.answer(NeedDn("") if isinstance(step, Ahead | Batch) else step))
+    return ahead, asked
+
+
+def test_members_are_told_of_ahead(make_relay: MakeRelay) -> None:
+    """So that their look-ups go together: a list of 10,000 names does not wait for 20,000 answers one after the other."""
+    gone = tuple(f"uid=u{number},ou=People,{BASE}" for number in range(300))
+    for members in ({"uniquemember": (JDOE, *gone, ANN)}, {"mgrprfc822mailmember": ("john.doe@example.com", "ann@example.com")}):
+        relay = with_groups(make_relay, group(**members))
+        ahead, asked = told_ahead(relay, streaming=True)
+        assert asked == ahead
+        assert {type(one) for one in asked} == ({NeedDn, NeedEntry} if "uniquemember" in members else {NeedEntry})
+        assert told_ahead(relay, streaming=False) == (set(), asked)
 
 
 @pytest.mark.parametrize("sign", ["@", "$"])

@@ -27,7 +27,7 @@ from posthouse.relay.notices.notifier import header_of
 from posthouse.relay.notices.vacation import original_field
 from posthouse.relay.queue.expansion_progress import sweep
 from posthouse.relay.queue.open_copy import OpenCopy
-from posthouse.relay.routing.result import Batch, Rejected, Routed, RouteRequest
+from posthouse.relay.routing.result import Ahead, Batch, Rejected, Routed, RouteRequest
 from posthouse.relay.routing.route import stream_recipient
 
 AT_ONCE = 20
@@ -129,6 +129,9 @@ class Process:
                 if isinstance(step, Batch):
                     await expander.add(scripts.decided(recipient, step.targets))
                     answer = Absent()
+                elif isinstance(step, Ahead):
+                    self._ask_ahead(step)
+                    answer = Absent()
                 else:
                     answer = self.directory.cached(step) or await self.directory.answer(step)
                 if steps % TURN == 0:
@@ -136,6 +139,12 @@ class Process:
         except StopIteration as stop:
             routed: Routed = stop.value
             return routed
+
+    def _ask_ahead(self, ahead: Ahead) -> None:
+        """Set the searches going; each answer is in the cache, or on its way, when it is asked for."""
+        for question in ahead.questions:
+            if self.directory.cached(question) is None:
+                self.directory.ask(question, _heard)
 
     def _without_own_route(self, recipient: Recipient) -> str:
         """`@hold-daemon:user@domain`, queued on hold, goes back to routing as `user@domain`."""
@@ -147,3 +156,8 @@ class Process:
         if parsed.route and parsed.route[0].lower() in own:
             parsed = Address(parsed.route[1:], parsed.local, parsed.domain)
         return str(parsed)
+
+
+def _heard(answer: Answer) -> None:
+    """The cache has it."""
+    del answer

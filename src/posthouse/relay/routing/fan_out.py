@@ -5,22 +5,23 @@
 * One address that is refused refuses no other: it goes to the reprocess channel, where the refusal becomes a notice to the
   copy's sender (mgrpErrorsTo, else the message's), a temporary one a later try. When all are refused, so is the recipient.
 * A group is expanded once in a decision: one inside itself, or met on two ways, adds nothing the second time.
+* Of members by name or address a streaming decision tells SLICE ahead: their entries are looked up together.
 * More than `expandlimit` members, or anything that changes the message: put off to the reprocess channel. There targets are
   handed over in batches of SLICE while the rest is still being found (`Batch`).
 * Members whose entry is gone are passed over. Who decides (route.py) refuses a group without anybody, 5.1.1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
 from posthouse.mail.address import parse_address
-from posthouse.relay.directory.question import Entry, Kind
+from posthouse.relay.directory.question import Entry, Kind, NeedDn, NeedEntry, Question
 from posthouse.relay.routing.connect import destination_host
 from posthouse.relay.routing.expansion import Expansion, Made
 from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry
 from posthouse.relay.routing.list_policy import Judgement, ListPolicy, address_of
-from posthouse.relay.routing.result import Batch, RouteRequest, Step, Streaming, Target
+from posthouse.relay.routing.result import Ahead, Batch, RouteRequest, Step, Streaming, Target
 from posthouse.relay.routing.rewrite import Rewritten
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.standing import Refuse
@@ -221,10 +222,44 @@ def _members(router: Router, group: Entry, way: Way, gathered: _Gathered) -> Str
     for attribute in ("mgrpDeliverTo", "memberURL"):
         for url in group.all(attribute.lower()):
             yield from _each_of(router, url, attribute, way, gathered)
+    for some in _slices(names):
+        yield from _by_names(router, some, way, gathered)
+    for some in _slices(plain):
+        addresses = [address_of(address) for address in some]
+        yield from _ahead(router, _entries_of(router, addresses))
+        for address in addresses:
+            yield from _member(router, address, "mgrpRFC822MailMember", way, gathered)
+
+
+def _slices(values: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    return (values[at : at + SLICE] for at in range(0, len(values), SLICE))
+
+
+def _by_names(router: Router, names: tuple[str, ...], way: Way, gathered: _Gathered) -> Streaming[None]:
+    yield from _ahead(router, [NeedDn(dn.strip()) for dn in names])
+    found = []
     for dn in names:
-        yield from _by_name(router, dn, "uniqueMember", way, gathered)
-    for address in plain:
-        yield from _member(router, address_of(address), "mgrpRFC822MailMember", way, gathered)
+        entry = yield from router.inquiry.named(dn)
+        found.append((dn, entry))
+    yield from _ahead(router, _entries_of(router, [entry.first("mail") for _, entry in found if entry is not None]))
+    for dn, entry in found:
+        yield from _named(router, dn, entry, "uniqueMember", way, gathered)
+
+
+def _ahead(router: Router, questions: Sequence[Question]) -> Streaming[None]:
+    if router.request.streaming and questions:
+        yield Ahead(tuple(questions))
+
+
+def _entries_of(router: Router, addresses: Iterable[str]) -> list[Question]:
+    """What routing will ask about these addresses, unless a rule says otherwise; of domains met before."""
+    questions: list[Question] = []
+    for address in addresses:
+        local, _, given = address.rpartition("@")
+        domain = router.inquiry.known_domain(given)
+        if domain is not None:
+            questions.append(NeedEntry(local, domain, given))
+    return questions
 
 
 def _check_limit(router: Router, coming: int) -> None:
@@ -253,8 +288,12 @@ def _each_of(router: Router, value: str, attribute: str, way: Way, gathered: _Ga
 
 
 def _by_name(router: Router, dn: str, attribute: str, way: Way, gathered: _Gathered) -> Streaming[None]:
-    """A member named by its DN: its address; a group without one its members; another entry everybody below it."""
     entry = yield from router.inquiry.named(dn)
+    yield from _named(router, dn, entry, attribute, way, gathered)
+
+
+def _named(router: Router, dn: str, entry: Entry | None, attribute: str, way: Way, gathered: _Gathered) -> Streaming[None]:
+    """A member named by its DN: its address; a group without one its members; another entry everybody below it."""
     if entry is None:
         router.note(Step(4, dn, "", text=f"{attribute}: there is no such entry"))
         return

@@ -63,6 +63,10 @@ class Inquiry:
         self._domains[key] = found
         return found
 
+    def known_domain(self, name: str) -> Domain | None:
+        """The domain if this decision has met it."""
+        return self._domains.get(name.lower())
+
     def entry(self, local: str, domain: Domain, given: str) -> Asking[Entry | None]:
         """The entry with this address.
 

@@ -27,7 +27,7 @@ class RouteRequest(msgspec.Struct, frozen=True):
         flags: of A (authenticated), T (TLS), E (ESMTP), L (LMTP).
         size: octets announced by SIZE=, or None.
         from_reprocess: the message comes from the reprocess channel: nothing is put off any more.
-        streaming: targets are handed over as they are found, see `Batch`.
+        streaming: targets are handed over as they are found, see `Batch`, and questions told of ahead, see `Ahead`.
         authenticated: who the client is by SMTP AUTH, or empty.
         header: the message's header where it is known, for groups; None at RCPT TO.
         approved: the value of its `Approved:` field; None where the header is not known.
@@ -98,7 +98,13 @@ class Batch(msgspec.Struct, frozen=True):
     targets: tuple[Target, ...]
 
 
-Streaming: TypeAlias = Generator[Question | Batch, Answer, T]
+class Ahead(msgspec.Struct, frozen=True):
+    """Questions that come next: yielded by a streaming decision, so that their answers are on the way while it goes on."""
+
+    questions: tuple[Question, ...]
+
+
+Streaming: TypeAlias = Generator[Question | Batch | Ahead, Answer, T]
 
 
 @dataclass(frozen=True, slots=True)
