@@ -120,11 +120,11 @@ class AnswerCache:
         kept = self._shelves(question)[0].answers.get(key_of(question))
         return kept[1] if kept is not None else None
 
-    def put(self, question: Question, answer: Answer) -> None:
-        """Remember the answer; Unknown is not remembered."""
+    def put(self, question: Question, answer: Answer, key: Key | None = None) -> None:
+        """Remember the answer; Unknown is not remembered. key: the question's, where it is at hand."""
         if isinstance(answer, Unknown) or (isinstance(question, NeedMembers) and is_long(answer)):
             return
-        key = key_of(question)
+        key = key or key_of(question)
         found, absent = self._shelves(question)
         is_found = isinstance(answer, Found)
         (absent if is_found else found).answers.pop(key, None)
@@ -185,7 +185,7 @@ class Flights:
             self._timer = loop.call_at(flight.ends, self._look)
 
         def answered(answer: Answer) -> None:
-            self._cache.put(question, answer)
+            self._cache.put(question, answer, key)
             if flight.asked:
                 self._land(flight, answer)
             else:

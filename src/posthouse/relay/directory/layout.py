@@ -21,6 +21,7 @@ from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.option_file import OptionFile
 from posthouse.relay.directory import attributes
 from posthouse.relay.directory.filter import FilterError, parse
+from posthouse.relay.directory.question import Kind
 
 URL0 = "ldap:///$V?*?sub?$R"
 URL1 = "ldap:///$B?*?sub?(&(msgVanityDomain=$D)$R)"
@@ -103,6 +104,8 @@ class Layout:
     """finds entries of any object class set ($K)"""
     prepared: dict[tuple[object, ...], object] = field(default_factory=dict, compare=False, repr=False)
     """searches filled but for the local part: kept by search.py"""
+    kinds: dict[tuple[str, ...], Kind] = field(default_factory=dict, compare=False, repr=False)
+    """by object classes: kept by search.py"""
 
 
 def read_layout(options: OptionFile) -> Layout:

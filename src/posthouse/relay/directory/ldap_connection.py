@@ -97,7 +97,7 @@ class LdapConnection:
                 continue
             if kind is None:
                 return
-            yield number, tuple(entry_of(dn, given) for dn, given in found if dn is not None)
+            yield number, tuple([entry_of(dn, given) for dn, given in found if dn is not None])
 
     def close(self) -> None:
         """Say good-bye."""
@@ -125,7 +125,12 @@ def connected(uri: str, options: LdapOptions) -> Any:
 
 def entry_of(dn: str, given: dict[str, list[bytes]]) -> RawEntry:
     """An entry as python-ldap gives it."""
-    found = {name.lower(): tuple([value.decode("utf-8", "surrogateescape") for value in all_]) for name, all_ in given.items()}
+    found: dict[str, tuple[str, ...]] = {}
+    for name, values in given.items():
+        if len(values) == 1:
+            found[name.lower()] = (values[0].decode("utf-8", "surrogateescape"),)
+        else:
+            found[name.lower()] = tuple([value.decode("utf-8", "surrogateescape") for value in values])
     return RawEntry(dn, found)
 
 

@@ -86,16 +86,16 @@ BASE_MISSING: Final = Missing.BASE_MISSING
 def plan(layout: Layout, question: Question) -> Steps:
     """The searches that answer the question, and the answer."""
     match question:
-        case NeedDomain(domain):
-            return (yield from _domain(layout, domain))
         case NeedEntry():
-            return (yield from _entry(layout, question))
+            return _entry(layout, question)
+        case NeedDomain(domain):
+            return _domain(layout, domain)
         case NeedUrl(url):
-            return (yield from _url(url))
+            return _url(url)
         case NeedDn(dn):
-            return (yield from _by_name(layout, dn))
+            return _by_name(layout, dn)
         case NeedMembers():
-            return (yield from _members(layout, question))
+            return _members(layout, question)
 
 
 def _domain(layout: Layout, asked: str) -> Generator[Search, Result, DomainAnswer]:
@@ -170,15 +170,14 @@ def _entry(layout: Layout, question: NeedEntry) -> Generator[Search, Result, Ent
     local = unquote(question.local)
     if "\x00" in local:
         return Absent()
-    urls = layout.alias_urls if local else (layout.catchall_url,)
-    for url in urls:
+    for url in layout.alias_urls if local else (layout.catchall_url,):
         search = _search_for(layout, url, domain.base_dn, spellings, quote(local) if local else "")
         if search is None:
             continue
         result = yield search
         if result is BASE_MISSING:
             return Unknown(f"{search.base}, the users of {domain.name}, is missing")
-        found = list(_eligible(layout, domain, _entries(result)))
+        found = _eligible(layout, domain, _entries(result))
         if len(found) > 1:
             return Ambiguous(tuple(sorted(entry.dn for entry in found)))
         if found:
@@ -202,8 +201,8 @@ def _url(url: str) -> Generator[Search, Result, UrlAnswer]:
 
 def _by_name(layout: Layout, dn: str) -> Generator[Search, Result, EntryAnswer]:
     for raw in _entries((yield Search(dn, Scope.BASE, "(objectClass=*)", layout.user_attributes))):
-        found = next(_eligible(layout, None, (raw,)), None)
-        return Found(found or Entry(raw.dn, Kind.OTHER, "", _renamed(raw, layout.user_renames)))
+        found = _eligible(layout, None, (raw,))
+        return Found(found[0] if found else Entry(raw.dn, Kind.OTHER, "", _renamed(raw, layout.user_renames)))
     return Absent()
 
 
@@ -254,7 +253,7 @@ def _search_for(layout: Layout, url: UrlTemplate, user_base: str, domains: tuple
     """As `_fill`. What does not depend on the local part is made once for each domain."""
     if "A" in url.base.codes:
         return _fill(layout, url, user_base, domains, local, escape(local))
-    key = (url, user_base, domains)
+    key = (id(url), user_base, domains)  # it is the layout's own; what it holds takes long to compare
     known = layout.prepared.get(key)
     if not isinstance(known, Search):
         known = _fill(layout, url, user_base, domains, "", _LOCAL)
@@ -315,29 +314,48 @@ def _address_filter(attributes: tuple[str, ...], domains: tuple[str, ...], escap
     return "(|" + "".join([f"({name}={address})" for name in attributes for address in addresses]) + ")"
 
 
-def _eligible(layout: Layout, domain: Domain | None, entries: Entries) -> Iterator[Entry]:
+def _eligible(layout: Layout, domain: Domain | None, entries: Entries) -> list[Entry]:
     """The users and groups among the entries; a user without uid is none."""
     separator = domain.first("domainuidseparator") if domain is not None else ""
+    eligible: list[Entry] = []
     for raw in entries:
-        classes = frozenset(_lower(raw.attributes.get("objectclass", ())))
+        kind = _kind(layout, raw.attributes.get("objectclass", ()))
         found = _renamed(raw, layout.user_renames)
         uid = found.get("uid", ("",))[0]
         if separator and separator in uid:
             uid = uid.rpartition(separator)[0]
-        if any(one <= classes for one in layout.user_classes):
-            if uid:
-                yield Entry(raw.dn, Kind.USER, uid, found)
-        elif any(one <= classes for one in layout.group_classes):
-            yield Entry(raw.dn, Kind.GROUP, uid, found)
+        if kind is Kind.GROUP or (kind is Kind.USER and uid):
+            eligible.append(Entry(raw.dn, kind, uid, found))
+    return eligible
+
+
+def _kind(layout: Layout, classes: tuple[str, ...]) -> Kind:
+    """What an entry of these object classes is; most have the same, so that it is found out once."""
+    kinds = layout.kinds
+    kind = kinds.get(classes)
+    if kind is None:
+        there = frozenset(_lower(classes))
+        if any(one <= there for one in layout.user_classes):
+            kind = Kind.USER
+        else:
+            kind = Kind.GROUP if any(one <= there for one in layout.group_classes) else Kind.OTHER
+        if len(kinds) >= PREPARED:
+            kinds.clear()
+        kinds[classes] = kind
+    return kind
 
 
 def _renamed(entry: RawEntry, names: Renames) -> dict[str, tuple[str, ...]]:
     """The attributes we know, under their default names, with language tags (`mailautoreplytext;lang-de`) kept."""
     found: dict[str, tuple[str, ...]] = {}
     for name, values in entry.attributes.items():
-        kind, tagged, tag = name.partition(";")
+        if ";" not in name:
+            for default in names.get(name, ()):
+                found[default] = values
+            continue
+        kind, _, tag = name.partition(";")
         for default in names.get(kind, ()):
-            found[f"{default};{tag}" if tagged else default] = values
+            found[f"{default};{tag}"] = values
     return found
 
 
