@@ -30,6 +30,7 @@ from posthouse.relay.filtering.compiler import compile_script
 from posthouse.relay.filtering.fault import ScriptError
 from posthouse.relay.routing import rules
 from posthouse.relay.routing.user_filter import joined_script
+from posthouse.relay.scripts import channel_scripts
 from posthouse.store.lmtp_server import settings
 from posthouse.store.native import settings as native_settings
 
@@ -86,7 +87,10 @@ def check_relay(configuration: Configuration) -> list[Fault]:
     """Rewrite rules, delivery options and directory, on an instance that relays: one with a channel l."""
     if configuration.imta.local is None:
         return []
-    return [*rules.check(configuration), *_directory_faults(configuration), *_entries(configuration)]
+    return [
+        *rules.check(configuration), *channel_scripts.check(configuration), *_directory_faults(configuration),
+        *_entries(configuration),
+    ]  # fmt: skip
 
 
 def _directory_faults(configuration: Configuration) -> tuple[Fault, ...]:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from posthouse.config.aliases import Alias, read_aliases
+from posthouse.config.channel_filters import ChannelFilter, read_channel_filters
 from posthouse.config.checks import check_channels, check_demands, check_services, check_ways_out
 from posthouse.config.dispatcher_cnf import DispatcherCnf, read_dispatcher_cnf
 from posthouse.config.fault import ConfigurationError, Fault, Faults
@@ -60,6 +61,8 @@ class Configuration:
     """the site's own words for notices"""
     pipe_programs: Mapping[str, PipeProgram] = field(default_factory=lambda: MappingProxyType({}))
     """by lower-case name"""
+    channel_filters: tuple[ChannelFilter, ...] = ()
+    """Sieve scripts of channels"""
 
     def channel_option(self, channel: str) -> OptionFile:
         """`<channel>_option`, empty when there is no such file."""
@@ -132,6 +135,7 @@ def _read(instance: Instance, tailor: Tailor, source: Source) -> Configuration:
         returns=read_return_texts(tailor.table, source),
         srs=read_srs(options, _named(options, "SRS_SECRET_FILE", tailor, faults), faults),
         pipe_programs=read_pipe_programs(tailor.table / PIPE_PROGRAMS, source),
+        channel_filters=read_channel_filters(imta, tailor, faults),
     )
 
 

@@ -151,7 +151,7 @@ def test_a_clause_that_names_another_host_is_none(tmp_path: Path) -> None:
         (CHANNELS.replace("tcp_intranet smtp", "tcp_intranet smtp routelocal"), "routelocal"),
         (CHANNELS.replace("tcp_intranet smtp", "tcp_intranet smtp mailfromdnsverify"), "mailfromdnsverify"),
         (CHANNELS.replace("tcp_intranet smtp", "tcp_intranet smtp linelimit 100"), "linelimit"),
-        (CHANNELS.replace("ims-ms defragment", "ims-ms sourcefilter file:x"), "Sieve"),
+        (CHANNELS.replace("ims-ms defragment", "ims-ms filter file:x"), "Sieve"),
     ],
 )
 def test_warnings(tmp_path: Path, channels: str, word: str) -> None:

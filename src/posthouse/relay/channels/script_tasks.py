@@ -78,12 +78,13 @@ class ScriptTasks:
 
     def decided(self, recipient: Recipient, targets: Iterable[Target]) -> tuple[Target, ...]:
         """The targets when scripts have decided, and marked when the recipient is sent on by one."""
-        found = tuple(targets)
-        if any(target.filter is not None for target in found):
-            found = self._scripts().targets(recipient.original, found)
-        if not recipient.task:
-            return found
-        task = decode_task(recipient.task)
+        found, rules = tuple(targets), self._shop.rules
+        task = decode_task(recipient.task) if recipient.task else None
+        source = "" if task is not None else self._opened.envelope.source_channel
+        there = rules.destination_filters
+        if source in rules.source_filters or any(one.filter is not None or one.channel in there for one in found):
+            by = task.by if isinstance(task, Forward) else ""
+            found = self._scripts().targets(recipient.original, found, source, by)
         if not isinstance(task, Forward):
             return found
         mark = ListEdit(add=(f"{REDIRECTED}: <{task.by}>",))

@@ -11,6 +11,7 @@ from typing import Any
 
 from posthouse.config.aliases import Alias
 from posthouse.config.channel import Channel
+from posthouse.config.channel_filters import Side
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError, Fault, Severity
 from posthouse.config.imta_cnf import ImtaCnf
@@ -25,6 +26,7 @@ from posthouse.relay.routing.rewrite import LocalHosts, Rewriter
 from posthouse.relay.routing.rewrite_template import TemplateError
 from posthouse.relay.routing.rule_table import Rule, RuleTable, compile_rule
 from posthouse.relay.routing.srs import Srs
+from posthouse.relay.routing.user_filter import UserFilter
 
 _LMTP_MARK = "lmtp|"
 _LMTP_HOST = ".lmtp"
@@ -32,7 +34,6 @@ _DEFAULT_CLASSES = {
     "LDAP_USER_OBJECT_CLASSES": "inetLocalMailRecipient+inetMailUser",
     "LDAP_GROUP_OBJECT_CLASSES": "inetLocalMailRecipient+inetMailGroup",
 }
-_CHANNEL_FILTERS = ("sourcefilter", "destinationfilter", "channelfilter")
 
 
 _IDLE = {
@@ -103,6 +104,10 @@ class Rules:
     """by DN: kept by standing.py"""
     shapes: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     """by the values that decide: kept by standing.py"""
+    source_filters: Mapping[str, UserFilter] = field(default_factory=dict)
+    """scripts for mail that came in on a channel, by its name"""
+    destination_filters: Mapping[str, UserFilter] = field(default_factory=dict)
+    """scripts for mail that goes to a channel, by its name"""
     gates: dict[tuple[str, str], Any] = field(default_factory=dict)
     """by source channel and host: kept by usual.py"""
 
@@ -181,6 +186,8 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         joined_channels=joined_channels(imta),
         subdirs={name: channel.subdirs for name, channel in imta.channels.items()},
         table_places={one.name.upper(): (one.file, one.line) for one in configuration.mappings},
+        source_filters=_channel_filters(configuration, Side.SOURCE, local_host),
+        destination_filters=_channel_filters(configuration, Side.DESTINATION, local_host),
     )
 
 
@@ -188,6 +195,16 @@ def mailboxes_here(imta: ImtaCnf, names: frozenset[str]) -> frozenset[str]:
     """Those of these names that have a rewrite rule `NAME.lmtp`: what goes to them by LMTP elsewhere stays on this machine."""
     patterns = {rule.pattern.lower() for rule in imta.rewrite_rules}
     return frozenset(name for name in names if name + _LMTP_HOST in patterns)
+
+
+def _channel_filters(configuration: Configuration, side: Side, local_host: str) -> Mapping[str, UserFilter]:
+    """Scripts of channels; of a fault the postmaster hears."""
+    mail = f"postmaster@{local_host}" if local_host else ""
+    return {
+        one.channel: UserFilter(f"channel {one.channel} ({side})", mail, (), one.script, joined=False)
+        for one in configuration.channel_filters
+        if one.side is side
+    }
 
 
 def delivery_clauses(options: OptionFile) -> tuple[tuple[Clause, ...], list[Fault]]:
@@ -296,10 +313,8 @@ def _channel_warnings(channel: Channel) -> list[Fault]:
     if channel.has("routelocal"):
         found.append("routelocal: an address sent to another host by its mailHost would lose its route and expand for ever")
     found += [f"{keyword}: {reason}" for keyword, reason in _IDLE.items() if channel.has(keyword)]
-    filters = [keyword for keyword in _CHANNEL_FILTERS if channel.has(keyword)]
     if channel.has("filter") and (channel.value("filter") or "").lower() != "ssrd:$a":
-        filters.append("filter")
-    found += [f"{keyword}: only users' own Sieve scripts are run (filter ssrd:$A), this one is not" for keyword in filters]
+        found.append("filter: users' own Sieve scripts are read from the directory only (filter ssrd:$A), this one is not run")
     return [Fault(channel.file, channel.line, f"channel {channel.name}: {text}", Severity.WARNING) for text in found]
 
 

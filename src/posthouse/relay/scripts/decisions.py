@@ -1,13 +1,14 @@
-"""What users' scripts make of one message's targets.
+"""What scripts of channels and users make of one message's targets.
 
     keep      the target as it is           fileinto   the target with the folder in its address, XDFLG value 1
     discard   channel bitbucket             redirect   channel process, with the task Forward
     reject    channel process, with Bounce  vacation   channel process, with Answer
     a fault   keep, and Note for the owner
 
-A script is run once for each recipient it decides about. Everything it wants becomes recipients of the one message, so that all
-of it is durable with the message or not at all. Nothing is lost: what cannot be done, for want of a channel or because it would
-go round in circles, is a keep.
+A script is run once for each recipient it decides about: that of the source channel, then that of the target's channel, then the
+user's own, each for what the one before has left on the target's channel. Everything they want becomes recipients of the one
+message, so that all of it is durable with the message or not at all. Nothing is lost: what cannot be done, for want of a channel
+or because it would go round in circles, is a keep.
 """
 
 import hashlib
@@ -69,26 +70,45 @@ class Decisions:
         self._user = user
         self._outcomes: dict[tuple[UserFilter, str], Outcome] = {}
 
-    def targets(self, original: str, targets: Iterable[Target]) -> tuple[Target, ...]:
+    def targets(self, original: str, targets: Iterable[Target], source: str = "", by: str = "") -> tuple[Target, ...]:
         """The targets a recipient has when all scripts have decided.
 
         Args:
             original: the recipient as given at RCPT TO.
             targets: what routing found.
+            source: the channel the message came in on, or empty: its script has been run.
+            by: whose script has sent it to this recipient, as `Forward` has it: that one is not asked again.
         """
         made: dict[tuple[str, str, str], Target] = {}
         for target in targets:
-            decided = (target,) if target.filter is None or target.channel in _UNFILTERED else self._decided(original, target)
-            for one in decided:
+            scripts = self._of(target, source, by)
+            for one in self._decided(original, target, scripts) if scripts else (target,):
                 made.setdefault((one.channel, one.address, one.task), one)
         return tuple(made.values())
 
-    def _decided(self, original: str, target: Target) -> Sequence[Target]:
+    def _of(self, target: Target, source: str, by: str) -> list[UserFilter]:
+        """The scripts that decide about a target, in their order."""
+        if target.channel in _UNFILTERED:
+            return []
+        rules = self._rules
+        found = (rules.source_filters.get(source), rules.destination_filters.get(target.channel), target.filter)
+        return [each for each in found if each is not None and (not by or each.mail != by)]
+
+    def _decided(self, original: str, target: Target, scripts: Sequence[UserFilter]) -> Sequence[Target]:
         user = target.filter
-        assert user is not None
-        if self._is_put_off(user, original, target):
+        if user is not None and self._is_put_off(user, original, target):
             return (Target(PROCESS, target.intermediate, self._process_host, intermediate=target.intermediate, held=target.held),)
-        plain = msgspec.structs.replace(target, filter=None)
+        return self._through(scripts, original, msgspec.structs.replace(target, filter=None))
+
+    def _through(self, scripts: Sequence[UserFilter], original: str, target: Target) -> list[Target]:
+        """What all of the scripts make of a target: the next one sees what this one leaves on the target's channel."""
+        found: list[Target] = []
+        for made in self._run(scripts[0], original, target):
+            stays = made.channel == target.channel and not made.task
+            found += self._through(scripts[1:], original, made) if stays and len(scripts) > 1 else [made]
+        return found
+
+    def _run(self, user: UserFilter, original: str, plain: Target) -> list[Target]:
         outcome = self._outcome(user, original)
         found: list[Target] = []
         for action in outcome.actions:
@@ -97,7 +117,7 @@ class Decisions:
             self._report(f"Sieve script of {user.owner}: {outcome.error}; the message is kept")
             if user.mail and self._has(PROCESS):
                 found.append(self._task(user.mail, Note(user.owner, outcome.error, _digest(user.script)), user))
-        if target.held:
+        if plain.held:
             found = [msgspec.structs.replace(one, held=True) for one in found]
         return found or [plain]
 
@@ -164,8 +184,8 @@ class Decisions:
         return len(before) >= MOST_REDIRECTED or not ours.isdisjoint({casemap(user.mail), *user.addresses})
 
     def _answered(self, action: Vacation, user: UserFilter) -> Sequence[Target]:
-        if not self._sender or not self._has(PROCESS):
-            return ()
+        if not self._sender or not self._has(PROCESS) or not user.addresses:
+            return ()  # a channel's script answers in nobody's name
         origin = action.sender or user.mail
         found = addresses(origin)
         mail = found[0].raw if found and found[0].local else user.mail

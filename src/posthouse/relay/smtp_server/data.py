@@ -93,8 +93,8 @@ def accept(
     else:
         line, tail = received(relay, session, transaction), mending(faults, size, whole[-2:])
         parts = [line, whole, tail] if tail else [line, whole]
-    if has_scripts(transaction):
-        refused = run_scripts(relay, transaction, start, size, event.header_end, session.client.user)
+    if has_scripts(transaction, session.client.channel):
+        refused = run_scripts(relay, transaction, start, size, event.header_end, session.client)
         if refused is not None:
             return refused
     header = start[: event.header_end]

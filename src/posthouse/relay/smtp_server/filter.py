@@ -1,4 +1,4 @@
-"""Users' Sieve scripts between the final dot and the journal: what they decide replaces the recipients' targets.
+"""Sieve scripts of users and channels between the final dot and the journal: what they decide replaces the recipients' targets.
 
 A message that every recipient's script rejects is refused with the script's reason (RFC 5429 2.1): no notice has to be sent.
 Everything else a script wants is a recipient of the message, durable with it before 250 (DURABILITY 4.1).
@@ -16,6 +16,7 @@ from posthouse.relay.filtering.limits import BUDGET
 from posthouse.relay.filtering.message import Message
 from posthouse.relay.filtering.run import Surroundings
 from posthouse.relay.scripts.decisions import Decisions, rejection
+from posthouse.relay.smtp_server.mail import Client
 from posthouse.relay.smtp_server.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -26,17 +27,21 @@ _WORK = 2 * BUDGET
 """of all scripts of one message: the worker serves others too"""
 
 
-def has_scripts(transaction: Transaction) -> bool:
-    """Whether any recipient has a script."""
+def has_scripts(transaction: Transaction, source: str) -> bool:
+    """Whether a script decides about any recipient: his own, or one of the channels the message comes from and goes to."""
+    rules = transaction.rules
+    if source in rules.source_filters:
+        return True
+    there = rules.destination_filters
     for taken in transaction.recipients:
         for target in taken.targets:
-            if target.filter is not None:
+            if target.filter is not None or (there and target.channel in there):
                 return True
     return False
 
 
 def run_scripts(
-    relay: "Relay", transaction: Transaction, octets: bytes, size: int, end: int, user: str
+    relay: "Relay", transaction: Transaction, octets: bytes, size: int, end: int, client: Client
 ) -> Status | None:
     """Let the scripts decide; the reply that refuses the message, or None.
 
@@ -46,15 +51,15 @@ def run_scripts(
         octets: the message from its header on, perhaps not all of it.
         size: of all of it.
         end: offset behind the header fields, where the empty line stands.
-        user: who has logged in to send it, or empty.
+        client: who sends it.
     """
     now, body = relay.now(), end + 2 * octets.startswith(b"\r\n", end)
     zone = time.localtime(now).tm_gmtoff // 60
     around = Surroundings(now, zone, None, relay.host, transaction.rules.subaddress_char)
     message = Message(octets, size, body)
-    decisions = Decisions(transaction.rules, transaction.sender, message, around, relay.report, work=_WORK, user=user)
+    decisions = Decisions(transaction.rules, transaction.sender, message, around, relay.report, work=_WORK, user=client.user)
     decided = [
-        msgspec.structs.replace(taken, targets=decisions.targets(taken.original, taken.targets))
+        msgspec.structs.replace(taken, targets=decisions.targets(taken.original, taken.targets, client.channel))
         for taken in transaction.recipients
     ]
     reason = rejection(target for taken in decided for target in taken.targets)

@@ -25,6 +25,7 @@ from posthouse.relay.directory.open import open_directory
 from posthouse.relay.job_controller.client import Announcer
 from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.routing import rules as routing_rules
+from posthouse.relay.scripts import channel_scripts
 from posthouse.relay.smtp_server.limits import Limits
 from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.session import SmtpSession
@@ -70,7 +71,7 @@ class SmtpProgram:
         Raises:
             ConfigurationError: with every fault.
         """
-        configuration = load(self._instance, routing_rules.check)
+        configuration = load(self._instance, routing_rules.check, channel_scripts.check)
         self._certificate = worker.tls
         rules = _compile(configuration)
         directory = open_directory(configuration)
@@ -138,7 +139,7 @@ class SmtpProgram:
             ConfigurationError: it is bad; the old one stays.
         """
         relay = self.relay
-        configuration = load(self._instance, routing_rules.check)
+        configuration = load(self._instance, routing_rules.check, channel_scripts.check)
         rules, limits = _compile(configuration), self._limits(configuration)
         host = self._host(rules)
         sources = self._sources(configuration, host)
