@@ -96,6 +96,10 @@ def test_the_front_end_sends_users_to_their_host(store: Instance, capsys: pytest
     assert fields() == "pass_attrs = =user=%{ldap:uid}, =proxy=y, =host=%{ldap:mailHost}, =port=143"
     assert fields(backend_tls=True).endswith("=port=143, =starttls=yes")
     assert fields(backend_tls=True, backend_port=993).endswith("=port=993, =ssl=yes")
+    assert fields(backend_ca=Path("/ca.pem")).endswith("=starttls=yes")
+    for ca, file in ((None, "/etc/ssl/certs/ca-certificates.crt"), (Path("/ca.pem"), "/ca.pem")):
+        dovecot_config(instance=store.root, **LDAP, proxy=True, backend_tls=True, backend_ca=ca)
+        assert f"\nssl_ca = <{file}\nssl_require_crl = no\n" in capsys.readouterr().out
 
 
 def test_a_store_asks_for_its_own_users(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:

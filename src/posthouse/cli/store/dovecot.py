@@ -32,6 +32,7 @@ from posthouse.store.administration.mailboxes import PRIMARY, Mailboxes
 MAIN = "dovecot.conf"
 ELSEWHERE = "dovecot-mailboxes"
 _PLACE = "/etc/dovecot"
+_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _IMAPS = 993
 """TLS from the start on this port, STARTTLS on others"""
 _INACTIVE = "".join(
@@ -73,6 +74,7 @@ def dovecot_config(
     proxy: Annotated[bool, Flag] = False,
     backend_port: int = 143,
     backend_tls: Annotated[bool, Flag] = False,
+    backend_ca: Path | None = None,
     run: Path | None = None,
     log: Path | None = None,
     file: str = MAIN,
@@ -99,6 +101,7 @@ def dovecot_config(
         proxy: a front end that sends users to their mailHost.
         backend_port: the stores' IMAP port, for the front end.
         backend_tls: the front end speaks TLS to the stores: from the start on port 993, else STARTTLS.
+        backend_ca: file with the certificates that sign the stores', instead of the system's; means --backend-tls.
         run: Dovecot's folder for sockets.
         log: its log file instead of syslog.
         file: which file to print.
@@ -121,12 +124,13 @@ def dovecot_config(
         "run": f"base_dir = {run}\nstate_dir = {run}\n" if run else "", "log": f"log_path = {log}\n" if log else "",
         "imap_address": imap_address, "imap_port": imap_port, "imaps_address": imaps_address, "imaps_port": imaps_port,
         "tls": f"ssl = required\nssl_cert = <{tls_cert}\nssl_key = <{tls_key}\n" if tls_cert is not None else "ssl = no\n",
-        "backend_tls": "ssl_client_ca_dir = /etc/ssl/certs\n" if backend_tls else "",
+        "backend_tls": _believed(backend_ca) if backend_tls or backend_ca is not None else "",
         "trust": " ".join(trust), "username": _username(conf.defaultdomain), **_owner(place, conf, proxy=proxy),
         "listescape": " listescape" if conf.listescape else "",
     }  # fmt: skip
     host = mail_host or conf.hostname
-    files = _ldap_files(directory, host, proxy=proxy, port=backend_port, tls=backend_tls) if directory else {}
+    tls = backend_tls or backend_ca is not None
+    files = _ldap_files(directory, host, proxy=proxy, port=backend_port, tls=tls) if directory else {}
     elsewhere = {} if proxy else _elsewhere(place, conf)
     if directory is None:
         words["auth"] = _passwd_file(passwd_file)
@@ -176,6 +180,11 @@ def _listener(text: str) -> tuple[str, str]:
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise end(f"dovecot-config: {text} is not PORT or ADDRESS:PORT", USAGE)
     return address or "*, ::", port
+
+
+def _believed(ca: Path | None) -> str:
+    """Whose certificates the front end believes of the stores. Login processes of 2.3 do not read `ssl_client_ca_*`."""
+    return f"ssl_ca = <{_CERTIFICATES if ca is None else ca.absolute()}\nssl_require_crl = no\n"
 
 
 def _username(default_domain: str) -> str:
