@@ -361,7 +361,7 @@ def test_other_things_in_the_tree_are_passed_over(places: Places, tmp_path: Path
     (channel / "link.00").symlink_to(channel / copy.subdir / copy.name)
     (tmp_path / "queue" / "strange").symlink_to(channel)
     assert [entry.ref for entry in places.tree.entries()] == [copy]
-    places.tree.remove_unfinished()
+    places.tree.files().remove_unfinished()
     assert not (channel / ".tmp-half").exists()
     assert (channel / "README").exists()
 
@@ -370,6 +370,18 @@ def test_a_changed_subdirs_loses_no_file(places: Places) -> None:
     for number, subdirs in ((1, 0), (2, 7), (3, 20)):
         file_one(places, number, subdirs=subdirs)
     assert {entry.name.message for entry in places.tree.entries()} == {message_id(number) for number in (1, 2, 3)}
+
+
+def test_a_copy_is_found_by_its_unique_name_wherever_its_file_stands(places: Places, tmp_path: Path) -> None:
+    copies = [file_one(places, number, subdirs=subdirs, held=held) for number, subdirs, held in ((1, 0, False), (2, 7, True))]
+    channel = tmp_path / "queue" / "tcp_lmtpcs"
+    (channel / f"ZZ{message_id(3)}0000.00").mkdir()
+    files = places.tree.files()
+    assert [files.find(message_id(number), 0) for number in (1, 2, 3, 4)] == [*copies, None, None]
+    assert files.find(message_id(1), 1) is None
+    assert len(files) == 3
+    (channel / copies[0].name).unlink()
+    assert files.find(message_id(1), 0) is None, "its name is not believed"
 
 
 def test_a_name_that_is_taken_is_not_overwritten(places: Places, tmp_path: Path) -> None:

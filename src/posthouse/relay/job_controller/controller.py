@@ -124,7 +124,7 @@ class JobController:
 
     def scan_files(self) -> None:
         """Look for queue files that are not known; they are read in the turns that follow."""
-        self._files.look_at(self._places.tree.entries())
+        self._files.look_at(self._places.tree.files())
 
     def _admit(self, records: list[NewRecord]) -> None:
         now = time.time()

@@ -1,14 +1,27 @@
-"""Finding queue files that are not known and reading them, a few in each turn of the event loop (see shelf.py)."""
+"""Finding queue files that are not known and reading them, a few in each turn of the event loop (see shelf.py).
+
+First every name is looked at: since when its file stands as it is tells in which order they fall due. Then the heads are read.
+Mail comes in and goes out meanwhile.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from posthouse.relay.job_controller.files import read_files
 from posthouse.relay.job_controller.shelf import Shelf
 from posthouse.relay.job_controller.stock import Stock
 from posthouse.relay.queue.places import Places
-from posthouse.relay.queue.tree import QueueEntry
+from posthouse.relay.queue.tree import Files, QueueEntry
+
+if TYPE_CHECKING:
+    from posthouse.relay.queue.copy_ref import FileCopy
+    from posthouse.relay.queue.names import QueueName
+
+LOOKED_AT = 500
+"""names in a turn"""
 
 
 class FileReader:
@@ -27,6 +40,11 @@ class FileReader:
         self._alarm = alarm
         self._soon = soon
         self._shelf = Shelf(stock.guess)
+        self._names: Iterator[tuple[FileCopy, QueueName]] | None = None
+        """not looked at yet"""
+        self._left = 0
+        self._found: list[QueueEntry] = []
+        """looked at, and not known"""
         self.damaged: dict[str, tuple[QueueEntry, str]] = {}
         """held files whose envelope cannot be read, and why; found anew by each scan"""
         self.reading: asyncio.Task[None] | None = None
@@ -35,29 +53,61 @@ class FileReader:
     @property
     def unread(self) -> int:
         """Files whose copies are not known: not read yet, or no room for them."""
-        return len(self._shelf) + self._shelf.beyond + self._stock.dropped
+        looked_for = len(self._found) + max(0, self._left - len(self._stock))
+        return looked_for + len(self._shelf) + self._shelf.beyond + self._stock.dropped
 
     @property
     def has_room(self) -> bool:
         """Whether half of the copies have gone since some had no room (MAX_MESSAGES)."""
-        return bool(self.unread and not len(self._shelf)) and len(self._stock) <= self._stock.plan.most // 2
+        return self._knows_all and self.unread > 0 and len(self._stock) <= self._stock.plan.most // 2
 
-    def look_at(self, entries: Iterable[QueueEntry]) -> None:
-        """These are all files there are: read those that are not known."""
-        stock = self._stock
+    @property
+    def _knows_all(self) -> bool:
+        """Nothing is left to be looked at or read; what has no room stays on disk."""
+        return self._names is None and not len(self._shelf)
+
+    def look_at(self, files: Files) -> None:
+        """These are all files there are: read those that are not known. A few are looked at at once."""
         self.damaged.clear()
-        new = (each for each in entries if not stock.knows_file(each.name.message, each.name.copy, each.ref.path))
-        self._shelf.put(new, max(0, stock.plan.most - len(stock)))
-        stock.dropped = 0
-        if len(self._shelf) and (self.reading is None or self.reading.done()):
+        self._names, self._left = files.apart(), len(files)
+        self._found = []
+        self._stock.dropped = 0
+        self._look_on()
+        if not self._knows_all and (self.reading is None or self.reading.done()):
             self.reading = asyncio.get_running_loop().create_task(self._read())
         self._soon()
 
+    def _look_on(self) -> None:
+        """Some names more. After the last the files have their order."""
+        assert self._names is not None
+        stock, seen = self._stock, 0
+        for ref, name in islice(self._names, LOOKED_AT):
+            seen += 1
+            if not stock.knows_file(name.message, name.copy, ref.path):
+                entry = self._places.tree.look(ref, name)
+                if entry is not None:
+                    self._found.append(entry)
+        self._left -= seen
+        if seen < LOOKED_AT:
+            self._order()
+
+    def _order(self) -> None:
+        """All that will be looked at has been."""
+        self._shelf.put(self._found, max(0, self._stock.plan.most - len(self._stock)))
+        self._names, self._left, self._found = None, 0, []
+
     async def _read(self) -> None:
-        while len(self._shelf) and not self.ended:
-            now = time.time()
-            for cargo, attempts, mtime in read_files(self._places, self._shelf.take(), self.hold_damaged):
-                self._stock.admit_file(cargo, attempts, mtime, now)
+        while not self._knows_all and not self.ended:
+            if self._names is not None:
+                try:
+                    self._look_on()
+                except OSError as error:
+                    self._alarm(f"queue files cannot be looked at: {error}; the next scan tries again")
+                    self._order()
+            else:
+                now = time.time()
+                for cargo, attempts, mtime in read_files(self._places, self._shelf.take(), self.hold_damaged):
+                    self._stock.admit_file(cargo, attempts, mtime, now)
             self._soon()
             await asyncio.sleep(0)
 

@@ -68,6 +68,12 @@ def parse(name: str) -> QueueName | None:
     return QueueName(match[2], int(match[3], 36), attempts(match[1]), match[4] == "HELD")
 
 
+def unique_of(name: str) -> str | None:
+    """The unique part of a queue file's name, None for every other name; for many names: nothing else is made."""
+    match = _NAME.fullmatch(name)
+    return match[2] + match[3] if match else None
+
+
 def subdir(unique_part: str, count: int) -> str:
     """The subfolder for a name with `subdirs count`; empty without."""
     return f"{zlib.crc32(unique_part.encode()) % count:03d}" if count else ""

@@ -8,8 +8,6 @@
 * Killed anywhere and run again, the result is the same.
 """
 
-from collections.abc import Mapping
-
 import msgspec
 
 from posthouse.journal.adopt import (
@@ -23,14 +21,13 @@ from posthouse.journal.adopt import (
 from posthouse.journal.scan import scan
 from posthouse.journal.segment import RECORDS_AT, CorruptRecord, Mark, RecordRef, Segment, Tier, UnreadableSegment, next_block
 from posthouse.mail.envelope import Envelope, Recipient
-from posthouse.relay.queue.copy_ref import FileCopy, JournalCopy
+from posthouse.relay.queue.copy_ref import JournalCopy
 from posthouse.relay.queue.free import body_names, free_segment, remove_bodies
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.record import envelope_of
-from posthouse.relay.queue.tree import QueueEntry
+from posthouse.relay.queue.tree import Files
 
 ARRIVING_SECONDS = 3600.0
-Filed = Mapping[tuple[str, int], FileCopy]
 
 
 class WaitingCopy(msgspec.Struct, frozen=True):
@@ -46,7 +43,7 @@ class WaitingCopy(msgspec.Struct, frozen=True):
 class Recovered(msgspec.Struct):
     """What was found."""
 
-    files: list[QueueEntry] = []
+    files: Files
     """queue files by name; read them when they are due (`read_queue_file`)"""
     copies: list[WaitingCopy] = []
     """copies in the journal"""
@@ -106,27 +103,26 @@ def recover(places: Places, now: float) -> Recovered:
         UnknownVersion: a segment of a newer version: refuse to start.
         OSError: the journal or the tree cannot be read.
     """
-    found = Recovered()
     bodies = _old_bodies(places, now)
     remove_unfinished(places.disk, places.journal)
-    places.tree.remove_unfinished()
-    found.files = list(places.tree.entries())
-    filed = {(entry.name.message, entry.name.copy): entry.ref for entry in found.files}
+    files = places.tree.files()
+    files.remove_unfinished()
+    found = Recovered(files)
     for name in segment_names(places.disk, places.journal):
-        adopt_segment(places, name, filed, found)
+        adopt_segment(places, name, files, found)
     if not found.live and not found.unreadable:
         named = {each for name, records in found.segments.items() for each in body_names(places.segment(name), records)}
         remove_bodies(places, bodies - named)
     return found
 
 
-def adopt_segment(places: Places, name: str, filed: Filed, found: Recovered, seen: int = 0) -> bool:
+def adopt_segment(places: Places, name: str, filed: Files, found: Recovered, seen: int = 0) -> bool:
     """Take over one segment if its writer is gone, and add what it holds to `found`.
 
     Args:
         places: the folders.
         name: the segment.
-        filed: queue files by message id and copy number.
+        filed: names of queue files.
         found: added to.
         seen: records below this offset are known already and not added to `found.copies`.
 
@@ -184,7 +180,7 @@ class _Moved:
 
 
 def _add_record(
-    places: Places, segment: Segment, ref: RecordRef, filed: Filed, found: Recovered, moved: _Moved, seen: int
+    places: Places, segment: Segment, ref: RecordRef, filed: Files, found: Recovered, moved: _Moved, seen: int
 ) -> int:
     """Add a good record's copies; the number of its slots that stay open."""
     marks = segment.marks(ref.first_slot, ref.slots)
@@ -199,7 +195,7 @@ def _add_record(
         return ref.slots
     waiting = 0
     for copy in copies_of(ref, envelope, marks):
-        file = filed.get((envelope.id, copy.ref.copy))
+        file = filed.find(envelope.id, copy.ref.copy)
         if file is not None:
             moved.folders.add(places.tree.of(file))
             moved.slots += (ref.first_slot + each.id for each in copy.recipients)

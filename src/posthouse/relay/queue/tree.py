@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk
 from posthouse.relay.queue.copy_ref import FileCopy
-from posthouse.relay.queue.names import TMP, QueueName, is_subdir, parse
+from posthouse.relay.queue.names import TMP, QueueName, is_subdir, parse, unique, unique_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +56,31 @@ class QueueTree:
         """The open folder a copy's file stands in."""
         return self.folder(ref.channel, ref.subdir)
 
+    def files(self) -> "Files":
+        """The names there are now, in no order."""
+        found = []
+        for channel in self.disk.listdir(self.root):
+            look = self.disk.stat(channel, self.root)
+            if look is None or not look.is_folder:
+                continue
+            here, names = self.folder(channel, ""), []
+            for name in self.disk.listdir(here):
+                below = self.disk.stat(name, here) if is_subdir(name) else None
+                if below is None:
+                    names.append(name)
+                elif below.is_folder:
+                    found.append((channel, name, self.disk.listdir(self.folder(channel, name))))
+            found.append((channel, "", names))
+        return Files(self, found)
+
     def entries(self) -> Iterator[QueueEntry]:
         """Every queue file, in no order. Files of other names are passed over; what goes away meanwhile too."""
-        for channel, subdir, name in self._names():
-            taken_apart = parse(name)
-            found = self.disk.stat(name, self.folder(channel, subdir)) if taken_apart else None
-            if taken_apart and found is not None and found.is_file:
-                yield QueueEntry(FileCopy(channel, subdir, name), taken_apart, found.mtime_ns / 1e9, found.size)
+        return iter(self.files())
 
-    def remove_unfinished(self) -> None:
-        """Remove `.tmp-*`; only while no process that writes queue files lives."""
-        for channel, subdir, name in self._names():
-            if name.startswith(TMP):
-                self.disk.unlink(name, self.folder(channel, subdir))
+    def look(self, ref: FileCopy, name: QueueName) -> QueueEntry | None:
+        """The queue file of that name; None when it is gone, or no file."""
+        found = self.disk.stat(ref.name, self.of(ref))
+        return QueueEntry(ref, name, found.mtime_ns / 1e9, found.size) if found is not None and found.is_file else None
 
     def touched(self, folder: int) -> None:
         """Note that a name was taken away or changed in the folder."""
@@ -104,17 +116,54 @@ class QueueTree:
             self.disk.close(fd)
         self._folders.clear()
 
-    def _names(self) -> Iterator[tuple[str, str, str]]:
-        for channel in self.disk.listdir(self.root):
-            found = self.disk.stat(channel, self.root)
-            if found is None or not found.is_folder:
-                continue
-            here = self.folder(channel, "")
-            for name in self.disk.listdir(here):
-                if is_subdir(name):
-                    below = self.disk.stat(name, here)
-                    if below is not None and below.is_folder:
-                        for deeper in self.disk.listdir(self.folder(channel, name)):
-                            yield channel, name, deeper
-                else:
-                    yield channel, "", name
+
+class Files:
+    """The names of the tree at one moment: all a start has to know. They are taken apart and looked at when they are asked for.
+
+    Args:
+        tree: where they stand.
+        folders: channel, subfolder and names.
+    """
+
+    def __init__(self, tree: QueueTree, folders: list[tuple[str, str, list[str]]]) -> None:
+        self._tree = tree
+        self._folders = folders
+        self._by_unique: dict[str, FileCopy] | None = None
+
+    def __len__(self) -> int:
+        """How many names there are; some may be no queue file's."""
+        return sum(len(names) for _, _, names in self._folders)
+
+    def __iter__(self) -> Iterator[QueueEntry]:
+        for ref, name in self.apart():
+            entry = self._tree.look(ref, name)
+            if entry is not None:
+                yield entry
+
+    def apart(self) -> Iterator[tuple[FileCopy, QueueName]]:
+        """Queue files by name; whether they are still there, and are files, `look` tells."""
+        for channel, subdir, names in self._folders:
+            for name in names:
+                taken_apart = parse(name)
+                if taken_apart:
+                    yield FileCopy(channel, subdir, name), taken_apart
+
+    def remove_unfinished(self) -> None:
+        """Remove `.tmp-*`; only while no process that writes queue files lives."""
+        for channel, subdir, names in self._folders:
+            for name in names:
+                if name.startswith(TMP):
+                    self._tree.disk.unlink(name, self._tree.folder(channel, subdir))
+
+    def find(self, message: str, copy: int) -> FileCopy | None:
+        """The queue file of a copy, whatever its channel, attempts and type. The first question makes a table of all."""
+        if self._by_unique is None:
+            self._by_unique = {
+                part: FileCopy(channel, subdir, name)
+                for channel, subdir, names in self._folders
+                for name in names
+                if (part := unique_of(name)) is not None
+            }
+        ref = self._by_unique.get(unique(message, copy))
+        name = parse(ref.name) if ref is not None else None
+        return ref if ref is not None and name is not None and self._tree.look(ref, name) is not None else None
