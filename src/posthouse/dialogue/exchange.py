@@ -31,7 +31,7 @@ from posthouse.dialogue.client_event import (
     TransactionDone,
     WantBody,
 )
-from posthouse.dialogue.reply import MalformedReplyError, ReplyReader, status_of
+from posthouse.dialogue.reply import MalformedReplyError, ReplyReader
 from posthouse.dialogue.transaction import ClientPhase, Step, Transaction
 from posthouse.mail.status import Status
 
@@ -139,7 +139,7 @@ class Exchange(ABC):
             return True
         if reply is None:
             return False
-        self._hear(reply[0], reply[1])
+        self._hear(*reply)
         return True
 
     # moves of the session
@@ -206,9 +206,8 @@ class Exchange(ABC):
 
     # replies
 
-    def _hear(self, code: int, texts: list[bytes]) -> None:
-        phase = self._phase
-        status = status_of(code, texts)
+    def _hear(self, status: Status, texts: list[bytes]) -> None:
+        phase, code = self._phase, status.code
         if self._stray and code != 421:
             self._break(f"reply without a command: {status}")
             return
@@ -267,7 +266,7 @@ class Exchange(ABC):
                 self._settle(index, status)
         else:
             self._hear_data(status)
-        if self._phase is _ENVELOPE:
+        if self._commands and self._phase is _ENVELOPE:
             self._send()
 
     def _refuse_sender(self, status: Status) -> None:

@@ -11,12 +11,16 @@ counts; a line is at most 512 KiB and a reply at most 128 lines; lines of one re
 """
 
 import re
+from typing import TypeAlias
 
 from posthouse.mail.status import Status
 
+Reply: TypeAlias = tuple[Status, list[bytes]]
 KEPT_OF_LINE = 4096
 MAX_LINE = 1 << 19
 MAX_LINES = 128
+REMEMBERED = 256
+REMEMBERED_LENGTH = 128
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _FORBIDDEN = str.maketrans({"\r": " ", "\0": " "})
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
@@ -47,8 +51,12 @@ def render_lines(code: int, enhanced: str, lines: list[str]) -> bytes:
     return out.encode("utf-8", "surrogateescape")
 
 
+_known: dict[bytes, Reply] = {}
+"""replies of one line as they came: servers say the same few again and again"""
+
+
 class ReplyReader:
-    """Cuts a stream of octets into replies; each is one code and the list of its texts."""
+    """Cuts a stream of octets into replies; each is its status and the list of its texts, which is not to be changed."""
 
     __slots__ = ("_code", "_lines", "_position", "_rest")
 
@@ -68,19 +76,24 @@ class ReplyReader:
         self._rest = self._rest[self._position :] + data
         self._position = 0
 
-    def next_reply(self) -> tuple[int, list[bytes]] | None:
-        """The next whole reply as code and texts, or None.
+    def next_reply(self) -> Reply | None:
+        """The next whole reply, or None.
 
         Raises:
             MalformedReplyError: the octets are no reply.
         """
         rest = self._rest
         while (end := rest.find(b"\n", self._position)) >= 0:
-            line = rest[self._position : end - 1 if rest[end - 1 : end] == b"\r" and end > self._position else end]
+            whole = rest[self._position : end + 1]
             self._position = end + 1
-            if self._take(line):
+            if not self._lines and (known := _known.get(whole)) is not None:
+                return known
+            if self._take(whole[: -2 if whole.endswith(b"\r\n") else -1]):
                 lines, self._lines = self._lines, []
-                return int(self._code), lines
+                reply = status_of(int(self._code), lines), lines
+                if len(lines) == 1 and len(whole) <= REMEMBERED_LENGTH:
+                    _remember(whole, reply)
+                return reply
         if (waiting := len(rest) - self._position) > KEPT_OF_LINE:
             if waiting > MAX_LINE:
                 raise MalformedReplyError("reply line is too long")
@@ -103,6 +116,12 @@ class ReplyReader:
         if (match := _LINE.fullmatch(line)) is None:
             raise MalformedReplyError(f"no reply line: {line[:80]!r}")
         return match
+
+
+def _remember(line: bytes, reply: Reply) -> None:
+    if len(_known) >= REMEMBERED:
+        _known.clear()
+    _known[line] = reply
 
 
 def _readable(octets: bytes) -> str:

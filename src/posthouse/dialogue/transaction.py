@@ -29,6 +29,10 @@ class Step(Enum):
     DATA = 3
 
 
+_MAIL, _RCPT, _DATA = (Step.MAIL, 0), Step.RCPT, (Step.DATA, 0)
+_FOR_ONE = [_MAIL, (_RCPT, 0), _DATA]
+
+
 class Transaction(NamedTuple):
     """One message for one server."""
 
@@ -62,5 +66,6 @@ class Transaction(NamedTuple):
         octets = b"".join(commands)
         if not octets.count(b"\n") == octets.count(b"\r") == len(commands) or b"\0" in octets:
             raise ValueError("line end or NUL in an address or parameter")
-        steps = [(Step.RSET, 0)] if reset else []
-        return commands, [*steps, (Step.MAIL, 0), *((Step.RCPT, index) for index in range(len(self.recipients))), (Step.DATA, 0)]
+        count = len(self.recipients)
+        steps = _FOR_ONE if count == 1 else [_MAIL, *((_RCPT, index) for index in range(count)), _DATA]
+        return commands, [(Step.RSET, 0), *steps] if reset else steps

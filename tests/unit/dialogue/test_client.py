@@ -16,6 +16,7 @@ from posthouse.dialogue.client_event import (
     TransactionDone,
     WantBody,
 )
+from posthouse.dialogue.reply import REMEMBERED
 from posthouse.mail.status import Status
 
 _HELLO = b"220 s LMTP\r\n250-s\r\n250-PIPELINING\r\n250 SIZE 100\r\n"
@@ -389,3 +390,23 @@ def test_octets_that_are_no_text_are_not_let_in() -> None:
     client = LmtpClient("relay1")
     (event,) = hear(client, b"554 5.7.1 caf\xc3\xa9 \xff\x00\x1b[1m\ttab\r\n")
     assert event == Refused(Status(554, "5.7.1", "caf\u00e9 \ufffd\ufffd\ufffd[1m\ttab"))
+
+
+def test_a_reply_that_was_heard_before_says_the_same_again() -> None:
+    """Replies are remembered by their octets; neither the place in a reply of several lines nor the line's end is mixed up."""
+    lines = [b"250 2.5.0 same\r\n", b"250 2.5.0 same\n", b"250-2.5.0 same\r\n250 2.5.0 same\r\n", b"250 2.5.0 same\r\n"]
+    texts = []
+    for line in lines * 2:
+        (result, _) = hear(in_final(started(transaction=Transaction(b"", 1, (b"<u>",) * 3))), line * 3)[1:3]
+        assert isinstance(result, RecipientResult)
+        texts.append((result.status.enhanced, result.status.text))
+    assert texts == [("2.5.0", "same"), ("2.5.0", "same"), ("2.5.0", "same\nsame"), ("2.5.0", "same")] * 2
+
+
+def test_ever_new_replies_are_no_trouble() -> None:
+    client = started()
+    for number in range(3 * REMEMBERED):
+        events = hear(in_final(client), b"250 2.5.0 <u%d> OK\r\n" % number * 3)
+        assert results(events) == [(place, 250, True) for place in range(3)]
+        client.begin(_THREE)
+        client.to_send()

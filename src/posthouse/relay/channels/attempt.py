@@ -32,6 +32,8 @@ from posthouse.trace.record import Action, Record
 if TYPE_CHECKING:
     import asyncio
 
+_KEPT = (Action.DEFERRED, Action.PARTLY)
+_DONE = State.DONE.value
 _NO_RESULT = Status(451, "4.3.0", "no result")
 
 
@@ -102,7 +104,7 @@ class Attempt:
                 self._left.append((recipient, Status(451, "4.3.0", "delivered, but the queue could not be written")))
                 return
             self._delivered += 1
-            self._settled.append((recipient.id, State.DONE.value))
+            self._settled.append((recipient.id, _DONE))
             self._shop.note((self._record(Action.DEQUEUED, recipient, status),))
             if recipient.notify and self.success is not None and wants(recipient, self.success):
                 self._good.append((recipient, status))
@@ -118,6 +120,9 @@ class Attempt:
 
         One that has none stays to do: nothing but a result of its own settles a recipient.
         """
+        if len(self._settled) == len(self._opened.recipients) and not (self._failed or self._left or self._good):
+            self._close()  # all were delivered, and nobody wants to hear of it
+            return
         envelope = self._opened.envelope
         seen = {key for key, _ in self._settled}.union(r.id for r, _ in self._failed).union(r.id for r, _ in self._left)
         self._left += [(each, _NO_RESULT) for each in self._opened.recipients if each.id not in seen]
@@ -234,11 +239,15 @@ class Attempt:
     def _give_back(self, outcome: tuple[Verdict, str]) -> None:
         verdict, file = outcome
         left = self._left
-        status = left[0][1] if left else Status(0, "", "")
-        settled, path = tuple(self._settled), file or self.lease.file
-        own = () if all(each == status for _, each in left) else tuple((r.id, s.code, s.enhanced, s.text) for r, s in left)
-        patient = tuple(r.id for r, s in left if not is_busy(s)) if verdict is Verdict.BUSY else ()
-        self._shop.tell(Result(self.lease.key, verdict, settled, status.code, status.enhanced, status.text, path, own, patient))
+        result = Result(self.lease.key, verdict, tuple(self._settled), file=file or self.lease.file)
+        if left:
+            status = left[0][1]
+            result.code, result.enhanced, result.text = status.code, status.enhanced, status.text
+            if any(each != status for _, each in left):
+                result.replies = tuple((r.id, s.code, s.enhanced, s.text) for r, s in left)
+            if verdict is Verdict.BUSY:
+                result.patient = tuple(r.id for r, s in left if not is_busy(s))
+        self._shop.tell(result)
         if self._ended is not None:
             self._ended()
 
@@ -246,7 +255,7 @@ class Attempt:
         shop, lease, envelope = self._shop, self.lease, self._opened.envelope
         host, transport, banner, modifiers = self._reach
         now = shop.now()
-        kept = action in {Action.DEFERRED, Action.PARTLY}
+        kept = action in _KEPT
         where = f"dns;{host} ({transport}) ({banner}) " if host and transport else ""
         file = copy_path(shop, lease, envelope.id)
         size = 0 if kept and not self.body_sent else -(-envelope.size // 1024)  # what was transferred

@@ -22,7 +22,7 @@ from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.protocol import HostDown, HostUp, Lease, Result
 from posthouse.relay.queue.open_copy import OpenCopy
-from posthouse.relay.routing.connect import connect_host, wire_address
+from posthouse.relay.routing.connect import WireAddresses, connect_host
 from posthouse.trace.record import Action, Record
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 30.0
 HOLD_OFF_SECONDS = 5.0
 ONE_BY_ONE_SECONDS = 60.0
-REMEMBERED_ADDRESSES = 10_000
 LOG_ENTRIES = 2
 """bit of LOG_CONNECTION that asks for O, C and Y records"""
 
@@ -73,7 +72,7 @@ class LmtpHost:
         self._hold_off = 0.0
         self._one_by_one = 0.0
         self._draining = False
-        self._wires: dict[str, str] = {}
+        self._wires = WireAddresses(shop.rules, settings.channel)
 
     @property
     def open_sessions(self) -> int:
@@ -86,13 +85,8 @@ class LmtpHost:
         return self._idle
 
     def wire(self, address: str) -> str:
-        """The address as RCPT takes it; recent ones are remembered."""
-        found = self._wires.get(address)
-        if found is None:
-            if len(self._wires) >= REMEMBERED_ADDRESSES:
-                self._wires.clear()
-            found = self._wires[address] = wire_address(self.shop.rules, self.settings.channel, address)
-        return found
+        """The address as RCPT takes it."""
+        return self._wires.of(address)
 
     def put(self, lease: Lease) -> None:
         """Take a copy."""

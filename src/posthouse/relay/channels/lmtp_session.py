@@ -56,6 +56,8 @@ class LmtpSession(asyncio.Protocol):
         self._tls_failure: Status | None = None
         self._transport: asyncio.Transport | None = None
         self._born = self._loop.time()
+        limits = (host.settings.transactions_per_session, host.settings.max_life_conns)
+        self._most = min(each for each in limits if each)
         self._where = ""
         self._banner = ""
         self._extensions: frozenset[str] = frozenset()
@@ -297,9 +299,7 @@ class LmtpSession(asyncio.Protocol):
     @property
     def worn_out(self) -> bool:
         """Whether it has lived or served long enough, with the copy under way."""
-        settings = self.host.settings
-        limit = min(settings.transactions_per_session or settings.max_life_conns, settings.max_life_conns)
-        return self.served + self.busy >= limit or self._loop.time() - self._born >= settings.max_life_age
+        return self.served + self.busy >= self._most or self._loop.time() - self._born >= self.host.settings.max_life_age
 
     def _wait_for_command(self) -> None:
         settings = self.host.settings

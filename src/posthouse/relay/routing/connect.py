@@ -10,6 +10,8 @@ Without connectcanonical `store1.example.com.lmtp` stays as it is, does not reso
 holds where the rules would have to ask the directory: here nobody can be asked.
 """
 
+import re
+
 from posthouse.config.channel import Channel
 from posthouse.mail.address import Address, AddressError, parse_address, quote, unquote
 from posthouse.relay.directory.question import Unknown
@@ -20,6 +22,10 @@ from posthouse.relay.routing.rule_table import Purpose
 from posthouse.relay.routing.rules import Rules
 
 REMEMBERED_HOSTS = 4096
+REMEMBERED_SHAPES = 1000
+_PLAIN = re.compile(r"[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*", re.ASCII)
+_PLAIN_LENGTH = 256
+_GAP = "\ue000"
 
 
 def destination_host(address: str) -> str:
@@ -92,3 +98,33 @@ def wire_address(rules: Rules, channel: Channel, address: str, *, to_store: bool
     if not percent:
         uid, domain = left, ""
     return str(Address(route, quote(uid + sign + folder), domain))
+
+
+class WireAddresses:
+    """`wire_address` for one channel: plain addresses of one route and domain differ by the local part only.
+
+    Args:
+        rules: the rules.
+        channel: the channel they are queued on.
+    """
+
+    def __init__(self, rules: Rules, channel: Channel) -> None:
+        self._rules = rules
+        self._channel = channel
+        self._shapes: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def of(self, address: str) -> str:
+        """The path of RCPT TO, without brackets."""
+        route, colon, rest = address.rpartition(":")
+        local, _, domain = rest.rpartition("@")
+        plain = len(address) <= _PLAIN_LENGTH and _PLAIN.fullmatch(local) is not None
+        if not plain or self._rules.subaddress_char in local:
+            return wire_address(self._rules, self._channel, address)
+        shape = route + colon, domain
+        around = self._shapes.get(shape)
+        if around is None:
+            if len(self._shapes) >= REMEMBERED_SHAPES:
+                self._shapes.clear()
+            before, _, after = wire_address(self._rules, self._channel, f"{route}{colon}{_GAP}@{domain}").partition(_GAP)
+            around = self._shapes[shape] = before, after
+        return around[0] + local + around[1]
