@@ -22,7 +22,7 @@ def oracle() -> Iterator[Oracle]:
         yield Oracle(Path(folder))
 
 
-@pytest.mark.parametrize("name", ["tests.txt", "commands.txt", "syntax.txt", "language.txt"])
+@pytest.mark.parametrize("name", ["tests.txt", "commands.txt", "syntax.txt", "language.txt", "values.txt"])
 def test_it_agrees_on_our_scripts(oracle: Oracle, name: str) -> None:
     wrong = [
         (case.script, answer, case.theirs)

@@ -6,7 +6,7 @@ from support.pigeonhole import ours
 from support.sieve_rules import MESSAGE, Case, cases
 
 
-@pytest.mark.parametrize("name", ["tests.txt", "commands.txt", "syntax.txt", "language.txt"])
+@pytest.mark.parametrize("name", ["tests.txt", "commands.txt", "syntax.txt", "language.txt", "values.txt"])
 def test_scripts(name: str) -> None:
     found = cases(name)
     assert len(found) > 150

@@ -14,7 +14,7 @@ PROBLEMS: Final = 20
 """faults told of one script"""
 NUMBER: Final = (1 << 64) - 1
 
-VARIABLES: Final = 128
+VARIABLES: Final = 255
 VARIABLE_NAME: Final = 64
 VARIABLE_CHARACTERS: Final = 4096
 """more is cut off (RFC 5229 6)"""

@@ -4,7 +4,6 @@ The body is kept octet for octet; in front of it one `Received:` field is put, a
 would miss. A message that has come through too many hops is taken and held, never bounced: a bounce could loop too.
 """
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -25,6 +24,8 @@ from posthouse.relay.smtp_server.relay import NO_ROOM, Relay
 from posthouse.relay.smtp_server.transaction import TakenRecipient, Transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from posthouse.relay.routing.result import Target
     from posthouse.relay.smtp_server.session import SmtpSession
 
