@@ -47,8 +47,8 @@ UNIX mailboxes (`tcp_lmtpn_server`) are answered by the same rows. Where the con
 NATIVE: dict[type[MailboxError] | None, str] = {
     None: "The entry is whole and synced in the mailbox file; or it was, under the same XQID within 24 hours.",
     MailboxLocked: (
-        "Another program has `<mailbox>.lock` (younger than ten minutes) or an fcntl lock for 5 seconds (or REPEAT_COUNT times SLEEP_TIME), made or removed "
-        "the file just now, or 20 deliveries wait for it already."
+        "Another program has `<mailbox>.lock` (younger than ten minutes) or an fcntl lock for 5 seconds (or REPEAT_COUNT times"
+        " SLEEP_TIME), made or removed the file just now, or 20 deliveries wait for it already."
     ),
     QuotaExceeded: (
         "The file and the entry are larger than the octets of XQUOTA, or without it `store.defaultmailboxquota`; messages"
