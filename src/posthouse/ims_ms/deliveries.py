@@ -25,7 +25,7 @@ from posthouse.relay.job_controller.programs import Program
 from posthouse.relay.job_controller.protocol import HostUp, Lease
 from posthouse.relay.notices.dsn import Kind
 from posthouse.relay.queue.open_copy import OpenCopy
-from posthouse.relay.routing.connect import wire_address
+from posthouse.relay.routing.connect import WireAddresses
 from posthouse.store.delivery.delivery import RECORD_LIMIT
 from posthouse.store.delivery.local_store import LocalStore
 from posthouse.store.delivery.transaction import Addressee, Transaction
@@ -70,6 +70,7 @@ class Deliveries:
         self._settings = settings
         self._ended = ended
         self._told: dict[tuple[str, str], float] = {}
+        self._wires: dict[str, WireAddresses] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
@@ -103,17 +104,21 @@ class Deliveries:
 
     def _transaction(self, job: Job, lease: Lease) -> Transaction:
         envelope, dupcheck = job.opened.envelope, self._settings.store.dupcheck
-        addressees = []
+        addressees, wires = [], self._wires_of(lease.channel)
         for recipient in job.recipients:
-            token = self._wire(lease.channel, recipient.address).encode("utf-8", "surrogateescape")
+            token = wires.of(recipient.address).encode("utf-8", "surrogateescape")
             given = None if lease.told else _limits(recipient.quota)
             xqid = f"{envelope.id}.{recipient.id}".encode() if dupcheck else b""
             addressees.append(Addressee(token, self._target(token), given, recipient.flags, xqid, recipient.imap_flags))
         return Transaction(envelope.sender.encode("utf-8", "surrogateescape"), addressees, job)
 
-    def _wire(self, channel: str, address: str) -> str:
-        """`uid%domain+folder@ims-ms-daemon` as the store's own address, `uid+folder@domain`."""
-        return wire_address(self._shop.rules, self._shop.settings[channel].channel, address, to_store=True)
+    def _wires_of(self, channel: str) -> WireAddresses:
+        """What makes `uid%domain+folder@ims-ms-daemon` the store's own address, `uid+folder@domain`."""
+        found = self._wires.get(channel)
+        if found is None:
+            made = WireAddresses(self._shop.rules, self._shop.settings[channel].channel, to_store=True)
+            found = self._wires[channel] = made
+        return found
 
     def _target(self, token: bytes) -> Target | MailboxError:
         try:
@@ -163,6 +168,7 @@ class Deliveries:
     async def reload(self, configuration: Configuration) -> None:
         """Deliver as the files say from now on."""
         self._settings = DeliverySettings.read(configuration, channel_of(self._shop))
+        self._wires.clear()
         await self.store.reload(self._settings.store)
 
     async def stop(self) -> None:

@@ -18,13 +18,16 @@ ROUTES = st.sampled_from(["", "@store1.example.com.lmtp:", "@a,@b.example:", "@[
 DOMAINS = st.sampled_from(["", "@lmtpcs-daemon", "@LMTPCS-daemon", "@example.com", "@[IPv6:::1]", "@"])
 
 
-@given(st.lists(st.tuples(ROUTES, LOCALS, DOMAINS), min_size=1, max_size=6), st.sampled_from(sorted(_RULES.imta.channels)))
+CHANNELS = st.sampled_from(sorted(_RULES.imta.channels))
+
+
+@given(st.lists(st.tuples(ROUTES, LOCALS, DOMAINS), min_size=1, max_size=6), CHANNELS, st.booleans())
 @settings(max_examples=400, deadline=None)
-def test_as_the_general_way(parts: list[tuple[str, str, str]], name: str) -> None:
+def test_as_the_general_way(parts: list[tuple[str, str, str]], name: str, to_store: bool) -> None:
     channel = _RULES.imta.channels[name]
-    short = WireAddresses(_RULES, channel)
+    short = WireAddresses(_RULES, channel, to_store=to_store)
     for address in map("".join, parts):
-        assert short.of(address) == wire_address(_RULES, channel, address)
+        assert short.of(address) == wire_address(_RULES, channel, address, to_store=to_store)
 
 
 def test_many_hosts() -> None:

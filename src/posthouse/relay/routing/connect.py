@@ -106,11 +106,13 @@ class WireAddresses:
     Args:
         rules: the rules.
         channel: the channel they are queued on.
+        to_store: the channel leads into a store, whatever its keywords.
     """
 
-    def __init__(self, rules: Rules, channel: Channel) -> None:
+    def __init__(self, rules: Rules, channel: Channel, *, to_store: bool = False) -> None:
         self._rules = rules
         self._channel = channel
+        self._to_store = to_store
         self._shapes: dict[tuple[str, str], tuple[str, str]] = {}
 
     def of(self, address: str) -> str:
@@ -119,12 +121,15 @@ class WireAddresses:
         local, _, domain = rest.rpartition("@")
         plain = len(address) <= _PLAIN_LENGTH and _PLAIN.fullmatch(local) is not None
         if not plain or self._rules.subaddress_char in local:
-            return wire_address(self._rules, self._channel, address)
+            return self._one(address)
         shape = route + colon, domain
         around = self._shapes.get(shape)
         if around is None:
             if len(self._shapes) >= REMEMBERED_SHAPES:
                 self._shapes.clear()
-            before, _, after = wire_address(self._rules, self._channel, f"{route}{colon}{_GAP}@{domain}").partition(_GAP)
+            before, _, after = self._one(f"{route}{colon}{_GAP}@{domain}").partition(_GAP)
             around = self._shapes[shape] = before, after
         return around[0] + local + around[1]
+
+    def _one(self, address: str) -> str:
+        return wire_address(self._rules, self._channel, address, to_store=self._to_store)
