@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make bench [BENCH=store|relay|figures]`: paired figures beside Dovecot and Postfix, in one run. `BENCH=kills`: see kills.py.
+"""`make bench [BENCH=store|relay|queue|figures]`: paired figures beside Dovecot and Postfix, in one run. `BENCH=kills`: see kills.py.
 
 Prints tables, writes results/latest.json, and exits 1 when a goal is missed; a peer that is not installed is a missed goal.
 BENCH_DIR names a folder on the file system to measure on (default: this checkout); BENCH_ROUNDS the rounds (default 3).
@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import backlog
 import figures
 import kills
 import ours
@@ -25,7 +26,7 @@ import relay
 import store
 from measure import file_system
 
-BENCHES = {"store": (store, "dovecot"), "relay": (relay, "postfix"), "figures": (figures, "")}
+BENCHES = {"store": (store, "dovecot"), "relay": (relay, "postfix"), "queue": (backlog, ""), "figures": (figures, "")}
 
 
 def main() -> int:
@@ -52,6 +53,8 @@ def main() -> int:
             latest[name] = module.run(root, rounds)
             if name == "figures":
                 missed += figures.report(latest[name], f"{latest['machine']}, {latest['file_system']}")
+            elif name == "queue":
+                missed += backlog.report(latest[name])
             else:
                 missed += report(name, latest[name], peer)
     finally:

@@ -81,7 +81,7 @@ async def test_a_start_looks_at_no_file_and_counts_all(reading: Reading) -> None
     assert reading.reader.unread == FILES
     assert not reading.reader.has_room
     await reading.read()
-    assert reading.disk.looks == FILES
+    assert reading.disk.looks == 2 * FILES, "once for the order, once when its turn has come"
     assert reading.known() == {names.unique(message_id(number), 0) for number in range(FILES)}
     assert (reading.reader.unread, len(reading.world.stock)) == (0, FILES)
 
@@ -93,7 +93,7 @@ async def test_what_is_known_is_not_looked_at_again(reading: Reading) -> None:
     reading.disk.looks = 0
     reading.reader.look_at(reading.places.tree.files())
     await reading.read()
-    assert reading.disk.looks == 1
+    assert reading.disk.looks == 2
     assert len(reading.world.stock) == FILES + 1
 
 
@@ -117,12 +117,14 @@ async def test_a_file_that_goes_between_its_name_and_its_look_is_nothing(reading
     assert reading.world.alarms == []
 
 
-async def test_a_disk_that_fails_in_the_midst_is_told_and_asked_again(reading: Reading) -> None:
-    reading.disk.fails = range(LOOKED_AT + 5, LOOKED_AT + 6)
+@pytest.mark.parametrize("look", [LOOKED_AT + 5, FILES + 5])
+async def test_a_disk_that_fails_in_the_midst_is_told_and_asked_again(reading: Reading, look: int) -> None:
+    reading.disk.fails = range(look, look + 1)
     reading.reader.look_at(reading.places.tree.files())
     await reading.read()
     assert [alarm for alarm in reading.world.alarms if "cannot be looked at" in alarm]
-    assert len(reading.world.stock) == LOOKED_AT + 4
+    assert len(reading.world.stock) < FILES
+    assert reading.reader.unread == 0
     reading.reader.look_at(reading.places.tree.files())
     await reading.read()
     assert len(reading.world.stock) == FILES

@@ -16,7 +16,7 @@ from posthouse.relay.job_controller.agenda import Agenda
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.cargo import Cargo
 from posthouse.relay.job_controller.protocol import Job, Result
-from posthouse.relay.job_controller.shelf import BATCH, Shelf
+from posthouse.relay.job_controller.shelf import BATCH, Shelf, Waiting
 from posthouse.relay.queue.copy_ref import FileCopy
 from posthouse.relay.queue.names import file_name, parse
 from posthouse.relay.queue.tree import QueueEntry
@@ -99,25 +99,25 @@ def test_what_a_copy_does_not_have_is_an_error() -> None:
     assert sys.getsizeof(cargo) < 200
 
 
-def entry(number: int, attempts: int, mtime: float) -> QueueEntry:
+def waiting(world: World, number: int, attempts: int, mtime: float) -> Waiting:
     name = file_name(f"0T8K00A01BCDEF{number:06d}", 0, attempts)
     parsed = parse(name)
     assert parsed is not None
-    return QueueEntry(FileCopy(C, "", name), parsed, mtime, 4096)
+    return world.stock.guess(QueueEntry(FileCopy(C, "", name), parsed, mtime, 4096)), C, "", name
 
 
 def test_files_are_read_in_the_order_they_fall_due(world: World) -> None:
-    shelf = Shelf(world.stock.guess)
-    shelf.put([entry(1, 1, START), entry(2, 0, START), entry(3, 1, START - 1000.0)], 10)
-    assert [each.name.message[-1] for each in shelf.take()] == ["2", "3", "1"]
+    shelf = Shelf()
+    shelf.put([waiting(world, 1, 1, START), waiting(world, 2, 0, START), waiting(world, 3, 1, START - 1000.0)], 10)
+    assert [name[-8] for *_, name in shelf.take()] == ["2", "3", "1"]
     assert not len(shelf)
 
 
 def test_what_there_is_no_room_for_stays_on_disk(world: World) -> None:
-    shelf = Shelf(world.stock.guess)
-    shelf.put([entry(number, 1, START - number) for number in range(3 * BATCH)], BATCH + 1)
+    shelf = Shelf()
+    shelf.put([waiting(world, number, 1, START - number) for number in range(3 * BATCH)], BATCH + 1)
     assert (len(shelf), shelf.beyond) == (BATCH + 1, 2 * BATCH - 1)
-    assert shelf.take()[0].name.message.endswith(f"{3 * BATCH - 1:06d}"), "the first due are read"
+    assert shelf.take()[0][-1].endswith(f"{3 * BATCH - 1:06d}0000.00"), "the first due are read"
     shelf.put([], 10)
     assert (len(shelf), shelf.beyond) == (0, 0)
 

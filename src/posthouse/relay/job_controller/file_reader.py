@@ -11,13 +11,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from posthouse.relay.job_controller.files import read_files
-from posthouse.relay.job_controller.shelf import Shelf
+from posthouse.relay.job_controller.shelf import Shelf, Waiting
 from posthouse.relay.job_controller.stock import Stock
+from posthouse.relay.queue.copy_ref import FileCopy
+from posthouse.relay.queue.names import parse
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.tree import Files, QueueEntry
 
 if TYPE_CHECKING:
-    from posthouse.relay.queue.copy_ref import FileCopy
     from posthouse.relay.queue.names import QueueName
 
 LOOKED_AT = 500
@@ -39,11 +40,11 @@ class FileReader:
         self._stock = stock
         self._alarm = alarm
         self._soon = soon
-        self._shelf = Shelf(stock.guess)
+        self._shelf = Shelf()
         self._names: Iterator[tuple[FileCopy, QueueName]] | None = None
         """not looked at yet"""
         self._left = 0
-        self._found: list[QueueEntry] = []
+        self._found: list[Waiting] = []
         """looked at, and not known"""
         self.damaged: dict[str, tuple[QueueEntry, str]] = {}
         """held files whose envelope cannot be read, and why; found anew by each scan"""
@@ -86,7 +87,7 @@ class FileReader:
             if not stock.knows_file(name.message, name.copy, ref.path):
                 entry = self._places.tree.look(ref, name)
                 if entry is not None:
-                    self._found.append(entry)
+                    self._found.append((stock.guess(entry), ref.channel, ref.subdir, ref.name))
         self._left -= seen
         if seen < LOOKED_AT:
             self._order()
@@ -98,18 +99,33 @@ class FileReader:
 
     async def _read(self) -> None:
         while not self._knows_all and not self.ended:
-            if self._names is not None:
-                try:
+            try:
+                if self._names is not None:
                     self._look_on()
-                except OSError as error:
-                    self._alarm(f"queue files cannot be looked at: {error}; the next scan tries again")
-                    self._order()
-            else:
-                now = time.time()
-                for cargo, attempts, mtime in read_files(self._places, self._shelf.take(), self.hold_damaged):
-                    self._stock.admit_file(cargo, attempts, mtime, now)
+                else:
+                    self._read_some()
+            except OSError as error:
+                self._alarm(f"queue files cannot be looked at: {error}; the next scan tries again")
+                self._found = []
+                self._order()
             self._soon()
             await asyncio.sleep(0)
+
+    def _read_some(self) -> None:
+        now = time.time()
+        for cargo, attempts, mtime in read_files(self._places, self._batch(), self.hold_damaged):
+            self._stock.admit_file(cargo, attempts, mtime, now)
+
+    def _batch(self) -> list[QueueEntry]:
+        """The next files to read, those that are still there."""
+        found = []
+        for _, channel, subdir, name in self._shelf.take():
+            taken_apart = parse(name)
+            assert taken_apart is not None, "it was when it was looked at"
+            entry = self._places.tree.look(FileCopy(channel, subdir, name), taken_apart)
+            if entry is not None:
+                found.append(entry)
+        return found
 
     def hold_damaged(self, entry: QueueEntry, reason: str, *, news: bool) -> None:
         """A file cannot be read: it is `.HELD` now."""

@@ -6,41 +6,34 @@ already; whoever asks for all copies waits until the last is read. At most MAX_M
 """
 
 import heapq
-from collections.abc import Callable, Iterable
-
-from posthouse.relay.queue.tree import QueueEntry
 
 BATCH = 50
-Due = Callable[[QueueEntry], float]
+Waiting = tuple[float, str, str, str]
+"""Unix time at which a file is likely to be tried next; its channel, subfolder and name. A tuple, because there may be many."""
 
 
 class Shelf:
-    """The names.
+    """The names."""
 
-    Args:
-        due: Unix time at which a file is likely to be tried next, guessed from its name and its time of change.
-    """
-
-    def __init__(self, due: Due) -> None:
-        self._due = due
-        self._entries: list[QueueEntry] = []
+    def __init__(self) -> None:
+        self._waiting: list[Waiting] = []
         self.beyond = 0
         """files of the last scan there was no room for"""
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._waiting)
 
-    def put(self, entries: Iterable[QueueEntry], room: int) -> None:
-        """Instead of what stood here: files nobody has read, as many as there is room for, the first due first."""
-        found = list(entries)
+    def put(self, found: list[Waiting], room: int) -> None:
+        """Instead of what stood here: files nobody has read, as many as there is room for, first due first; keeps the list."""
         self.beyond = max(0, len(found) - room)
-        chosen = heapq.nsmallest(room, found, key=self._due) if self.beyond else sorted(found, key=self._due)
-        chosen.reverse()
-        self._entries = chosen
+        if self.beyond:
+            found = heapq.nsmallest(room, found)
+        found.sort(reverse=True)
+        self._waiting = found
 
-    def take(self) -> list[QueueEntry]:
+    def take(self) -> list[Waiting]:
         """The next batch."""
-        batch = self._entries[-BATCH:]
-        del self._entries[-BATCH:]
+        batch = self._waiting[-BATCH:]
+        del self._waiting[-BATCH:]
         batch.reverse()
         return batch
