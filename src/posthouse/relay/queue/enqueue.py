@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from posthouse.journal.body_file import INLINE_LIMIT, BodyReference
 from posthouse.journal.commit import Completion
 from posthouse.journal.disk import Disk, Octets
-from posthouse.journal.segment import SEGMENT_SIZE, Flag, Tier
+from posthouse.journal.segment import SEGMENT_SIZE, Flag, RecordRef, Tier
 from posthouse.journal.writer import MAX_SEGMENTS, Writer
 from posthouse.mail.envelope import Envelope, encode_envelope
 
@@ -113,11 +113,11 @@ class Enqueuer:
             # the event loop has ended: nobody is left to be answered
 
     def _answer(self, done: list[Completion]) -> None:
-        ends: dict[str, int] = {}
+        last: dict[str, RecordRef] = {}
         for each in done:
             if each.record is not None:
-                ends[each.record.segment] = each.record.end
+                last[each.record.segment] = each.record
             answer: Done = each.token  # type: ignore[assignment] # tokens are what submit gave
             answer(each.error)
-        for segment, end in ends.items():
-            self._announce(segment, end)
+        for segment, record in last.items():
+            self._announce(segment, record.end)

@@ -195,16 +195,16 @@ class Line(asyncio.Protocol):
             while (event := server.next_event()) is not None:
                 self.handle(event)
             out = server.to_send()
-            if server.closing and (event := server.next_event()) is not None:
+            phase = server.phase
+            if phase is _CLOSING and (event := server.next_event()) is not None:
                 self.handle(event)
         except Exception:
             self._fail()
-            out = server.to_send()
+            out, phase = server.to_send(), server.phase
         relay = self.relay
         if out:
             relay.round.send(transport, out)
             self._moved = True
-        phase = server.phase
         if phase is _CLOSING or (self._ended and phase is not _ANSWER):
             self._leave(transport)
             return
