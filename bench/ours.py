@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -26,7 +27,8 @@ class Instance:
     def start(self) -> None:
         errors = (self.folder.parent / f"{self.folder.name}.stderr").open("ab")
         command = [sys.executable, "-m", "posthouse.cli", "start", "--instance", str(self.folder)]
-        process = self.group.popen(command, stdout=subprocess.PIPE, stderr=errors)
+        compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as installed
+        process = self.group.popen(command, stdout=subprocess.PIPE, stderr=errors, env=compiled)
         assert process.stdout is not None
         if process.stdout.readline() != b"ready\n":
             self.group.stop()
