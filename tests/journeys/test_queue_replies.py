@@ -1,5 +1,6 @@
 """What `queue list` says of copies that wait: each recipient's own last reply, attempts, the next try, and why."""
 
+import asyncio
 import signal
 from pathlib import Path
 from typing import Any
@@ -161,16 +162,15 @@ async def test_too_big_with_a_refused_neighbour_is_counted_again_before_it_is_fi
 
 
 async def test_reload_keeps_the_sessions_a_host_may_have(start: Start, sink: Sink) -> None:
-    relay: JobsRelay = await start(threaddepth=1)
-    sink.script.wait = 0.1
-    for at in range(60):
-        await relay.put(f"u{at}")
+    relay: JobsRelay = await start(threaddepth=1, maxjobs=1)
+    sink.script.wait = 0.2
+    await asyncio.gather(*(relay.put(f"u{at}") for at in range(100)))  # two at once for each of ten sessions
     await until(lambda: sink.open_now >= 4)
     before = sink.connections
     relay.kill(signal.SIGHUP)
     await relay.empty()
     assert sink.connections - before >= 4, "sessions of the new configuration, as many as before"
-    assert len(sink.taken) == len(sink.seen) == 60
+    assert len(sink.taken) == len(sink.seen) == 100
 
 
 async def test_a_locked_mailbox_is_tried_soon_its_neighbour_over_quota_is_not(start: Start, sink: Sink) -> None:

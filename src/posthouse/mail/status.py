@@ -37,6 +37,8 @@ class Status(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """The reply line without its line end."""
+        if self.enhanced and self.text:
+            return f"{self.code} {self.enhanced} {self.text}"
         return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
 
     @classmethod

@@ -28,6 +28,7 @@ from posthouse.relay.queue.queue_file import OpenQueueFile, Replaced
 from posthouse.relay.queue.queue_format import Attempt as HistoryLine
 from posthouse.relay.queue.queue_format import State
 from posthouse.trace.record import Action, Record
+from posthouse.trace.writer import stamp
 
 if TYPE_CHECKING:
     import asyncio
@@ -260,7 +261,7 @@ class Attempt:
         file = copy_path(shop, lease, envelope.id)
         size = 0 if kept and not self.body_sent else -(-envelope.size // 1024)  # what was transferred
         return Record(
-            ts=shop.stamp(), ac=action, mo=modifiers if host else "", sc=lease.channel, sz=size, so=envelope.sender,
+            ts=stamp(now), ac=action, mo=modifiers if host else "", sc=lease.channel, sz=size, so=envelope.sender,
             od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, fi=file, ei=envelope.id, ri=recipient.id,
             mi=envelope.message_id, pi=shop.log.process, re=self._why(action, recipient, status), di=f"{where}smtp;{status}",
             tr=transport, qt=now - envelope.enqueued / 1000, ho=host or recipient.host, co=status.code, en=status.enhanced,

@@ -33,10 +33,16 @@ class Ages:
 
     def enter(self, entry: Entry, now: float) -> None:
         """A copy has come in. Warnings whose age it has passed count as given."""
-        ages = self._plan.ages(entry.channel, cargo_of(entry).priority)
-        if ages and now - entry.enqueued >= ages[0] * self._plan.unit:
-            cargo_of(entry).notices = notices_passed(ages, self._plan.unit, entry.enqueued, now)
-        self.plan_next(entry)
+        cargo, unit = cargo_of(entry), self._plan.unit
+        ages = self._plan.ages(entry.channel, cargo.priority)
+        if not ages:
+            return
+        due = entry.enqueued + ages[0] * unit
+        if now >= due:
+            cargo.notices = notices_passed(ages, unit, entry.enqueued, now)
+            self.plan_next(entry)
+        else:
+            self.agenda.add(due, entry.key)
 
     def plan_next(self, entry: Entry) -> None:
         """Note when its next notice is due."""

@@ -25,19 +25,17 @@ class Plan:
     _backoffs: dict[tuple[str, Priority], tuple[float, ...]] = field(default_factory=dict)
     _ages: dict[tuple[str, Priority], tuple[int, ...]] = field(default_factory=dict)
     _fixed: dict[str, str] = field(init=False)
+    unit: float = field(init=False)
+    """seconds in a unit of `notices`"""
 
     def __post_init__(self) -> None:
+        self.unit = unit_seconds(self.configuration.options.integer("RETURN_UNITS", 0))
         named = ((name, channel.value("daemon")) for name, channel in self.configuration.imta.channels.items())
         self._fixed = {name: host.lower() for name, host in named if host}
 
     def host(self, channel: str, host: str) -> str:
         """What a copy is scheduled by: the channel's `daemon` where it has one, else its recipients' host."""
         return self._fixed.get(channel, host)
-
-    @property
-    def unit(self) -> float:
-        """Seconds in a unit of `notices`."""
-        return unit_seconds(self.configuration.options.integer("RETURN_UNITS", 0))
 
     @property
     def most(self) -> int:

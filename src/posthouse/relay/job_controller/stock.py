@@ -169,8 +169,8 @@ class Stock:
         )  # fmt: skip
         if cargo.patient and job is Job.DELIVER:
             lease.open, lease.some = cargo.impatient, True
-        status = cargo.status or self.waits_for(entry)
-        if status is not None and job is not Job.DELIVER:
+        status = None if job is Job.DELIVER else cargo.status or self.waits_for(entry)
+        if status is not None:
             lease.code, lease.enhanced, lease.text = status.code, status.enhanced, status.text
             lease.replies = tuple((key, each.code, each.enhanced, each.text) for key, each in cargo.replies.items())
         return lease

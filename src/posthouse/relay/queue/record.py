@@ -16,6 +16,6 @@ def envelope_of(ref: RecordRef, octets: bytes) -> Envelope:
         envelope = decode_envelope(octets)
     except msgspec.DecodeError:
         raise CorruptRecord(f"{ref.segment}: unreadable envelope at {ref.offset}") from None
-    if len(envelope.recipients) != ref.slots or any(each.id != at for at, each in enumerate(envelope.recipients)):
+    if [each.id for each in envelope.recipients] != list(range(ref.slots)):
         raise CorruptRecord(f"{ref.segment}: recipients and slots do not agree at {ref.offset}")
     return envelope
