@@ -103,8 +103,13 @@ class LmtpHost:
             self.queue.appendleft(job)
 
     def next_behind(self, session: HostSession) -> Waiting | None:
-        """The copy to begin behind the one whose body the session is about to send, if one is at hand that may go there."""
-        if not self.queue or self._draining or session.worn_out or self.shop.loop.time() < self._one_by_one:
+        """The copy to begin behind the one whose body the session is about to send, if one is at hand that may go there.
+
+        Not while one more session may be had: it has no reply to wait for.
+        """
+        if not self.queue or self._draining or len(self.sessions) < self.limit:
+            return None
+        if session.worn_out or self.shop.loop.time() < self._one_by_one:
             return None
         job = self.queue[0]
         if job.alone or job.lease.record is None or job.lease.record.body_in_file:
