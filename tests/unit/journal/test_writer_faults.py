@@ -126,6 +126,7 @@ def test_any_other_exception_in_the_committer_is_fatal(disk: FailingDisk, folder
     writer.start()
     writer.append(1, b"e", [b"b"], 1)
     assert ended.wait(20)
+    writer.stop()
     assert [str(error) for error in seen] == ["a fault of ours"]
 
 
