@@ -31,8 +31,8 @@ def address_of(line: str) -> str:
 
 @dataclass
 class Script:
-    """What the server says. `final` gets the address and how often it was seen; None means: close now. `hang` names steps
-    (greeting, mail, data, body, final) at which it falls silent, `close` those at which it closes."""
+    """What the server says. `final` gets the address and how often it was seen; None means: close now, "": say nothing.
+    `hang` names steps (greeting, mail, data, body, final) at which it falls silent, `close` those at which it closes."""
 
     greeting: str = "220 sink LMTP"
     extensions: tuple[str, ...] | None = EXTENSIONS
@@ -138,7 +138,7 @@ class Sink:
             if self.script.wait:
                 await asyncio.sleep(self.script.wait)
             reply = self.script.final(address, self.seen[address])
-            if reply is None or not await self._say(writer, "final", [reply]):
+            if reply is None or not await self._say(writer, "final", [reply] if reply else []):
                 return False
         return True
 

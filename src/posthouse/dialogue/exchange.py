@@ -12,10 +12,8 @@ leaves a RSET to be sent ahead of the next. 421 at any time: the server leaves, 
 line, more replies than asked for, 354 missing, a code no server may use there, a success that came before the message's end (what
 came together with the 354 did): the server cannot have the message. Limits: those of `reply.py`.
 
-One more transaction may begin behind a body whose reply is awaited (`takes_another`), in the same write: RFC 2920 3.1 lets the
-content be the first command of a group. A reply too many or too few would then be taken for one of the next transaction's, so
-the one that stands ahead has one recipient, and of the one behind it nothing counts before its 354, which shows that the replies
-are in step. Without it all its recipients are unsettled; a RSET is sent, and whoever begins it again does so alone.
+The next transaction begins when the last reply of the one before is heard, though RFC 2920 3.1 lets it begin behind the body: a
+server that forgets its reply to a body would be believed by what it says to the next MAIL.
 """
 
 from abc import ABC, abstractmethod
@@ -75,9 +73,6 @@ class Exchange(ABC):
         self._mail_refusal: Status | None = None
         self._early: list[Status] = []
         self._stray = False
-        self._behind: tuple[list[tuple[Step, int]], int] | None = None  # steps and number of recipients
-        self._doubtful: list[RecipientResult] | None = None  # results that count when 354 is heard; None: they count at once
-        self._last = False
 
     @property
     def phase(self) -> ClientPhase:
@@ -93,12 +88,6 @@ class Exchange(ABC):
     def in_transaction(self) -> bool:
         """Whether recipients wait for their results."""
         return self._phase in _IN_TRANSACTION
-
-    @property
-    def takes_another(self) -> bool:
-        """Whether `begin` may be called though the reply to a body is awaited."""
-        free = self._phase is _FINAL and self._pipelining and self._behind is None and not self._last
-        return free and len(self._accepted) == 1 and not self._reader.pending
 
     # octets and events
 
@@ -145,34 +134,23 @@ class Exchange(ABC):
     # moves of the session
 
     def begin(self, transaction: Transaction) -> None:
-        """Start a transaction, or with `takes_another` the next one.
+        """Start a transaction.
 
         Raises:
             ValueError: not now, no recipients, or an address or parameter with a line end or NUL.
         """
-        if self._phase is not _IDLE and not self.takes_another:
+        if self._phase is not _IDLE:
             raise ValueError(f"a transaction cannot begin while waiting for {self._phase.value}")
         commands, steps = transaction.commands(size=self._sends_size, reset=self._needs_reset)
-        if self._phase is _FINAL:
-            self._out.extend(commands)
-            self._behind = steps, len(transaction.recipients)
-            return
         self._needs_reset = False
         self._commands.extend(commands)
-        self._stray = self._reader.pending
-        self._enter(steps, len(transaction.recipients))
-        self._send()
-
-    def _enter(self, steps: list[tuple[Step, int]], recipients: int) -> None:
         self._steps.extend(steps)
-        self._unsettled = [True] * recipients
+        self._unsettled = [True] * len(transaction.recipients)
         self._accepted.clear()
         self._mail_refusal = None
+        self._stray = self._reader.pending
         self._phase = _ENVELOPE
-
-    def withdraw(self) -> None:
-        """Take back the transaction that stands behind: nothing is heard of it, and the connection ends with the one ahead."""
-        self._behind, self._last = None, True
+        self._send()
 
     def body_sent(self) -> None:
         """The stuffed body and its end were written.
@@ -283,9 +261,6 @@ class Exchange(ABC):
             if not self._accepted:
                 self._hear_unwanted_go()
                 return
-            if self._doubtful is not None:
-                self._events.extend(self._doubtful)
-                self._doubtful = None
             self._phase = _BODY
             if self._reader.pending:
                 self._hear_before_body()
@@ -294,11 +269,8 @@ class Exchange(ABC):
         elif status.is_success or status.code < 400:
             self._break(f"unexpected reply to DATA: {status}")
         else:
-            self._needs_reset = self._mail_refusal is None or self._doubtful is not None
-            if self._doubtful is not None:
-                self._unsettle(status)
-            else:
-                self._settle_rest(status)
+            self._needs_reset = self._mail_refusal is None
+            self._settle_rest(status)
             self._done()
 
     def _hear_before_body(self) -> None:
@@ -330,11 +302,7 @@ class Exchange(ABC):
 
     def _settle(self, index: int, status: Status) -> None:
         self._unsettled[index] = False
-        result = RecipientResult(index, status, final=True)
-        if self._doubtful is None:
-            self._events.append(result)
-        else:
-            self._doubtful.append(result)
+        self._events.append(RecipientResult(index, status, final=True))
 
     def _settle_rest(self, status: Status) -> None:
         """A reply for all recipients that have none."""
@@ -342,42 +310,23 @@ class Exchange(ABC):
             if waiting:
                 self._settle(index, status)
 
-    def _unsettle(self, status: Status) -> None:
-        """The recipients without a reply of their own that counts stay unsettled."""
-        if self._doubtful is not None:
-            self._unsettled, self._doubtful = [True] * len(self._unsettled), None
+    def _done(self) -> None:
+        """The transaction is over. What the server said beyond it is judged before another can begin."""
+        self._phase = _IDLE
+        self._events.append(TransactionDone())
+        while self._phase is _IDLE and self._take_reply():
+            pass
+
+    def _give_up(self, status: Status) -> None:
+        """The recipients without a reply of their own are unsettled."""
+        if not self.in_transaction:
+            return
         for index, waiting in enumerate(self._unsettled):
             if waiting:
                 self._unsettled[index] = False
                 self._events.append(RecipientResult(index, status, final=False))
-
-    def _done(self) -> None:
-        """The transaction is over. What the server said beyond it is judged before another can begin."""
+        self._phase = _CLOSED
         self._events.append(TransactionDone())
-        if self._behind is not None:
-            self._follow()
-            return
-        self._phase = _IDLE
-        if self._last:
-            self._leave(CUT_OFF)
-        while self._phase is _IDLE and self._take_reply():
-            pass
-
-    def _follow(self) -> None:
-        """The one behind is now the one under way."""
-        assert self._behind is not None
-        steps, recipients = self._behind
-        self._behind, self._doubtful, self._stray = None, [], False
-        self._enter(steps, recipients)
-
-    def _give_up(self, status: Status) -> None:
-        """The recipients without a reply of their own are unsettled, those of the transaction behind, too."""
-        while self.in_transaction:
-            self._unsettle(status)
-            self._events.append(TransactionDone())
-            self._phase = _CLOSED
-            if self._behind is not None:
-                self._follow()
 
     def _leave(self, status: Status) -> None:
         """The connection is over."""

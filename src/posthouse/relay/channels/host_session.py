@@ -44,8 +44,5 @@ class HostSession(Protocol):
     def expire(self) -> None:
         """Its deadline has passed."""
 
-    def hurry(self) -> None:
-        """Once a second, before its deadline."""
-
     def leave(self) -> None:
         """End politely, after the transaction under way."""

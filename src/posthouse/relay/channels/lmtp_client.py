@@ -51,11 +51,8 @@ class LmtpChannels:
         """Once a second."""
         now = self._shop.loop.time()
         for host in tuple(self._hosts.values()):
-            for session in tuple(host.sessions):
-                if session.deadline < now:
-                    session.expire()
-                else:
-                    session.hurry()
+            for session in [each for each in host.sessions if each.deadline < now]:
+                session.expire()
             if host.queue:
                 host.pump()
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 30.0
 HOLD_OFF_SECONDS = 5.0
-ONE_BY_ONE_SECONDS = 60.0
 LOG_ENTRIES = 2
 """bit of LOG_CONNECTION that asks for O, C and Y records"""
 
@@ -38,14 +37,12 @@ LOG_ENTRIES = 2
 class Waiting:
     """A copy that waits for a session."""
 
-    __slots__ = ("alone", "exact", "lease", "stale")
+    __slots__ = ("exact", "lease", "stale")
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
         self.stale = False
         """it met a closed session already"""
-        self.alone = False
-        """it is not to be begun behind another one again"""
         self.exact = not lease.instant
         """the server found it too big, or may have: count SIZE over the octets"""
 
@@ -70,7 +67,6 @@ class LmtpHost:
         self._not_ready = 0
         self._busy = 0
         self._hold_off = 0.0
-        self._one_by_one = 0.0
         self._draining = False
         self._wires = WireAddresses(shop.rules, settings.channel)
 
@@ -92,33 +88,14 @@ class LmtpHost:
         """Take a copy."""
         self.queue.append(Waiting(lease))
 
-    def again(self, job: Waiting, *, stale: bool = False, exact: bool = False, alone: bool = False) -> None:
+    def again(self, job: Waiting, *, stale: bool = False, exact: bool = False) -> None:
         """The copy was not settled through no fault of its own: next."""
         job.stale |= stale
         job.exact |= exact
-        job.alone |= alone
         if self._draining:
             self._give_back(job)
         else:
             self.queue.appendleft(job)
-
-    def next_behind(self, session: HostSession) -> Waiting | None:
-        """The copy to begin behind the one whose body the session is about to send, if one is at hand that may go there.
-
-        Not while one more session may be had: it has no reply to wait for.
-        """
-        if not self.queue or self._draining or len(self.sessions) < self.limit:
-            return None
-        if session.worn_out or self.shop.loop.time() < self._one_by_one:
-            return None
-        job = self.queue[0]
-        if job.alone or job.lease.record is None or job.lease.record.body_in_file:
-            return None
-        return self.queue.popleft()
-
-    def held_up(self) -> None:
-        """A copy was taken back because the one ahead of it took long: for a while each has a session to itself."""
-        self._one_by_one = self.shop.loop.time() + ONE_BY_ONE_SECONDS
 
     def pump(self) -> None:
         """Give waiting copies to sessions, and open one more session where that is allowed."""
@@ -233,8 +210,6 @@ class LmtpHost:
 
     def finished(self, session: HostSession) -> None:
         """A transaction is over: the next one, or rest."""
-        if session.busy:  # the next one has begun
-            return
         self._busy -= 1
         if self._draining or session.worn_out:
             session.leave()

@@ -1,8 +1,5 @@
 """One kept LMTP connection: takes copies from its host, one transaction each (`lmtp_transaction.py`).
 
-* Where the next copy waits already, its MAIL, RCPTs and DATA go out in one write with the body of the one under way (RFC 2920
-  3.1). A copy whose reply then takes long holds the next one up for two seconds at most: it is taken back, and this connection
-  ends with the reply.
 * STARTTLS where the channel's keywords want it (`tls_out.py`); a handshake that fails is the host's trouble, 4.7.5.
 * Deadlines are looked at by the program once a second; there is no timer and no task for each message.
 """
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 60.0
 LEAVING_SECONDS = 10.0
-BEHIND_SECONDS = 1.0
-"""after which a copy does not wait any longer behind another one"""
 
 
 class LmtpSession(asyncio.Protocol):
@@ -63,9 +58,6 @@ class LmtpSession(asyncio.Protocol):
         self._extensions: frozenset[str] = frozenset()
         self._bare = False
         self._now: LmtpTransaction | None = None
-        self._next: LmtpTransaction | None = None
-        """begun behind it"""
-        self._next_since = 0.0
         self._body: Iterator[bytes] | None = None
         self._stuffer: Stuffer | None = None
         self._paused = False
@@ -157,14 +149,15 @@ class LmtpSession(asyncio.Protocol):
         if self._now is None:
             return False
         self._flush()
-        self._wait_for_command()
+        settings = self.host.settings
+        self._wait(max(settings.mail_wait, settings.rcpt_wait, settings.data_wait))
         return True
 
-    def _begin(self, job: "Waiting", *, behind: bool = False) -> LmtpTransaction | None:
+    def _begin(self, job: "Waiting") -> LmtpTransaction | None:
         opened = self.host.open(job)
         if opened is None:
             return None
-        transaction = LmtpTransaction(self.host, job, opened, behind=behind)
+        transaction = LmtpTransaction(self.host, job, opened)
         transaction.attempt.reached(self.host.connect_name, self._where, self._banner, self._mode)
         command = transaction.command(self._extensions, bare=self._bare)
         if command is not None:
@@ -176,14 +169,6 @@ class LmtpSession(asyncio.Protocol):
                 return transaction
         transaction.conclude(kept=False)
         return None
-
-    def hurry(self) -> None:
-        """Once a second: the next copy does not wait any longer where the one under way takes long."""
-        if self._next is not None and self._loop.time() - self._next_since >= BEHIND_SECONDS:
-            taken_back, self._next = self._next, None
-            self._client.withdraw()
-            self.host.held_up()
-            taken_back.give_back()
 
     # the dialogue
 
@@ -254,13 +239,8 @@ class LmtpSession(asyncio.Protocol):
             self._body, self._stuffer = now.opened.parts(), Stuffer()
             self._send_more()
             return
-        octets = on_wire(b"".join(now.opened.parts()))
+        self.host.shop.round.send(transport, on_wire(b"".join(now.opened.parts())))
         self._body_done()
-        following = self.host.next_behind(self) if self._client.takes_another else None
-        if following is not None:
-            self._next, self._next_since = self._begin(following, behind=True), self._loop.time()
-            octets += self._client.to_send()
-        self.host.shop.round.send(transport, octets)
 
     def _send_more(self) -> None:
         """A streamed body: as much as the kernel takes without our keeping it."""
@@ -284,13 +264,11 @@ class LmtpSession(asyncio.Protocol):
         self._wait(self.host.settings.final_wait(len(self._now.recipients), self._now.opened.envelope.size))
 
     def _conclude(self) -> None:
-        """The transaction is over; the one behind it is now under way."""
-        over, self._now, self._next, self._body = self._now, self._next, None, None
+        """The transaction is over."""
+        over, self._now, self._body = self._now, None, None
         assert over is not None
         over.conclude(kept=self.served > 0)
         self.served += 1
-        if self._now is not None:
-            self._wait_for_command()
 
     def rest(self) -> None:
         """Nothing to do: wait for the next copy, not for ever."""
@@ -298,12 +276,8 @@ class LmtpSession(asyncio.Protocol):
 
     @property
     def worn_out(self) -> bool:
-        """Whether it has lived or served long enough, with the copy under way."""
-        return self.served + self.busy >= self._most or self._loop.time() - self._born >= self.host.settings.max_life_age
-
-    def _wait_for_command(self) -> None:
-        settings = self.host.settings
-        self._wait(max(settings.mail_wait, settings.rcpt_wait, settings.data_wait))
+        """Whether it has lived or served long enough."""
+        return self.served >= self._most or self._loop.time() - self._born >= self.host.settings.max_life_age
 
     def _wait(self, seconds: float) -> None:
         self.deadline = self._loop.time() + seconds

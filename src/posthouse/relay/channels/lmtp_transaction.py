@@ -7,8 +7,7 @@
 * An address outside ASCII is not sent to a server without SMTPUTF8: 5.6.7 for its recipients.
 * `500 message too big`: SIZE is counted again over the octets and the copy is sent once more at once; then it is 5.3.4. A copy
   that has had its immediate retry is counted from the start.
-* A kept connection that turns out to be closed before the body was sent has cost nothing: the copy goes over another one. So does
-  one that was begun behind another and did not come to its body, whatever was heard of it; it is then begun alone.
+* A kept connection that turns out to be closed before the body was sent has cost nothing: the copy goes over another one.
 """
 
 from collections.abc import Container
@@ -40,16 +39,14 @@ class LmtpTransaction:
         host: whose copy it is.
         job: the copy.
         opened: the copy, opened.
-        behind: it is begun behind another one's body.
     """
 
-    __slots__ = ("_behind", "_host", "_lost", "_oversize", "attempt", "body_sent", "job", "opened", "recipients")
+    __slots__ = ("_host", "_lost", "_oversize", "attempt", "body_sent", "job", "opened", "recipients")
 
-    def __init__(self, host: "LmtpHost", job: "Waiting", opened: OpenCopy, *, behind: bool) -> None:
+    def __init__(self, host: "LmtpHost", job: "Waiting", opened: OpenCopy) -> None:
         self._host = host
         self.job = job
         self.opened = opened
-        self._behind = behind
         self.recipients: list[Recipient] = []
         """those that are sent to the server"""
         self._lost: list[tuple[Recipient, Status]] = []
@@ -134,9 +131,7 @@ class LmtpTransaction:
         """
         job, attempt, host, everybody = self.job, self.attempt, self._host, len(self.recipients)
         nothing = not self.body_sent and everybody > 0 and len(self._lost) == everybody and attempt.untouched
-        if nothing and self._behind:
-            self.give_back()
-        elif nothing and kept and not job.stale:
+        if nothing and kept and not job.stale:
             self.opened.close()
             host.again(job, stale=True)
         elif self._oversize and len(self._oversize) == everybody and not job.exact and attempt.untouched:
@@ -147,11 +142,6 @@ class LmtpTransaction:
                 attempt.result(recipient, status)
             self._settle_oversize()
             attempt.end()
-
-    def give_back(self) -> None:
-        """Nothing but its envelope was sent: it goes over whichever connection is free, and behind no other."""
-        self.opened.close()
-        self._host.again(self.job, alone=True)
 
     def _settle_oversize(self) -> None:
         """Others of the copy have their result already: an immediate retry counts SIZE; after that it is final."""

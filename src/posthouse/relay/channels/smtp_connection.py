@@ -161,9 +161,6 @@ class SmtpConnection(asyncio.Protocol, ABC):
         if self._transport is not None:
             self._transport.abort()
 
-    def hurry(self) -> None:
-        """Nothing waits behind the copy under way."""
-
     def leave(self) -> None:
         """End politely, after the transaction under way."""
         self._closing = True

@@ -1,4 +1,4 @@
-"""Copies begun behind another one's body: nothing that a server does to one of them befalls the next."""
+"""Copies that follow one another over kept sessions: nothing that a server does to one of them befalls the next."""
 
 import asyncio
 
@@ -65,7 +65,7 @@ async def test_a_server_that_leaves_after_a_message_costs_the_next_nothing(start
     assert {record["at"] for record in relay.records("D")} == {0}
 
 
-async def test_who_is_refused_behind_another_is_refused_by_his_own_reply(start: Start, sink: Sink) -> None:
+async def test_who_is_refused_is_refused_by_his_own_reply(start: Start, sink: Sink) -> None:
     relay = await start()
     await pile(relay, sink, *PEOPLE, refused="u3")
     await relay.empty()
@@ -76,9 +76,19 @@ async def test_who_is_refused_behind_another_is_refused_by_his_own_reply(start: 
     assert [name for name in settled(relay) if name in PEOPLE] == [name for name in PEOPLE if name != "u3"]
 
 
-async def test_a_locked_mailbox_does_not_hold_up_who_stands_behind(start: Start, sink: Sink) -> None:
+async def test_a_locked_mailbox_does_not_hold_up_the_next(start: Start, sink: Sink) -> None:
     relay = await start()
     await pile(relay, sink, "locked", *PEOPLE)
     await until(lambda: set(PEOPLE) <= set(settled(relay)), 40)
     assert "locked" not in settled(relay)
+    await sink.stop()
+
+
+async def test_a_forgotten_reply_is_not_made_up_for_by_the_next_ones(start: Start, sink: Sink) -> None:
+    """The server goes on reading: what it would say to a further MAIL is no reply to the body."""
+    sink.script.final = lambda address, _: "" if address == "forgotten" else f"250 2.5.0 <{address}> OK"
+    relay = await start()
+    await pile(relay, sink, "forgotten", *PEOPLE)
+    await until(lambda: set(PEOPLE) <= set(settled(relay)), 40)
+    assert "forgotten" not in settled(relay)
     await sink.stop()
