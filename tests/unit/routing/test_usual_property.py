@@ -77,6 +77,7 @@ ODD = [
         "example.com  $U%hosted.test$Mtcp_intranet@relay1.example.com\n", "$*  $U%$H$V$H@tcp-daemon\n",
         ".lmtp  $U%$H.lmtp$Vnowhere.test@lmtpcs-daemon\n",
         "$*  $A$E$F$U%hosted.test$V$H@relay1.example.com\n",
+        "$*  $A$E$F$U%$H$V$H$Vhosted.test@relay1.example.com\n",
     )),
     *(Odd("tables", one) for one in TABLES),
     *(Odd("first tables", one) for one in FIRST_TABLES),

@@ -145,7 +145,8 @@ def _gate(rules: Rules, source: str, host: str) -> Gate | None:
     settled = rules.rewriter.settled(host, Place.AT, purpose)
     if settled is None or settled.channel.name != "l" or settled.route:
         return None
-    names = dict.fromkeys(name.lower() for name in (*settled.ours, settled.host))
+    host = settled.host.lower()
+    names = [*dict.fromkeys(name.lower() for name in settled.ours if name.lower() != host), host]
     if any(not name or name.startswith("[") for name in names):
         return None
     tables = _speaking(rules, rules.before_tables, source, "l")
