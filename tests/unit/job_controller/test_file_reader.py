@@ -26,6 +26,7 @@ class CountingDisk(LinuxDisk):
     def __init__(self) -> None:
         self.looks = 0
         self.fails: range = range(0)
+        self.is_read_only = False
 
     def stat(self, name: str, folder: int) -> FileStat | None:
         if names.parse(name) is not None:
@@ -33,6 +34,11 @@ class CountingDisk(LinuxDisk):
             if self.looks in self.fails:
                 raise OSError(5, "Input/output error")
         return super().stat(name, folder)
+
+    def unlink(self, name: str, folder: int) -> None:
+        if self.is_read_only:
+            raise OSError(30, "Read-only file system")
+        super().unlink(name, folder)
 
 
 class Reading:
@@ -117,14 +123,25 @@ async def test_a_file_that_goes_between_its_name_and_its_look_is_nothing(reading
     assert reading.world.alarms == []
 
 
-@pytest.mark.parametrize("look", [LOOKED_AT + 5, FILES + 5])
-async def test_a_disk_that_fails_in_the_midst_is_told_and_asked_again(reading: Reading, look: int) -> None:
-    reading.disk.fails = range(look, look + 1)
+@pytest.mark.parametrize("look", [5, LOOKED_AT + 5, FILES + 5])
+async def test_a_file_that_cannot_be_looked_at_keeps_nobody_else_waiting(reading: Reading, look: int) -> None:
+    reading.disk.fails = range(look, look + 2)
     reading.reader.look_at(reading.places.tree.files())
     await reading.read()
-    assert [alarm for alarm in reading.world.alarms if "cannot be looked at" in alarm]
-    assert len(reading.world.stock) < FILES
+    assert len([alarm for alarm in reading.world.alarms if "cannot be looked at" in alarm]) == 1
+    assert len(reading.world.stock) == FILES - 2
     assert reading.reader.unread == 0
+    assert not reading.reader.has_room
     reading.reader.look_at(reading.places.tree.files())
     await reading.read()
     assert len(reading.world.stock) == FILES
+
+
+async def test_a_settled_file_that_cannot_be_removed_keeps_nobody_else_waiting(reading: Reading) -> None:
+    (path,) = reading.queue.glob(f"{C}/*/{names.file_name(message_id(0), 0, 1)}")
+    path.write_bytes(path.read_bytes().replace(b"k;T0", b"k;D0", 1))
+    reading.disk.is_read_only = True
+    reading.reader.look_at(reading.places.tree.files())
+    await reading.read()
+    assert path.exists()
+    assert len(reading.world.stock) == FILES - 1

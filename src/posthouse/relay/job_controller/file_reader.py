@@ -46,6 +46,8 @@ class FileReader:
         self._left = 0
         self._found: list[Waiting] = []
         """looked at, and not known"""
+        self._is_told = False
+        """that some file cannot be looked at in this scan"""
         self.damaged: dict[str, tuple[QueueEntry, str]] = {}
         """held files whose envelope cannot be read, and why; found anew by each scan"""
         self.reading: asyncio.Task[None] | None = None
@@ -71,7 +73,7 @@ class FileReader:
         """These are all files there are: read those that are not known. A few are looked at at once."""
         self.damaged.clear()
         self._names, self._left = files.apart(), len(files)
-        self._found = []
+        self._found, self._is_told = [], False
         self._stock.dropped = 0
         self._look_on()
         if not self._knows_all and (self.reading is None or self.reading.done()):
@@ -85,7 +87,7 @@ class FileReader:
         for ref, name in islice(self._names, LOOKED_AT):
             seen += 1
             if not stock.knows_file(name.message, name.copy, ref.path):
-                entry = self._places.tree.look(ref, name)
+                entry = self._look(ref, name)
                 if entry is not None:
                     self._found.append((stock.guess(entry), ref.channel, ref.subdir, ref.name))
         self._left -= seen
@@ -99,15 +101,10 @@ class FileReader:
 
     async def _read(self) -> None:
         while not self._knows_all and not self.ended:
-            try:
-                if self._names is not None:
-                    self._look_on()
-                else:
-                    self._read_some()
-            except OSError as error:
-                self._alarm(f"queue files cannot be looked at: {error}; the next scan tries again")
-                self._found = []
-                self._order()
+            if self._names is not None:
+                self._look_on()
+            else:
+                self._read_some()
             self._soon()
             await asyncio.sleep(0)
 
@@ -122,10 +119,20 @@ class FileReader:
         for _, channel, subdir, name in self._shelf.take():
             taken_apart = parse(name)
             assert taken_apart is not None, "it was when it was looked at"
-            entry = self._places.tree.look(FileCopy(channel, subdir, name), taken_apart)
+            entry = self._look(FileCopy(channel, subdir, name), taken_apart)
             if entry is not None:
                 found.append(entry)
         return found
+
+    def _look(self, ref: FileCopy, name: "QueueName") -> QueueEntry | None:
+        """The file; None: it is gone, or cannot be looked at, which keeps nobody else waiting. The first such one is told of."""
+        try:
+            return self._places.tree.look(ref, name)
+        except OSError as error:
+            if not self._is_told:
+                self._is_told = True
+                self._alarm(f"{ref.path} cannot be looked at: {error}; the next scan tries again")
+            return None
 
     def hold_damaged(self, entry: QueueEntry, reason: str, *, news: bool) -> None:
         """A file cannot be read: it is `.HELD` now."""

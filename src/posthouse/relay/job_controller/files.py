@@ -3,6 +3,7 @@
 Envelopes and states only; messages are not read here. A file that cannot be read becomes `.HELD`, with an alarm.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -50,9 +51,10 @@ def read_file(places: Places, entry: QueueEntry, damaged: Damaged) -> Cargo | No
         return None
     still = set(content.open_ids)
     recipients = tuple(each for each in content.envelope.recipients if each.id in still)
-    if not recipients:  # settled, but its name was not taken away any more
-        places.disk.unlink(entry.ref.name, places.tree.of(entry.ref))
-        places.tree.touched(places.tree.of(entry.ref))
+    if not recipients:  # settled, but its name was not taken away any more; where it cannot be now, the next scan does it
+        with contextlib.suppress(OSError):
+            places.disk.unlink(entry.ref.name, places.tree.of(entry.ref))
+            places.tree.touched(places.tree.of(entry.ref))
         return None
     cargo = Cargo(content.envelope, entry.name.copy, recipients, None, entry.ref.path)
     _remember(cargo, history, still)
