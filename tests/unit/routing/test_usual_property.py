@@ -199,3 +199,22 @@ def test_the_short_way_is_the_general_way(odd: Odd, data: st.DataObject) -> None
         assert short == directory.run(route_recipient(rules, request))
         assert set(asked) <= set(directory.asked)
         assert len(asked) <= len(directory.asked)
+
+
+def test_a_script_goes_with_its_owner() -> None:
+    common = {"mailhost": ("store1.example.com",), "mailsieverulesource": ("keep;",)}
+    users = {name: {"uid": (name,), "mail": (f"{name}@example.com",), **common} for name in ("jdoe", "sue")}
+    domain: Attributes = {"sunpreferreddomain": ("example.com",)}
+    directory = Remembering({
+        "o=example.com,o=usergroup": domain, **{f"cn={name},o=example.com,o=usergroup": user for name, user in users.items()}
+    })  # fmt: skip
+    rules = some_rules([])
+    for name in users:
+        request = RouteRequest(sender="", recipient=f"{name}@example.com", source_channel="tcp_local", app_info="SMTP/")
+        general = directory.run(route_recipient(rules, request))
+        usual = usual_recipient(rules, "tcp_local", "", request.recipient, directory.known.get)
+        assert usual is not None
+        short = usual_result(rules, usual, None, directory.answer(usual.question))
+        assert short is not None
+        assert short == general
+        assert [target.filter and target.filter.owner for target in short.recipients] == [name]

@@ -1,4 +1,4 @@
-"""The usual recipient: a plain address of a user with a mailbox and nothing else, decided without going the whole way.
+"""The usual recipient: a plain address of a user with a mailbox and at most a script, decided without going the whole way.
 
     usual_recipient(...)          -> what to ask the directory, from what is known already; None: not usual
     usual_result(..., answer)     -> Accepted; None: not usual after all
@@ -24,7 +24,7 @@ from posthouse.relay.routing.result import Accepted, Target
 from posthouse.relay.routing.rewrite import Rewritten
 from posthouse.relay.routing.rule_table import REMEMBERED_HOSTS, Purpose, coming_in
 from posthouse.relay.routing.rules import Rules
-from posthouse.relay.routing.standing import Standing, twin
+from posthouse.relay.routing.standing import Standing, standing, twin
 from posthouse.relay.routing.target import target_of
 from posthouse.relay.routing.way import OwnerFacts, Way
 
@@ -68,6 +68,8 @@ class Recipe(NamedTuple):
     after: str
     tables: tuple[str, ...]
     """access tables that may have something to say"""
+    filtered: bool
+    """the user's own Sieve script decides about it"""
 
 
 def usual_recipient(
@@ -128,7 +130,7 @@ def usual_result(rules: Rules, usual: Usual, size: int | None, answer: Answer) -
     recipe: Recipe | None = stands.recipes[gate.source]
     if recipe is None:
         return None
-    model, before, after, tables = recipe
+    model, before, after, tables, filtered = recipe
     made = before + uid + after
     limit = model.blocklimit
     if (limit and size is not None and size > limit) or (
@@ -136,7 +138,8 @@ def usual_result(rules: Rules, usual: Usual, size: int | None, answer: Answer) -
     ):
         return None
     address = f"{question.local}@{gate.host}"
-    return Accepted((Target(model.channel, made, model.host, model.quota, 0, address, model.held, limit),))
+    script = standing(rules, question.domain, answer.value, 0.0).filter if filtered else None  # the time: for no one of a shape
+    return Accepted((Target(model.channel, made, model.host, model.quota, 0, address, model.held, limit, filter=script),))
 
 
 def _gate(rules: Rules, source: str, host: str) -> Gate | None:
@@ -168,7 +171,7 @@ def _silent(rules: Rules, names: Sequence[str], gate: Gate, sender: str, channel
 
 def _recipe(rules: Rules, stands: Standing, gate: Gate) -> Recipe | None:
     """What becomes of all users who stand so; None when not all become the same."""
-    if stands.entry.kind is not Kind.USER or stands.filter is not None or stands.offline or rules.max_levels < 1:
+    if stands.entry.kind is not Kind.USER or stands.offline or rules.max_levels < 1:
         return None
     made = _only_address(rules, stands)
     part = split_plain(made) if made else None
@@ -179,12 +182,13 @@ def _recipe(rules: Rules, stands: Standing, gate: Gate) -> Recipe | None:
         return None
     there = Rewritten(join(part.rest, settled.host, settled.route), settled.channel, settled.host, settled.route)
     owner = OwnerFacts("", stands.quota, stands.block_limit)
-    target = target_of(rules, there, Way(owner=owner, held=stands.clauses[0].hold))
+    held = stands.clauses[0].hold
+    target = target_of(rules, there, Way(owner=owner, held=held))
     before, gap, after = target.address.partition(_GAP)
     if not gap or split_plain(target.address) is None or max(len(made or ""), len(target.address)) > MAX_OCTETS - _LONGEST:
         return None
     tables = _speaking(rules, rules.after_tables, gate.source, target.channel)
-    return None if tables is None else Recipe(target, before, after, tables)
+    return None if tables is None else Recipe(target, before, after, tables, stands.filter is not None and not held)
 
 
 def _only_address(rules: Rules, stands: Standing) -> str | None:
