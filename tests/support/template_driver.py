@@ -2,6 +2,7 @@
 
     forked, program    how a process finds itself that was started the one way or the other
     killed             what becomes of processes whose template is killed
+    hanging            how often somebody waits for a template that is stopped
     signals            a process that is told to end at once
     closed             the template's end with its owner's
 """
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from posthouse.dispatcher import template
+from posthouse.dispatcher import starting, template
 from posthouse.dispatcher.command_line import ROOM, without_room
 from posthouse.dispatcher.starting import TEMPLATE_VARIABLE, Forked, Process, start
 
@@ -83,6 +84,26 @@ def killed() -> dict[str, Any]:
     return {"alive": alive, "code": code, "later": isinstance(later, Forked), "later_code": later.wait()}
 
 
+def hanging() -> dict[str, Any]:
+    """The template is stopped: one waits for it, the next does not, and what it was asked for does not begin later."""
+    made = make()
+    os.kill(made.pid, signal.SIGSTOP)
+    starting.PATIENCE_SECONDS = 0.2
+    first, sock = begin(made.line, "live")
+    starting.PATIENCE_SECONDS = 3600.0
+    second, other = begin(made.line, "live")
+    os.kill(made.pid, signal.SIGCONT)
+    told = [heard(each)["pid"] for each in (sock, other)] == [first.pid, second.pid]
+    for each in (sock, other):
+        each.send(b"go\n")
+    codes = [first.wait(), second.wait()]
+    alone = sock.recv(1) == b""  # nobody else has its other end
+    made.close()
+    code = os.waitstatus_to_exitcode(os.waitpid(made.pid, 0)[1])
+    forked = isinstance(first, Forked) or isinstance(second, Forked)
+    return {"forked": forked, "told": told, "codes": codes, "alone": alone, "template": code}
+
+
 def signals() -> dict[str, Any]:
     """SIGTERM at once, fifty times: none is lost between the fork and the program."""
     made = make()
@@ -118,5 +139,5 @@ if __name__ == "__main__":
     if len(sys.argv) < ROOM:  # as `posthouse start` does
         os.execv(sys.executable, [sys.executable, *sys.argv, *[""] * ROOM])
     time.tzset()
-    answers = {"killed": killed, "signals": signals, "closed": closed}
+    answers = {"killed": killed, "hanging": hanging, "signals": signals, "closed": closed}
     print(json.dumps(answers[what]() if what in answers else itself(forked=what == "forked")))

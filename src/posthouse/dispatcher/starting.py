@@ -2,7 +2,8 @@
 
 Both ways the new process is the same to everybody: command line, environment, inherited descriptors, empty input, exit code.
 Forked, it is a child of the template, which reports its end. A template that was killed cannot report: the end is seen all
-the same, its exit code is then taken to be SIGKILL.
+the same, its exit code is then taken to be SIGKILL. One that does not answer for PATIENCE_SECONDS is not asked again by anybody:
+who asks is an event loop.
 
     POSTHOUSE_TEMPLATE_FD     the line on which the Dispatcher and the job controller ask the template. What they start
                               inherits neither the variable nor the line.
@@ -10,6 +11,7 @@ the same, its exit code is then taken to be SIGKILL.
 
 import array
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -23,10 +25,10 @@ from typing import Protocol
 import msgspec
 
 from posthouse.dispatcher import template
-from posthouse.dispatcher.user import User
+from posthouse.dispatcher.user import User, runs_as
 
 TEMPLATE_VARIABLE = "POSTHOUSE_TEMPLATE_FD"
-_PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 5.0
 _REPORT_SECONDS = 2.0
 _PROGRAM = 2
 """words of a command before its module: the interpreter and `-m`"""
@@ -105,6 +107,11 @@ class Forked(_Started):
         super().__init__(pid, pidfd)
         self._report = report
 
+    def disown(self) -> None:
+        """It is not what we asked for: nothing is done with it."""
+        os.close(self._pidfd)
+        self._report.close()
+
     def _collect(self) -> int:
         self._report.settimeout(_REPORT_SECONDS)
         packet = b""
@@ -142,7 +149,9 @@ def start(
         told.pop(TEMPLATE_VARIABLE, None)
     forked = _fork(command, pass_fds, told, output, line)
     if forked is not None:
-        return forked
+        if user is None or runs_as(forked.pid, forked.fileno(), user):
+            return forked
+        forked.disown()
     return Program(
         subprocess.Popen(
             command,
@@ -183,21 +192,35 @@ def _fork(
 
 def _ask(line: socket.socket, packet: bytes, given: Sequence[int]) -> Forked | None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(_PATIENCE_SECONDS)
-    answer, fds = b"", array.array("i")
+    passing = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno(), *given]))]
+    pid, fds = 0, array.array("i")
     try:
-        line.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno(), *given]))])
+        line.sendmsg([packet], passing, socket.MSG_DONTWAIT)
         theirs.close()
-        answer, ancillary, _, _ = ours.recvmsg(template.NUMBER.size, template.ANCILLARY, socket.MSG_CMSG_CLOEXEC)
-        fds = template.passed(ancillary)
-    except OSError:  # the template is gone, or hangs: then it will find nobody at the other end
+        pid, fds = _answer(line, ours)
+    except OSError:  # the template is gone, or hangs
         pass
     finally:
         theirs.close()
-    pid = int(template.NUMBER.unpack(answer)[0]) if answer else 0
     if pid > 0 and fds:
         return Forked(pid, fds[0], ours)
     ours.close()
-    if pid < 0:
-        raise OSError(-pid, os.strerror(-pid))
+    if pid:  # positive: it lives, and we had no room for its descriptor; it ends with its parent's end of whatever it was given
+        raise OSError(-pid, os.strerror(-pid)) if pid < 0 else OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     return None
+
+
+def _answer(line: socket.socket, ours: socket.socket) -> tuple[int, "array.array[int]"]:
+    """The first report. Without one in time the template finds nobody at the other end, and nobody asks it again."""
+    ours.settimeout(PATIENCE_SECONDS)
+    try:
+        return _report(ours)
+    except TimeoutError:
+        line.shutdown(socket.SHUT_WR)  # all who have this line
+        ours.shutdown(socket.SHUT_RD)
+        return _report(ours)  # what came just before
+
+
+def _report(ours: socket.socket) -> tuple[int, "array.array[int]"]:
+    answer, ancillary, _, _ = ours.recvmsg(template.NUMBER.size, template.ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+    return int(template.NUMBER.unpack(answer)[0]) if answer else 0, template.passed(ancillary)

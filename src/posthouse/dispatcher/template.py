@@ -108,7 +108,11 @@ def make(modules: Iterable[str], user: User | None, keep: int, instance: str, lo
     life, our_life = socket.socketpair()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        log.warning("no template: %s", error)
+        return None
     if pid == 0:
         try:
             command_line.write(shown)
@@ -144,6 +148,13 @@ def _close_all_but(kept: set[int]) -> None:
         if fd not in kept | {0, 1, 2}:
             with contextlib.suppress(OSError):
                 os.close(fd)
+
+
+def _is_left(report: socket.socket) -> bool:
+    """Whether whoever asked has died or lost patience."""
+    poll = select.poll()
+    poll.register(report, 0)  # hang-up is always told
+    return bool(poll.poll(0))
 
 
 class _Forks:
@@ -188,7 +199,8 @@ class _Forks:
                 os.close(fd)
 
     def _start(self, request: Request, report: socket.socket, fds: Sequence[int]) -> None:
-        if len(fds) != len(request.targets) + request.has_output or not self._command_line.fits(request.command_line):
+        fitting = len(fds) == len(request.targets) + request.has_output and self._command_line.fits(request.command_line)
+        if not fitting or _is_left(report):  # two processes must never have the same descriptors
             report.close()
             return
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # one that comes before the new process is itself waits for it

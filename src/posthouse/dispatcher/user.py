@@ -6,6 +6,7 @@ import pwd
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -70,3 +71,16 @@ def may_run(user: User, command: Sequence[str]) -> bool:
     except OSError:
         return False
     return done.returncode == 0
+
+
+def runs_as(pid: int, pidfd: int, user: User) -> bool:
+    """Whether the process of this descriptor has that pid, lives, and is that user's with all its uids.
+
+    Root sends signals by descriptors that a process of the user's has given it: they must not be other people's.
+    """
+    try:
+        told = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii")
+        uids = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").partition("\nUid:")[2].split()[:4]
+    except OSError:
+        return False
+    return f"\nPid:\t{pid}\n" in told and uids == [str(user.uid)] * 4
