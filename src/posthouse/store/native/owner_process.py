@@ -4,8 +4,8 @@
     back:   KEPT: the request is answered, the next may come         ENDED: answered, and this process ends
 
 What stays root (spools that only root may write, mailboxes of root's) and what could not become the owner is good for one
-request. End of file, and the death of root's process, end it. The owner may stop or kill it: root's process looks after what
-it leaves.
+request. End of file, and the death of root's process, end it, and with it what it has forked. The owner may stop or kill it:
+root's process looks after what it leaves.
 """
 
 import contextlib
@@ -89,6 +89,7 @@ class OwnerProcess:
         """Serve until root's process ends it; never returns."""
         code = 1
         try:
+            _die_with(self._parent)
             while self._serve():
                 pass
             code = 0
@@ -144,11 +145,8 @@ class OwnerProcess:
     def _become(self, rights: Rights) -> None:
         """The owner, who ends when root's process does, even if he is stopped then."""
         drop_to(rights)
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-        prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # it has root's notes: its owner must not look into it, whatever fs.suid_dumpable is
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a change of user clears it
-        if os.getppid() != self._parent:
-            raise MailboxIOError("root's process is gone")
+        _prctl(_PR_SET_DUMPABLE, 0)  # it has root's notes: its owner must not look into it, whatever fs.suid_dumpable is
+        _die_with(self._parent)
 
     def _append_where_only_root_may(
         self, connection: socket.socket, mailbox: Mailbox, account: Account, rights: Rights, entry: Entry, slot: int
@@ -160,6 +158,7 @@ class OwnerProcess:
                 fd = disk.create_excl(mailbox.name, mailbox.folder)
                 os.fchown(fd, account.uid, account.gid)
                 disk.close(fd)
+            self._parent = os.getpid()  # the next one's
             pid = os.fork()
             if not pid:
                 self._append_and_end(connection, mailbox, rights, entry, slot, lock)
@@ -172,7 +171,7 @@ class OwnerProcess:
     ) -> NoReturn:
         code = 1
         try:
-            drop_to(rights)
+            self._become(rights)
             try:
                 Appender(self._disk, self._notes, lock_record).append_locked(mailbox, entry, slot, lock)
             except MailboxError as fault:
@@ -185,3 +184,18 @@ class OwnerProcess:
         finally:
             logging.shutdown()
             os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    """End when the parent does, stopped or not. A change of user clears it.
+
+    Raises:
+        MailboxIOError: it has ended.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise MailboxIOError("the parent process is gone")
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
