@@ -38,17 +38,22 @@ def segments(instance: RunningInstance) -> set[str]:
 
 @pytest.mark.parametrize(("error", "code"), [("EIO", 451), ("ENOSPC", 452)])
 def test_the_relay_s_third_sync_fails(tmp_path: Path, error: str, code: int) -> None:
+    """The third of each thread, as strace counts: the loop's while the disk is quick, else the committer's (decision 141)."""
     ledger, trace = Ledger(), tmp_path / "trace"
     with journey(tmp_path, users=4, start=False) as tiers:
         tiers.relay.start()
         (worker,) = pids(tiers.relay, "smtp")
         with connect(tiers.relay) as client, failing(worker, "fdatasync", "3", trace, error):
             before = segments(tiers.relay)
-            answers = [ledger.send(client, ["user0", "user1"], size=4000).code for _ in range(3)]
-            assert answers == [250, 250, code]
+            answers = [250]
+            while answers[-1] == 250 and len(answers) < 6:
+                answers.append(ledger.send(client, ["user0", "user1"], size=4000).code)
+            assert answers[-1] == code, answers
+            assert len(answers) > 3, "two syncs were to be good"
             wait_for(lambda: ledger.send(client, ["user2"], size=4000).code == 250)
-            for _ in range(5):
-                assert ledger.send(client, ["user3"], size=4000).code == 250
+            answers = [ledger.send(client, ["user3"], size=4000).code for _ in range(6)]
+            assert sorted(answers)[:5] == [250] * 5, "at most the other thread's third sync"
+            assert answers.count(250) + answers.count(code) == 6
         assert "(INJECTED)" in trace.read_text()
         bad = [line for line in trace.read_text().splitlines() if "(INJECTED)" in line]
         assert all(".seg" in line for line in bad)

@@ -125,14 +125,23 @@ class Writer:
         Raises:
             ValueError: the record would not fit into an empty segment.
         """
+        return self.put(self.item(token, envelope, body, slots, kind=kind, flags=flags))
+
+    def item(self, token: object, envelope: bytes, body: Sequence[Octets], slots: int, *, kind: int = 0, flags: int = 0) -> Item:
+        """A record for `put` or `commit_now`; arguments and errors are those of `append`."""
         payload = len(envelope) + sum(map(len, body))
         if record_length(payload) > self._room or not 0 <= slots <= SLOTS:
             raise ValueError("record is larger than a segment")
+        return Item(token, envelope, body, slots, payload, kind, flags)
+
+    def put(self, item: Item) -> bool:
+        """As `append`."""
+        payload = item.payload
         with self._octets_lock:
             if self._octets + payload > self._max_waiting and self._octets:
                 return False
             self._octets += payload
-        self._waiting.put(Item(token, envelope, body, slots, payload, kind, flags))
+        self._waiting.put(item)
         return True
 
     def commit_now(self, items: Sequence[Item]) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 import time
 from pathlib import Path
 from typing import cast
@@ -10,8 +11,9 @@ from typing import cast
 import pytest
 
 from posthouse.cli.demo.samples import people
-from posthouse.journal.disk import Disk
+from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.relay.directory.question import Answer, Question
+from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.smtp_server.relay import Relay
 from posthouse.testing.directory import MemoryDirectory
 from posthouse.testing.failing_disk import FailingDisk, disk_full
@@ -270,3 +272,45 @@ def test_what_is_thrown_away_takes_no_memory(tmp_path: Path) -> None:
         assert client.message(b"\r\n" + b"x" * 1_000_000 + b"\r\n", "jd@example.com").startswith("452 4.3.1 ")
         disk.fault = None
         assert world.call(lambda: world.relay.memory.held) == 0
+
+
+class GatedDisk(LinuxDisk):
+    """Its syncs wait while the gate is closed."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def fdatasync(self, fd: int, /) -> None:  # type: ignore[override] # a method in place of the call
+        assert self.gate.wait(60)
+        os.fdatasync(fd)
+
+
+def test_what_the_journal_has_no_room_for_follows_in_order(tmp_path: Path) -> None:
+    """More waits for the disk than the journal takes; nobody is refused or overtaken, no other session stands still."""
+    disk = GatedDisk()
+
+    def narrow(relay: Relay) -> None:
+        announce = relay.enqueuer._announce
+        relay.enqueuer.stop()
+        relay.enqueuer = Enqueuer(
+            cast("Disk", disk), journal, "narrow", call_soon=relay.loop.call_soon_threadsafe, announce=announce, max_waiting=1
+        )
+        relay.enqueuer.start()
+
+    instance = relay_files(tmp_path)
+    journal = disk.open_dir(str(instance.journal))
+    with SmtpWorld(instance, disk=cast("Disk", disk), prepare=narrow) as world:
+        clients = [world.hello() for _ in range(4)]
+        disk.gate.clear()
+        for number, client in enumerate(clients):
+            client.begin("jd@example.com", sender=f"a{number}@outside.test")
+            client.send(BODY + b".\r\n")
+            world.until(lambda: world.relay.enqueuer.writer.waiting > 0)
+            world.until(lambda number=number: len(world.relay._stuck) == number)  # type: ignore[misc]
+        assert world.hello().ask("NOOP").startswith("250 ")
+        disk.gate.set()
+        assert [client.reply()[:4] for client in clients] == ["250 "] * 4
+        assert clients[0].message(BODY, "jd@example.com").startswith("250 ")
+        assert [each.envelope.sender for each in world.queued()][:4] == [f"a{number}@outside.test" for number in range(4)]
+    disk.close(journal)

@@ -11,7 +11,6 @@ import logging
 import ssl
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import posthouse
 from posthouse.dispatcher.sending_round import SendingRound
 from posthouse.journal.body_file import BodyFile, BodyReference
+from posthouse.journal.commit import Item
 from posthouse.journal.disk import Disk
 from posthouse.mail.envelope import Envelope
 from posthouse.mail.message_id import MessageIds
@@ -81,9 +81,9 @@ class Relay:
     _serials: Iterator[int] = field(default_factory=lambda: count(int(time.time() * 1000)))
     round: SendingRound = field(init=False)
     _records: list[Record] = field(default_factory=list)
-    _waiting: deque[_Waiting] = field(default_factory=deque)
-    _stuck: bool = False
-    """the journal had no room for the first of those that wait"""
+    _waiting: list[_Waiting] = field(default_factory=list)
+    _stuck: list[Item] = field(default_factory=list)
+    """the journal had no room for them: they go before those that wait"""
     gather: Gather = field(init=False)
 
     failures: Failures = field(init=False)
@@ -192,17 +192,17 @@ class Relay:
 
     def submit_waiting(self) -> None:
         """Give the journal what waits, in order, as far as it has room."""
-        self._stuck = False
-        while self._waiting:
-            envelope, body, done = self._waiting[0]
+        items, self._stuck = self._stuck, []
+        waiting, self._waiting = self._waiting, []
+        for envelope, body, done in waiting:
             try:
-                if not self.enqueuer.submit(envelope, body, done):
-                    self._stuck = True
-                    return
+                items.append(self.enqueuer.item(envelope, body, done))
             except ValueError as error:
                 self.report(f"message {envelope.id} cannot be journalled")
-                done(OSError(str(error)))
-            self._waiting.popleft()
+                self.loop.call_soon(done, OSError(str(error)))
+        if items:
+            self.round.send_all()  # other clients go on while this batch is made durable
+            self._stuck = items[self.enqueuer.submit_all(items) :]
 
     def room_again(self) -> None:
         """A batch is through: go on with what the journal had no room for."""
@@ -221,10 +221,10 @@ class Relay:
     def _make_room(self) -> None:
         """Bodies that wait go on; when all memory is held by bodies that do not end, the oldest of them have to go."""
         self.memory.resume()
-        if not self.memory.overfull() or self._waiting or self.enqueuer.writer.waiting:
+        if not self.memory.overfull() or self._waiting or self._stuck or self.enqueuer.writer.waiting:
             return
-        arriving = [(one.receiving_since, one) for one in self.sessions if one.receiving_since is not None]
-        for _, session in sorted(arriving, key=itemgetter(0)):
+        arriving = [(one.receiving_since, one.connection.serial, one) for one in self.sessions if one.receiving_since is not None]
+        for _, _, session in sorted(arriving, key=itemgetter(0, 1)):  # the loop counts milliseconds: two may be as old
             session.hang_up()
             if not self.memory.overfull():
                 return
