@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, cast
@@ -173,6 +174,7 @@ class SmtpWorld:
         self.program = SmtpProgram(instance, "SMTP", "tcp_local", disk)
         self._prepare = prepare
         self._clients: list[Client] = []
+        self._serials = count(1)
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.AbstractServer
@@ -201,10 +203,9 @@ class SmtpWorld:
     def _session(self) -> asyncio.BaseProtocol:
         peer = (self._peer, 40000)
         probe = f"TCP|127.0.0.1|25|{peer[0]}|{peer[1]}"
-        session = self.program.session(
-            Connection("SMTP", "tcp_local", ("127.0.0.1", 25), peer, probe, tls=self._tls is not None, serial=1), self._gone
-        )
-        return cast("asyncio.BaseProtocol", session)
+        tls, serial = self._tls is not None, next(self._serials)
+        connection = Connection("SMTP", "tcp_local", ("127.0.0.1", 25), peer, probe, tls=tls, serial=serial)
+        return cast("asyncio.BaseProtocol", self.program.session(connection, self._gone))
 
     def _gone(self) -> None:
         self.closed += 1
