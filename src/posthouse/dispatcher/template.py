@@ -30,9 +30,9 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -167,6 +167,8 @@ class _Forks:
         self._living: dict[int, tuple[int, socket.socket]] = {}
         """pidfd -> pid, and where its end is reported"""
         self._poll = select.poll()
+        self._hearing = {number: signal.getsignal(number) for number in _ENDING}
+        """what the supervisor was started with: a signal that its caller ignores stays ignored, as in a program"""
 
     def serve(self) -> NoReturn:
         """Start what is asked for until the supervisor is gone."""
@@ -212,7 +214,7 @@ class _Forks:
             return
         else:
             if pid == 0:
-                _Born(request, fds, self._command_line).live()
+                _Born(request, fds, self._command_line, self._hearing).live()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         pidfd = os.pidfd_open(pid)
@@ -236,10 +238,13 @@ class _Forks:
 class _Born:
     """The new process."""
 
-    def __init__(self, request: Request, fds: Sequence[int], command_line: CommandLine) -> None:
+    def __init__(
+        self, request: Request, fds: Sequence[int], command_line: CommandLine, hearing: Mapping[signal.Signals, Any]
+    ) -> None:
         self._request = request
         self._fds = fds
         self._command_line = command_line
+        self._hearing = hearing
 
     def live(self) -> NoReturn:
         """Become what was asked for and end with its exit code."""
@@ -281,11 +286,9 @@ class _Born:
         if self._request.has_output:
             os.dup2(1, 2)
 
-    @staticmethod
-    def _hear_signals() -> None:
-        for number in _ENDING:
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _hear_signals(self) -> None:
+        for number, handler in self._hearing.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
