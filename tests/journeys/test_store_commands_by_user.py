@@ -68,7 +68,8 @@ def test_every_command_works_and_leaves_what_deliveries_may_write(store: Running
             "delete moved", "dovecot-config", "list --json",
         ):  # fmt: skip
             done = command(store, user, "store", *words.split())
-            assert done.returncode == 0, (words, done.stderr)
+            fine = {0, 65} if "--dry-run" in words else {0}  # it locks nothing: mail may come between two looks
+            assert done.returncode in fine, (words, done.stdout, done.stderr)
         assert command(store, user, "store", "recover").returncode == 75  # the store runs
     finally:
         stop.set()
