@@ -21,7 +21,7 @@ demo: $(VENV)/.run
 	$(BIN)/posthouse demo
 
 test: $(VENV)/.test
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal --reruns 1
 
 check: $(VENV)/.test
 	$(BIN)/ruff check src tests bench examples
