@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import uvloop
 
-import posthouse
 from posthouse.dispatcher import descendants, lock
 from support.family_rig import ECHO_INSTANCE, Family, wait_for
+from support.imta_user import USER, packages, python_of_everybody
 
 Make = Callable[..., Family]
 
@@ -225,38 +224,17 @@ def test_paths_longer_than_a_socket_address(tmp_path: Path) -> None:
         family.end()
 
 
-def python_of_everybody() -> str | None:
-    """An interpreter that `nobody` may run with our packages: this one, or the system's of the same version."""
-    for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
-        try:
-            user = pwd.getpwnam("nobody")
-            argv = [python, "-c", "import posthouse.dispatcher.supervisor"]
-            subprocess.run(argv, user=user.pw_uid, group=user.pw_gid, check=True, env=everybodys(), cwd="/", capture_output=True)
-            return python
-        except (OSError, subprocess.CalledProcessError):
-            continue
-    return None
-
-
-def everybodys() -> dict[str, str]:
-    folders = [Path(str(module.__file__)).parents[1] for module in (posthouse, uvloop)]
-    return {"PYTHONPATH": ":".join(str(folder) for folder in folders), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
 def open_to_all(family: Family) -> None:
-    family.write("imta_tailor", "IMTA_USER=nobody\n")
+    family.write("imta_tailor", f"IMTA_USER={USER}\n")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changing the user needs root")
 def test_root_binds_and_every_other_process_runs_as_imta_user(make: Make) -> None:
-    python = python_of_everybody()
-    if python is None:
-        pytest.skip("no Python that nobody may run has our packages")
     family = make(jobs=True)
-    nobody = pwd.getpwnam("nobody")
+    nobody = pwd.getpwnam(USER)
     open_to_all(family)
-    family.python = python
-    family.start(**everybodys())
+    family.python = python_of_everybody()
+    family.start(**packages())
     roles = {}
     for row in family.ask("status")["processes"]:
         fields = dict(line.split(":", 1) for line in Path(f"/proc/{row['pid']}/status").read_text().splitlines())
@@ -283,7 +261,7 @@ def test_a_user_who_may_not_run_us_is_told_so(make: Make, tmp_path: Path) -> Non
     secret.mkdir(mode=0o700)
     (secret / "python").symlink_to(sys.executable)
     family.python = str(secret / "python")
-    process = family.launch(**everybodys())
+    process = family.launch(**packages())
     assert process.wait(20) == 78
     assert "IMTA_USER nobody may not run" in family.said.read_text()
 

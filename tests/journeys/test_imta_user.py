@@ -2,19 +2,15 @@
 
 import os
 import pwd
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import uvloop
 
-import posthouse as product
 from posthouse.testing.tiers import RunningInstance, posthouse
+from support.imta_user import USER, use_it
 from support.journey_mail import Ledger, connect, reconcile, wait_delivered
 from support.journey_tiers import everyone, journey, status, wait_empty
 
-USER = "nobody"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
@@ -46,30 +42,8 @@ def owners(instance: RunningInstance) -> set[str]:
     return {path.owner() for path in (instance.folder / "data", *(instance.folder / "data").rglob("*"))}
 
 
-def python_of_everybody() -> str | None:
-    """An interpreter the user may run with our packages: this one, or the system's of the same version."""
-    for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
-        command = [python, "-c", "import posthouse.dispatcher.supervisor"]
-        try:
-            subprocess.run(command, user=USER, group="nogroup", check=True, env=packages(), cwd="/", capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return python
-    return None
-
-
-def packages() -> dict[str, str]:
-    folders = [Path(str(module.__file__)).parents[1] for module in (product, uvloop)]
-    return {"PYTHONPATH": ":".join(str(folder) for folder in folders), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
 def test_every_process_runs_as_the_user_and_mail_is_delivered(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    python = python_of_everybody()
-    if python is None:
-        pytest.skip(f"no Python that {USER} may run has our packages")
-    monkeypatch.setattr(sys, "executable", python)
-    for name, value in packages().items():
-        monkeypatch.setenv(name, value)
+    use_it(monkeypatch)
     ledger = Ledger()
     with journey(open_folder, users=4, relay_options=("--user", USER), start=False) as tiers:
         for store in tiers.stores:

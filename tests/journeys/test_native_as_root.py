@@ -5,19 +5,19 @@ import os
 import pwd
 import signal
 import socket
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from journeys.test_imta_user import USER, identity, packages, python_of_everybody
+from journeys.test_imta_user import identity
 from posthouse.dispatcher import descendants
 from posthouse.dispatcher.control import NATIVE_WRITER
 from posthouse.store.native.request import Request, ask
 from posthouse.store.native.writer import MOST
 from posthouse.testing.tiers import RunningInstance
 from support.family_rig import wait_for
+from support.imta_user import USER, use_it
 from support.journey_tiers import end, pids
 from support.native_store import TEXT, Client, client_of, make_native_store, passwd_file, read_mbox
 
@@ -29,12 +29,7 @@ USERS = {"alice": ALICE, "bob": BOB, "root0": 0}
 @pytest.fixture
 def store(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunningInstance:
     """Made with --user, its spool as Debian has /var/mail; not started."""
-    python = python_of_everybody()
-    if python is None:
-        pytest.skip(f"no Python that {USER} may run has our packages")
-    monkeypatch.setattr(sys, "executable", python)
-    for name, value in packages().items():
-        monkeypatch.setenv(name, value)
+    use_it(monkeypatch)
     return make_native_store(open_folder, USERS, "--user", USER)
 
 

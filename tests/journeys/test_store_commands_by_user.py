@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from journeys.test_imta_user import USER, owners, packages, python_of_everybody
+from journeys.test_imta_user import owners
 from posthouse.testing.tiers import RunningInstance, free_port, posthouse
+from support.imta_user import USER, use_it
 from support.journey_tiers import end, status
 from support.store_alone import deliver, files_of
 
@@ -21,12 +22,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 @pytest.fixture
 def store(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningInstance]:
-    python = python_of_everybody()
-    if python is None:
-        pytest.skip(f"no Python that {USER} may run has our packages")
-    monkeypatch.setattr(sys, "executable", python)
-    for name, value in packages().items():
-        monkeypatch.setenv(name, value)
+    use_it(monkeypatch)
     root, port = open_folder / "store1", free_port()
     posthouse(
         "init", "store", str(root), "--lmtp", f"127.0.0.1:{port}", "--host", "store1.example.com",

@@ -19,6 +19,7 @@ from posthouse.dialogue.stuffing import Stuffer, wire_size
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.next_system import NEEDS_UTF8
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.notices.dsn import Kind
 from posthouse.relay.queue.open_copy import OpenCopy
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 OVER_QUOTA_FLAG = 2
 _TOO_BIG = Status(552, "5.3.4", "message too big for the next system")
 _COUNT_AGAIN = Status(452, "4.3.4", "message too big for the size announced; it is counted again")
-_NEEDS_UTF8 = Status(550, "5.6.7", "the next system does not take internationalized addresses")
 
 
 class LmtpTransaction:
@@ -70,7 +70,7 @@ class LmtpTransaction:
         for recipient in opened.recipients:
             wire = host.wire(recipient.address)
             if not wide and not (wire.isascii() and envelope.sender.isascii()):
-                self.attempt.refuse(recipient, _NEEDS_UTF8)
+                self.attempt.refuse(recipient, NEEDS_UTF8)
                 continue
             self.recipients.append(recipient)
             parameters = self._rcpt_parameters(recipient, listed, bare=bare) + (f"{xqid}{recipient.id}" if xqid else "")

@@ -32,7 +32,7 @@ from posthouse.relay.notices.vacation import Vacation
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.routing.result import Target
 from posthouse.relay.routing.way import ListEdit
-from posthouse.relay.scripts.decisions import REDIRECTED, Decisions
+from posthouse.relay.scripts.decisions import REDIRECTED, Decisions, has_script
 
 _LONGEST_REASON = 2000
 NOTE_SECONDS = 30 * 86_400.0
@@ -81,8 +81,7 @@ class ScriptTasks:
         found, rules = tuple(targets), self._shop.rules
         task = decode_task(recipient.task) if recipient.task else None
         source = "" if task is not None else self._opened.envelope.source_channel
-        there = rules.destination_filters
-        if source in rules.source_filters or any(one.filter is not None or one.channel in there for one in found):
+        if has_script(rules, source, found):
             by = task.by if isinstance(task, Forward) else ""
             found = self._scripts().targets(recipient.original, found, source, by)
         if not isinstance(task, Forward):

@@ -17,8 +17,9 @@ from posthouse.relay.routing.copies import assign_copies
 from posthouse.relay.routing.detour import detour
 from posthouse.relay.routing.fan_out import put_off
 from posthouse.relay.routing.route import block_over
+from posthouse.relay.scripts.decisions import has_script
 from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
-from posthouse.relay.smtp_server.filter import has_scripts, run_scripts
+from posthouse.relay.smtp_server.filter import run_scripts
 from posthouse.relay.smtp_server.received import Hop, looping, received_line
 from posthouse.relay.smtp_server.relay import NO_ROOM, Relay
 from posthouse.relay.smtp_server.transaction import TakenRecipient, Transaction
@@ -94,18 +95,15 @@ def accept(
     else:
         line, tail = received(relay, session, transaction), mending(faults, size, whole[-2:])
         parts = [line, whole, tail] if tail else [line, whole]
-    if has_scripts(transaction, session.client.channel):
+    targets = (target for taken in transaction.recipients for target in taken.targets)
+    if has_script(transaction.rules, session.client.channel, targets):
         refused = run_scripts(relay, transaction, start, size, event.header_end, session.client)
         if refused is not None:
             return refused
     header = start[: event.header_end]
     low = b"\n" + header.lower()
     message_id, priority = message_id_and_priority(header, low)
-    loop = looping(header, low, relay.host, relay.limits.loops)
-    if loop:
-        relay.report(f"message {transaction.message_id} is held: {loop}")
-    many = len(transaction.recipients) > session.way_in.limits.hold_beyond
-    held = bool(loop) or many or transaction.hold or any(recipient.hold for recipient in transaction.recipients)
+    held = _held(relay, session, transaction, looping(header, low, relay.host, relay.limits.loops))
     if transaction.rules.joined_channels and FRAGMENT in low and fragment_of(header) is not None:
         _detour(transaction)
     recipients, doubles = _recipients(transaction, held=held)
@@ -128,6 +126,16 @@ def accept(
         wire_growth=event.growth,
     )
     return Taken(envelope, parts, doubles)
+
+
+def _held(relay: Relay, session: "SmtpSession", transaction: Transaction, loop: str) -> bool:
+    """Whether the whole message waits for the operator; `loop` says why it goes in circles, or nothing."""
+    if loop:
+        relay.report(f"message {transaction.message_id} is held: {loop}")
+        return True
+    recipients = transaction.recipients
+    beyond = session.way_in.limits.hold_beyond
+    return transaction.hold or len(recipients) > beyond or any(recipient.hold for recipient in recipients)
 
 
 def _too_large(transaction: Transaction, size: int) -> Status | None:

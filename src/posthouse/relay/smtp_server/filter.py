@@ -27,19 +27,6 @@ _WORK = 2 * BUDGET
 """of all scripts of one message: the worker serves others too"""
 
 
-def has_scripts(transaction: Transaction, source: str) -> bool:
-    """Whether a script decides about any recipient: his own, or one of the channels the message comes from and goes to."""
-    rules = transaction.rules
-    if source in rules.source_filters:
-        return True
-    there = rules.destination_filters
-    for taken in transaction.recipients:
-        for target in taken.targets:
-            if target.filter is not None or (there and target.channel in there):
-                return True
-    return False
-
-
 def run_scripts(
     relay: "Relay", transaction: Transaction, octets: bytes, size: int, end: int, client: Client
 ) -> Status | None:
