@@ -2,8 +2,7 @@
 
 A program (`relay.smtp_server`, `store.lmtp_server`) is started as
 
-    python -m PACKAGE --instance DIR --service NAME --channel CHANNEL --fd N [--stacksize BYTES] [--debug MASK]
-        [--tls-certificate FILE] [--tls-key FILE] [--tls-authorities FILE] [--tls-require-client 1]
+    python -m PACKAGE ARGUMENTS        (worker_arguments.py)
 
 and its `__main__` is `sys.exit(run_worker(make))`. Promise:
 
@@ -30,20 +29,20 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, cast
 
 import uvloop
 
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
-from posthouse.config.tls_files import TlsFiles, reason
+from posthouse.config.tls_files import reason
 from posthouse.dispatcher import handoff
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_USAGE, end_hard_when_closed, ignore_interrupt
 from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.process_log import open_process_log
+from posthouse.dispatcher.worker_arguments import Arguments
 
 BEAT_SECONDS = 10.0
 _ORPHAN_DRAIN_SECONDS = 3.0
@@ -102,61 +101,6 @@ class Program(Protocol):
         """Read the configuration again. When it is bad, raise and go on with the old one."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Arguments:
-    instance: Path
-    service: str
-    channel: str
-    fd: int
-    stacksize: int
-    debug: int
-    tls: TlsFiles | None
-
-    @classmethod
-    def parse(cls, argv: Sequence[str]) -> "_Arguments":
-        known = {
-            "--instance": "",
-            "--service": "",
-            "--channel": "",
-            "--fd": "",
-            "--stacksize": "0",
-            "--debug": "0",
-            "--tls-certificate": "",
-            "--tls-key": "",
-            "--tls-authorities": "",
-            "--tls-require-client": "",
-        }
-        if len(argv) % 2:
-            raise ValueError("options come in pairs")
-        for name, value in zip(argv[::2], argv[1::2], strict=True):
-            if name not in known:
-                raise ValueError(f"unknown option {name}")
-            known[name] = value
-        if not known["--instance"] or not known["--fd"]:
-            raise ValueError("--instance and --fd are needed")
-        return cls(
-            instance=Path(known["--instance"]),
-            service=known["--service"],
-            channel=known["--channel"],
-            fd=int(known["--fd"]),
-            stacksize=int(known["--stacksize"]),
-            debug=int(known["--debug"]),
-            tls=_tls_files(known),
-        )
-
-
-def _tls_files(known: Mapping[str, str]) -> TlsFiles | None:
-    certificate, key, authorities = (known[f"--tls-{name}"] for name in ("certificate", "key", "authorities"))
-    if not certificate:
-        return None
-    return TlsFiles(
-        Path(certificate),
-        Path(key) if key else None,
-        Path(authorities) if authorities else None,
-        require_client=bool(known["--tls-require-client"]),
-    )
-
-
 def run_worker(make: Callable[[Instance, str, str], Program], argv: Sequence[str] | None = None) -> int:
     """Run a program until it is drained; returns the exit code.
 
@@ -165,7 +109,7 @@ def run_worker(make: Callable[[Instance, str, str], Program], argv: Sequence[str
         argv: the command line without the program's name; None = this process's.
     """
     try:
-        arguments = _Arguments.parse(sys.argv[1:] if argv is None else argv)
+        arguments = Arguments.parse(sys.argv[1:] if argv is None else argv)
     except ValueError as error:
         sys.stderr.write(f"worker: {error}; workers are started by the Dispatcher\n")
         return EX_USAGE
@@ -193,7 +137,7 @@ def keep_freed_memory(octets: int = _KEPT_OCTETS) -> None:
 
 
 class _Worker:
-    def __init__(self, program: Program, arguments: _Arguments, log: logging.Logger) -> None:
+    def __init__(self, program: Program, arguments: Arguments, log: logging.Logger) -> None:
         self._program = program
         self._arguments = arguments
         self._log = log

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import struct
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -87,17 +88,12 @@ class OwnerProcess:
 
     def run(self) -> NoReturn:
         """Serve until root's process ends it; never returns."""
-        code = 1
-        try:
-            _die_with(self._parent)
-            while self._serve():
-                pass
-            code = 0
-        except BaseException:
-            _log.exception("a request failed")
-        finally:
-            logging.shutdown()
-            os._exit(code)
+        _forked(self._serve_all)
+
+    def _serve_all(self) -> None:
+        _die_with(self._parent)
+        while self._serve():
+            pass
 
     def _serve(self) -> bool:
         """One order; whether another may follow."""
@@ -161,29 +157,34 @@ class OwnerProcess:
             self._parent = os.getpid()  # the next one's
             pid = os.fork()
             if not pid:
-                self._append_and_end(connection, mailbox, rights, entry, slot, lock)
+                _forked(lambda: self._append_as(connection, mailbox, rights, entry, slot, lock))
             _, status = os.waitpid(pid, 0)
         if status:
             raise MailboxIOError(f"{mailbox.name}: the appending process ended with status {status}")
 
-    def _append_and_end(
+    def _append_as(
         self, connection: socket.socket, mailbox: Mailbox, rights: Rights, entry: Entry, slot: int, lock: LockFile
-    ) -> NoReturn:
-        code = 1
+    ) -> None:
+        self._become(rights)
         try:
-            self._become(rights)
-            try:
-                Appender(self._disk, self._notes, lock_record).append_locked(mailbox, entry, slot, lock)
-            except MailboxError as fault:
-                answer(connection, fault)
-            else:
-                answer(connection, None)
-            code = 0
-        except BaseException:
-            _log.exception("an append failed")
-        finally:
-            logging.shutdown()
-            os._exit(code)
+            Appender(self._disk, self._notes, lock_record).append_locked(mailbox, entry, slot, lock)
+        except MailboxError as fault:
+            answer(connection, fault)
+        else:
+            answer(connection, None)
+
+
+def _forked(work: Callable[[], None]) -> NoReturn:
+    """Do a forked process's work and end: nothing the parent has open is flushed or cleaned up here."""
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:
+        _log.exception("a request failed")
+    finally:
+        logging.shutdown()
+        os._exit(code)
 
 
 def _die_with(parent: int) -> None:
