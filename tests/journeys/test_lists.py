@@ -24,6 +24,10 @@ MODERATED = group("moderated", uniqueMember=[user_dn(1), user_dn(2)], mgrpModera
 PASSWORD = group(
     "password", mgrpRFC822MailMember="user1@example.com", mgrpBroadcasterPolicy="PASSWD_REQ", mgrpAuthPassword="sesame"
 )
+OFTEN = group(
+    "often", uniqueMember=[user_dn(1), user_dn(2)], mgrpRFC822MailMember=["user1@example.com", "user3@example.com"],
+    mgrpNoDuplicateChecks="yes", mailDeliveryOption="{option}",
+)  # fmt: skip
 EMPTY = group("empty", mgrpRFC822MailMember="empty@example.com")
 ENTRIES = (STAFF, TEAM, GONE, FOUND, CHANGED, MODERATED, PASSWORD, EMPTY)
 
@@ -66,6 +70,16 @@ def test_lists(kind: str, tmp_path: Path) -> None:
             lines = tiers.relay.command("trace", address).stdout.splitlines()
             assert any("delivered" in line and "user3@example.com" in line for line in lines), lines
         assert len(mailboxes(tiers.stores)) == 4 + 2 + 1 + 1 + 2 + 1 + 1
+
+
+@pytest.mark.parametrize("option", ["members", "members_offline"])
+def test_a_list_without_checks_for_duplicates(option: str, tmp_path: Path) -> None:
+    often = OFTEN.replace("{option}", option)
+    with directory("slapd", tmp_path, often) as options, journey(tmp_path, directory=options) as tiers:
+        assert send(tiers, ["often", "user3"], "one").startswith("250")
+        wait_for(lambda: len(owners_of(tiers, "one")) >= 4, 30)
+        wait_empty(tiers.relay)
+        assert owners_of(tiers, "one") == ["user1", "user1", "user2", "user3"] + ["user3"] * (option == "members_offline")
 
 
 @pytest.mark.parametrize("kind", ["ldif", "slapd"])

@@ -176,6 +176,21 @@ def test_nested_groups_loops_and_duplicates(make_relay: MakeRelay) -> None:
     assert len(names) == 4
 
 
+@pytest.mark.parametrize(("value", "copies"), [("yes", 3), ("TRUE", 3), ("no", 1), ("", 1)])
+def test_without_checks_for_duplicates_everybody_gets_a_copy_for_each_time_he_is_named(
+    make_relay: MakeRelay, value: str, copies: int
+) -> None:
+    members = (JDOE, f"cn=inner,ou=Groups,{BASE}")
+    outer = group(uniquemember=members, mgrprfc822mailmember="jd@example.com", mgrpnoduplicatechecks=value)
+    inner = group("inner", uniquemember=(JDOE, ANN, f"cn=list,ou=Groups,{BASE}", f"cn=inner,ou=Groups,{BASE}"))
+    relay = with_groups(make_relay, outer, inner)
+    assert sorted(got(relay)) == [AT["jdoe"]] * copies + [AT["ann"]]
+    assert got(relay, "inner@example.com").count(AT["jdoe"]) == min(copies, 2)  # as often as the list in it names him
+    routed = relay.route("list@example.com")
+    assert isinstance(routed, Accepted)
+    assert len({(target.address, target.repeat) for target in routed.recipients}) == copies + 1
+
+
 def test_the_innermost_owner_of_errors_has_the_copies(make_relay: MakeRelay) -> None:
     outer = group(uniquemember=(JDOE, f"cn=inner,ou=Groups,{BASE}"), mgrperrorsto="outer@x.test")
     inner = group("inner", uniquemember=ANN, mgrperrorsto=f"uid=jdoe,ou=People,{BASE}")

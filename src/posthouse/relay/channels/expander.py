@@ -270,7 +270,8 @@ class Expander:
 
 
 def _mark(target: Target) -> int:
-    return fingerprint(target.channel, target.address + target.task)
+    again = f"\n{target.repeat}" if target.repeat else ""
+    return fingerprint(target.channel, target.address + target.task + again)
 
 
 def _with_header(parts: Iterable[bytes], old: bytes, new: bytes) -> Iterable[bytes]:

@@ -8,6 +8,7 @@
 * Of members by name or address a streaming decision tells SLICE ahead: their entries are looked up together.
 * More than `expandlimit` members, or anything that changes the message: put off to the reprocess channel. There targets are
   handed over in batches of SLICE while the rest is still being found (`Batch`).
+* Somebody named twice gets one copy, unless a group on the way has mgrpNoDuplicateChecks: then one for each time.
 * Members whose entry is gone are passed over. Who decides (route.py) refuses a group without anybody, 5.1.1.
 """
 
@@ -30,6 +31,7 @@ from posthouse.relay.routing.way import ListEdit, Postpone, Stop, Way
 SLICE = 250
 EXPAND_LIMIT = 256
 """`expandlimit` of a channel that has none: what a session waits for"""
+_YES = frozenset({"yes", "true", "1"})
 _URLS = ("ldap://", "ldaps://", "ldapi://")
 
 
@@ -100,11 +102,11 @@ def put_off(rules: Rules, target: Target) -> Target:
 
 
 class _Gathered:
-    """Targets found so far, each final address on a channel once."""
+    """Targets found so far, each final address on a channel once, or as often as it is named where a group wants that."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
-        self._targets: dict[tuple[str, str], Target] = {}
+        self._targets: dict[tuple[str, str, int], Target] = {}
         self._refused: list[tuple[str, Way, Refuse | Stop | AmbiguousEntry]] = []
         self._some = False
         """targets have been handed over"""
@@ -125,7 +127,7 @@ class _Gathered:
                 self._put_off()
             return
         for target in found:
-            self._targets.setdefault((target.channel, target.address), target)
+            self._targets.setdefault((target.channel, target.address, target.repeat), target)
         if router.request.streaming and len(self._targets) >= SLICE:
             yield Batch(tuple(self._targets.values()))
             self._some = True
@@ -149,7 +151,7 @@ class _Gathered:
             self._router.note(Step(4, waiting, "reprocess", text=text))
             shown = address if way.sender else ""
             target = put_off(rules, Target("", address, "", sender=way.sender, shown=shown))
-            self._targets.setdefault((target.channel, target.address), target)
+            self._targets.setdefault((target.channel, target.address, 0), target)
         self._refused.clear()
 
 
@@ -192,7 +194,10 @@ def _as_list(router: Router, address: str, group: Entry, policy: ListPolicy, way
     if edit is not None and way.edit is not None:
         edit = way.edit.then(edit)
     limits = [limit for limit in (way.block_limit, policy.block_limit) if limit]
-    return way._replace(sender=sender, edit=edit or way.edit, block_limit=min(limits, default=0), listed=True)
+    repeats = way.repeats or group.first("mgrpnoduplicatechecks").strip().lower() in _YES
+    return way._replace(
+        sender=sender, edit=edit or way.edit, block_limit=min(limits, default=0), listed=True, repeats=repeats
+    )
 
 
 def _edit(group: Entry) -> ListEdit | None:

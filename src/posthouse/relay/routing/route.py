@@ -74,7 +74,8 @@ class _Run:
     """One decision under way."""
 
     __slots__ = (
-        "bare_host", "checked", "expanded", "groups", "inquiry", "level", "noted", "purpose", "request", "rules", "steps",
+        "bare_host", "checked", "expanded", "groups", "inquiry", "level", "named", "noted", "purpose", "request", "rules",
+        "steps",
     )  # fmt: skip
 
     def __init__(self, rules: Rules, request: RouteRequest) -> None:
@@ -86,6 +87,8 @@ class _Run:
         self.noted: Noted | None = None
         self.groups: set[str] = set()
         self.checked: set[tuple[str, str]] = set()
+        self.named: dict[tuple[str, str], int] = {}
+        """how often each has been found where duplicates are not checked for"""
         source = rules.imta.channels.get(request.source_channel)
         self.purpose = coming_in(source)
         self.bare_host = (source.value("defaulthost") if source else None) or rules.rewriter.bare_host
@@ -296,7 +299,7 @@ class _Run:
         return expand(self.rules, self.inquiry, address, self.request.now, visited, from_reprocess=self.request.from_reprocess)
 
     def _each(self, expansion: Expansion, way: Way) -> Streaming[list[Target]]:
-        targets: dict[tuple[str, str], Target] = {}
+        targets: dict[tuple[str, str, int], Target] = {}
         visited, level = way.visited | {expansion.key}, way.level + 1
         for one in expansion.made:
             self.level = level
@@ -305,11 +308,11 @@ class _Run:
             there = yield from self.rewrite(one.address, keep_route=one.keep_route, step=5)
             onward = Way(
                 visited, level, one.owner, way.held or one.held, way.sender, way.block_limit, way.edit, way.listed,
-                way.forwarded, one.answers,
+                way.forwarded, one.answers, way.repeats,
             )  # fmt: skip
             found = yield from self.deliver(there, onward)
             for target in found:
-                targets.setdefault((target.channel, target.address), target)
+                targets.setdefault((target.channel, target.address, target.repeat), target)
         return list(targets.values())
 
     def _target(self, there: Rewritten, way: Way) -> Target:
@@ -323,9 +326,13 @@ class _Run:
         self._check_size(target)
         shown = (target.intermediate or target.address) if way.sender else ""
         answers = way.answers and not way.listed
+        repeat = 0
+        if way.repeats:
+            repeat = self.named.get((target.channel, target.address), 0)
+            self.named[target.channel, target.address] = repeat + 1
         return msgspec.structs.replace(
             target, blocklimit=way.block_limit, own_limit=target.blocklimit, sender=way.sender, edit=way.edit, shown=shown,
-            answers=answers,
+            answers=answers, repeat=repeat,
         )  # fmt: skip
 
     def _check_size(self, target: Target) -> None:

@@ -53,6 +53,7 @@ class Way(NamedTuple):
         listed: it comes out of a group.
         forwarded: it comes out of a forward.
         answers: the clause that made it is a vacation answer.
+        repeats: a group on the way wants a copy for each time somebody is named (mgrpNoDuplicateChecks).
     """
 
     visited: frozenset[str] = frozenset()
@@ -65,6 +66,7 @@ class Way(NamedTuple):
     listed: bool = False
     forwarded: bool = False
     answers: bool = False
+    repeats: bool = False
 
 
 START = Way()

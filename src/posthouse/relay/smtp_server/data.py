@@ -181,15 +181,15 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
     taken = transaction.recipients[0]
     if len(transaction.recipients) == len(taken.targets) == 1 and not taken.targets[0].shown:
         return (_recipient(0, 0, taken, taken.targets[0], held=held),), ()
-    chosen: dict[tuple[str, str, str], tuple[int, TakenRecipient, Target]] = {}
+    chosen: dict[tuple[str, str, str, int], tuple[int, TakenRecipient, Target]] = {}
     doubles: list[Double] = []
     for taken in transaction.recipients:
         before = len(chosen)
         for target in taken.targets:
-            chosen.setdefault((target.channel, target.address, target.task), (len(chosen), taken, target))
+            chosen.setdefault((target.channel, target.address, target.task, target.repeat), (len(chosen), taken, target))
         if len(chosen) == before:
             first = taken.targets[0]
-            doubles.append(Double(taken.original, chosen[first.channel, first.address, first.task][0]))
+            doubles.append(Double(taken.original, chosen[first.channel, first.address, first.task, first.repeat][0]))
         elif taken.targets[0].shown:
             doubles.append(Double(taken.original, before, "a list; the first of it is"))
     ordered = list(chosen.values())
