@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 from posthouse.journal.disk import Disk
 from posthouse.store.administration.lock import Held
-from posthouse.store.mailbox.base_name import size_of
 from posthouse.store.mailbox.folder import read_small
 from posthouse.store.mailbox.folder_name import decode_utf7
 from posthouse.store.mailbox.maildir import LOCK
 from posthouse.store.mailbox.maildirsize import NAME as MAILDIRSIZE
 from posthouse.store.mailbox.maildirsize import SizeFile, Sizes, limits_line, parse
-from posthouse.store.mailbox.recount import folders_of, recount
+from posthouse.store.mailbox.recount import folders_of, message_size, recount
 from posthouse.store.quota.limits import GivenLimits, Limits
 from posthouse.store.quota.saved import LENGTH, SavedQuota, decode_saved
 
@@ -126,12 +125,9 @@ def _shelf(disk: Disk, parent: int, shelf: str) -> Sizes:
         return Sizes(0, 0)
     try:
         for name in disk.listdir(fd):
-            size = size_of(name)
+            size = message_size(disk, name, fd)
             if size is None:
-                found = disk.stat(name, fd)
-                if found is None or not found.is_file:
-                    continue
-                size = found.size
+                continue
             octets += size
             messages += 1
     finally:

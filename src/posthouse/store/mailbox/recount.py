@@ -23,6 +23,15 @@ def _is_folder(disk: Disk, name: str, parent: int) -> bool:
     return found is not None and found.is_folder
 
 
+def message_size(disk: Disk, name: str, folder: int) -> int | None:
+    """Octets of the message of this name as quotas count them; None: it is gone, or no file."""
+    size = size_of(name)
+    if size is not None:
+        return size
+    found = disk.stat(name, folder)
+    return found.size if found is not None and found.is_file else None
+
+
 def recount(disk: Disk, root: int) -> tuple[Sizes, bool]:
     """The usage, and whether no folder changed while it was counted (only then it may be written down)."""
     octets = messages = 0
@@ -32,12 +41,9 @@ def recount(disk: Disk, root: int) -> tuple[Sizes, bool]:
         for name in disk.listdir(fd):
             if notice_seconds(name) is not None:
                 continue
-            size = size_of(name)
+            size = message_size(disk, name, fd)
             if size is None:
-                found = disk.stat(name, fd)
-                if found is None or not found.is_file:
-                    continue
-                size = found.size
+                continue
             octets += size
             messages += 1
     after = {(folder, shelf): disk.fstat(fd).mtime_ns for shelf, folder, fd in _shelves(disk, root)}
