@@ -195,7 +195,7 @@ def relay_towards(outside: Outside, *, keywords: str = "", option: str = "") -> 
         )  # fmt: skip
         config = root / "relay1" / "config"
         mappings = (config / "mappings").read_text()
-        (config / "mappings").write_text(mappings.replace("  tcp_local|*|tcp_route*|*     $NRelaying$ not$ permitted\n", ""))
+        (config / "mappings").write_text(mappings.replace("  tcp_local|*|tcp_*|*          $NRelaying$ not$ permitted\n", ""))
         rules = (config / "imta.cnf").read_text()
         (config / "imta.cnf").write_text(rules.replace(" nodns subdirs", f" nodns {keywords} subdirs"))
         (config / "tcp_route1_option").write_text(option)

@@ -55,13 +55,11 @@ class WayToStores:
         domain = self.host.partition(".")[2] or self.host
         rule = f"! Machines of ours: stores that are whole MTAs\n.{domain}   $U%$H.{domain}@tcp_intranet-daemon\n!\n"
         general = "!\n! general.txt says which stores take LMTP\nUSE_TEXT_DATABASES=1\n" if self.lmtp_stores else ""
-        refused = "  tcp_local|*|tcp_intranet|*   $NRelaying$ not$ permitted\n"
         return {
             "lmtp_port": str(self.lmtp_port),
             "own_mailboxes": f"{self.host}.lmtp   $E$F$U%{self.host}.lmtp@ims-ms-daemon\n" if here and self.lmtp else "",
             "delivery_options": self._options() + "!\n" + general.removeprefix("!\n") if general else self._options(),
             "intranet_rule": rule if self.smtp_port is not None else "",
-            "intranet_access": refused if self.smtp_port is not None else "",
         }
 
     def _options(self) -> str:

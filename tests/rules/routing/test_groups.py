@@ -140,6 +140,17 @@ def test_a_password_needs_the_header(make_relay: MakeRelay) -> None:
     assert got(moderated, approved="", **there) == [AT["ann"]]
 
 
+def test_a_password_alone_is_asked_for(make_relay: MakeRelay) -> None:
+    """directory.md 8, 9: without moderators a message without it is refused, whatever mgrpBroadcasterPolicy says."""
+    there: dict[str, Any] = {"from_reprocess": True, "header": b"\r\n"}
+    relay = with_groups(make_relay, group(mgrpauthpassword="sesame"))
+    assert got(relay) == [LATER]
+    assert got(relay, approved="sesame", **there) == [AT["jdoe"]]
+    assert relay.refusal("list@example.com", approved="", **there).startswith("550 5.7.1")
+    free = with_groups(make_relay, group(mgrpauthpassword="sesame", mgrpbroadcasterpolicy="NO_REQUIREMENTS"))
+    assert got(free, approved="", **there) == [AT["jdoe"]]
+
+
 def test_members_of_every_sort_in_their_order(make_relay: MakeRelay) -> None:
     every = group(
         mgrpdeliverto="ldap:///a??sub?(x=y)", memberurl="ldap:///b??sub?(x=y)", uniquemember=(JDOE, "uid=nobody,o=x", BASE),

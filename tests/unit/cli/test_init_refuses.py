@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import trustme
 
 from posthouse.cli.init import app
 from posthouse.config.configuration import load
@@ -96,4 +97,19 @@ def test_routes_are_rules_and_channels(tmp_path: Path) -> None:
     }
     for address, target in targets.items():
         assert world.addresses(address, source_channel="process") == [target]
+        assert "Relaying not permitted" in world.refusal(address, source_channel="tcp_local")
+
+
+@pytest.mark.parametrize("channel", ["tcp", "tcp_intranet", "tcp_submit", "tcp_auth", "tcp_route1", "lmtpcs", "hold"])
+def test_no_channel_can_be_named_from_outside(tmp_path: Path, channel: str) -> None:
+    """source-routes.md 7: also not those that come with --internal, --submission and a certificate."""
+    authority = trustme.CA()
+    pem = tmp_path / "relay.pem"
+    authority.issue_cert("relay1.example.com").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    folder = tmp_path / "relay"
+    more = ["--internal", "192.0.2.0/24", "--submission", "127.0.0.1:2587", "--route", "remote.test=127.0.0.1:2526"]
+    assert _relay(folder, *LDAP, *more, "--tls-certificate", str(pem)) == 0
+    configuration = load(Instance(folder))
+    world = Relay(rules.compile(configuration, chance=lambda: 0.5, clock=lambda: 0.0), MemoryDirectory(EXAMPLE))
+    for address in (f"u@{channel}-daemon", f"u%remote.test@{channel}-daemon", f"@{channel}-daemon:u@remote.test"):
         assert "Relaying not permitted" in world.refusal(address, source_channel="tcp_local")

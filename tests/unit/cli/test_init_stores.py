@@ -30,14 +30,13 @@ def way(by: str = "lmtp", port: int | None = None, stores: tuple[str, ...] = ())
 def test_as_shipped_everything_goes_by_lmtp() -> None:
     words = way().words()
     assert "#program=" in words["delivery_options"]
-    assert (words["intranet_rule"], words["intranet_access"], way().general) == ("", "", "")
+    assert (words["intranet_rule"], way().general) == ("", "")
 
 
 def test_stores_that_are_whole_mtas_get_users_with_a_program_by_smtp() -> None:
     words = way(port=25).words()
     assert "\n    program=" in words["delivery_options"]
     assert ".example.com   $U%$H.example.com@tcp_intranet-daemon" in words["intranet_rule"]
-    assert "tcp_local|*|tcp_intranet|*" in words["intranet_access"]
 
 
 def test_by_smtp_the_option_has_its_default() -> None:

@@ -53,9 +53,9 @@ class ListPolicy:
         self._identities: frozenset[str] | None = None
         self._dn = ""
         tokens = {token.strip().upper() for value in group.all("mgrpbroadcasterpolicy") for token in value.split(",")}
-        free = "NO_REQUIREMENTS" in tokens
-        self.needs_auth = not free and bool(tokens & {"SMTP_AUTH_REQUIRED", "AUTH_REQ"})
-        self.needs_password = not free and bool(tokens & {"PASSWORD_REQUIRED", "PASSWD_REQUIRED", "PASSWD_REQ"})
+        self._free = "NO_REQUIREMENTS" in tokens
+        self.needs_auth = not self._free and bool(tokens & {"SMTP_AUTH_REQUIRED", "AUTH_REQ"})
+        self.needs_password = not self._free and bool(tokens & {"PASSWORD_REQUIRED", "PASSWD_REQUIRED", "PASSWD_REQ"})
         self._any = "OR" in tokens or (rules.or_clauses and "AND" not in tokens)
         self.sender = request.authenticated if self.needs_auth else request.sender
         self.notes: list[str] = []
@@ -72,10 +72,10 @@ class ListPolicy:
         moderators = self._group.all("mgrpmoderator")
         password = self._group.first("mgrpauthpassword")
         approved = False
-        if not failure and password and (self.needs_password or moderators):
+        if not failure and password and (moderators or not self._free):
             approved = self._approved(password)
             self.notes.append(f"Approved: {'right' if approved else 'missing or wrong'}")
-            if self.needs_password and not approved:
+            if not approved and (self.needs_password or not moderators):
                 failure = self._refusal("Approved: with the group's password is missing")
         if failure is not None:
             if moderators and self._group.first("mgrpmsgrejectaction").strip().upper() == "TOMODERATOR":
