@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from posthouse.relay.channels.dns_names import DnsNames
-from posthouse.relay.channels.name_service import Absent, Addresses, Exchanger, Exchangers, NameService, Unknown
+from posthouse.relay.names.dns_names import DnsNames
+from posthouse.relay.names.name_service import Absent, Addresses, Exchanger, Exchangers, NameService, Unknown
 from posthouse.testing.dns_server import DnsServer
 from posthouse.testing.names import MemoryNames
 

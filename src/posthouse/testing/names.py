@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from posthouse.relay.channels.name_service import Absent, Addresses, Exchanger, Exchangers, Unknown
+from posthouse.relay.names.name_service import Absent, Addresses, Exchanger, Exchangers, Unknown
 
 
 class MemoryNames:

@@ -6,7 +6,7 @@ import pytest
 
 from posthouse.mail.status import Status
 from posthouse.relay.channels.mx import hosts_of, in_turn
-from posthouse.relay.channels.name_service import Addresses, Exchanger
+from posthouse.relay.names.name_service import Addresses, Exchanger
 
 
 def records(*pairs: tuple[int, str]) -> tuple[Exchanger, ...]:

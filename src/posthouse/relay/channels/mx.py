@@ -10,7 +10,7 @@
 from collections.abc import Callable, Collection, Sequence
 
 from posthouse.mail.status import Status
-from posthouse.relay.channels.name_service import NULL, Addresses, Exchanger
+from posthouse.relay.names.name_service import NULL, Addresses, Exchanger
 
 MAX_RECORDS = 32
 

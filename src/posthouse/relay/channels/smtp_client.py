@@ -14,9 +14,9 @@ from posthouse.relay.channels.settings import ChannelSettings
 from posthouse.relay.channels.workshop import Workshop
 
 if TYPE_CHECKING:
-    from posthouse.relay.channels.name_service import NameService
     from posthouse.relay.channels.smtp_host import SmtpHost
     from posthouse.relay.channels.smtp_settings import SmtpSettings
+    from posthouse.relay.names.name_service import NameService
 
 
 class SmtpChannels(LmtpChannels):
@@ -46,10 +46,10 @@ class SmtpChannels(LmtpChannels):
         self._ours, self._ports = _own_names(self._shop), _own_ports(self._shop.configuration)
 
     def _make(self, settings: ChannelSettings, name: str) -> "SmtpHost":
-        from posthouse.relay.channels.dns_names import DnsNames
         from posthouse.relay.channels.host_finder import HostFinder
         from posthouse.relay.channels.smtp_host import SmtpHost
         from posthouse.relay.channels.smtp_settings import SmtpSettings
+        from posthouse.relay.names.dns_names import DnsNames
 
         channel = settings.channel
         smtp = self._settings.get(channel.name)

@@ -14,13 +14,12 @@ from enum import Enum
 
 from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
-from posthouse.config.dns_servers import dns_servers
 from posthouse.config.option_file import OptionFile
 from posthouse.dialogue.smtp_client import Credentials, Opening
 from posthouse.dialogue.upgrade import Tls
 from posthouse.relay.channels.mx import MAX_RECORDS
-from posthouse.relay.channels.resolver import literal
 from posthouse.relay.channels.tls_out import context_of, file_of, tls_of
+from posthouse.relay.names.servers import servers_of
 
 
 class Lookup(Enum):
@@ -70,7 +69,7 @@ class SmtpSettings:
         return cls(
             lookup=_lookup(channel),
             random=not channel.has("nonrandommx"),
-            servers=_servers(configuration, channel, options),
+            servers=servers_of(configuration, channel, options),
             most_hosts=max(1, options.integer("MAX_MX_RECORDS", MAX_RECORDS)),
             last_resort=channel.value("lastresort") or "",
             fixed=channel.value("daemon") is not None,
@@ -88,11 +87,6 @@ def _lookup(channel: Channel) -> Lookup:
     if channel.has("nodns"):
         return Lookup.SYSTEM
     return Lookup.ADDRESSES if channel.has("nomx") else Lookup.MX
-
-
-def _servers(configuration: Configuration, channel: Channel, options: OptionFile) -> tuple[tuple[str, int], ...]:
-    written = " ".join(word for word in channel.keywords.get("nameservers", ()) if literal(word))
-    return dns_servers(written or options.text("DNS_SERVERS") or configuration.options.text("DNS_SERVERS"))
 
 
 def _credentials(configuration: Configuration, channel: Channel, options: OptionFile) -> Credentials | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
@@ -23,11 +24,13 @@ from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.mail.message_id import MessageIds
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.job_controller.client import Announcer
+from posthouse.relay.names.servers import servers_of
 from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.routing import rules as routing_rules
 from posthouse.relay.scripts import channel_scripts
 from posthouse.relay.smtp_server.limits import Limits
 from posthouse.relay.smtp_server.relay import Relay
+from posthouse.relay.smtp_server.sender_domain import SenderDomains
 from posthouse.relay.smtp_server.session import SmtpSession
 from posthouse.relay.smtp_server.source import SourceChannel
 from posthouse.trace.options import LogOptions
@@ -182,7 +185,10 @@ class SmtpProgram:
             if channel.is_smtp or name == self._channel:
                 limits = Limits.read(options, configuration.options, channel)
                 policy = self._policy(options, host, limits)
-                sources[name] = SourceChannel.read(channel, policy, limits, certificate=certificate, in_clear=in_clear)
+                domains = _sender_domains(configuration, channel, options)
+                sources[name] = SourceChannel.read(
+                    channel, policy, limits, certificate=certificate, in_clear=in_clear, domains=domains
+                )
         return sources
 
     def _policy(self, options: OptionFile, host: str, limits: Limits) -> Policy:
@@ -202,6 +208,15 @@ class SmtpProgram:
 
 def _compile(configuration: Configuration) -> routing_rules.Rules:
     return routing_rules.compile(configuration, chance=random.random, clock=time.time)
+
+
+def _sender_domains(configuration: Configuration, channel: Channel, options: OptionFile) -> SenderDomains | None:
+    if not channel.has("mailfromdnsverify"):
+        return None
+    from posthouse.relay.names.dns_names import DnsNames  # a relay that asks nobody does not need the memory
+
+    names = DnsNames(servers_of(configuration, channel, options))
+    return SenderDomains(names, configuration.hosts.keys(), configuration.options.text("ERROR_TEXT_MAILFROMDNSVERIFY"))
 
 
 def _transaction_log(configuration: Configuration) -> TransactionLog:

@@ -36,6 +36,7 @@ from posthouse.relay.routing.usual import Usual, usual_recipient, usual_result
 from posthouse.relay.smtp_server import data, line_ends, log, login, mail, rcpt, submission
 from posthouse.relay.smtp_server.line import Line
 from posthouse.relay.smtp_server.relay import Relay
+from posthouse.relay.smtp_server.sender_domain import SenderDomains
 from posthouse.relay.smtp_server.transaction import Transaction
 from posthouse.trace.record import Action, Record
 
@@ -78,6 +79,7 @@ class SmtpSession(Line):
         self._accepted = self._rejected = self._refusals = self._bad_commands = 0
         self._idle = 0.0
         self._login: asyncio.Task[None] | None = None
+        self._verifying: asyncio.Task[None] | None = None
         self._bad_logins = self._refused = self._offered = 0
 
     # --- the connection -----------------------------------------------------------------------------------------
@@ -197,7 +199,30 @@ class SmtpSession(Line):
             self.server.answer(_TOO_MANY)
         elif isinstance(begun, Status):
             self.server.answer(begun)
-        elif mail.is_checked(relay.rules):
+        elif self.way_in.domains is not None and begun.sender:
+            self._verifying = relay.loop.create_task(self._verify(self.way_in.domains, begun))
+        else:
+            self._ask_about_sender(begun)
+
+    async def _verify(self, domains: SenderDomains, begun: Transaction) -> None:
+        try:
+            status = await domains.refusal(begun.sender)
+        except Exception:
+            self.relay.report("a sender's domain could not be judged")
+            status = _FAULT
+        self._verifying = None
+        self.go_on(self._verified, begun, status)
+
+    def _verified(self, begun: Transaction, status: Status | None) -> None:
+        if status is None:
+            self._ask_about_sender(begun)
+            return
+        self._note_refusal(log.rejected(self, begun, "", status, "mailfromdnsverify"))
+        self.server.answer(status)
+
+    def _ask_about_sender(self, begun: Transaction) -> None:
+        relay = self.relay
+        if mail.is_checked(relay.rules):
             self._ask(mail.asking(self.client, begun, relay.now()), lambda verdict: self._judge(begun, verdict))
         else:
             self._begin(begun)

@@ -4,6 +4,7 @@
     maysaslserver mustsaslserver nosaslserver   after them; AUTH under TLS, with AUTH_IN_CLEAR=1 in the option file without it too
     tlsswitchchannel, saslswitchchannel         the channel that mail is accounted to after STARTTLS, after a login
     smtp_lf smtp_cr smtp_crorlf                 line ends that are taken beside CRLF (line_ends.py)
+    mailfromdnsverify                           the domain of MAIL FROM must be in the DNS (sender_domain.py)
     submit                                      header fields a submission lacks are added (submission.py)
     disconnectbadauthlimit                      failed logins of one connection; with the last it ends with 421. 3 by default
 
@@ -18,6 +19,7 @@ from posthouse.dialogue.policy import BareLineEnds, Policy
 from posthouse.mail.status import Status
 from posthouse.relay.smtp_server.limits import Limits
 from posthouse.relay.smtp_server.line_ends import pattern_of
+from posthouse.relay.smtp_server.sender_domain import SenderDomains
 
 MECHANISMS = frozenset({"PLAIN", "LOGIN"})
 LEAST_BAD_LOGINS = 3
@@ -41,6 +43,8 @@ class SourceChannel:
     bad_logins: int = LEAST_BAD_LOGINS
     bare: re.Pattern[bytes] | None = None
     """what becomes CRLF in a body"""
+    domains: SenderDomains | None = None
+    """asked about every sender's domain"""
 
     @property
     def takes_logins(self) -> bool:
@@ -48,7 +52,16 @@ class SourceChannel:
         return bool(self.policy.known_mechanisms)
 
     @classmethod
-    def read(cls, channel: Channel, policy: Policy, limits: Limits, *, certificate: bool, in_clear: bool) -> "SourceChannel":
+    def read(
+        cls,
+        channel: Channel,
+        policy: Policy,
+        limits: Limits,
+        *,
+        certificate: bool,
+        in_clear: bool,
+        domains: SenderDomains | None = None,
+    ) -> "SourceChannel":
         """What the channel's keywords say.
 
         Args:
@@ -57,6 +70,7 @@ class SourceChannel:
             limits: what one client may do.
             certificate: whether the service has one.
             in_clear: whether passwords are taken without TLS.
+            domains: who judges senders, where the channel wants that.
         """
         bare = pattern_of(channel)
         if bare is not None:
@@ -74,6 +88,7 @@ class SourceChannel:
             limits=limits,
             bad_logins=channel.number("disconnectbadauthlimit", LEAST_BAD_LOGINS),
             bare=bare,
+            domains=domains,
         )
 
 

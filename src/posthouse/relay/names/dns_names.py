@@ -16,7 +16,7 @@ import dns.name
 import dns.rdatatype
 import dns.resolver
 
-from posthouse.relay.channels.name_service import NULL, Absent, Addresses, Exchanger, Exchangers, Unknown
+from posthouse.relay.names.name_service import NULL, Absent, Addresses, Exchanger, Exchangers, Unknown
 
 if TYPE_CHECKING:
     from dns.resolver import Answer

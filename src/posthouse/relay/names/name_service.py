@@ -1,4 +1,4 @@
-"""What the way out to the world asks of the DNS, and the answers: found, absent or unknown, as of a directory.
+"""What is asked of the DNS, and the answers: found, absent or unknown, as of a directory.
 
     await names.exchangers(domain) -> Exchangers | Absent | Unknown      MX records; none of them is an answer too
     await names.addresses(host)    -> Addresses | Absent | Unknown       A and AAAA together
