@@ -81,6 +81,7 @@ async def test_return_tells_the_sender_what_kept_it_waiting(start: Start, sink: 
     relay = await start()
     number = await relay.put("bob", "eve", sender=LOCAL)
     await waiting(relay, 1)
+    before = relay.files()
     answer = command(relay, "return", "--to", "bob@example.com", "--status", "4.2.2")
     assert (answer["done"], answer["recipients"]) == (1, 1)
     await until(lambda: sink.seen.get("ann") == 1)
@@ -93,6 +94,7 @@ async def test_return_tells_the_sender_what_kept_it_waiting(start: Start, sink: 
     assert "lmtp" not in notice.lower().replace("tcp_lmtpcs", "")
     (copy,) = await relay.until_list(lambda copies: len(copies) == 1)
     assert [each["original"] for each in copy["recipients"]] == ["eve@example.com"]
+    assert relay.files() == before, "nobody was tried"
     await until(lambda: [record["od"] for record in relay.records("R")] == ["rfc822;bob@example.com"])
     relay.kill()
     await relay.ended()
@@ -117,6 +119,28 @@ async def test_drop_tells_nobody(start: Start, sink: Sink, held: bool) -> None:
     await until(lambda: len(relay.records("K")) == 1)
     assert relay.records("K")[0]["re"] == "dropped by an operator"
     assert relay.records("E") == []
+
+
+@pytest.mark.parametrize("state", ["held", "waiting", "stopped"])
+async def test_what_is_left_of_a_copy_has_been_tried_as_often_as_before(start: Start, sink: Sink, state: str) -> None:
+    full(sink, "bob", "eve", "joe")
+    relay = await start()
+    number = await relay.put("bob", "eve", "joe", sender=LOCAL)
+    await waiting(relay, 1)
+    if state == "held":
+        command(relay, "hold", number)
+    (copy,) = await relay.copies()
+    files, tries = relay.files(), copy["attempts"]
+    if state == "stopped":
+        await relay.stop_writer()
+        await relay.close()
+    assert command(relay, "drop", number, "--to", "bob@*")["done"] == 1
+    assert command(relay, "return", number, "--to", "joe@*")["done"] == 1
+    assert [name for name in relay.files() if number in name] == files
+    if state == "stopped":
+        await relay.start(writer=False)
+    (copy,) = [each for each in await relay.copies() if each["id"] == number]
+    assert (copy["attempts"], [each["original"] for each in copy["recipients"]]) == (tries, ["eve@example.com"])
 
 
 async def test_orders_on_a_relay_that_does_not_run(start: Start, sink: Sink) -> None:

@@ -21,7 +21,7 @@ from posthouse.mail.status import Status
 from posthouse.relay.channels.telling import is_postmasters, policy_of, tell
 from posthouse.relay.channels.workshop import Workshop, copy_path
 from posthouse.relay.job_controller.backoff import Verdict, is_busy
-from posthouse.relay.job_controller.protocol import Lease, Result
+from posthouse.relay.job_controller.protocol import Job, Lease, Result
 from posthouse.relay.notices.dsn import Kind, Report, reason, wants
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.queue.queue_file import OpenQueueFile, Replaced
@@ -224,7 +224,8 @@ class Attempt:
                 return Verdict.DONE, ""
             with contextlib.suppress(OSError):  # a full disk: the line is missed, the attempt is not
                 opened.add_history(self._history())
-            return verdict, opened.next_attempt().path
+            tried = self.lease.job is Job.DELIVER and verdict is not Verdict.AGAIN
+            return verdict, (opened.next_attempt() if tried else opened.same_attempt()).path
         except Replaced:
             return Verdict.GONE, ""
         finally:

@@ -110,8 +110,7 @@ class OpenQueueFile:
             OSError: it keeps its name.
         """
         disk, folder = self._tree.disk, self._tree.of(self.ref)
-        disk.fdatasync(self._fd)
-        self._must_be_ours(folder)
+        self.same_attempt()
         name = names.parse(self.ref.name)
         assert name is not None, "references are made from parsed names"
         new = names.file_name(name.message, name.copy, name.attempts + 1, held=name.held)
@@ -119,6 +118,17 @@ class OpenQueueFile:
             disk.rename(self.ref.name, new, folder, folder)
             self._tree.touched(folder)
             self.ref = FileCopy(self.ref.channel, self.ref.subdir, new)
+        return self.ref
+
+    def same_attempt(self) -> FileCopy:
+        """Make states and history durable under the name it has: nobody was tried; the reference.
+
+        Raises:
+            Replaced: the name belongs to another file now.
+            OSError: they may not be durable.
+        """
+        self._tree.disk.fdatasync(self._fd)
+        self._must_be_ours(self._tree.of(self.ref))
         return self.ref
 
     def remove(self) -> None:
