@@ -23,7 +23,9 @@ from support.relay_files import CHANNELS, MAPPINGS, OPTIONS, RULES, relay_rules
 PLAIN_NAMES = ["jdoe", "J.Doe", "a-b_c", "uQiDgApQ", "n" * 64, "postmaster", "sue", "MAX", "info", "x.y.z"]
 OTHERS = [
     "nobody@example.com", "jdoe@elsewhere.test", "jdoe+x@example.com", "JDOE@EXAMPLE.COM", "sue@HOSTED.TEST",
-    "@x.test:jdoe@example.com", '"jdoe"@example.com', "postmaster", f"{'n' * 65}@example.com", "sue@store1.example.com.lmtp",
+    "@x.test:jdoe@example.com", "@relay1.example.com,@relay1.example.com:jdoe@example.com", "@RELAY1.example.com:sue@hosted.test",
+    "@relay1.example.com:@example.com", '"jdoe"@example.com', "postmaster", f"{'n' * 65}@example.com",
+    "sue@store1.example.com.lmtp",
 ]  # fmt: skip
 USUAL_TEMPLATE = "@$X.LMTP:$M%$\\$2I$_+$2S@lmtpcs-daemon"
 SEND = "\nSEND_ACCESS\n\n"
@@ -67,6 +69,10 @@ ATTRIBUTES = [
     ("mailhost", ("other.test",)), ("mailhost", ()), ("spare3", ("w",)), ("uid", ("x+y",)), ("uid", ("u%d",)), ("uid", ("a..b",)),
     ("uid", (".a",)), ("uid", ("é",)), ("uid", ("p q",)), ("uid", ("n" * 65,)), ("uid", ("uQiDgApQ",)), ("kind", ("group",)),
 ]  # fmt: skip
+ELSEWHERE = Odd("clause", "*mailbox=$M%$\\$2I$_+$2S@ims-ms-daemon")
+"""mailboxes are not on this machine: their mail goes to mailHost with the address as it was received"""
+HERE = Odd("template", "$M%$\\$2I$_+$2S@ims-ms-daemon")
+"""mailboxes are on this machine"""
 ODD = [
     Odd("nothing", ""),
     *(Odd("template", one) for one in TEMPLATES),
@@ -78,13 +84,20 @@ ODD = [
         ".lmtp  $U%$H.lmtp$Vnowhere.test@lmtpcs-daemon\n",
         "$*  $A$E$F$U%hosted.test$V$H@relay1.example.com\n",
         "$*  $A$E$F$U%$H$V$H$Vhosted.test@relay1.example.com\n",
+        "relay1.example.com  $U%$D$Tx@relay1.example.com\nx|example.com  $U%$D@tcp-daemon\n",
+        "relay1.example.com  $U%$D$Vnowhere.test@relay1.example.com\n", "relay1.example.com  $S$U%$D@tcp-daemon\n",
+        "relay1.example.com  $U%x.test@relay1.example.com\n", "store1.example.com  $U%$D@relay1.example.com\n",
+        ".example.com  $U%$H.example.com$Vhosted.test@tcp_intranet-daemon\n", ".example.com  $U%$H@b.test@tcp_intranet-daemon\n",
+        ".example.com  $S$\\$U%$D@tcp_intranet-daemon\n",
     )),
+    ELSEWHERE,
     *(Odd("tables", one) for one in TABLES),
     *(Odd("first tables", one) for one in FIRST_TABLES),
     *(Odd("options", one) for one in (
         "MAX_ALIAS_LEVELS=0\n", "MAX_ALIAS_LEVELS=1\nBLOCK_LIMIT=5\n", "BLOCK_LIMIT=2\n",
     )),
     *(Odd("hosts", one) for one in (("relay1.example.com",), ("elsewhere.test",))),
+    *(Odd("domain", one) for one in ("ims-ms-daemon", "lmtpcs-daemon", "store1.example.com")),
     *(Odd(who, one) for who, one in product(("all", "one"), ATTRIBUTES)),
     Odd("ACCESS_ORCPT=1", "  *|*|l|*|*j*@*  $H\n"),
     Odd("two clauses", "#*program=$M@ims-ms-daemon"),
@@ -119,6 +132,7 @@ def people(odd: list[Odd], data: st.DataObject) -> dict[str, Attributes]:
     found: dict[str, Attributes] = {
         "o=example.com,o=usergroup": {"sunpreferreddomain": ("example.com",)},
         "o=hosted.test,o=usergroup": {"sunpreferreddomain": ("hosted.test",), "mailroutinghosts": routing},
+        **{f"o={one.value},o=usergroup": {"sunpreferreddomain": (one.value,)} for one in odd if one.what == "domain"},
     }
     both = data.draw(st.booleans())
     for number, name in enumerate(data.draw(st.lists(st.sampled_from(PLAIN_NAMES), min_size=3, max_size=5, unique=True))):
@@ -141,11 +155,12 @@ def some_rules(odd: list[Odd]) -> Rules:
             case "template":
                 options = options.replace(USUAL_TEMPLATE, value)
             case "clause":
-                options = options.replace(f"#*mailbox={USUAL_TEMPLATE}", value)
+                options = options.replace(f"#*mailbox={USUAL_TEMPLATE}", value, 1)
             case "options":
                 options += value
             case "keywords":
                 channels = channels.replace("tcp_lmtpcs defragment", f"tcp_lmtpcs {value} defragment")
+                channels = channels.replace("tcp_intranet smtp", f"tcp_intranet {value} smtp")
             case "rules":
                 rules = value + rules
             case "two clauses":
@@ -169,7 +184,7 @@ def by_the_short_way(rules: Rules, request: RouteRequest, directory: Remembering
     if usual is None:
         return directory.run(route_recipient(rules, request))
     answer = directory.answer(usual.question)
-    short = usual_result(rules, usual, request.size, answer)
+    short = usual_result(rules, usual, request.size, answer, known)
     return short or directory.run(route_recipient(rules, request, (usual.question, answer)))
 
 
@@ -177,13 +192,15 @@ def by_the_short_way(rules: Rules, request: RouteRequest, directory: Remembering
 @settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_the_short_way_is_the_general_way(odd: Odd, data: st.DataObject) -> None:
-    odds = [odd, *data.draw(st.lists(st.sampled_from(ODD), max_size=1))]
+    odds = [odd, *data.draw(st.lists(st.one_of(st.sampled_from((ELSEWHERE, HERE)), st.sampled_from(ODD)), max_size=2))]
     rules, entries = some_rules(odds), people(odds, data)
     known = [entry["mail"][0] for entry in entries.values() if "mail" in entry]
     directory = Remembering(entries)
     sources = data.draw(st.permutations(["tcp_local", "tcp_intranet"]))
     others = [*known, *OTHERS, *(f"{address.partition('@')[0]}@elsewhere.test" for address in known)]
-    recipients = [*data.draw(st.permutations(known)), *data.draw(st.lists(st.sampled_from(others), min_size=1, max_size=4))]
+    routed = [f"@relay1.example.com:{address}" for address in known]
+    recipients = data.draw(st.permutations([*known, *routed]))
+    recipients += data.draw(st.lists(st.sampled_from(others), min_size=1, max_size=4))
     for source, recipient in product(sources, recipients):
         trouble = data.draw(st.sampled_from(["", "", "", "", "", "", "all", "entries"]))
         request = RouteRequest(
@@ -201,20 +218,42 @@ def test_the_short_way_is_the_general_way(odd: Odd, data: st.DataObject) -> None
         assert len(asked) <= len(directory.asked)
 
 
-def test_a_script_goes_with_its_owner() -> None:
-    common = {"mailhost": ("store1.example.com",), "mailsieverulesource": ("keep;",)}
-    users = {name: {"uid": (name,), "mail": (f"{name}@example.com",), **common} for name in ("jdoe", "sue")}
+@pytest.mark.parametrize(
+    ("where", "recipient", "way"),
+    [
+        (ELSEWHERE, "jdoe@example.com", "@store1.example.com:jdoe@example.com"),
+        (HERE, "@relay1.example.com:jdoe@example.com", "jdoe@ims-ms-daemon"),
+    ],
+)
+def test_mail_between_machines_goes_the_short_way(where: Odd, recipient: str, way: str) -> None:
+    directory, rules = Remembering(people_of("jdoe", more={})), some_rules([where])
+    request = RouteRequest(sender="", recipient=recipient, source_channel="tcp_local", app_info="SMTP/")
+    general = directory.run(route_recipient(rules, request))
+    usual = usual_recipient(rules, "tcp_local", "", recipient, directory.known.get)
+    assert usual is not None
+    short = usual_result(rules, usual, None, directory.answer(usual.question), directory.known.get)
+    assert short is not None
+    assert short == general
+    assert [target.address for target in short.recipients] == [way]
+
+
+def people_of(*names: str, more: Attributes) -> dict[str, Attributes]:
+    """Users of example.com."""
+    common = {"mailhost": ("store1.example.com",), **more}
+    users: dict[str, Attributes] = {name: {"uid": (name,), "mail": (f"{name}@example.com",), **common} for name in names}
     domain: Attributes = {"sunpreferreddomain": ("example.com",)}
-    directory = Remembering({
-        "o=example.com,o=usergroup": domain, **{f"cn={name},o=example.com,o=usergroup": user for name, user in users.items()}
-    })  # fmt: skip
-    rules = some_rules([])
-    for name in users:
+    return {"o=example.com,o=usergroup": domain, **{f"cn={name},o=example.com,o=usergroup": user for name, user in users.items()}}
+
+
+def test_a_script_goes_with_its_owner() -> None:
+    names = ("jdoe", "sue")
+    directory, rules = Remembering(people_of(*names, more={"mailsieverulesource": ("keep;",)})), some_rules([])
+    for name in names:
         request = RouteRequest(sender="", recipient=f"{name}@example.com", source_channel="tcp_local", app_info="SMTP/")
         general = directory.run(route_recipient(rules, request))
         usual = usual_recipient(rules, "tcp_local", "", request.recipient, directory.known.get)
         assert usual is not None
-        short = usual_result(rules, usual, None, directory.answer(usual.question))
+        short = usual_result(rules, usual, None, directory.answer(usual.question), directory.known.get)
         assert short is not None
         assert short == general
         assert [target.filter and target.filter.owner for target in short.recipients] == [name]

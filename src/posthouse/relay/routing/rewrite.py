@@ -4,7 +4,7 @@ Guarantee: for every text parse_address takes, a Rewritten or an Unroutable come
 superfluous hosts that lead to ourselves are dropped; an unanswered directory question is NoAnswer, never "not ours".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -64,7 +64,9 @@ class Settled(NamedTuple):
     host: str
     route: str
     ours: tuple[str, ...]
-    """domains that must be ours and handled here; otherwise other rules may apply"""
+    """domains that must be ours and handled here"""
+    otherwise: "Settled | None" = None
+    """where it leads when they are not, None where that is not so simple either"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class Rewriter:
     """what `settled` has found out"""
 
     def settled(self, host: str, place: Place, purpose: Purpose) -> Settled | None:
-        """What `rewrite` does with every address whose first host stands there, when the first rule alone decides it.
+        """What `rewrite` does with every address whose first host stands there, when the host and what is ours decide it.
 
         None where the address itself counts, a rule starts again, or the rewriting says more than a channel. An address
         on a channel that drops its own name is to have no other host in it.
@@ -134,20 +136,22 @@ class Rewriter:
         if key not in self.settlements:
             if len(self.settlements) >= REMEMBERED_HOSTS:
                 self.settlements.clear()
-            self.settlements[key] = self._settle(host, place, purpose)
+            self.settlements[key] = self._settle(self.table.choices(host, place, purpose, ""), host, place)
         return self.settlements[key]
 
-    def _settle(self, host: str, place: Place, purpose: Purpose) -> Settled | None:
-        choices = self.table.choices(host, place, purpose, "")
+    def _settle(self, choices: Sequence[Choice], host: str, place: Place) -> Settled | None:
         if not choices:
             return None
         ready = choices[0].ready if choices[0].rule is not None else _as_it_is(host, host)
         if ready is None or ready.user is not None or ready.restart or ready.error_only or not ready.host:
             return None
+        if place is Place.ROUTE and ready.probe_tag is not None:  # it counts for what is behind the route, too
+            return None
         channel = self.by_tag(ready.tag)
         if channel is None or any(letter != "V" for letter, _ in ready.asks):
             return None
-        return Settled(channel, ready.host, ready.route, tuple(name for _, name in ready.asks))
+        ours = tuple(name for _, name in ready.asks)
+        return Settled(channel, ready.host, ready.route, ours, self._settle(choices[1:], host, place) if ours else None)
 
     def rewrite(self, address: str, job: Job) -> Asking[RewriteResult]:
         """Rewrite until a channel is found or none is.

@@ -108,8 +108,8 @@ class Rules:
     """scripts for mail that came in on a channel, by its name"""
     destination_filters: Mapping[str, UserFilter] = field(default_factory=dict)
     """scripts for mail that goes to a channel, by its name"""
-    gates: dict[tuple[str, str], Any] = field(default_factory=dict)
-    """by source channel and host: kept by usual.py"""
+    gates: dict[tuple[str, str | None, str], Any] = field(default_factory=dict)
+    """by source channel, route and host: kept by usual.py"""
 
 
 def compile(  # noqa: A001 - rules.compile(...) is how it is called

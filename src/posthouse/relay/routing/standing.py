@@ -98,7 +98,7 @@ def standing(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing
         wanted = {value.lower() for value in entry.all("maildeliveryoption")}
         if any(clause.name in wanted and (clause.inside_dates or clause.outside_dates) for clause in rules.clauses):
             return made
-        if made.values is not None and made.entry.uid:
+        if made.recipes is not None and made.entry.uid:
             if len(rules.shapes) >= SHAPES:
                 rules.shapes.clear()
             rules.shapes[_shape(entry)] = made
@@ -110,8 +110,9 @@ def standing(rules: Rules, domain: Domain, entry: Entry, now: float) -> Standing
 
 def _like(other: Standing, entry: Entry) -> Standing:
     """The standing of an entry of the same shape, in the same domain, that is not refused."""
-    assert other.values is not None
     dn, values = entry.dn, other.values
+    if values is None:
+        return other._replace(entry=entry, key=dn.lower())
     filters = user_filter(entry, values.hosted_domain) if other.filter is not None else None
     return Standing(
         entry, other.domain, dn.lower(), None, "", "", "", other.clauses, other.offline,
@@ -146,7 +147,7 @@ def _active(rules: Rules, plain: Standing, now: float) -> Standing:
     mail_host = entry.first("mailhost")
     if not all(_any_host(rules, clause, mail_host) for clause in clauses) and mail_host.lower() not in rules.this_host:
         if mail_host:
-            return plain._replace(route_to=mail_host, why=f"mailHost {mail_host} is another machine")
+            return plain._replace(route_to=mail_host, why=f"mailHost {mail_host} is another machine", recipes={})
         if entry.kind is Kind.USER:
             return _to_smart_host(plain)
     routing = entry.first("mailroutingaddress")
@@ -181,7 +182,7 @@ def _to_smart_host(plain: Standing) -> Standing:
     smart_host = plain.domain.first("mailroutingsmarthost")
     if not smart_host:
         raise Refuse(Refusal.UNKNOWN_ALIAS, f"{plain.entry.dn} has no mailHost")
-    return plain._replace(route_to=smart_host, why=f"no mailHost; smart host of {plain.domain.name}")
+    return plain._replace(route_to=smart_host, why=f"no mailHost; smart host of {plain.domain.name}", recipes={})
 
 
 def _refuse_unbuilt(clause: Clause, rules: Rules, entry: Entry) -> None:

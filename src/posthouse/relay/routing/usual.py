@@ -1,4 +1,4 @@
-"""The usual recipient: a plain address of a user with a mailbox and at most a script, decided without going the whole way.
+"""The usual recipient: a plain address of a user with a mailbox, and at most a script, decided without going the whole way.
 
     usual_recipient(...)          -> what to ask the directory, from what is known already; None: not usual
     usual_result(..., answer)     -> Accepted; None: not usual after all
@@ -7,7 +7,8 @@ Promise: what comes out here is what route.py's general way comes to for the sam
 would not ask; for everything else the answer is None, and the general way decides from the beginning (the question already
 asked is not asked again). What the addresses of a host have in common is found out once (`Gate`). Most users of a domain
 differ in their names only: from the first of them the general way's own functions make a recipe, the target with a gap for
-the uid; it serves for all whose entries have the same shape (standing.py) and whose mail comes in on the same channel.
+the uid; it serves for all whose entries have the same shape (standing.py) and whose mail comes in on the same channel. The
+mailbox may be on another machine: the address goes there behind its mailHost (source-routes 3), which drops the route again.
 """
 
 import re
@@ -16,12 +17,12 @@ from typing import NamedTuple
 
 from posthouse.mail.address import MAX_OCTETS
 from posthouse.mapping.access import send_probe
-from posthouse.relay.directory.question import Answer, Domain, Entry, Found, Kind, NeedDomain, NeedEntry, Question
+from posthouse.relay.directory.question import Absent, Answer, Domain, Entry, Found, Kind, NeedDomain, NeedEntry, Question
 from posthouse.relay.routing.clause_template import Whole, differs_by_uid, render_clause
 from posthouse.relay.routing.expansion import clause_inputs
 from posthouse.relay.routing.host_part import Place, join, split_plain
 from posthouse.relay.routing.result import Accepted, Target
-from posthouse.relay.routing.rewrite import Rewritten
+from posthouse.relay.routing.rewrite import Rewritten, Settled
 from posthouse.relay.routing.rule_table import REMEMBERED_HOSTS, Purpose, coming_in
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.standing import Standing, standing, twin
@@ -30,11 +31,15 @@ from posthouse.relay.routing.way import OwnerFacts, Way
 
 _LONGEST = 64
 _NAME = rf"(?![^@]{{{_LONGEST + 1}}})[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*"
-_PLAIN = re.compile(rf"({_NAME})@([A-Za-z0-9._-]{{1,200}})")
-"""addresses that can be usual: no subaddress, no route, nothing quoted"""
+_LONGEST_HOST = 200
+_HOST = rf"[A-Za-z0-9._-]{{1,{_LONGEST_HOST}}}"
+_PLAIN = re.compile(rf"(?:@({_HOST}):)?({_NAME})@({_HOST})")
+"""addresses that can be usual: no subaddress, at most one host in the route, nothing quoted"""
 _PLAIN_NAME = re.compile(_NAME)
 _GAP = "uQiDgApQ"
 """a uid in whose place others are put; nothing else in a recipe has it"""
+_RECEIVED = f"{_GAP}@gap.test"
+"""the same for an address as it was received"""
 _KEYWORDS = ("aliaslocal", "routelocal", "enqueueremoveroute")
 """of channels whose targets depend on more than the host"""
 
@@ -66,8 +71,12 @@ class Recipe(NamedTuple):
     target: Target
     before: str
     after: str
+    received: bool
+    """the gap is for the address as it was received, else for the uid"""
     tables: tuple[str, ...]
     """access tables that may have something to say"""
+    strangers: tuple[NeedDomain, ...]
+    """that must be known to be no domains of ours"""
     filtered: bool
     """the user's own Sieve script decides about it"""
 
@@ -87,13 +96,13 @@ def usual_recipient(
     plain = _PLAIN.fullmatch(recipient)
     if plain is None:
         return None
-    local, host = plain.groups()
+    route, local, host = plain.groups()
     gates = rules.gates
-    if (source, host) not in gates:
+    if (source, route, host) not in gates:
         if len(gates) >= REMEMBERED_HOSTS:
             gates.clear()
-        gates[source, host] = _gate(rules, source, host)
-    gate: Gate | None = gates[source, host]
+        gates[source, route, host] = _gate(rules, source, route, host)
+    gate: Gate | None = gates[source, route, host]
     if gate is None:
         return None
     domain: Domain | None = None
@@ -109,7 +118,9 @@ def usual_recipient(
     return Usual(gate, sender, NeedEntry(local, domain, gate.host))
 
 
-def usual_result(rules: Rules, usual: Usual, size: int | None, answer: Answer) -> Accepted | None:
+def usual_result(
+    rules: Rules, usual: Usual, size: int | None, answer: Answer, known: Callable[[Question], Answer | None]
+) -> Accepted | None:
     """The recipient is usual, as this one target; None: he is not.
 
     Args:
@@ -117,6 +128,7 @@ def usual_result(rules: Rules, usual: Usual, size: int | None, answer: Answer) -
         usual: what was asked.
         size: octets announced by SIZE=, or None.
         answer: to the question.
+        known: as for `usual_recipient`.
     """
     gate, sender, question = usual
     if not isinstance(answer, Found) or not isinstance(answer.value, Entry):
@@ -130,23 +142,31 @@ def usual_result(rules: Rules, usual: Usual, size: int | None, answer: Answer) -
     recipe: Recipe | None = stands.recipes[gate.source]
     if recipe is None:
         return None
-    model, before, after, tables, filtered = recipe
-    made = before + uid + after
+    model, before, after, received, tables, strangers, filtered = recipe
+    for asked in strangers:
+        if not isinstance(known(asked), Absent):
+            return None
+    address = f"{question.local}@{gate.host}"
+    made = before + (address if received else uid) + after
     limit = model.blocklimit
     if (limit and size is not None and size > limit) or (
         tables and not _silent(rules, tables, gate, sender, model.channel, made)
     ):
         return None
-    address = f"{question.local}@{gate.host}"
     script = standing(rules, question.domain, answer.value, 0.0).filter if filtered else None  # the time: for no one of a shape
-    return Accepted((Target(model.channel, made, model.host, model.quota, 0, address, model.held, limit, filter=script),))
+    entered = "" if received else address
+    return Accepted((Target(model.channel, made, model.host, model.quota, 0, entered, model.held, limit, filter=script),))
 
 
-def _gate(rules: Rules, source: str, host: str) -> Gate | None:
+def _gate(rules: Rules, source: str, route: str | None, host: str) -> Gate | None:
     """None: the addresses of the host differ, or are not ours to begin with."""
     purpose = coming_in(rules.imta.channels.get(source))
+    if route is not None:
+        dropped = rules.rewriter.settled(route, Place.ROUTE, purpose)
+        if dropped is None or dropped.channel.name != "l" or dropped.ours:
+            return None
     settled = rules.rewriter.settled(host, Place.AT, purpose)
-    if settled is None or settled.channel.name != "l" or settled.route:
+    if settled is None or settled.channel.name != "l" or settled.route or len(settled.host) > _LONGEST_HOST:
         return None
     host = settled.host.lower()
     names = [*dict.fromkeys(name.lower() for name in settled.ours if name.lower() != host), host]
@@ -173,22 +193,38 @@ def _recipe(rules: Rules, stands: Standing, gate: Gate) -> Recipe | None:
     """What becomes of all users who stand so; None when not all become the same."""
     if stands.entry.kind is not Kind.USER or stands.offline or rules.max_levels < 1:
         return None
-    made = _only_address(rules, stands)
+    received = bool(stands.route_to)
+    blank, made = (_RECEIVED, f"@{stands.route_to}:{_RECEIVED}") if received else (_GAP, _only_address(rules, stands))
     part = split_plain(made) if made else None
-    if part is None or part.rest.count(_GAP) != 1 or _GAP in part.host:
+    if part is None or part.rest.count(blank) != 1 or _GAP in part.host:
         return None
-    settled = rules.rewriter.settled(part.host, part.place, gate.purpose)
-    if settled is None or settled.ours or settled.channel.name == "l" or any(map(settled.channel.has, _KEYWORDS)):
+    settled, strangers = _among_strangers(rules.rewriter.settled(part.host, part.place, gate.purpose))
+    if settled is None or settled.channel.name == "l" or any(map(settled.channel.has, _KEYWORDS)):
         return None
     there = Rewritten(join(part.rest, settled.host, settled.route), settled.channel, settled.host, settled.route)
-    owner = OwnerFacts("", stands.quota, stands.block_limit)
-    held = stands.clauses[0].hold
+    owner = None if received else OwnerFacts("", stands.quota, stands.block_limit)
+    held = not received and stands.clauses[0].hold
     target = target_of(rules, there, Way(owner=owner, held=held))
-    before, gap, after = target.address.partition(_GAP)
-    if not gap or split_plain(target.address) is None or max(len(made or ""), len(target.address)) > MAX_OCTETS - _LONGEST:
+    before, gap, after = target.address.partition(blank)
+    longest = max(len(made or ""), len(target.address)) + _LONGEST + _LONGEST_HOST
+    if not gap or split_plain(target.address) is None or longest > MAX_OCTETS:
         return None
     tables = _speaking(rules, rules.after_tables, gate.source, target.channel)
-    return None if tables is None else Recipe(target, before, after, tables, stands.filter is not None and not held)
+    if tables is None:
+        return None
+    return Recipe(target, before, after, received, tables, strangers, stands.filter is not None and not held)
+
+
+def _among_strangers(settled: Settled | None) -> tuple[Settled | None, tuple[NeedDomain, ...]]:
+    """Where a host leads when none of the domains that rules ask about is ours, and these; None: nowhere, or not so simply."""
+    strangers: list[NeedDomain] = []
+    while settled is not None and settled.ours:
+        name, *more = settled.ours
+        if more or not name or name.startswith("["):
+            return None, ()
+        strangers.append(NeedDomain(name.lower()))
+        settled = settled.otherwise
+    return settled, tuple(strangers)
 
 
 def _only_address(rules: Rules, stands: Standing) -> str | None:

@@ -273,9 +273,7 @@ class SmtpSession(Line):
         if early is not None:
             self._refuse(recipient, early, "limit")
             return
-        usual = usual_recipient(
-            transaction.rules, self.client.channel, transaction.sender, recipient, relay.directory.cached
-        )
+        usual = usual_recipient(transaction.rules, self.client.channel, transaction.sender, recipient, relay.directory.cached)
         if usual is None:
             self._go_all_the_way(recipient)
             return
@@ -287,8 +285,9 @@ class SmtpSession(Line):
 
     def _decide_usual(self, recipient: str, usual: Usual, answer: Answer) -> None:
         """The short way, as far as it goes."""
-        assert self._transaction is not None
-        routed = usual_result(self._transaction.rules, usual, self._transaction.size, answer)
+        transaction = self._transaction
+        assert transaction is not None
+        routed = usual_result(transaction.rules, usual, transaction.size, answer, self.relay.directory.cached)
         if routed is not None:
             self._decide(recipient, routed)
         else:
