@@ -49,7 +49,7 @@ _BARE_FAULTS = frozenset({Fault.BARE_LF, Fault.BARE_CR})
 # looked up once: a member of an enum costs a tenth of a microsecond each time
 _NOTHING, _MAIL_OWED, _RCPT_OWED, _DATA_OWED = Owed.NOTHING, Owed.MAIL, Owed.RCPT, Owed.DATA
 _TLS_OWED = Owed.TLS
-_COMMAND, _GO, _DATA, _SASL = Reading.COMMAND, Reading.GO, Reading.DATA, Reading.SASL
+_COMMAND, _GO, _DATA, _SASL, _DISCARD = Reading.COMMAND, Reading.GO, Reading.DATA, Reading.SASL, Reading.DISCARD
 
 
 class Phase(Enum):
@@ -59,6 +59,9 @@ class Phase(Enum):
     BODY = "waiting for message data"
     ANSWER = "waiting for the session's answer"
     CLOSING = "to be closed when the output is written"
+
+
+_CLOSING, _ANSWER, _AT_COMMAND, _IN_BODY = Phase.CLOSING, Phase.ANSWER, Phase.COMMAND, Phase.BODY
 
 
 class Server:
@@ -106,37 +109,51 @@ class Server:
     @property
     def phase(self) -> Phase:
         """What the connection is doing."""
-        if self._talk.closing:
-            return Phase.CLOSING
-        if self._talk.owed is not _NOTHING:
-            return Phase.ANSWER
-        return Phase.COMMAND if self._talk.reading is _COMMAND else Phase.BODY
+        talk = self._talk
+        if talk.closing:
+            return _CLOSING
+        if talk.owed is not _NOTHING:
+            return _ANSWER
+        return _AT_COMMAND if talk.reading is _COMMAND else _IN_BODY
 
     # octets
 
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Take octets from the client."""
-        if self._talk.closing:
-            return
-        if self._talk.reading is _GO:
+    def feed(self, data: bytes | bytearray | memoryview) -> bool:
+        """Take octets from the client.
+
+        Returns:
+            Whether there may be an event now: no answer is owed.
+        """
+        talk = self._talk
+        if talk.closing:
+            return True
+        if talk.reading is _GO:
             self._take_early(bytes(data))
-        elif self._position < len(self._buffer):
+        elif self._buffer:
             self._buffer = self._buffer[self._position :] + data
             self._position = 0
         else:
             self._buffer = bytes(data)
-            self._position = 0
+        return talk.owed is _NOTHING
 
     def to_send(self) -> bytes:
         """All output queued so far; it is the session's now."""
+        return self.turn()[0]
+
+    def turn(self) -> tuple[bytes, Phase]:
+        """`to_send`, and the phase then: what a session wants to know when there is no event any more."""
         talk = self._talk
         if talk.reading is _GO:
             self._go()
-        if not talk.out:
-            return b""
-        output = talk.out[0] if len(talk.out) == 1 else b"".join(talk.out)
-        talk.out.clear()
-        return output
+        out = talk.out
+        if out:
+            output = out.pop() if len(out) == 1 else b"".join(out)
+            out.clear()
+        else:
+            output = b""
+        if talk.owed is not _NOTHING and not talk.closing:
+            return output, _ANSWER
+        return output, self.phase if talk.closing or talk.reading is not _COMMAND else _AT_COMMAND
 
     def next_event(self) -> Event | None:
         """The next event; None when more input or an answer is needed, or the connection is to be closed."""
@@ -425,7 +442,7 @@ class Server:
     def _read_chunk(self) -> tuple[Event | None, bool]:
         talk = self._talk
         before = self._position
-        if talk.reading is Reading.DISCARD:
+        if talk.reading is _DISCARD:
             self._position = min(len(self._buffer), before + talk.chunk_left)
             talk.chunk_left -= self._position - before
             if talk.chunk_left:

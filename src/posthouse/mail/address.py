@@ -77,6 +77,6 @@ def unquote(local: str) -> str:
 
 def quote(local: str) -> str:
     """The local part as it must be written: quoted where its characters need it (RFC 5321 4.1.2)."""
-    if local and not _NEEDS_QUOTES.search(local):
+    if local.isalnum() or (local and not _NEEDS_QUOTES.search(local)):
         return local
     return '"' + re.sub(r"([\"\\])", r"\\\1", local) + '"'

@@ -13,6 +13,7 @@ NO_TRANSACTION = Status(503, "5.5.1", "MAIL and RCPT first")
 _IN_CHUNKS = Status(503, "5.5.1", "BDAT was used, DATA cannot follow")
 _ARGUMENT = Status(501, "5.5.4", "DATA takes no argument")
 _START = DataStart()
+_DATA, _GO = Reading.DATA, Reading.GO
 
 
 def no_recipients(talk: Conversation) -> Status:
@@ -33,7 +34,7 @@ def data(talk: Conversation, argument: bytes, line: bytes) -> Event:
     talk.begin_body(dotted=True)
     if talk.is_lmtp:
         talk.out.append(talk.ok_data)
-        talk.reading = Reading.DATA
+        talk.reading = _DATA
     else:
-        talk.reading = Reading.GO
+        talk.reading = _GO
     return _START

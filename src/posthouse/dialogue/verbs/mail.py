@@ -10,6 +10,7 @@ from posthouse.dialogue.parameter import NO_PARAMETERS, ParameterError, parse_pa
 from posthouse.dialogue.path import is_mailbox, is_utf8, split_path
 from posthouse.mail.status import Status
 
+_OWED = Owed.MAIL
 _NO_HELLO = Status(503, "5.5.1", "say hello first")
 _NESTED = Status(503, "5.5.1", "a sender was already given")
 _SYNTAX = Status(501, "5.5.4", "syntax is MAIL FROM:<address>")
@@ -54,7 +55,7 @@ def sender(talk: Conversation, address: bytes, raw: bytes, rest: bytes, line: by
         return talk.bad(line, Status(552, "5.3.4", f"message size exceeds the limit of {talk.policy.max_size} octets"))
     talk.announced = size
     talk.utf8 = utf8
-    talk.owed = Owed.MAIL
+    talk.owed = _OWED
     return Mail(address, params, raw)
 
 

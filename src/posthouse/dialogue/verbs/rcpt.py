@@ -10,6 +10,7 @@ from posthouse.dialogue.parameter import NO_PARAMETERS, ParameterError, parse_pa
 from posthouse.dialogue.path import is_mailbox, is_utf8, split_path
 from posthouse.mail.status import Status
 
+_OWED = Owed.RCPT
 _NO_SENDER = Status(503, "5.5.1", "MAIL first")
 _IN_BODY = Status(503, "5.5.1", "the message has begun")
 _SYNTAX = Status(501, "5.5.4", "syntax is RCPT TO:<address>")
@@ -55,5 +56,5 @@ def recipient(talk: Conversation, address: bytes, raw: bytes, rest: bytes, line:
     if talk.accepted >= talk.policy.max_recipients:
         talk.say(_TOO_MANY)
         return BadCommand(line, _TOO_MANY)
-    talk.owed = Owed.RCPT
+    talk.owed = _OWED
     return Rcpt(address, params, raw)

@@ -12,7 +12,7 @@ Absent wipes out what was found before. Unknown is never remembered. The clock i
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -82,14 +82,14 @@ class _Shelf:
     def __init__(self, seconds: float, size: int) -> None:
         self.seconds = seconds
         self.size = size
-        self.answers: dict[Key, tuple[float, Answer]] = {}
+        self.answers: OrderedDict[Key, tuple[float, Answer]] = OrderedDict()
 
     def put(self, key: Key, answer: Answer, now: float) -> None:
         self.answers.pop(key, None)
         if self.seconds <= 0 or self.size <= 0:
             return
         if len(self.answers) >= self.size:
-            del self.answers[next(iter(self.answers))]
+            self.answers.popitem(last=False)  # a plain dict would step over all that went before
         self.answers[key] = (now + self.seconds, answer)
 
 
@@ -112,7 +112,7 @@ class AnswerCache:
         """The answer when there is one within its lifetime."""
         key = key_of(question)
         found, absent = self._shelves(question)
-        kept = found.answers.get(key) or absent.answers.get(key)
+        kept = found.answers.get(key) or (absent.answers.get(key) if absent.answers else None)
         return kept[1] if kept is not None and kept[0] > self._clock() else None
 
     def stale(self, question: Question) -> Answer | None:
@@ -165,6 +165,8 @@ class Flights:
         self._cache = cache
         self._submit = submit
         self._limit = limit
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """the one that asks, looked up once: that costs a system call"""
         self._open: dict[Key, _Flight] = {}
         self._order: deque[_Flight] = deque()
         """in the order of their ends, some of them landed"""
@@ -177,7 +179,7 @@ class Flights:
         if flight is not None:
             flight.waiting.append(done)
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         flight = self._open[key] = _Flight(key, question, loop.time() + self._limit)
         flight.waiting.append(done)
         self._order.append(flight)

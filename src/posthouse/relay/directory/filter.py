@@ -98,7 +98,7 @@ Filter: TypeAlias = Present | Compare | Substring | Extensible | And | Or | Not
 
 def escape(value: str) -> str:
     r"""The value as it may stand in a filter: `*`, `(`, `)`, `\` and NUL as `\XX`, so that it can never be more than a value."""
-    return _ESCAPE.sub(lambda found: f"\\{ord(found[0]):02x}", value)
+    return value if value.isalnum() else _ESCAPE.sub(lambda found: f"\\{ord(found[0]):02x}", value)
 
 
 def unescape(value: str) -> str:

@@ -99,11 +99,13 @@ class Layout:
     """names in the directory, what a search asks for"""
     domain_attributes: tuple[str, ...]
     user_renames: Renames
+    user_plain: frozenset[str]
+    """those that have their default names, lower case"""
     domain_renames: Renames
     class_filter: str
     """finds entries of any object class set ($K)"""
-    prepared: dict[tuple[object, ...], object] = field(default_factory=dict, compare=False, repr=False)
-    """searches filled but for the local part: kept by search.py"""
+    prepared: dict[tuple[int, str], tuple[object, object]] = field(default_factory=dict, compare=False, repr=False)
+    """domains and searches filled but for the local part: kept by search.py"""
     kinds: dict[tuple[str, ...], Kind] = field(default_factory=dict, compare=False, repr=False)
     """by object classes: kept by search.py"""
 
@@ -122,6 +124,7 @@ def read_layout(options: OptionFile) -> Layout:
     user_options = {**attributes.USER_OPTIONS, **attributes.NAMED_BY_OPTION_ONLY}
     user_names = attributes.names(user_options, options.text, attributes.USER_EXTRAS)
     domain_names = attributes.names(attributes.DOMAIN_OPTIONS, options.text, attributes.DOMAIN_EXTRAS)
+    renames = _renames(user_names)
     urls = {name: _template(options, name, default, faults) for name, default in _URLS.items()}
     vanity = urls["DOMAIN_MATCH_URL"] is not None or bool(options.text("ALIAS_URL1"))
     alias_urls = (urls["ALIAS_URL0"], urls["ALIAS_URL1"] if vanity else None)
@@ -144,7 +147,8 @@ def read_layout(options: OptionFile) -> Layout:
         group_classes=group_classes,
         user_attributes=tuple(dict.fromkeys(user_names.values())),
         domain_attributes=tuple(dict.fromkeys(domain_names.values())),
-        user_renames=_renames(user_names),
+        user_renames=renames,
+        user_plain=frozenset(name for name, defaults in renames.items() if defaults == (name,)),
         domain_renames=_renames(domain_names),
         class_filter=_class_filter((*user_classes, *group_classes)),
     )

@@ -9,11 +9,12 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import ldap
+from ldap.ldapobject import SimpleLDAPObject
 
 from posthouse.relay.directory.ldap_options import LdapOptions
 from posthouse.relay.directory.ldif import RawEntry
@@ -35,6 +36,20 @@ class Refused:
     reason: str
 
 
+class _Handle(SimpleLDAPObject):  # type: ignore[misc] # python-ldap has no types
+    """libldap's handle."""
+
+    def taken(self) -> tuple[int | None, list[tuple[str, dict[str, list[bytes]]]], int, object]:
+        """`result4` for the next message that is there; without the lock for handles that several threads have.
+
+        Raises:
+            ldap.LDAPError: as `result4` does.
+        """
+        found: tuple[int | None, list[tuple[str, dict[str, list[bytes]]]], int, object]
+        found = self._l.result4(ldap.RES_ANY, ldap.MSG_ONE, 0, 0, 0, 0)
+        return found
+
+
 @dataclass(slots=True)
 class LdapConnection:
     """Connected, encrypted where asked for, bound."""
@@ -42,6 +57,8 @@ class LdapConnection:
     uri: str
     handle: Any
     fd: int
+    _entries: dict[int, list[RawEntry]] = field(default_factory=dict)
+    """of searches that have not ended, by number"""
 
     @classmethod
     def open(cls, uri: str, options: LdapOptions) -> "LdapConnection":
@@ -80,12 +97,16 @@ class LdapConnection:
     def results(self) -> Iterator[tuple[int, Result | Refused]]:
         """The searches that have ended, by number; ends when no more is there to read.
 
+        Messages are taken one by one: libldap would stop behind each entry of a search that has not ended, for another look
+        at the socket.
+
         Raises:
             ServerTroubleError: the connection is broken.
         """
+        entries, taken = self._entries, self.handle.taken
         while True:
             try:
-                kind, found, number, *_ = self.handle.result4(ldap.RES_ANY, ldap.MSG_ALL, 0)
+                kind, found, number, _ = taken()
             except ldap.TIMEOUT:
                 return
             except ldap.LDAPError as problem:
@@ -93,11 +114,15 @@ class LdapConnection:
                 number = told.get("msgid") if isinstance(told, dict) else None
                 if not number or isinstance(problem, _BROKEN):
                     raise ServerTroubleError(reason_of(problem)) from None
+                entries.pop(number, None)
                 yield number, BASE_MISSING if isinstance(problem, ldap.NO_SUCH_OBJECT) else Refused(reason_of(problem))
                 continue
             if kind is None:
                 return
-            yield number, tuple([entry_of(dn, given) for dn, given in found if dn is not None])
+            if kind == ldap.RES_SEARCH_ENTRY:
+                entries.setdefault(number, []).extend([entry_of(dn, given) for dn, given in found])
+            elif kind == ldap.RES_SEARCH_RESULT:
+                yield number, tuple(entries.pop(number, ()))
 
     def close(self) -> None:
         """Say good-bye."""
@@ -112,7 +137,7 @@ def connected(uri: str, options: LdapOptions) -> Any:
     """
     if uri.lower().startswith("ldaps:"):
         _shake_hands(uri, options, options.connect_timeout)
-    handle = ldap.initialize(uri)
+    handle = _Handle(uri)
     _configure(handle, uri, options, options.connect_timeout)
     if options.starttls and uri.lower().startswith("ldap:"):
         try:

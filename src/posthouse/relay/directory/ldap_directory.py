@@ -141,7 +141,7 @@ class LdapDirectory:
         if uri is None or left <= 0:
             job.done(Unknown(f"no directory server answers: {self._servers.trouble() or 'no time left'}"))
             return
-        job.tried.add(uri)
+        job.tried |= {uri}
         link = self._links.get(uri)
         if link is not None:
             link.begin(job, left / (len(self._options.uris) - len(job.tried) + 1))
@@ -177,7 +177,7 @@ class LdapDirectory:
             self._servers.worked(uri)
             self._links[uri] = LdapLink(found, self._plan, self._lost)
             for job in jobs:
-                job.tried.discard(uri)
+                job.tried -= {uri}
         for job in jobs:
             self._ask(job)
 
@@ -189,8 +189,8 @@ class LdapDirectory:
             self._servers.failed(link.uri, reason)
         for job in jobs:
             if not silent and link.uri not in job.again:
-                job.again.add(link.uri)
-                job.tried.discard(link.uri)
+                job.again |= {link.uri}
+                job.tried -= {link.uri}
             self._ask(job)
 
     def _plan(self, question: Question) -> Steps:

@@ -13,9 +13,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from posthouse.relay.directory.ldap_connection import LdapConnection, Refused, ServerTroubleError
@@ -31,17 +31,16 @@ TOGETHER = 16
 _log = logging.getLogger("posthouse.directory")
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One question on its way."""
 
     question: Question
     ends: float
     """loop time at which an answer is of no more use"""
     done: Callable[[Answer], None]
-    tried: set[str] = field(default_factory=set)
+    tried: frozenset[str] = frozenset()
     """servers asked"""
-    again: set[str] = field(default_factory=set)
+    again: frozenset[str] = frozenset()
     """servers whose connection broke under it; each gets one more try on a new one"""
     steps: Steps | None = None
     seconds: float = 0.0
@@ -50,8 +49,7 @@ class Job:
     """the one that is to be answered next"""
 
 
-@dataclass(slots=True, eq=False)
-class _Sent:
+class _Sent(msgspec.Struct, eq=False):
     """A search on the way and whose it is: several jobs when it was made for all of them."""
 
     jobs: list[Job]
@@ -234,4 +232,5 @@ def _alike(one: Job, other: Job) -> bool:
     left, right = one.search, other.search
     if left is None or right is None or not left.holders or left.holders != right.holders:
         return False
-    return left.base == right.base and left.scope is right.scope and left.attributes == right.attributes
+    alike = left.attributes is right.attributes or left.attributes == right.attributes
+    return alike and left.base == right.base and left.scope is right.scope

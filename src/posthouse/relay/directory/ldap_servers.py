@@ -7,7 +7,7 @@ one asker gets it to try; the others go on without it until that try has ended. 
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 FIRST_REST = 1.0
@@ -40,7 +40,7 @@ class LdapServers:
         self._first = next(iter(uris), None)
         self._all_well = True
 
-    def next(self, tried: set[str]) -> str | None:
+    def next(self, tried: Collection[str]) -> str | None:
         """The server to ask now, one not yet tried for this question; None when there is none that may be asked."""
         if self._all_well and not tried:
             return self._first

@@ -15,7 +15,9 @@ import binascii
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from posthouse.relay.directory.dn import normal_dn
 
@@ -35,12 +37,11 @@ class LdifError(ValueError):
         self.faults = faults
 
 
-@dataclass(frozen=True, slots=True)
-class RawEntry:
+class RawEntry(msgspec.Struct, frozen=True):
     """One entry as the directory holds it: attribute names lower case, values as they stand."""
 
     dn: str
-    attributes: dict[str, tuple[str, ...]] = field(compare=False)
+    attributes: dict[str, tuple[str, ...]]
 
 
 @dataclass(slots=True)

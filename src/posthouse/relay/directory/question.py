@@ -58,15 +58,14 @@ class Domain:
         return self.attributes.get(name, ())
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One user or group, object classes checked."""
 
     dn: str
     kind: Kind
     uid: str
     """first uid as stored, without domainUidSeparator and what follows; "" only for a group that has none"""
-    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    attributes: Mapping[str, tuple[str, ...]] = {}
 
     def first(self, name: str, default: str = "") -> str:
         """The first value of the attribute (lower-case default name), or the default."""

@@ -44,6 +44,7 @@ MAX_FILTER = 1024
 """octets of the filter of a group's URL (directory.md 8)"""
 _SAME_FOR_ALL = frozenset({"R", "K", "$"})
 """codes of a filter that is the same for all addresses but for the addresses themselves"""
+_UNPREPARED = (None, None)
 _LOCAL = "\x00"
 """stands for the local part in a prepared filter: `escape` leaves no NUL in one, and no local part has one"""
 
@@ -165,13 +166,11 @@ def _domain_schema2(layout: Layout, name: str) -> Generator[Search, Result, Doma
 
 
 def _entry(layout: Layout, question: NeedEntry) -> Generator[Search, Result, EntryAnswer]:
-    domain = question.domain
-    spellings = _spellings(layout, domain, question.given_domain.lower().rstrip("."))
-    local = unquote(question.local)
+    domain, local = question.domain, unquote(question.local)
     if "\x00" in local:
         return Absent()
     for url in layout.alias_urls if local else (layout.catchall_url,):
-        search = _search_for(layout, url, domain.base_dn, spellings, quote(local) if local else "")
+        search = _search_for(layout, url, domain, question.given_domain, quote(local) if local else "")
         if search is None:
             continue
         result = yield search
@@ -249,22 +248,23 @@ def _spellings(layout: Layout, domain: Domain, given: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _search_for(layout: Layout, url: UrlTemplate, user_base: str, domains: tuple[str, ...], local: str) -> Search | None:
+def _search_for(layout: Layout, url: UrlTemplate, domain: Domain, given: str, local: str) -> Search | None:
     """As `_fill`. What does not depend on the local part is made once for each domain."""
-    if "A" in url.base.codes:
-        return _fill(layout, url, user_base, domains, local, escape(local))
-    key = (id(url), user_base, domains)  # it is the layout's own; what it holds takes long to compare
-    known = layout.prepared.get(key)
-    if not isinstance(known, Search):
-        known = _fill(layout, url, user_base, domains, "", _LOCAL)
+    key = (id(url), given)  # it is the layout's own; what it holds takes long to compare
+    of, known = layout.prepared.get(key, _UNPREPARED)
+    if of is not domain or not isinstance(known, Search):
+        domains = _spellings(layout, domain, given.lower().rstrip("."))
+        if "A" in url.base.codes:
+            return _fill(layout, url, domain.base_dn, domains, local, escape(local))
+        known = _fill(layout, url, domain.base_dn, domains, "", _LOCAL)
         if known is None:
             return None
         if _told_by_address(layout, url):
             holders = tuple([name.lower() for name in layout.mail_attributes])
-            known = msgspec.structs.replace(known, addresses=tuple([f"@{domain.lower()}" for domain in domains]), holders=holders)
+            known = msgspec.structs.replace(known, addresses=tuple([f"@{name.lower()}" for name in domains]), holders=holders)
         if len(layout.prepared) >= PREPARED:
             layout.prepared.clear()
-        layout.prepared[key] = known
+        layout.prepared[key] = domain, known
     condition = known.filter.replace(_LOCAL, escape(local))
     if not known.holders or not local.isascii():
         return Search(known.base, known.scope, condition, known.attributes)
@@ -320,7 +320,7 @@ def _eligible(layout: Layout, domain: Domain | None, entries: Entries) -> list[E
     eligible: list[Entry] = []
     for raw in entries:
         kind = _kind(layout, raw.attributes.get("objectclass", ()))
-        found = _renamed(raw, layout.user_renames)
+        found = raw.attributes if raw.attributes.keys() <= layout.user_plain else _renamed(raw, layout.user_renames)
         uid = found.get("uid", ("",))[0]
         if separator and separator in uid:
             uid = uid.rpartition(separator)[0]

@@ -106,13 +106,12 @@ class Line(asyncio.Protocol):
         """Octets came."""
         if self._leaving:
             return
-        server = self.server
-        server.feed(data)
+        wanted = self.server.feed(data)
         if self.receiving_since is not None:
             self._octets += len(data)
             if self.transaction_ends != _NEVER:  # else the body is refused already and only passes by
                 self.hold(self._held + len(data))
-        if not server.awaiting:
+        if wanted:
             self.pump()
             return
         self._ahead += len(data)
@@ -214,7 +213,8 @@ class Line(asyncio.Protocol):
             self.receiving_since = None
         if phase is not _ANSWER:
             self._ahead = 0
-        if self._paused or relay.memory.is_full:
+        memory = relay.memory
+        if self._paused or memory.held > memory.limit:
             self._set_reading()
 
     def _fail(self) -> None:
@@ -264,8 +264,9 @@ class Line(asyncio.Protocol):
 
     def hold(self, octets: int) -> None:
         """So many octets are now kept for this line's message."""
-        if octets != self._held:
-            change, self._held = octets - self._held, octets
+        change = octets - self._held
+        if change:
+            self._held = octets
             self.relay.memory.change(change)
 
     # TLS
