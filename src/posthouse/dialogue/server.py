@@ -168,23 +168,24 @@ class Server:
                 return None
             reading = talk.reading
             if reading is _COMMAND:
-                buffer, position = self._buffer, self._position
+                buffer = self._buffer
                 if not buffer:
                     return None
+                position = self._position
                 end = buffer.find(b"\n", position)
                 if 0 <= end <= position + self._longest and not self._skipping:
-                    self._position = end + 1
-                    if end + 1 == len(buffer):
-                        self._buffer = b""  # an idle connection holds nothing
-                        self._position = 0
+                    if end + 1 < len(buffer):
+                        self._position = end + 1
+                    else:
+                        self._buffer, self._position = b"", 0  # an idle connection holds nothing
                     event = self._obey(buffer, position, end)
-                    moved = True
-                elif position < len(buffer):
-                    event, moved = self._read_unfinished(end)
-                else:
-                    self._buffer = b""
-                    self._position = 0
+                    if event is not None:
+                        return event
+                    continue
+                if position >= len(buffer):
+                    self._buffer, self._position = b"", 0
                     return None
+                event, moved = self._read_unfinished(end)
             elif reading is _DATA:
                 event, moved = self._read_data()
             elif reading is _GO:

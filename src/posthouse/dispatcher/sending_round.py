@@ -17,16 +17,21 @@ class SendingRound:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: list[tuple[asyncio.WriteTransport, bytes]] = []
+        self._held = False
 
     def send(self, transport: asyncio.WriteTransport, octets: bytes) -> None:
         """Send after this round."""
-        if not self._waiting:
+        if not self._waiting and not self._held:
             self._loop.call_soon(self.send_all)
         self._waiting.append((transport, octets))
 
+    def hold(self) -> None:
+        """What is said from now on waits for a `send_all` of the caller's own, whatever happens before."""
+        self._held = True
+
     def send_all(self) -> None:
         """Send all that waits now: before a transport is closed or written to directly."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._held = self._waiting, [], False
         for transport, octets in waiting:
             if not transport.is_closing():
                 transport.write(octets)

@@ -139,6 +139,7 @@ class Disk(Protocol):
         ...
 
 
+_FOLDER, _FILE = modes.S_IFDIR, modes.S_IFREG
 _CLOSE = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -158,7 +159,7 @@ def _file_stat(found: os.stat_result) -> FileStat:
     kind = mode & 0o170000
     return FileStat(
         found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_nlink,
-        kind == modes.S_IFDIR, kind == modes.S_IFREG, found.st_uid, mode & 0o7777,
+        kind == _FOLDER, kind == _FILE, found.st_uid, mode & 0o7777,
     )  # fmt: skip
 
 

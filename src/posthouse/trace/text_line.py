@@ -48,6 +48,16 @@ def _shown(on: LogOptions) -> tuple[str, ...]:
     return tuple(name for name, shown in fields.items() if shown)
 
 
+class _Optional:
+    """Optional fields: the names they are shown by, their values; `qt`, which is no text, comes last."""
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        texts = tuple(name for name in fields if name != "qt")
+        self.names = tuple("in" if name == "ia" else name for name in texts)
+        self.values = attrgetter("ac", *texts)
+        self.queue_time = "qt" in fields
+
+
 class TextLines:
     """Renders records for one log, remembering the local time of the current second.
 
@@ -56,8 +66,8 @@ class TextLines:
     """
 
     def __init__(self, options: LogOptions) -> None:
-        self._fields = _shown(options)
-        self._values = attrgetter("ac", *self._fields)
+        shown = _shown(options)
+        self._at_enqueue, self._later = _Optional(shown), _Optional(tuple(name for name in shown if name not in _AT_ENQUEUE))
         self._layout = options.format
         self._second = ""
         self._local = ""
@@ -98,14 +108,10 @@ class TextLines:
         return f"{len(text)}:{text}"
 
     def _optional(self, record: Record) -> list[tuple[str, str]]:
-        action, *values = self._values(record)
-        found = []
-        for name, value in zip(self._fields, values, strict=True):
-            if name == "qt":
-                if value >= 0:
-                    found.append((name, f"{value:.2f}"))
-            elif value and (action is _ENQUEUED or name not in _AT_ENQUEUE):
-                found.append(("in" if name == "ia" else name, value))
+        fields = self._at_enqueue if record.ac is _ENQUEUED else self._later
+        found = [pair for pair in zip(fields.names, fields.values(record)[1:], strict=True) if pair[1]]
+        if fields.queue_time and record.qt >= 0:
+            found.append(("qt", f"{record.qt:.2f}"))
         return found
 
     def _xml(self, record: Record, when: str) -> str:

@@ -133,9 +133,12 @@ class Serving(ABC):
                 )
             replies.append((session, lines))
         self._transactions.write(records)
-        for session, lines in replies:
-            session.finish(lines)
-        self.round.send_all()
+        self.round.hold()
+        try:
+            for session, lines in replies:
+                session.finish(lines)
+        finally:
+            self.round.send_all()
 
     def quit_sweeping(self) -> None:
         """No session is left."""

@@ -149,13 +149,13 @@ class LmtpSession(asyncio.Protocol):
         transport, server = self._transport, self._server
         if transport is None or self._pumping:
             return
-        self._pumping = moved = True
+        self._pumping = True
+        moved = False
         try:
-            event = server.next_event()
-            moved = event is not None
-            while event is not None:
-                self._handle(event)
-                event = server.next_event()
+            while (event := server.next_event()) is not None:
+                moved = True
+                if (handler := self._handlers.get(type(event))) is not None:
+                    handler(self, event)
         except Exception:
             self._program.log.exception("session failed")
             self._program.round.send(transport, b"421 4.3.0 internal error; try again later\r\n")
@@ -189,11 +189,6 @@ class LmtpSession(asyncio.Protocol):
             return self._since + settings.command_seconds
         least = self._since + 2 * settings.data_seconds + self._octets / _LEAST_RATE
         return min(self._last + settings.data_seconds, least)
-
-    def _handle(self, event: Event) -> None:
-        handler = self._handlers.get(type(event))
-        if handler is not None:
-            handler(self, event)
 
     def _mail(self, event: Mail) -> None:
         self._sender = event.sender

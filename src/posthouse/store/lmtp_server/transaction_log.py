@@ -42,9 +42,8 @@ def recipient_record(
     transaction: Transaction, addressee: Addressee, row: Row, *, ts: str, channel: str, process: str, transport: str
 ) -> Record:
     """The line of one recipient."""
-    token = addressee.token
-    rcpt = text_of(token[1:-1] if token.startswith(b"<") else token)
-    message, place = transaction.message, addressee.place
+    address, message = text_of(addressee.token), transaction.message
+    fault, place = addressee.fault, addressee.place
     return Record(
         ts=ts,
         ac=row.action,
@@ -53,13 +52,13 @@ def recipient_record(
         dc="-",
         sz=-(-message.size // _BLOCK) if message is not None else 0,
         so=text_of(transaction.sender),
-        od=f"rfc822;{rcpt}",
+        od=f"rfc822;{address[1:-1] if address.startswith('<') else address}",
         de=mailbox_name(addressee),
-        fi=place.base if place is not None and addressee.fault is None else "",
+        fi=place.base if place is not None and fault is None else "",
         mi=text_of(transaction.message_id),
         pi=process,
-        re=str(addressee.fault) if addressee.fault is not None else "",
-        di=f"smtp;{row.code} {row.enhanced} {text_of(token)} {row.text}",
+        re=str(fault) if fault is not None else "",
+        di=f"smtp;{row.code} {row.enhanced} {address} {row.text}",
         tr=transport,
         co=row.code,
         en=row.enhanced,

@@ -25,16 +25,23 @@ def fault_of(error: OSError, what: str) -> MailboxError:
     return _KINDS.get(error.errno, MailboxIOError)(f"{what}: {error.strerror or error}")
 
 
-def need_folder(found: FileStat, what: str) -> None:
+def need_folder(found: FileStat, owner: str, part: str = "") -> None:
     """Accept only a folder that can be written to.
+
+    Args:
+        found: what stands there.
+        owner: whose mailbox it is, or is in.
+        part: its name in the mailbox.
 
     Raises:
         MailboxBadFormat: it is a file.
         MailboxNotSupported: it is a link or a special file, or read-only.
     """
+    if found.is_folder and found.mode & WRITABLE == WRITABLE:
+        return
+    what = f"{owner}/{part}" if part else owner
     if found.is_file:
         raise MailboxBadFormat(f"{what}: a file stands where a folder belongs")
     if not found.is_folder:
         raise MailboxNotSupported(f"{what}: a link or special file stands where a folder belongs")
-    if found.mode & WRITABLE != WRITABLE:
-        raise MailboxNotSupported(f"{what}: read-only")
+    raise MailboxNotSupported(f"{what}: read-only")

@@ -11,7 +11,7 @@ folder can be reached. Descriptors are kept: `still_there` tells whether the nam
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from posthouse.journal.disk import Disk, FileStat
 from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxLocked, MailboxNonexistent
@@ -45,18 +45,19 @@ class Maildir:
         """it was made just now: nothing is in it"""
         self._device, self._inode = found.device, found.inode
         self._seen = -1
-        self._parts: tuple[int, ...] = ()
+        self._parts: list[int] = []
 
     def complete(self, seen: FileStat, now: float) -> None:
         """Make what is missing, look at what is there, open it. `seen` is the root as it was before."""
         disk, root = self.disk, self.root
-        found = {part: disk.stat(part, root) for part in PARTS}
-        if not any(found.values()) and any(map(_is_foreign, disk.listdir(root))):
-            raise MailboxBadFormat(f"{self.owner}: no maildir")
-        for part in PARTS:
-            if found[part] is None:
-                make_folder(disk, part, root)
-                found[part] = disk.stat(part, root)
+        found = [disk.stat(part, root) for part in PARTS]
+        if None in found:
+            if not any(found) and any(map(_is_foreign, disk.listdir(root))):
+                raise MailboxBadFormat(f"{self.owner}: no maildir")
+            for part, there in zip(PARTS, found, strict=True):
+                if there is None:
+                    make_folder(disk, part, root)
+            found = [disk.stat(part, root) for part in PARTS]
         self.tmp, self.new = disk.open_dir("tmp", root), disk.open_dir("new", root)
         self._look(found)
         self._remember(seen, now)
@@ -65,18 +66,18 @@ class Maildir:
         """The root as it was before it was looked at: unchanged means that there is nothing new to see."""
         self._seen = seen.mtime_ns if seen.mtime_ns + _SETTLED_NS < now * 1e9 else -1
 
-    def _look(self, parts: Mapping[str, FileStat | None]) -> None:
+    def _look(self, parts: Sequence[FileStat | None]) -> None:
         """See that the parts are what they must be and nobody works on the mailbox."""
         self.looks += 1
         inodes = []
-        for part, found in parts.items():
+        for part, found in zip(PARTS, parts, strict=True):
             if found is None:
                 raise MailboxBadFormat(f"{self.owner}: no folder {part}")
-            need_folder(found, f"{self.owner}/{part}")
+            need_folder(found, self.owner, part)
             inodes.append(found.inode)
-        if self._parts and self._parts != tuple(inodes):
+        if self._parts and self._parts != inodes:
             raise FileNotFoundError
-        self._parts = tuple(inodes)
+        self._parts = inodes
         held = self.disk.stat(ADMIN_LOCK, self.root)
         if held is not None and not held.is_folder:  # a folder is one a user has made
             raise MailboxLocked(f"{self.owner}: {ADMIN_LOCK}")
@@ -94,7 +95,7 @@ class Maildir:
             return True
         need_folder(found, self.owner)
         try:
-            self._look({part: self.disk.stat(part, self.root) for part in PARTS})
+            self._look([self.disk.stat(part, self.root) for part in PARTS])
         except FileNotFoundError:
             return False
         self._remember(found, now)

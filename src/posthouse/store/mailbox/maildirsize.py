@@ -11,6 +11,7 @@ line), over 1 MiB or its sum negative.
 """
 
 import contextlib
+import functools
 import re
 from typing import NamedTuple
 
@@ -21,7 +22,9 @@ COMPACT_AT = 5120
 LINGER = 2.0
 _USUAL = 2 * COMPACT_AT
 _MOST = 1 << 20
-_LIMITS = re.compile(rb"[0-9]+[SC](?:,[0-9]+[SC])*[ \t\r]*")
+_LIMITS = re.compile(rb"[0-9]+[SC](?:,[0-9]+[SC])*[ \t\r]*\n")
+_CHANGES = re.compile(rb"(?:[ \t]*[+-]?[0-9]{1,20}[ \t]+[+-]?[0-9]{1,20}[ \t\r]*\n){1,512}")
+"""some lines: a match keeps a note of each"""
 
 
 class Sizes(NamedTuple):
@@ -31,6 +34,7 @@ class Sizes(NamedTuple):
     messages: int
 
 
+@functools.lru_cache(maxsize=1024)
 def limits_line(octets: int, messages: int) -> bytes:
     """Line 1 for these limits; negative is unlimited. A limit of 0 is shown as 1: 0 would mean unlimited to readers."""
     parts = [b"%dS" % max(octets, 1)] if octets >= 0 else []
@@ -39,28 +43,24 @@ def limits_line(octets: int, messages: int) -> bytes:
     return b",".join(parts) or b"0S"
 
 
-def sum_lines(lines: list[bytes]) -> Sizes | None:
-    """The sum of the lines of changes; None when one is no such line."""
-    octets = messages = 0
-    try:
-        for line in lines:
-            change, count = line.split()
-            octets += int(change)
-            messages += int(count)
-    except ValueError:
+def sum_changes(data: bytes, start: int = 0) -> Sizes | None:
+    """The sum of the lines from `start` on; None when one is no line of changes."""
+    end = start
+    while (match := _CHANGES.match(data, end)) is not None:
+        end = match.end()
+    if end < len(data):
         return None
-    return Sizes(octets, messages)
+    numbers = data[start:].split()
+    return Sizes(sum(map(int, numbers[::2])), sum(map(int, numbers[1::2])))
 
 
 def parse(data: bytes) -> tuple[bytes, Sizes] | None:
     """Line 1 and the sum; None when the file is garbled or the sum negative."""
-    head, *lines = data.split(b"\n")
-    if b"\0" in data or not lines or lines.pop() or not _LIMITS.fullmatch(head):
+    head = _LIMITS.match(data)
+    total = sum_changes(data, head.end()) if head is not None else None
+    if head is None or total is None or total.bytes < 0 or total.messages < 0:
         return None
-    total = sum_lines(lines)
-    if total is None or total.bytes < 0 or total.messages < 0:
-        return None
-    return head, total
+    return head[0][:-1], total
 
 
 class SizeFile:
@@ -196,7 +196,7 @@ class SizeFile:
         reader, at, until = self._old
         late = self._disk.pread(reader, _MOST, at)
         whole = late[: late.rfind(b"\n") + 1]
-        total = sum_lines(whole.split(b"\n")[:-1])
+        total = sum_changes(whole)
         self._old = (reader, at + len(whole), until)
         if total is None:
             self.forget()

@@ -7,6 +7,7 @@
 What is beyond 2^63 - 1, the largest that IMAP servers read, is that number. Anything else is refused.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ class Limits(NamedTuple):
 
     def resolved(self, defaults: "Limits") -> "Limits":
         """With -2 replaced by the store's defaults."""
+        if DEFAULT not in self:
+            return self
         return Limits(
             defaults.bytes if self.bytes == DEFAULT else self.bytes,
             defaults.messages if self.messages == DEFAULT else self.messages,
@@ -45,6 +48,7 @@ class GivenLimits(NamedTuple):
         )
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_limits(text: str) -> GivenLimits:
     """The limits in the value of an XQUOTA parameter.
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from posthouse.store.quota.limits import DEFAULT, Limits
 
 LENGTH = 128
-_FIELDS = 8
+_FIELDS = 7
+"""without the crc"""
 
 
 class SavedQuota(NamedTuple):
@@ -44,13 +45,13 @@ NOTHING_SAVED = SavedQuota()
 
 def decode_saved(octets: bytes) -> SavedQuota:
     """What the octets remember."""
-    fields = octets.split()
-    if len(octets) != LENGTH or len(fields) != _FIELDS or fields[0] != b"PHQ2":
+    text, blank, crc = octets.rstrip().rpartition(b" ")
+    if len(octets) != LENGTH or b"%08x" % zlib.crc32(text + blank) != crc:
         return NOTHING_SAVED
-    text = octets[: octets.rindex(fields[-1])]
-    if b"%08x" % zlib.crc32(text) != fields[-1]:
+    fields = text.split()
+    if len(fields) != _FIELDS or fields[0] != b"PHQ2":
         return NOTHING_SAVED
-    octet_limit, messages, over, counted, noticed, begun = (int(field) for field in fields[1:-1])
+    octet_limit, messages, over, counted, noticed, begun = map(int, fields[1:])
     return SavedQuota(
         Limits(octet_limit, messages), over / 1000 if over else None, counted / 1000, noticed / 1000, begun / 1000
     )
