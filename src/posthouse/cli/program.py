@@ -8,7 +8,6 @@
 64: there is no such program, 66: no such file.
 """
 
-import json
 import shlex
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.loading import load_or_exit
 from posthouse.cli.rows import show
 from posthouse.config.pipe_programs import Format, PipeProgram, untrustworthy
@@ -34,9 +34,7 @@ _USAGE, _NO_INPUT, _RETURNED, _AGAIN = 64, 66, 69, 75
 
 
 @app.command(name="list")
-def list_programs(
-    *, instance: InstanceOption = None, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False
-) -> None:
+def list_programs(*, instance: InstanceOption = None, as_json: Json = False) -> None:
     """Show the registered programs.
 
     Args:
@@ -45,7 +43,7 @@ def list_programs(
     """
     programs = load_or_exit(here(instance)).pipe_programs.values()
     if as_json:
-        sys.stdout.write(json.dumps([_shape(each) for each in programs]) + "\n")
+        print_json([_shape(each) for each in programs])
         return
     columns = ("NAME", "FORMAT", "TIMEOUT", "COMMAND", "NOT RUN BECAUSE")
     rows = [(each.name, each.format.value, str(each.timeout or ""), each.command, untrustworthy(each.path)) for each in programs]

@@ -5,14 +5,14 @@ message on a machine that will not start, too. Queue files beyond MAX_MESSAGES, 
 are read from there as well; `summary` counts them apart. `show` and `why` end with 66 when nothing that waits is meant.
 """
 
-import json
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.queue_change import add_orders
 from posthouse.cli.queue_filter import NO_FILTER, Filter, must_say
 from posthouse.cli.queue_orders import NO_INPUT, ask
@@ -24,11 +24,10 @@ from posthouse.relay.job_controller.selection import Selection
 
 app = App(name="queue", help="Show what waits; hold, release, return, drop or retry it.")
 Read = TypeVar("Read")
-_Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 @app.command(name="list")
-def list_(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, as_json: _Json = False) -> None:
+def list_(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, as_json: Json = False) -> None:
     """Show every copy that waits.
 
     Args:
@@ -40,11 +39,11 @@ def list_(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None,
     selection = which.selection("list", ids)
     waiting = _rows(here(instance), "list", selection)
     nothing = "nothing waits" if selection.is_empty or selection.every else "no copy that waits is meant"
-    _json(waiting) if as_json else table(waiting, nothing)
+    print_json(waiting) if as_json else table(waiting, nothing)
 
 
 @app.command
-def show(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, as_json: _Json = False) -> None:
+def show(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, as_json: Json = False) -> None:
     """Show copies whole: header, envelope, recipients, attempts.
 
     Args:
@@ -58,12 +57,12 @@ def show(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, 
     place = here(instance)
     rows = _rows(place, "list", must_say(which.selection("show", ids), "show"))
     copies = read_copies(place, rows)
-    _json(copies) if as_json else print_copies(copies)
+    print_json(copies) if as_json else print_copies(copies)
     _must_be(copies, "show")
 
 
 @app.command
-def summary(*, which: Filter = NO_FILTER, instance: InstanceOption = None, as_json: _Json = False) -> None:
+def summary(*, which: Filter = NO_FILTER, instance: InstanceOption = None, as_json: Json = False) -> None:
     """Count what waits by channel, host and state.
 
     Args:
@@ -78,11 +77,11 @@ def summary(*, which: Filter = NO_FILTER, instance: InstanceOption = None, as_js
         from posthouse.cli.queue_on_disk import summary_from_disk
 
         answer = _read(lambda: summary_from_disk(place, selection))
-    _json(answer) if as_json else _print_summary(answer)
+    print_json(answer) if as_json else _print_summary(answer)
 
 
 @app.command
-def why(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, as_json: _Json = False) -> None:
+def why(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, as_json: Json = False) -> None:
     """Say why copies wait: the last replies, the next attempt, the state of the host.
 
     Args:
@@ -93,7 +92,7 @@ def why(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, a
     """
     copies = _rows(here(instance), "why", must_say(which.selection("why", ids), "why"))
     if as_json:
-        _json(copies)
+        print_json(copies)
     for copy in () if as_json else copies:
         sys.stdout.write(f"{copy['id']} on {copy['channel']} for {copy['host'] or 'no host'}: {copy['why']}\n")
         for each in copy["recipients"]:
@@ -131,10 +130,6 @@ def _read(reading: Callable[[], Read]) -> Read:
     except FileNotFoundError as error:
         sys.stderr.write(f"posthouse queue: {error.filename}: {error.strerror}\n")
         raise SystemExit(NO_INPUT) from None
-
-
-def _json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def _print_summary(answer: dict[str, Any]) -> None:

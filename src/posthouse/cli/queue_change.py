@@ -13,7 +13,6 @@ the command ends with 0. Otherwise, the first that holds:
     69   retry, and the relay is not running: its start tries everything that is due
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.queue_filter import NO_FILTER, Filter, must_say
 from posthouse.cli.queue_orders import NO_INPUT, TEMPORARY, UNAVAILABLE, ask, order
 from posthouse.cli.queue_table import table
@@ -50,7 +50,7 @@ class How:
 
     dry_run: Annotated[bool, Parameter(name="--dry-run", negative=())] = False
     instance: InstanceOption = None
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False
+    as_json: Json = False
 
 
 AS_USUAL = How()
@@ -75,7 +75,7 @@ def _order(op: str) -> Callable[..., None]:
         selection = must_say(which.selection(op, ids), op)
         answer = order(here(how.instance), op, selection, dry_run=how.dry_run)
         if how.as_json:
-            sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+            print_json(answer)
         else:
             _say(op, answer, dry_run=how.dry_run)
         _end(op, answer, selection)
@@ -108,7 +108,7 @@ def retry(*ids: str, which: Filter = NO_FILTER, how: How = AS_USUAL) -> None:
         sys.stderr.write("posthouse queue retry: the job controller is not running; its start tries everything that is due\n")
         raise SystemExit(UNAVAILABLE) from None
     if how.as_json:
-        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        print_json(answer)
     else:
         held = f"; {answer['held']} are held: `posthouse queue release`" if answer["held"] else ""
         sys.stdout.write(f"{answer['retried']} copies {'would be' if how.dry_run else 'are'} due now{held}\n")

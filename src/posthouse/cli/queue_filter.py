@@ -58,6 +58,10 @@ class Filter:
         Raises:
             SystemExit: 64, something is no filter.
         """
+        named = {"--id": (*self.id, *ids), "--channel": self.channel, "--host": self.host, "--from": self.from_, "--to": self.to}
+        for option, texts in (named | {"--status": self.status}).items():
+            if "" in texts:  # a variable of a shell that is not set, and "" is the null sender
+                raise refuse(command, f"{option} is empty" + ("; the null sender is <>" if option == "--from" else ""))
         for state in self.state:
             if state not in STATES:
                 raise refuse(command, f"--state {state}: one of {', '.join(STATES)}")

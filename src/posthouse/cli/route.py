@@ -6,7 +6,6 @@ Exit 0 when it would be taken, 67 when refused for good, 75 when refused for now
 """
 
 import asyncio
-import json
 import random
 import re
 import sys
@@ -20,6 +19,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.loading import exit_with, load_or_exit
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError
@@ -54,7 +54,7 @@ def route(
     source: str = "192.0.2.1",
     channel: str = "tcp_local",
     explain: Annotated[bool, Parameter(negative=())] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
 ) -> None:
     """Print it.
 
@@ -92,7 +92,7 @@ def route(
         raise exit_with(error.faults) from None
     facts = _facts(rules, address, routed, later)
     if as_json:
-        sys.stdout.write(json.dumps(_shape(facts), ensure_ascii=False) + "\n")
+        print_json(_shape(facts))
     else:
         _print(facts, explain=explain)
     raise SystemExit({"deliver": 0, "refuse": REFUSED, "defer": DEFERRED}[facts["result"]])

@@ -7,7 +7,6 @@
 `-` is standard input. A message with LF line ends is read as if it had CRLF. 66 when a file cannot be read.
 """
 
-import json
 import sys
 import time
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import Annotated, Any, TypeAlias
 
 from cyclopts import App, Parameter
 
+from posthouse.cli.json_output import Json, print_json
 from posthouse.relay.filtering.actions import Action, Discard, FileInto, Keep, Outcome, Redirect, Reject, Vacation
 from posthouse.relay.filtering.address_list import addresses
 from posthouse.relay.filtering.commands import describe
@@ -31,7 +31,7 @@ Readable: TypeAlias = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
 
 @app.command
-def check(script: Readable, /, *, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+def check(script: Readable, /, *, as_json: Json = False) -> None:
     """Find every fault of a script.
 
     Args:
@@ -42,7 +42,7 @@ def check(script: Readable, /, *, as_json: Annotated[bool, Parameter(name="--jso
     problems = () if isinstance(compiled, Script) else compiled.problems
     if as_json:
         requires = sorted(compiled.required) if isinstance(compiled, Script) else []
-        _write({"ok": not problems, "faults": _faults(problems), "requires": requires})
+        print_json({"ok": not problems, "faults": _faults(problems), "requires": requires})
     else:
         _print_faults(script, problems)
     raise SystemExit(_DATA if problems else 0)
@@ -59,7 +59,7 @@ def try_script(
     auth: str = "",
     at: Annotated[str, Parameter(name="--time")] = "",
     mailbox: Annotated[list[str] | None, Parameter(negative=())] = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what a script does with a message, step by step.
 
@@ -81,7 +81,7 @@ def try_script(
     mail = Message(octets, len(octets))
     if not isinstance(compiled, Script):
         if as_json:
-            _write({"ok": False, "faults": _faults(compiled.problems), "steps": [], "actions": [_shape(Keep())]})
+            print_json({"ok": False, "faults": _faults(compiled.problems), "steps": [], "actions": [_shape(Keep())]})
         else:
             _print_faults(script, compiled.problems)
             sys.stdout.write("keep (implicit: the script has a fault)\n")
@@ -91,7 +91,7 @@ def try_script(
     zone = time.localtime(now).tm_gmtoff // 60
     outcome = compiled.evaluate(mail, envelope, Surroundings(now, zone, frozenset(mailbox) if mailbox else None))
     if as_json:
-        _write(_outcome(outcome))
+        print_json(_outcome(outcome))
     else:
         _print(outcome)
     raise SystemExit(_DATA if outcome.error else 0)
@@ -188,10 +188,3 @@ def _print(outcome: Outcome) -> None:
     for place, action in enumerate(outcome.actions):
         implicit = outcome.implicit_keep and place == len(outcome.actions) - 1
         out(f"=> {describe(action)}{' (implicit)' if implicit else ''}\n")
-
-
-def _write(value: dict[str, Any]) -> None:
-    # what a script makes of octets that are no UTF-8 is shown as U+FFFD
-    text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-    sys.stdout.buffer.write(text + b"\n")
-    sys.stdout.flush()

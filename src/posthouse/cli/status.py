@@ -12,13 +12,13 @@ Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted,
 belongs to another user.
 """
 
-import json
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.supervisor_call import ask_supervisor
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import lock
@@ -29,7 +29,7 @@ EX_UNAVAILABLE, EX_TEMPFAIL = 69, 75
 
 
 @app.default
-def status(*, instance: InstanceOption = None, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+def status(*, instance: InstanceOption = None, as_json: Json = False) -> None:
     """Show it.
 
     Args:
@@ -39,7 +39,7 @@ def status(*, instance: InstanceOption = None, as_json: Annotated[bool, Paramete
     place = here(instance)
     facts = _ask(place)
     if as_json:
-        sys.stdout.write(json.dumps(facts) + "\n")
+        print_json(facts)
     else:
         _table(facts)
     if facts["state"] == "stopped":

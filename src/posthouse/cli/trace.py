@@ -3,13 +3,13 @@
 Found by our id (the one in the 250), a queue file's name, the Message-ID, or any address. Exit 1 when nothing is known of it.
 """
 
-import json
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.rows import show
 from posthouse.trace.reader import time_line
 from posthouse.trace.record import Action, Record
@@ -37,9 +37,7 @@ _WORDS = {
 
 
 @app.default
-def trace(
-    wanted: str, /, *, instance: InstanceOption = None, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False
-) -> None:
+def trace(wanted: str, /, *, instance: InstanceOption = None, as_json: Json = False) -> None:
     """Print it.
 
     Args:
@@ -49,7 +47,7 @@ def trace(
     """
     records = time_line(here(instance).log, wanted)
     if as_json:
-        sys.stdout.write(json.dumps([_fields(record) for record in records], ensure_ascii=False) + "\n")
+        print_json([_fields(record) for record in records])
     elif records:
         _table(records)
     if not records:

@@ -5,16 +5,14 @@ tried, looks into the mailboxes and compares with what the samples expect. Exit 
 sample says; else 1, and the folder is kept for a look.
 """
 
-import json
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 
 from posthouse.cli.demo import report
@@ -23,13 +21,14 @@ from posthouse.cli.demo.journey import Journey
 from posthouse.cli.demo.samples import End, Sample, load_samples, people
 from posthouse.cli.demo.sending import Sent, send
 from posthouse.cli.demo.tiers import TwoTiers, posthouse
+from posthouse.cli.json_output import Json, print_json
 
 app = App(name="demo", help="Start a relay and two stores, send sample mail, show where it went.")
 SETTLE_SECONDS = 60.0
 
 
 @app.default
-def demo(*, keep: Path | None = None, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+def demo(*, keep: Path | None = None, as_json: Json = False) -> None:
     """Run it.
 
     Args:
@@ -54,7 +53,7 @@ def demo(*, keep: Path | None = None, as_json: Annotated[bool, Parameter(name="-
         journeys = _send_all(tiers, console)
         good = all(journey.good for journey in journeys)
         if as_json:
-            sys.stdout.write(json.dumps(report.as_json(journeys)) + "\n")
+            print_json(report.as_json(journeys))
         else:
             report.tables(console, journeys, mailboxes(_store_folders(tiers)))
         if keep is not None:

@@ -10,14 +10,14 @@ Exit 0 when nothing is wrong any more, 65 when faults are left, 67 for an owner 
 all the time.
 """
 
-import json
 import os
 import secrets
 import sys
 from typing import Any
 
 from posthouse.cli.instance_option import InstanceOption, here
-from posthouse.cli.store.creating import DryRun, Json
+from posthouse.cli.json_output import Json, print_json
+from posthouse.cli.store.creating import DryRun
 from posthouse.cli.store.journal import settle_journal
 from posthouse.cli.store.opening import DATA, PACE, TEMPORARY, Opened, opened, progress, say
 from posthouse.cli.supervisor_call import ask_supervisor
@@ -103,7 +103,7 @@ def _writers(instance: Instance, answer: dict[str, Any] | None, asked: float) ->
 
 def _tell(found: list[dict[str, Any]], mailboxes: int, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps({"mailboxes": mailboxes, "faults": found}, ensure_ascii=False) + "\n")
+        print_json({"mailboxes": mailboxes, "faults": found})
         return
     for fault in found:
         where = ": ".join(part for part in (fault["owner"], fault["path"]) if part)

@@ -4,19 +4,18 @@
 Exit 67 when `path` finds none, 65 when the owner's name cannot be one, 73 when it cannot be made.
 """
 
-import json
 import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.store.opening import CANNOT_CREATE, Opened, end, opened
 from posthouse.store.administration.mailboxes import Mailbox
 from posthouse.store.mailbox.errors import MailboxError
 from posthouse.store.mailbox.maildir import open_maildir
 
-Json = Annotated[bool, Parameter(name="--json", negative=())]
 DryRun = Annotated[bool, Parameter(name="--dry-run", negative=())]
 
 
@@ -57,4 +56,4 @@ def path(owner: str, /, *, instance: InstanceOption = None, as_json: Json = Fals
 def _show(store: Opened, mailbox: Mailbox, *, as_json: bool) -> None:
     root = store.path(mailbox)
     facts = {"owner": mailbox.owner, "partition": mailbox.partition, "path": root}
-    sys.stdout.write((json.dumps(facts, ensure_ascii=False) if as_json else root) + "\n")
+    print_json(facts) if as_json else sys.stdout.write(f"{root}\n")

@@ -11,7 +11,6 @@ docs/dovecot.md explains.
 Exit 64 on wrong usage, 66 when the password file cannot be read, 73 when a file cannot be written.
 """
 
-import json
 import sys
 from dataclasses import dataclass
 from importlib import resources
@@ -21,8 +20,8 @@ from typing import Annotated, cast
 from cyclopts import Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.loading import load_or_exit
-from posthouse.cli.store.creating import Json
 from posthouse.cli.store.opening import CANNOT_CREATE, NO_INPUT, USAGE, end, say
 from posthouse.config.instance import Instance
 from posthouse.config.store_conf import StoreConf
@@ -148,7 +147,7 @@ def dovecot_config(
 
 def _deliver(files: dict[str, str], file: str, write: Path | None, *, force: bool, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps({"files": files}, ensure_ascii=False) + "\n")
+        print_json({"files": files})
     if write is None:
         if file not in files:
             raise end(f"dovecot-config: no file {file}, only {', '.join(files)}", USAGE)

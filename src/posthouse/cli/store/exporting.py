@@ -12,7 +12,6 @@ cannot be written, 75 when a stopped store's journal must be recovered first.
 """
 
 import contextlib
-import json
 import os
 import sys
 import tarfile
@@ -23,7 +22,8 @@ from typing import IO, Annotated, Literal
 from cyclopts import Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
-from posthouse.cli.store.creating import DryRun, Json
+from posthouse.cli.json_output import Json, print_json
+from posthouse.cli.store.creating import DryRun
 from posthouse.cli.store.opening import CANNOT_CREATE, PACE, TEMPORARY, USAGE, Opened, end, opened_to_read, progress, say
 from posthouse.dispatcher import lock
 from posthouse.journal.adopt import segment_names
@@ -78,7 +78,7 @@ def export(
             store.disk.close(root)
         facts = {"owner": mailbox.owner, "messages": count.messages, "bytes": count.octets, "folders": folders}
     if as_json:
-        sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
+        print_json(facts)
     else:
         say(f"{mailbox.owner}: {count.messages} messages, {count.octets} octets{' would be' if dry_run else ''} exported")
 

@@ -13,7 +13,6 @@ were refused, 66 when it cannot be read, 75 when the mailbox was locked.
 """
 
 import contextlib
-import json
 import os
 import secrets
 import sys
@@ -26,7 +25,8 @@ from typing import IO, Annotated, Any
 from cyclopts import Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
-from posthouse.cli.store.creating import DryRun, Json
+from posthouse.cli.json_output import Json, print_json
+from posthouse.cli.store.creating import DryRun
 from posthouse.cli.store.journal import settle_journal
 from posthouse.cli.store.opening import DATA, NO_INPUT, PACE, USAGE, Opened, end, opened, progress, say
 from posthouse.journal.barrier import Barriers
@@ -71,7 +71,7 @@ def import_(
         except tarfile.TarError as error:
             raise end(f"{source}: no archive of a mailbox: {error}", DATA) from None
     if as_json:
-        sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
+        print_json(facts)
     else:
         words = "would be imported" if dry_run else "imported"
         say(f"{name}: {facts['imported']} messages {words}, {facts['present']} were there")

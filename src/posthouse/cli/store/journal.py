@@ -10,7 +10,7 @@ import os
 import sys
 
 from posthouse.cli.instance_option import InstanceOption, here
-from posthouse.cli.store.creating import Json
+from posthouse.cli.json_output import Json
 from posthouse.cli.store.opening import DATA, TEMPORARY, Opened, end, opened, say
 from posthouse.dispatcher import lock
 from posthouse.journal.segment import UnknownVersion

@@ -8,15 +8,13 @@ IMAP use; `--folders` counts each folder's messages instead. With --json a list 
 Nothing is locked or changed. Exit 67 for an owner without a mailbox, 74 when one could not be read: the others are shown.
 """
 
-import json
-import sys
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.rows import show
-from posthouse.cli.store.creating import Json
 from posthouse.cli.store.opening import Opened, code_of, opened, progress, say
 from posthouse.store.administration.mailboxes import Mailbox
 from posthouse.store.administration.usage import folder_contents, folder_names, folder_text, usage_of
@@ -49,7 +47,7 @@ def list_(
                 say(f"{mailbox.owner}: {error}")
                 code = code_of(error)
     if as_json:
-        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        print_json(found)
     elif folders:
         rows = [
             (facts["owner"], each["folder"], str(each["messages"]), str(each["new"]), str(each["bytes"]))

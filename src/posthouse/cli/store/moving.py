@@ -8,14 +8,14 @@ Change the directory first: mail that comes for the old name later makes a new m
 mailbox, 73 when the new owner has one, 75 when the lock was not had or the journal still needs the mailbox.
 """
 
-import json
 import os
 import secrets
 import sys
 from collections.abc import Iterator
 
 from posthouse.cli.instance_option import InstanceOption, here
-from posthouse.cli.store.creating import DryRun, Json
+from posthouse.cli.json_output import Json, print_json
+from posthouse.cli.store.creating import DryRun
 from posthouse.cli.store.journal import settle_journal
 from posthouse.cli.store.opening import CANNOT_CREATE, PACE, USAGE, Opened, end, opened, progress
 from posthouse.store.administration.mailboxes import Mailbox
@@ -49,7 +49,7 @@ def delete(*owners: str, instance: InstanceOption = None, as_json: Json = False,
             if not as_json:
                 sys.stdout.write(f"{mailbox.owner}: {done[-1]['messages']} messages{' would be' if dry_run else ''} removed\n")
     if as_json:
-        sys.stdout.write(json.dumps(done, ensure_ascii=False) + "\n")
+        print_json(done)
 
 
 def _watch(names: Iterator[str], total: int) -> None:
@@ -88,7 +88,7 @@ def rename(owner: str, new: str, /, *, instance: InstanceOption = None, as_json:
                 raise end(str(error), CANNOT_CREATE) from None
         root = store.path(moved)
     facts = {"owner": moved.owner, "was": mailbox.owner, "path": root}
-    sys.stdout.write((json.dumps(facts, ensure_ascii=False) if as_json else root) + "\n")
+    print_json(facts) if as_json else sys.stdout.write(f"{root}\n")
 
 
 def _unique() -> str:

@@ -14,17 +14,16 @@ without limits), `over_since` Unix time or null. Exit 67 for an owner without a 
 of, the others are done, and the exit code is 74, or 75 when deliveries or an administrator keep it locked.
 """
 
-import json
 import os
 import secrets
-import sys
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
+from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.rows import show
-from posthouse.cli.store.creating import DryRun, Json
+from posthouse.cli.store.creating import DryRun
 from posthouse.cli.store.opening import PACE, USAGE, Opened, code_of, end, opened, progress, say
 from posthouse.store.administration.lock import hold
 from posthouse.store.administration.mailboxes import Mailbox
@@ -86,7 +85,7 @@ def quota(
                 found.append((mailbox.owner, usage))
     found.sort(key=lambda one: (-(one[1].percent if one[1].percent is not None else -1), one[0]))
     if as_json:
-        sys.stdout.write(json.dumps([_facts(*one) for one in found], ensure_ascii=False) + "\n")
+        print_json([_facts(*one) for one in found])
     else:
         show(("diskquota", "bytes", "%", "msgquota", "messages", "over since", "owner"), [_row(*one) for one in found])
     if code:
