@@ -12,8 +12,6 @@ Exit 64 on wrong usage, 66 when the password file cannot be read, 73 when a file
 """
 
 import sys
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -22,6 +20,16 @@ from cyclopts import Parameter
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.loading import load_or_exit
+from posthouse.cli.store.dovecot_files import (
+    ELSEWHERE,
+    Directory,
+    directory_lookups,
+    elsewhere_first,
+    filled,
+    ldap_files,
+    mailbox_lines,
+    password_file_lookup,
+)
 from posthouse.cli.store.opening import CANNOT_CREATE, NO_INPUT, USAGE, end, say
 from posthouse.config.instance import Instance
 from posthouse.config.store_conf import StoreConf
@@ -29,30 +37,10 @@ from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.store.administration.mailboxes import PRIMARY, Mailboxes
 
 MAIN = "dovecot.conf"
-ELSEWHERE = "dovecot-mailboxes"
 _PLACE = "/etc/dovecot"
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-_IMAPS = 993
-"""TLS from the start on this port, STARTTLS on others"""
-_INACTIVE = "".join(
-    f"(!({attribute}={value}))"
-    for attribute in ("inetUserStatus", "mailUserStatus")
-    for value in ("inactive", "deleted", "removed", "disabled")
-)
-"""who has no mail service; a user who is held or over quota may still log in"""
 Flag = Parameter(negative=())
 Several = Parameter(consume_multiple=False, negative=())
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """Where users are looked up."""
-
-    uris: str
-    bases: tuple[tuple[str, str], ...]
-    """(domain, base); the first one is the default domain's"""
-    bind_dn: str
-    password: str
 
 
 def dovecot_config(
@@ -111,37 +99,29 @@ def dovecot_config(
     place = here(instance)
     conf = load_or_exit(place).store
     directory = _directory(ldap, base, domain, bind_dn, bind_password_file, conf)
-    if (tls_cert is None) != (tls_key is None):
-        raise end("dovecot-config: --tls-cert and --tls-key belong together", USAGE)
     if proxy and directory is None:
         raise end("dovecot-config: --proxy asks the directory for each user's mailHost: give --ldap and --base", USAGE)
     folder = str(write.absolute()) if write is not None else _PLACE
-    imap_address, imap_port = _listener(imap)
-    imaps_address, imaps_port = _listener(imaps) if tls_cert is not None else ("", "0")
+    tls = backend_tls or backend_ca is not None
     words = {
         "host": conf.hostname, "instance": str(place.root),
         "run": f"base_dir = {run}\nstate_dir = {run}\n" if run else "", "log": f"log_path = {log}\n" if log else "",
-        "imap_address": imap_address, "imap_port": imap_port, "imaps_address": imaps_address, "imaps_port": imaps_port,
-        "tls": f"ssl = required\nssl_cert = <{tls_cert}\nssl_key = <{tls_key}\n" if tls_cert is not None else "ssl = no\n",
-        "backend_tls": _believed(backend_ca) if backend_tls or backend_ca is not None else "",
-        "trust": " ".join(trust), "username": _username(conf.defaultdomain), **_owner(place, conf, proxy=proxy),
-        "listescape": " listescape" if conf.listescape else "",
+        **_listeners(imap, imaps, tls_cert, tls_key), "trust": " ".join(trust),
+        "backend_tls": _believed(backend_ca) if tls else "",
+        "username": _username(conf.defaultdomain), "listescape": " listescape" if conf.listescape else "",
+        **_owner(place, conf, proxy=proxy),
     }  # fmt: skip
-    host = mail_host or conf.hostname
-    tls = backend_tls or backend_ca is not None
-    files = _ldap_files(directory, host, proxy=proxy, port=backend_port, tls=tls) if directory else {}
-    elsewhere = {} if proxy else _elsewhere(place, conf)
     if directory is None:
-        words["auth"] = _passwd_file(passwd_file)
-        words["files"] = str(passwd_file)
+        files, words["auth"], words["files"] = {}, password_file_lookup(passwd_file), str(passwd_file)
     else:
-        words["auth"] = _lookups(directory, folder, proxy=proxy)
+        files = ldap_files(directory, mail_host or conf.hostname, proxy=proxy, port=backend_port, tls=tls)
+        words["auth"] = directory_lookups(directory, folder, proxy=proxy)
         words["files"] = ", ".join(f"{folder}/{name}" for name in files)
-    if elsewhere:
-        files[ELSEWHERE] = _mailbox_lines(place, elsewhere)
-        words["auth"] = _elsewhere_first(words["auth"], f"{folder}/{ELSEWHERE}")
+    if elsewhere := {} if proxy else _elsewhere(place, conf):
+        files[ELSEWHERE] = mailbox_lines(place, elsewhere)
+        words["auth"] = elsewhere_first(words["auth"], f"{folder}/{ELSEWHERE}")
         words["files"] += f", {folder}/{ELSEWHERE}"
-    files = {MAIN: _filled("proxy.conf" if proxy else "store.conf", words), **files}
+    files = {MAIN: filled("proxy.conf" if proxy else "store.conf", words), **files}
     _deliver(files, file, write, force=force, as_json=as_json)
 
 
@@ -171,7 +151,16 @@ def _deliver(files: dict[str, str], file: str, write: Path | None, *, force: boo
         raise end(f"{error.filename}: {error.strerror}", CANNOT_CREATE) from None
 
 
-# --- what the options mean ----------------------------------------------------------------------------------------
+def _listeners(imap: str, imaps: str, cert: Path | None, key: Path | None) -> dict[str, str]:
+    if (cert is None) != (key is None):
+        raise end("dovecot-config: --tls-cert and --tls-key belong together", USAGE)
+    address, port = _listener(imap)
+    plain = {"imap_address": address, "imap_port": port}
+    if cert is None:
+        return {**plain, "imaps_address": "", "imaps_port": "0", "tls": "ssl = no\n"}
+    address, port = _listener(imaps)
+    tls = f"ssl = required\nssl_cert = <{cert}\nssl_key = <{key}\n"
+    return {**plain, "imaps_address": address, "imaps_port": port, "tls": tls}
 
 
 def _listener(text: str) -> tuple[str, str]:
@@ -240,90 +229,3 @@ def _directory(
     except OSError as error:
         raise end(f"{password_file}: {error.strerror}", NO_INPUT) from None
     return Directory(" ".join(uris), tuple(bases), bind_dn, password)
-
-
-# --- the files ----------------------------------------------------------------------------------------------------
-
-
-def _filled(name: str, words: dict[str, str]) -> str:
-    text = (resources.files("posthouse.cli") / "templates" / "dovecot" / name).read_text(encoding="utf-8")
-    for word, value in words.items():
-        text = text.replace("{{" + word + "}}", value)
-    return text
-
-
-def _passwd_file(path: Path) -> str:
-    return f"""# One line for each user, `owner:{{SCHEME}}hash`; `doveadm pw` makes the second part. Readable by the user dovecot.
-passdb {{
-  driver = passwd-file
-  args = username_format=%u {path}
-}}
-userdb {{
-  driver = static
-  args = allow_all_users=yes
-}}"""
-
-
-def _mailbox_lines(place: Instance, elsewhere: dict[str, str]) -> str:
-    folders = ((owner, place.store / partition) for owner, partition in sorted(elsewhere.items()))
-    lines = [f"{owner}:::::::userdb_mail=maildir:{folder}/%Lu\n" for owner, folder in folders]
-    head = f"# Mailboxes of {place.root} outside its default partition. Make it again when one is made or moved there.\n"
-    return head + "".join(lines)
-
-
-def _elsewhere_first(auth: str, path: str) -> str:
-    """Where a mailbox is, for those not in the default partition; who is a user is still the others' business."""
-    block = f"""userdb {{
-  driver = passwd-file
-  args = username_format=%Lu {path}
-  result_success = continue
-  result_failure = continue
-}}
-"""
-    first = auth.index("userdb {")
-    return auth[:first] + block + auth[first:]
-
-
-def _ldap_name(number: int, domain: str) -> str:
-    return f"dovecot-ldap{'-' + domain if number else ''}.conf.ext"
-
-
-def _lookups(directory: Directory, folder: str, *, proxy: bool) -> str:
-    blocks = []
-    for kind in ("passdb",) if proxy else ("passdb", "userdb"):
-        for number, (domain, _) in enumerate(directory.bases):
-            blocks.append(f"{kind} {{\n  driver = ldap\n  args = {folder}/{_ldap_name(number, domain)}\n}}")
-    return "\n".join(blocks)
-
-
-def _ldap_files(directory: Directory, host: str, *, proxy: bool, port: int, tls: bool) -> dict[str, str]:
-    bind = f"dn = {directory.bind_dn}\ndnpass = {directory.password}\n" if directory.bind_dn else ""
-    files = {}
-    for number, (domain, base) in enumerate(directory.bases):
-        at = f"@{domain}" if number else ""
-        fields = [f"=user=%{{ldap:uid}}{at}"]
-        if proxy:
-            fields += ["=proxy=y", "=host=%{ldap:mailHost}", f"=port={port}"]
-        if proxy and tls:
-            fields.append("=ssl=yes" if port == _IMAPS else "=starttls=yes")
-        own = "(mailHost=*)" if proxy else f"(mailHost={_escaped(host)})"
-        chosen = f"(objectClass=inetMailUser){own}{_INACTIVE}"
-        # a name of another domain finds nobody here: every database is asked in turn, and `-` is no uid
-        uid = f"%{{if;%Ld;eq;{domain if number else ''};%Ln;-}}"
-        mail = f"{uid}@{domain}" if domain else uid
-        names = f"(|(uid={uid})(mail={mail})(mailAlternateAddress={mail}))"
-        name = _ldap_name(number, domain)
-        userdb = "" if proxy else (
-            f"user_filter = (&{chosen}{names})\nuser_attrs = {fields[0]}\n"
-            f"iterate_filter = (&{chosen})\niterate_attrs = {fields[0]}"
-        )  # fmt: skip
-        files[name] = _filled("ldap.conf.ext", {
-            "file": name, "domain": domain or "the default domain", "uri": directory.uris, "bind": bind, "base": base,
-            "filter": chosen, "names": names, "pass_attrs": ", ".join(fields), "userdb": userdb,
-        })  # fmt: skip
-    return files
-
-
-def _escaped(text: str) -> str:
-    """A value in a filter (RFC 4515 3)."""
-    return "".join(f"\\{ord(char):02x}" if char in "\\*()\0" else char for char in text)
