@@ -19,7 +19,8 @@ from posthouse.relay.directory.question import Absent, Answer, Domain, Entry, Fo
 from posthouse.testing.directory import options
 from posthouse.testing.tiers import free_port
 from support.black_hole import BlackHole, HalfAnswers
-from support.slapd import MANAGER_PASSWORD, Certificates, Slapd
+from support.slapd import MANAGER_PASSWORD, Certificates, Slapd, many_people
+from support.slow_directory import SlowDirectory
 
 PEOPLE = (Path(__file__).parent.parent / "data" / "directory" / "people.ldif").read_text()
 EXAMPLE = NeedDomain("example.com")
@@ -65,6 +66,10 @@ async def opened(host: str, lifetimes: Lifetimes = NO_CACHE, **more: str) -> Asy
         yield directory
     finally:
         await directory.close()
+
+
+def user(number: int) -> NeedEntry:
+    return NeedEntry(f"user{number}", OURS, "example.com")
 
 
 async def answers_within(directory: LdapDirectory, seconds: float) -> Answer:
@@ -267,3 +272,66 @@ async def test_closing_answers_those_who_wait() -> None:
             waiting = asyncio.ensure_future(directory.answer(EXAMPLE))
             await asyncio.sleep(0)
         assert isinstance(await waiting, Unknown)
+
+
+async def test_of_a_slow_directory_what_it_can_do_comes_in_time(tmp_path: Path) -> None:
+    """Twice as much is asked as it can do, from a window filled before: answers go on, and nobody waits longer than he may."""
+    with Slapd(tmp_path / "many", many_people(1200)) as server, SlowDirectory(server.port, seconds=0.0) as slow:
+        async with opened(slow.uri, Lifetimes(entries=5000)) as directory:
+            people = iter(range(1200))
+            await asyncio.gather(*(directory.answer(user(next(people))) for _ in range(200)))
+            slow.seconds = 0.4  # 5 searches in LDAP_TIMEOUT, each of 16 at the most
+            found: list[float] = []
+            waits: list[float] = []
+
+            async def one() -> None:
+                began = time.monotonic()
+                answer = await directory.answer(user(next(people)))
+                waits.append(time.monotonic() - began)
+                if isinstance(answer, Found):
+                    found.append(time.monotonic())
+
+            tasks, longest, began = [], 0.0, time.monotonic()
+            last = began
+            while (now := time.monotonic()) < began + 12:
+                longest, last = max(longest, now - last), now
+                tasks.append(asyncio.ensure_future(one()))
+                await asyncio.sleep(0.0125)
+            await asyncio.gather(*tasks)
+            assert max(waits) < 3
+            assert longest < 1
+            thirds = [sum(1 for at in found if began + at_least <= at < began + at_least + 4) for at_least in (0, 4, 8)]
+            assert min(thirds[1:]) >= 40, f"{thirds} of 160 possible in four seconds each"
+            assert directory.health().startswith("ok")
+
+
+async def test_a_search_that_is_late_is_remembered_when_it_is_answered(tmp_path: Path) -> None:
+    with Slapd(tmp_path / "few", many_people(40)) as server, SlowDirectory(server.port, seconds=0.0) as slow:
+        async with opened(slow.uri, Lifetimes()) as directory:
+            await directory.answer(user(0))
+            slow.seconds = 1.2
+            asked = []
+            for number in (1, 2, 3):
+                asked.append(asyncio.ensure_future(directory.answer(user(number))))
+                await asyncio.sleep(0.05)
+            answers = await asyncio.gather(*asked)
+            assert [isinstance(answer, Found) for answer in answers] == [True, False, False]
+            assert directory.health().startswith("ok"), "it is slow, not silent"
+            ends = time.monotonic() + 20
+            while directory.cached(user(3)) is None and time.monotonic() < ends:
+                await asyncio.sleep(0.02)
+            assert isinstance(directory.cached(user(2)), Found)
+            assert isinstance(directory.cached(user(3)), Found)
+
+
+async def test_a_slow_server_is_left_for_one_that_is_well(server: Slapd) -> None:
+    with SlowDirectory(server.port, seconds=0.0) as slow:
+        async with opened(f"{slow.uri} {server.uri}") as directory:
+            assert isinstance(await directory.answer(EXAMPLE), Found)
+            slow.seconds = 0.7
+            answers = await asyncio.gather(*(directory.answer(NeedDomain(f"d{number}.test")) for number in range(6)))
+            assert all(isinstance(answer, Absent) for answer in answers)
+            assert directory.health().startswith("degraded: ")
+            began = time.monotonic()
+            assert isinstance(await directory.answer(JOHN), Found)
+            assert time.monotonic() - began < 0.6

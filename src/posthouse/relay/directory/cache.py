@@ -188,7 +188,10 @@ class Flights:
 
         def answered(answer: Answer) -> None:
             self._cache.put(question, answer, key)
-            if flight.asked:
+            other = self._open.get(key)
+            if other is not flight and other is not None and isinstance(answer, Found):
+                self._land(other, answer)  # it was asked once more meanwhile
+            elif flight.asked:
                 self._land(flight, answer)
             else:
                 loop.call_soon(self._land, flight, answer)

@@ -5,6 +5,7 @@ socket does not, `send` hands a search to it and `results` takes what has come. 
 ways: ServerTroubleError, the connection is of no use any more; Refused, the server will not do this search.
 """
 
+import contextlib
 import os
 import socket
 import ssl
@@ -93,6 +94,11 @@ class LdapConnection:
         except ldap.LDAPError as problem:
             raise ServerTroubleError(reason_of(problem)) from None
         return number
+
+    def abandon(self, number: int) -> None:
+        """The answer is not wanted any more."""
+        with contextlib.suppress(ldap.LDAPError):
+            self.handle.abandon_ext(number)
 
     def results(self) -> Iterator[tuple[int, Result | Refused]]:
         """The searches that have ended, by number; ends when no more is there to read.

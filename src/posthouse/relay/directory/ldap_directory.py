@@ -1,6 +1,7 @@
 """The directory on LDAP servers: python-ldap, a cache before it, the loop never waiting.
 
-Guarantees: every question is answered within LDAP_TIMEOUT seconds, by Unknown when no server has answered by then; one search
+Guarantees: every question is answered within LDAP_TIMEOUT seconds, by Unknown when no server has answered by then; a server that
+is slow is given no more at once than it can answer in that time, and what it answers later is remembered; one search
 for an entry of a known domain, none while the cache holds it; lost connections are made again with the next question;
 a question whose connection broke under it is asked once more on a new one, then at the next server.
 
@@ -175,7 +176,7 @@ class LdapDirectory:
             found.close()
         else:
             self._servers.worked(uri)
-            self._links[uri] = LdapLink(found, self._plan, self._lost)
+            self._links[uri] = LdapLink(found, self._plan, self._lost, lambda: self._servers.is_spare(uri))
             for job in jobs:
                 job.tried -= {uri}
         for job in jobs:

@@ -1,12 +1,13 @@
 """An open connection in the event loop: many questions on it at once, each within its own time.
 
-Searches are sent after the round of ready sockets in which they came, at most 32 on the way (slapd closes a connection with
-more than 100), and their results taken when the socket is readable. Those of one round that look for addresses in the same
+Searches are sent after the round of ready sockets in which they came, as many on the way as the server works on
+(ldap_window.py), and their results taken when the socket is readable. Those of one round that look for addresses in the same
 place go as one search, at most 16 together; each entry is given to whom it answers by its addresses. Who has none of the
 entries asks once more alone: that nobody has an address is only ever said by a search of its own.
 
-Nothing waits. When the server has been silent for longer than the most impatient search on the way allows, or the connection
-breaks, the link is over: `lost` is called once with the questions that have no answer.
+Nothing waits. When the server has been silent for longer than a search on the way allows, or the connection breaks, the link
+is over: `lost` is called once with the questions that have no answer. A search that is late while others are answered is
+waited for a while longer, for the sake of the cache, where no other server could do better: a slow server is better than none.
 """
 
 import asyncio
@@ -19,15 +20,17 @@ import msgspec
 from msgspec.structs import replace
 
 from posthouse.relay.directory.ldap_connection import LdapConnection, Refused, ServerTroubleError
+from posthouse.relay.directory.ldap_window import Window
 from posthouse.relay.directory.question import Answer, Question, Unknown
 from posthouse.relay.directory.search import Entries, Result, Search, Steps, spelling
 
 if TYPE_CHECKING:
     from posthouse.relay.directory.ldif import RawEntry
 
-ON_THE_WAY = 32
 TOGETHER = 16
 """searches made as one"""
+_LATE = 3.0
+"""times its own time a search that is late is waited for"""
 _log = logging.getLogger("posthouse.directory")
 
 
@@ -53,8 +56,12 @@ class _Sent(msgspec.Struct, eq=False):
     """A search on the way and whose it is: several jobs when it was made for all of them."""
 
     jobs: list[Job]
+    at: float
+    """loop time at which it went out"""
+    seconds: float
     by: float
     """loop time by which it must have been answered"""
+    late: bool = False
 
 
 class LdapLink:
@@ -64,6 +71,7 @@ class LdapLink:
         connection: open and bound.
         plan: makes the steps of a question.
         lost: called when the link is over: the questions left, the reason, whether the server was silent.
+        spare: whether there is another server that is well.
     """
 
     def __init__(
@@ -71,6 +79,7 @@ class LdapLink:
         connection: LdapConnection,
         plan: Callable[[Question], Steps],
         lost: Callable[["LdapLink", list[Job], str, bool], None],
+        spare: Callable[[], bool] = lambda: False,
     ) -> None:
         self.uri = connection.uri
         self.answered = 0
@@ -78,6 +87,10 @@ class LdapLink:
         self._connection = connection
         self._plan = plan
         self._lost = lost
+        self._spare = spare
+        self._window = Window()
+        self._heard = 0.0
+        """when the server last said something"""
         self._waiting: dict[int, _Sent] = {}
         self._queue: deque[Job] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -113,10 +126,10 @@ class LdapLink:
     def _send_round(self) -> None:
         """Send what waits, as far as the server may have it; searches alike go together."""
         self._round = False
-        queue, now = self._queue, self._loop.time()
-        while queue and len(self._waiting) < ON_THE_WAY and not self._over:
+        queue, now, window = self._queue, self._loop.time(), self._window
+        while queue and len(self._waiting) < window.size and not self._over:
             first = queue.popleft()
-            if first.ends <= now:
+            if first.ends - now <= window.need(first.seconds):
                 first.done(Unknown(f"{self.uri} is too slow"))
                 continue
             jobs = [first]
@@ -129,14 +142,15 @@ class LdapLink:
         assert search is not None
         if len(jobs) > 1:
             search = replace(search, filter=f"(|{''.join([job.search.filter for job in jobs if job.search is not None])})")
-        by = self._loop.time() + jobs[0].seconds
+        now, seconds = self._loop.time(), jobs[0].seconds
+        by = now + seconds
         try:
             number = self._connection.send(search)
         except ServerTroubleError as problem:
-            self._waiting[-1] = _Sent(jobs, by)
+            self._waiting[-1] = _Sent(jobs, now, seconds, by)
             self._end(str(problem), silent=False)
             return
-        self._waiting[number] = _Sent(jobs, by)
+        self._waiting[number] = _Sent(jobs, now, seconds, by)
         if self._timer is None:
             self._timer = self._loop.call_at(by, self._look)
 
@@ -145,9 +159,12 @@ class LdapLink:
     def _read(self) -> None:
         try:
             for number, result in self._connection.results():
+                full = bool(self._queue) or len(self._waiting) >= self._window.size
                 sent = self._waiting.pop(number, None)
                 self.answered += 1
+                now = self._heard = self._loop.time()
                 if sent is not None:
+                    self._window.heard(sent.at, now, sent.seconds, full=full)
                     self._answer(sent.jobs, result)
                 if self._over or not self._waiting:  # what else comes makes the socket readable again
                     break
@@ -207,11 +224,32 @@ class LdapLink:
         self._timer = None
         if not self._waiting:
             return
-        earliest = min(sent.by for sent in self._waiting.values())
-        if earliest <= self._loop.time():
+        now = self._loop.time()
+        oldest = next(iter(self._waiting.values()))
+        silent_at = max(self._heard, oldest.at) + oldest.seconds
+        if silent_at <= now:
             self._end("no answer in time", silent=True)
-        else:
-            self._timer = self._loop.call_at(earliest, self._look)
+            return
+        for number, sent in [pair for pair in self._waiting.items() if pair[1].by <= now]:
+            if self._spare():
+                self._end("answers come too late", silent=True)
+                return
+            self._is_late(number, sent, now)
+        earliest = min([silent_at, *(sent.by for sent in self._waiting.values())])
+        self._timer = self._loop.call_at(earliest, self._look)
+        if self._queue and not self._round:
+            self._send_round()
+
+    def _is_late(self, number: int, sent: _Sent, now: float) -> None:
+        """Others are answered, this one is not. Its askers are told by the clock of who asks; what comes yet is remembered."""
+        if sent.late:
+            del self._waiting[number]
+            self._connection.abandon(number)
+            for job in sent.jobs:
+                job.done(Unknown(f"{self.uri} has not answered"))
+            return
+        sent.late, sent.by = True, sent.at + _LATE * sent.seconds
+        self._window.late(sent.at, now)
 
     def _end(self, reason: str, *, silent: bool) -> None:
         if self._over:

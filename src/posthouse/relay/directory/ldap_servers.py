@@ -56,6 +56,11 @@ class LdapServers:
                 return probe.uri
             return chosen.uri if chosen is not None else None
 
+    def is_spare(self, uri: str) -> bool:
+        """Whether there is a server that is well beside this one."""
+        with self._lock:
+            return any(not one.failures for one in self._servers.values() if one.uri != uri)
+
     def worked(self, uri: str) -> None:
         """The server has answered."""
         server = self._servers[uri]

@@ -1,0 +1,127 @@
+"""A directory under load: stands before an LDAP server and takes its time for each search, so many at once.
+
+    with SlowDirectory(server.port, seconds=0.3, threads=1) as slow:
+        slow.uri, slow.searches, slow.seconds = 0.01
+
+Searches wait in one queue, as in a server with that many threads. One that is abandoned before its turn is dropped, as in slapd.
+Everything else, and every answer, is handed on at once.
+"""
+
+import contextlib
+import queue
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+_SEARCH, _ABANDON = 0x63, 0x50
+
+
+class SlowDirectory:
+    """Listens on a free loopback port.
+
+    Args:
+        port: of the server on loopback.
+        seconds: one search takes; may be changed.
+        threads: searches at once.
+    """
+
+    def __init__(self, port: int, *, seconds: float, threads: int = 1) -> None:
+        self.seconds = seconds
+        self.searches = 0
+        """that had their turn"""
+        self._server = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"ldap://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._ended = threading.Event()
+        self._kept: list[socket.socket] = []
+        self._queue: queue.Queue[tuple[socket.socket, int, bytes]] = queue.Queue()
+        self._dropped: set[tuple[socket.socket, int]] = set()
+        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(threads)]
+        self._threads.append(threading.Thread(target=self._accept, daemon=True))
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for kept in self._kept:
+            with contextlib.suppress(OSError):
+                kept.shutdown(socket.SHUT_RDWR)
+            kept.close()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._server))
+            self._kept += [client, server]
+            threading.Thread(target=self._ask, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        """Take requests apart (RFC 4511 4.1.1): searches wait for their turn."""
+        held = b""
+        with contextlib.suppress(OSError):
+            while octets := client.recv(65_536):
+                held += octets
+                while (length := _length(held)) and len(held) >= length:
+                    message, held = held[:length], held[length:]
+                    number, kind, content = _parts(message)
+                    if kind == _SEARCH:
+                        self._queue.put((server, number, message))
+                        continue
+                    if kind == _ABANDON:
+                        self._dropped.add((server, int.from_bytes(content, "big")))
+                    server.sendall(message)
+            server.shutdown(socket.SHUT_WR)
+
+    def _serve(self) -> None:
+        """One thread of the server."""
+        while not self._ended.is_set():
+            try:
+                server, number, message = self._queue.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if (server, number) in self._dropped:
+                continue
+            self._ended.wait(self.seconds)
+            self.searches += 1
+            with contextlib.suppress(OSError):
+                server.sendall(message)
+
+    @staticmethod
+    def _answer(server: socket.socket, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while octets := server.recv(65_536):
+                client.sendall(octets)
+            client.shutdown(socket.SHUT_RDWR)
+
+
+def _length(octets: bytes) -> int:
+    """Octets of the BER element that begins here; 0 when not enough is there to say."""
+    if len(octets) < 2:
+        return 0
+    if octets[1] < 0x80:
+        return 2 + octets[1]
+    size = octets[1] & 0x7F
+    return 2 + size + int.from_bytes(octets[2 : 2 + size], "big") if len(octets) >= 2 + size else 0
+
+
+def _content(element: bytes) -> bytes:
+    return element[2 + (element[1] & 0x7F if element[1] & 0x80 else 0) :]
+
+
+def _parts(message: bytes) -> tuple[int, int, bytes]:
+    """Number, kind and content of a request."""
+    inner = _content(message)
+    first = _length(inner)
+    return int.from_bytes(_content(inner[:first]), "big"), inner[first], _content(inner[first : first + _length(inner[first:])])
