@@ -175,6 +175,9 @@ async def test_nothing_is_done_without_being_told_to_what(start: Start, sink: Si
     for op in ("hold", "release", "return", "drop", "retry", "show", "why"):
         assert f"posthouse queue {op}: say which copies" in command(relay, op, code=64)
     assert "--older soon: not a time" in command(relay, "hold", "--older", "soon", code=64)
+    assert "--from is empty; the null sender is <>" in command(relay, "drop", "--from", "", code=64)
+    assert "--older : not a time" in command(relay, "hold", "--all", "--older", "", code=64)
+    assert "--id is empty" in command(relay, "drop", "", code=64)
     assert "--state lost: one of" in command(relay, "list", "--state", "lost", code=64)
     assert command(relay, "drop", "--older", "1h", code=66)["copies"] == 0
     assert command(relay, "drop", "--to", "nobody@*", code=66)["copies"] == 0

@@ -43,8 +43,8 @@ class Filter:
     from_: Annotated[tuple[str, ...], Parameter(name="--from", negative=())] = ()
     to: _Many = ()
     state: _Many = ()
-    older: str = ""
-    newer: str = ""
+    older: str | None = None
+    newer: str | None = None
     status: _Many = ()
     all: Annotated[bool, Parameter(name="--all", negative=())] = False
 
@@ -96,8 +96,8 @@ def must_say(selection: Selection, command: str) -> Selection:
     return selection
 
 
-def _seconds(command: str, option: str, text: str) -> float:
-    if not text:
+def _seconds(command: str, option: str, text: str | None) -> float:
+    if text is None:
         return 0.0
     match = _SHORT.fullmatch(text.lower())
     try:

@@ -99,6 +99,25 @@ def test_a_released_copy_goes_first_and_is_tried_before_it_is_returned(world: Wo
     assert (Job.RETURN, lease.key) in world.jobs(late + 4000)
 
 
+def test_released_copies_do_not_wait_for_a_host_that_was_down(world: World, ordering: Ordering) -> None:
+    numbers = [world.put("a"), world.put("a")]
+    ordering.give("hold", ALL)
+    leases = ordering.leases()
+    for number, lease in zip(numbers, leases, strict=True):
+        world.stock.book(Result(lease.key, Verdict.HELD, file=f"{C}/000/ZZ{number}0000.HELD"), START)
+    world.put("a")
+    (probe,) = world.lease(START)
+    world.stock.host_down(C, "a", START, "refused")
+    world.stock.book(Result(probe.key, Verdict.HOST_DOWN, (), 451, "4.4.1", "refused"), START)
+    assert world.lease(START + 1) == [], "the host is waited for"
+    ordering.give("release", Selection(ids=tuple(numbers)))
+    first, second = ordering.leases()
+    world.stock.book(Result(first.key, Verdict.AGAIN, file=first.file.replace(".HELD", ".00")), START + 2)
+    assert world.lease(START + 2) == [], "a host is tried once for an order, not for each of its copies"
+    world.stock.book(Result(second.key, Verdict.AGAIN, file=second.file.replace(".HELD", ".00")), START + 2)
+    assert [lease.file for lease in world.lease(START + 2)] == [first.file.replace(".HELD", ".00")]
+
+
 def test_an_order_waits_for_a_copy_that_is_being_delivered(world: World, ordering: Ordering) -> None:
     world.put("a")
     (out,) = world.lease(START)

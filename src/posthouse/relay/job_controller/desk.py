@@ -156,7 +156,7 @@ class Desk:
     def order(self, line: Line, selection: Selection, finished: Callable[[Order], None]) -> dict[str, Any] | None:
         """Begin an order; with `dry_run` the answer, which says what it would be done to."""
         now = time.time()
-        order = Order(ORDERS[line.op], now + PATIENCE, finished)
+        order = Order(ORDERS[line.op], now + PATIENCE, self._released(finished) if line.op == "release" else finished)
         meant = list(self.select(selection, now))  # a list: orders change what is gone through
         order.copies, order.recipients = len(meant), sum(len(found.ids) for found in meant)
         unwanted = [found for found in meant if not _changes(order.job, found)]
@@ -177,10 +177,20 @@ class Desk:
             if entry.key in self._stock.orders:
                 order.not_now()
                 continue
+            order.keys.append(entry.key)
             whole = order.job in {Job.HOLD, Job.RELEASE}
             self._stock.orders.ask(entry, Asked(order, () if whole else found.ids))
         order.settle()
         return None
+
+    def _released(self, finished: Callable[[Order], None]) -> Callable[[Order], None]:
+        """What ends a release: its copies go at once, also to a host that is waited for: one try for them all."""
+
+        def ended(order: Order) -> None:
+            self._stock.retry(order.keys)
+            finished(order)
+
+        return ended
 
 
 def _reply(cargo: Cargo, otherwise: Status | None, recipient: int) -> Status | None:

@@ -42,6 +42,8 @@ class Order:
     faults: list[str] = field(default_factory=list)
     missing: tuple[str, ...] = ()
     """ids the operator named that no copy has, as far as the rest of the filter goes"""
+    keys: list[int] = field(default_factory=list)
+    """the controller's numbers of the copies it was given to"""
     left: int = 0
     """copies without a result"""
     _told: bool = False

@@ -130,5 +130,14 @@ def _said(statuses: Callable[[str], object], status: Status | None) -> bool:
 
 
 def _pattern(texts: Iterable[str]) -> Callable[[str], object] | None:
-    alternatives = [re.escape(text).replace(r"\*", ".*").replace(r"\?", ".") for text in texts]
+    alternatives = [_expression(text) for text in texts]
     return re.compile("|".join(alternatives), re.IGNORECASE | re.DOTALL).fullmatch if alternatives else None
+
+
+def _expression(text: str) -> str:
+    """What stands between two wildcards is taken where it is first found, and never sought again: any pattern is quick."""
+    first, *rest = (re.escape(part).replace(r"\?", ".") for part in text.split("*"))
+    if not rest:
+        return first
+    between = "".join(f"(?>.*?{part})" for part in rest[:-1] if part)
+    return f"{first}{between}.*{rest[-1]}"
