@@ -23,7 +23,7 @@ from posthouse.journal.disk import Disk, Octets
 from posthouse.journal.segment import (
     HEADER_LENGTH,
     MARKS_AT,
-    RECORD_HEADER,
+    RECORD_BEGINNING,
     RECORD_MAGIC,
     RECORD_REST,
     RECORDS_AT,
@@ -197,6 +197,9 @@ class Committer:
     @staticmethod
     def _fitting(segment: NewSegment, items: Sequence[Item], start: int) -> Sequence[Item]:
         room, slots, stop = segment.size - segment.offset, SLOTS - segment.slot, start
+        largest = sum([item.payload for item in items]) + len(items) * (HEADER_LENGTH + 7)
+        if not start and largest <= room and sum([item.slots for item in items]) <= slots:
+            return items  # nearly always
         for item in items[start:] if start else items:
             room -= HEADER_LENGTH + ((item.payload + 7) & ~7)
             slots -= item.slots
@@ -220,8 +223,8 @@ class Committer:
             seq += 1
             flags = item.flags | Flag.LAST.value if number == last else item.flags
             fields = (seq, flags, item.kind, slot, item.slots, length, payload - length, envelope_crc, crc, synced, now)
-            header_crc = zlib.crc32(RECORD_REST.pack(*fields), seed)
-            buffers.append(pad + RECORD_HEADER.pack(RECORD_MAGIC, header_crc, *fields) + envelope)
+            rest = RECORD_REST.pack(*fields)
+            buffers.append(pad + RECORD_BEGINNING.pack(RECORD_MAGIC, zlib.crc32(rest, seed)) + rest + envelope)
             buffers.extend(item.body)
             ref = RecordRef(name, offset, seq, item.kind, flags, slot, item.slots, length, payload - length, *fields[7:])
             done.append(Completion(item.token, ref, None))

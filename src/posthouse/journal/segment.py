@@ -39,6 +39,7 @@ _HEAD = struct.Struct("<4sHBx16sQII")
 _CHECKPOINT = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
 RECORD_HEADER = struct.Struct("<4sIQHHIIIIIIQQ4x")
+RECORD_BEGINNING = struct.Struct("<4sI")
 RECORD_REST = struct.Struct("<QHHIIIIIIQQ4x")
 HEADER_LENGTH = RECORD_HEADER.size
 HEAD_MAGIC = b"PHJ1"

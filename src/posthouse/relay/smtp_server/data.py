@@ -95,7 +95,7 @@ def accept(
     else:
         line, tail = received(relay, session, transaction), mending(faults, size, whole[-2:])
         parts = [line, whole, tail] if tail else [line, whole]
-    targets = (target for taken in transaction.recipients for target in taken.targets)
+    targets = [target for taken in transaction.recipients for target in taken.targets]
     if has_script(transaction.rules, session.client.channel, targets):
         refused = run_scripts(relay, transaction, start, size, event.header_end, session.client)
         if refused is not None:
@@ -135,7 +135,7 @@ def _held(relay: Relay, session: "SmtpSession", transaction: Transaction, loop: 
         return True
     recipients = transaction.recipients
     beyond = session.way_in.limits.hold_beyond
-    return transaction.hold or len(recipients) > beyond or any(recipient.hold for recipient in recipients)
+    return transaction.hold or len(recipients) > beyond or any([recipient.hold for recipient in recipients])
 
 
 def _too_large(transaction: Transaction, size: int) -> Status | None:
@@ -213,7 +213,7 @@ def _recipient(number: int, copy: int, taken: TakenRecipient, target: "Target", 
         sender=target.sender,
         answers=target.answers,
         orcpt="" if target.shown else taken.orcpt,
-        notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.shown else taken.notify,
+        notify="NEVER" if target.answers or (target.task and is_quiet(target.task)) else "" if target.shown else taken.notify,
         task=target.task,
         imap_flags=target.imap_flags,
     )

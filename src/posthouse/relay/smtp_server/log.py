@@ -35,6 +35,10 @@ def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Doubl
     """
     relay, transport, mode = session.relay, session.transport_name, _modifiers(session)
     ts, process, size, ident = relay.stamp(), relay.log.process, blocks(envelope.size), envelope.id
+    paths = {
+        (channel, copy): log_path(relay.queue_folder, channel, relay.subdirs(channel), ident, copy, 0)
+        for channel, copy in {(recipient.channel, recipient.copy) for recipient in envelope.recipients}
+    }
     records = [
         Record(
             ts=ts,
@@ -46,7 +50,7 @@ def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Doubl
             so=recipient.sender or envelope.sender,
             od=f"rfc822;{recipient.original}",
             de=recipient.address,
-            fi=log_path(relay.queue_folder, recipient.channel, relay.subdirs(recipient.channel), ident, recipient.copy, 0),
+            fi=paths[recipient.channel, recipient.copy],
             ei=ident,
             ri=recipient.id,
             mi=envelope.message_id,

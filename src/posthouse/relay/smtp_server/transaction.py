@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -25,8 +24,7 @@ class TakenRecipient(msgspec.Struct, frozen=True):
     """ORCPT as given, in xtext"""
 
 
-@dataclass(slots=True)
-class Transaction:
+class Transaction(msgspec.Struct):
     """What was accepted so far."""
 
     sender: str
@@ -44,7 +42,7 @@ class Transaction:
     """recipients named, taken or not"""
     refused: Status | None = None
     """the transaction is refused whole, with this reply"""
-    recipients: list[TakenRecipient] = field(default_factory=list)
+    recipients: list[TakenRecipient] = []
     envid: str = ""
     """ENVID as given, in xtext (RFC 3461 4.4)"""
     ret: str = ""
