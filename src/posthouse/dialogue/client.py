@@ -36,6 +36,17 @@ class LmtpClient(Exchange):
         else:
             self._be_ready(extensions_of(texts), bare=_is_bare(texts))
 
+    def _hear_yes(self, said: list[Status]) -> bool:
+        if self._phase is not _FINAL:
+            return super()._hear_yes(said)
+        if len(said) > len(self._accepted) or max([status.code for status in said]) >= 300:
+            return False
+        for status in said:
+            self._settle(self._accepted.popleft(), status)
+        if not self._accepted:
+            self._done()
+        return True
+
     def _hear_early(self, status: Status) -> None:
         """A refusal counts once the body is sent; nobody can have taken what is not there yet."""
         if _is_too_big(status):

@@ -45,6 +45,7 @@ _FINAL = ClientPhase.FINAL
 _LEAVING = ClientPhase.LEAVING
 _CLOSED = ClientPhase.CLOSED
 _RSET, _MAIL, _RCPT, _DATA = Step.RSET, Step.MAIL, Step.RCPT, Step.DATA
+_FIRST = (_MAIL, 0)
 _IN_TRANSACTION = (_ENVELOPE, _BODY, _FINAL)
 _BEFORE_READY = (ClientPhase.GREETING, ClientPhase.HELLO, ClientPhase.STARTTLS, ClientPhase.HANDSHAKE, ClientPhase.AUTH)
 
@@ -98,6 +99,8 @@ class Exchange(ABC):
 
     def to_send(self) -> bytes:
         """All commands queued so far; they are the session's now."""
+        if not self._out:
+            return b""
         octets = b"".join(self._out)
         self._out.clear()
         return octets
@@ -105,7 +108,7 @@ class Exchange(ABC):
     def next_event(self) -> ClientEvent | None:
         """The next event, or None when more input or a move of the session is needed."""
         while not self._events:
-            if self._phase is _CLOSED or not self._take_reply():
+            if self._reader.empty or self._phase is _CLOSED or not self._take_reply():
                 return None
         return self._events.popleft()
 
@@ -121,6 +124,10 @@ class Exchange(ABC):
 
     def _take_reply(self) -> bool:
         """Act on the next whole reply, if there is one."""
+        if (self._phase is _ENVELOPE or self._phase is _FINAL) and (known := self._reader.next_known()):
+            if self._hear_yes([status for status, _ in known]):
+                return True
+            self._reader.put_back()
         try:
             reply = self._reader.next_reply()
         except MalformedReplyError as error:
@@ -143,14 +150,17 @@ class Exchange(ABC):
             raise ValueError(f"a transaction cannot begin while waiting for {self._phase.value}")
         commands, steps = transaction.commands(size=self._sends_size, reset=self._needs_reset)
         self._needs_reset = False
-        self._commands.extend(commands)
         self._steps.extend(steps)
         self._unsettled = [True] * len(transaction.recipients)
         self._accepted.clear()
         self._mail_refusal = None
         self._stray = self._reader.pending
         self._phase = _ENVELOPE
-        self._send()
+        if self._pipelining:
+            self._out += commands
+        else:
+            self._commands.extend(commands)
+            self._send()
 
     def body_sent(self) -> None:
         """The stuffed body and its end were written.
@@ -203,6 +213,20 @@ class Exchange(ABC):
             self._hear_opening(status, texts)
         else:
             self._break(f"reply without a command: {status}")
+
+    def _hear_yes(self, said: list[Status]) -> bool:
+        """All replies that are there at once, where they say yes to all that was asked; False: they are heard one by one."""
+        steps = self._steps
+        if self._phase is not _ENVELOPE or len(said) != len(steps) or self._commands or steps[0] != _FIRST or self._stray:
+            return False
+        *envelope, last = said
+        if last.code != 354 or max([status.code for status in envelope]) >= 300:
+            return False
+        self._accepted.extend(range(len(steps) - 2))
+        steps.clear()
+        self._phase = _BODY
+        self._events.append(WantBody())
+        return True
 
     @abstractmethod
     def _hear_opening(self, status: Status, texts: list[bytes]) -> None:
@@ -287,11 +311,8 @@ class Exchange(ABC):
     # results
 
     def _send(self) -> None:
-        """Queue the next command, or all of them when the server takes them together."""
-        if self._pipelining:
-            self._out.extend(self._commands)
-            self._commands.clear()
-        elif len(self._commands) == len(self._steps) and self._commands:
+        """Queue the next command, for a server that takes them one by one."""
+        if len(self._commands) == len(self._steps) and self._commands:
             if len(self._commands) == 1 and not self._accepted:
                 self._commands.clear()
                 self._steps.clear()
@@ -314,7 +335,7 @@ class Exchange(ABC):
         """The transaction is over. What the server said beyond it is judged before another can begin."""
         self._phase = _IDLE
         self._events.append(TransactionDone())
-        while self._phase is _IDLE and self._take_reply():
+        while not self._reader.empty and self._phase is _IDLE and self._take_reply():
             pass
 
     def _give_up(self, status: Status) -> None:

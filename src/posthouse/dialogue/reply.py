@@ -58,13 +58,15 @@ _known: dict[bytes, Reply] = {}
 class ReplyReader:
     """Cuts a stream of octets into replies; each is its status and the list of its texts, which is not to be changed."""
 
-    __slots__ = ("_code", "_lines", "_position", "_rest")
+    __slots__ = ("_code", "_lines", "_position", "_rest", "empty")
 
     def __init__(self) -> None:
         self._rest = b""
         self._position = 0
         self._lines: list[bytes] = []
         self._code = b""
+        self.empty = True
+        """whether nothing was fed that has not been looked at: there is no reply to be had"""
 
     @property
     def pending(self) -> bool:
@@ -75,6 +77,24 @@ class ReplyReader:
         """Take more octets."""
         self._rest = self._rest[self._position :] + data
         self._position = 0
+        self.empty = False
+
+    def next_known(self) -> list[Reply]:
+        """All that was fed last, taken at once where it is nothing but replies of one line heard before; else none of it."""
+        if self._position or self._lines:
+            return []
+        try:
+            replies = [_known[line] for line in self._rest.splitlines(keepends=True)]
+        except KeyError:
+            return []
+        self._position = len(self._rest)
+        self.empty = True
+        return replies
+
+    def put_back(self) -> None:
+        """What `next_known` gave is to be taken one by one."""
+        self._position = 0
+        self.empty = False
 
     def next_reply(self) -> Reply | None:
         """The next whole reply, or None.
@@ -98,6 +118,7 @@ class ReplyReader:
             if waiting > MAX_LINE:
                 raise MalformedReplyError("reply line is too long")
             self._matched(rest[self._position : self._position + KEPT_OF_LINE])
+        self.empty = True
         return None
 
     def _take(self, line: bytes) -> bool:

@@ -17,6 +17,7 @@ own: the flag BODY_FILE says that the record's body is a reference (`posthouse.j
 An unreadable header is `UnreadableSegment` (set the file aside); an unknown version is `UnknownVersion` (do not start).
 """
 
+import errno
 import struct
 import zlib
 from enum import Enum, IntEnum, IntFlag
@@ -245,8 +246,13 @@ class Segment:
         self.disk.pwrite(self.fd, bytes((mark.value,)), MARKS_AT + slot)
 
     def mark_run(self, first: int, count: int, mark: Mark) -> None:
-        """Set the marks of neighbouring slots."""
-        self.disk.pwrite(self.fd, bytes((mark.value,)) * count, MARKS_AT + first)
+        """Set the marks of neighbouring slots, as `mark` does.
+
+        Raises:
+            OSError: not all of them may be set.
+        """
+        if self.disk.pwrite(self.fd, bytes((mark.value,)) * count, MARKS_AT + first) != count:
+            raise OSError(errno.EIO, f"{self.name}: marks were written in part")
 
     def sync_marks(self) -> None:
         """Make marks durable.

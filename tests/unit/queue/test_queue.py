@@ -434,3 +434,24 @@ def test_a_restart_remembers_each_recipient_s_last_reply(places: Places) -> None
     assert [str(cargo.reply(at)) for at in (0, 1)] == ["422 4.2.2 Quota Exceeded", "420 4.2.0 Mailbox Locked"]
     assert str(cargo.status) == "420 4.2.0 Mailbox Locked", "the newest"
     assert cargo.told
+
+
+@pytest.mark.parametrize("ids", [(0, 1, 2), (0, 2), (2, 1), (1,)])
+def test_recipients_settled_together_are_marked_as_one_by_one(places: Places, ids: tuple[int, ...]) -> None:
+    accepting = Accepting(places.disk, places.journal)
+    (ref,) = accepting.accept([(message(1, (0, 0, 0), 100), body_of(1, 100))])
+    accepting.end()
+    opened = open_copy(places, JournalCopy(ref.segment, ref.offset, 0))
+    opened.settle_all(ids, State.DONE)
+    opened.close()
+    assert places.segment(ref.segment).marks(0, 3) == bytes(ord("D") if slot in ids else 0 for slot in range(3))
+
+
+def test_states_in_a_queue_file_are_settled_together(places: Places) -> None:
+    opened = open_copy(places, file_one(places))
+    assert isinstance(opened, OpenQueueFile)
+    opened.settle_all([0, 1], State.DONE)
+    opened.close()
+    again = open_copy(places, opened.ref)
+    assert again.recipients == ()
+    again.close()

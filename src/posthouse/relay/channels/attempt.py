@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     import asyncio
 
 _KEPT = (Action.DEFERRED, Action.PARTLY)
-_DONE = State.DONE.value
+_DONE = State.DONE
+_DONE_MARK = State.DONE.value
+_DEQUEUED = Action.DEQUEUED
 _NO_RESULT = Status(451, "4.3.0", "no result")
 
 
@@ -99,16 +101,12 @@ class Attempt:
         """One recipient's own reply, or a status that is nobody's: 2yz only from a server."""
         if status.is_success:
             try:
-                self._opened.settle(recipient.id, State.DONE)
+                self._opened.settle(recipient.id, _DONE)
             except OSError as error:
                 self._shop.alarm(f"a delivered recipient cannot be marked and will be delivered again: {error}")
                 self._left.append((recipient, Status(451, "4.3.0", "delivered, but the queue could not be written")))
                 return
-            self._delivered += 1
-            self._settled.append((recipient.id, _DONE))
-            self._shop.note((self._record(Action.DEQUEUED, recipient, status),))
-            if recipient.notify and self.success is not None and wants(recipient, self.success):
-                self._good.append((recipient, status))
+            self._is_marked([(recipient, status)])
         elif status.is_permanent:
             self._failed.append((recipient, status))
         else:
@@ -116,12 +114,31 @@ class Attempt:
                 self.verdict = Verdict.BUSY
             self._left.append((recipient, status))
 
+    def delivered(self, pairs: list[tuple[Recipient, Status]]) -> None:
+        """Recipients' own replies that came together and are all 2yz: they are marked together."""
+        try:
+            self._opened.settle_all([recipient.id for recipient, _ in pairs], _DONE)
+        except OSError:
+            for recipient, status in pairs:  # those that can be marked are
+                self.result(recipient, status)
+            return
+        self._is_marked(pairs)
+
+    def _is_marked(self, pairs: list[tuple[Recipient, Status]]) -> None:
+        """Delivered recipients have their mark."""
+        self._delivered += len(pairs)
+        self._settled += [(recipient.id, _DONE_MARK) for recipient, _ in pairs]
+        self._shop.note(self._records(_DEQUEUED, pairs))
+        success = self.success
+        if success is not None:
+            self._good += [pair for pair in pairs if pair[0].notify and wants(pair[0], success)]
+
     def end(self) -> None:
         """All recipients have their result: tell the sender of those that failed, then give the lease back.
 
         One that has none stays to do: nothing but a result of its own settles a recipient.
         """
-        if len(self._settled) == len(self._opened.recipients) and not (self._failed or self._left or self._good):
+        if not (self._failed or self._left or self._good) and len(self._settled) == len(self._opened.recipients):
             self._close()  # all were delivered, and nobody wants to hear of it
             return
         envelope = self._opened.envelope
@@ -195,13 +212,13 @@ class Attempt:
                 self._left.append((recipient, status))
                 continue
             self._settled.append((recipient.id, State.FAILED.value))
-            self._shop.note((self._record(action, recipient, status),))
+            self._shop.note(self._records(action, [(recipient, status)]))
 
     def _close(self) -> None:
         verdict = self._judge()
-        action = Action.PARTLY if verdict is Verdict.PARTLY and self.lease.instant else Action.DEFERRED
         if self._left:
-            self._shop.note([self._record(action, recipient, status) for recipient, status in self._left])
+            action = Action.PARTLY if verdict is Verdict.PARTLY and self.lease.instant else Action.DEFERRED
+            self._shop.note(self._records(action, self._left))
         if isinstance(self._opened, OpenQueueFile):
             future = self._shop.loop.run_in_executor(None, self._close_file, self._opened, verdict)
             future.add_done_callback(lambda done: self._give_back(_outcome(done, verdict)))
@@ -253,21 +270,26 @@ class Attempt:
         if self._ended is not None:
             self._ended()
 
-    def _record(self, action: Action, recipient: Recipient, status: Status) -> Record:
+    def _records(self, action: Action, pairs: list[tuple[Recipient, Status]]) -> list[Record]:
+        """What the log says of recipients that came to the same: what is the same for all is worked out once."""
         shop, lease, envelope = self._shop, self.lease, self._opened.envelope
         host, transport, banner, modifiers = self._reach
         now = shop.now()
-        kept = action in _KEPT
+        time, waited, process = stamp(now), now - envelope.enqueued / 1000, shop.log.process
         where = f"dns;{host} ({transport}) ({banner}) " if host and transport else ""
-        file = copy_path(shop, lease, envelope.id)
-        size = 0 if kept and not self.body_sent else -(-envelope.size // 1024)  # what was transferred
-        return Record(
-            ts=stamp(now), ac=action, mo=modifiers if host else "", sc=lease.channel, sz=size, so=envelope.sender,
-            od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, fi=file, ei=envelope.id, ri=recipient.id,
-            mi=envelope.message_id, pi=shop.log.process, re=self._why(action, recipient, status), di=f"{where}smtp;{status}",
-            tr=transport, qt=now - envelope.enqueued / 1000, ho=host or recipient.host, co=status.code, en=status.enhanced,
-            tx=status.text, at=lease.attempts, ia=recipient.intermediate, ab=envelope.about,
-        )  # fmt: skip
+        file, mode = copy_path(shop, lease, envelope.id), modifiers if host else ""
+        size = 0 if action in _KEPT and not self.body_sent else -(-envelope.size // 1024)  # what was transferred
+        return [
+            Record(
+                ts=time, ac=action, mo=mode, sc=lease.channel, sz=size, so=envelope.sender,
+                od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, fi=file, ei=envelope.id,
+                ri=recipient.id, mi=envelope.message_id, pi=process,
+                re="" if action is _DEQUEUED else self._why(action, recipient, status), di=f"{where}smtp;{status}",
+                tr=transport, qt=waited, ho=host or recipient.host, co=status.code, en=status.enhanced, tx=status.text,
+                at=lease.attempts, ia=recipient.intermediate, ab=envelope.about,
+            )
+            for recipient, status in pairs
+        ]  # fmt: skip
 
     def _why(self, action: Action, recipient: Recipient, status: Status) -> str:
         """LOG_REASON: of R and K only."""

@@ -68,7 +68,7 @@ class LmtpHost:
         self._busy = 0
         self._hold_off = 0.0
         self._draining = False
-        self._wires = WireAddresses(shop.rules, settings.channel)
+        self.wires = WireAddresses(shop.rules, settings.channel)
 
     @property
     def open_sessions(self) -> int:
@@ -82,7 +82,7 @@ class LmtpHost:
 
     def wire(self, address: str) -> str:
         """The address as RCPT takes it."""
-        return self._wires.of(address)
+        return self.wires.of(address)
 
     def put(self, lease: Lease) -> None:
         """Take a copy."""

@@ -23,7 +23,7 @@ from posthouse.dialogue.exchange import CUT_OFF, TIMED_OUT
 from posthouse.dialogue.stuffing import Stuffer, on_wire
 from posthouse.journal.body_file import INLINE_LIMIT
 from posthouse.mail.status import Status
-from posthouse.relay.channels.lmtp_transaction import LmtpTransaction
+from posthouse.relay.channels.lmtp_transaction import LmtpTransaction, Offers
 from posthouse.relay.channels.tls_out import HANDSHAKE_SECONDS, shake_hands
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from posthouse.relay.channels.lmtp_host import LmtpHost, Waiting
 
+_IDLE = ClientPhase.IDLE
 IDLE_SECONDS = 60.0
 LEAVING_SECONDS = 10.0
 
@@ -55,8 +56,9 @@ class LmtpSession(asyncio.Protocol):
         self._most = min(each for each in limits if each)
         self._where = ""
         self._banner = ""
-        self._extensions: frozenset[str] = frozenset()
-        self._bare = False
+        self._offers = Offers()
+        settings = host.settings
+        self._envelope_wait = max(settings.mail_wait, settings.rcpt_wait, settings.data_wait)
         self._now: LmtpTransaction | None = None
         self._body: Iterator[bytes] | None = None
         self._stuffer: Stuffer | None = None
@@ -110,7 +112,7 @@ class LmtpSession(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether another transaction may begin on it."""
-        return self._client.phase is ClientPhase.IDLE and not self._closing
+        return self._client.phase is _IDLE and not self._closing
 
     @property
     def connected(self) -> bool:
@@ -149,8 +151,7 @@ class LmtpSession(asyncio.Protocol):
         if self._now is None:
             return False
         self._flush()
-        settings = self.host.settings
-        self._wait(max(settings.mail_wait, settings.rcpt_wait, settings.data_wait))
+        self._wait(self._envelope_wait)
         return True
 
     def _begin(self, job: "Waiting") -> LmtpTransaction | None:
@@ -159,7 +160,7 @@ class LmtpSession(asyncio.Protocol):
             return None
         transaction = LmtpTransaction(self.host, job, opened)
         transaction.attempt.reached(self.host.connect_name, self._where, self._banner, self._mode)
-        command = transaction.command(self._extensions, bare=self._bare)
+        command = transaction.command(self._offers)
         if command is not None:
             try:
                 self._client.begin(command)
@@ -174,20 +175,23 @@ class LmtpSession(asyncio.Protocol):
 
     def _run(self) -> None:
         client = self._client
+        heard: list[RecipientResult] = []
         while (event := client.next_event()) is not None:
+            if isinstance(event, RecipientResult):
+                heard.append(event)
+                continue
+            if heard:
+                self._hear(heard)
+                heard = []
             kind = type(event)
-            if kind is RecipientResult:
-                assert isinstance(event, RecipientResult)
-                assert self._now is not None
-                self._now.hear(event)
-                self._wait(self.host.settings.final_wait(len(self._now.recipients), 0))
-            elif kind is WantBody:
+            if kind is WantBody:
                 self._send_body()
             elif kind is TransactionDone:
                 self._conclude()
                 self.host.finished(self)
             elif isinstance(event, Ready):
-                self._extensions, self._bare, self._ready = frozenset(event.extensions), event.bare, True
+                self._ready = True
+                self._offers = Offers.of(event.extensions, bare=event.bare, sends_flags=self.host.settings.sends_flags)
                 self._wait(IDLE_SECONDS)
                 self.host.ready(self, self._where)
             elif isinstance(event, Greeting):
@@ -202,10 +206,17 @@ class LmtpSession(asyncio.Protocol):
                 self._handshake = self._loop.create_task(self._start_tls())
             elif isinstance(event, Bye):
                 self.host.not_idle(self)
+        if heard:
+            self._hear(heard)
         self._flush()
         if client.closed and self._transport is not None:
             self.host.shop.round.send_all()
             self._transport.close()
+
+    def _hear(self, results: list[RecipientResult]) -> None:
+        assert self._now is not None
+        self._now.hear(results)
+        self._wait(self.host.settings.final_wait(len(self._now.recipients), 0))
 
     async def _start_tls(self) -> None:
         transport, client, secure = self._transport, self._client, self.host.settings.tls

@@ -11,7 +11,7 @@
 """
 
 from collections.abc import Container
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from posthouse.dialogue.client import Transaction
 from posthouse.dialogue.client_event import RecipientResult
@@ -30,6 +30,35 @@ if TYPE_CHECKING:
 OVER_QUOTA_FLAG = 2
 _TOO_BIG = Status(552, "5.3.4", "message too big for the next system")
 _COUNT_AGAIN = Status(452, "4.3.4", "message too big for the size announced; it is counted again")
+
+
+class Offers(NamedTuple):
+    """What a server takes, and we say."""
+
+    utf8: bool = False
+    eight_bit: bool = False
+    repeats: bool = False
+    """XQID"""
+    quota: bool = False
+    no_quota: bool = False
+    """IGNOREQUOTA"""
+    flags: bool = False
+    imap_flags: bool = False
+
+    @classmethod
+    def of(cls, listed: Container[str], *, bare: bool, sends_flags: bool) -> Self:
+        """What follows from a server's answer to LHLO.
+
+        Args:
+            listed: its extensions.
+            bare: it answered with the chapter's `250 OK`.
+            sends_flags: whether the channel says more of recipients than their address.
+        """
+        return cls(
+            "SMTPUTF8" in listed, "8BITMIME" in listed, "XQID" in listed, sends_flags and (bare or "XQUOTA" in listed),
+            sends_flags and "IGNOREQUOTA" in listed, sends_flags and (bare or "XDFLG" in listed),
+            sends_flags and "XFLAGS" in listed,
+        )  # fmt: skip
 
 
 class LmtpTransaction:
@@ -55,47 +84,42 @@ class LmtpTransaction:
         self.attempt = Attempt(host.shop, job.lease, opened, fast=host.settings.fast_retry)
         self.attempt.success = Kind.DELIVERED
 
-    def command(self, listed: Container[str], *, bare: bool) -> Transaction | None:
-        """What is said; None: to nobody.
-
-        Args:
-            listed: extensions of the server.
-            bare: it answered with the chapter's `250 OK`.
-        """
-        opened, host = self.opened, self._host
+    def command(self, offers: Offers) -> Transaction | None:
+        """What is said; None: to nobody."""
+        opened, wire_of, everybody = self.opened, self._host.wires.of, self.recipients
         envelope = opened.envelope
-        wide = "SMTPUTF8" in listed
-        xqid = f" XQID={envelope.id}." if "XQID" in listed else ""
+        utf8, sender = offers.utf8, envelope.sender
+        xqid = f" XQID={envelope.id}." if offers.repeats else ""
+        narrow = utf8 or sender.isascii()
         arguments = []
         for recipient in opened.recipients:
-            wire = host.wire(recipient.address)
-            if not wide and not (wire.isascii() and envelope.sender.isascii()):
+            wire = wire_of(recipient.address)
+            if not (narrow and (utf8 or wire.isascii())):
                 self.attempt.refuse(recipient, NEEDS_UTF8)
                 continue
-            self.recipients.append(recipient)
-            parameters = self._rcpt_parameters(recipient, listed, bare=bare) + (f"{xqid}{recipient.id}" if xqid else "")
-            arguments.append(f"<{wire}>{parameters}".encode("utf-8", "surrogateescape"))
+            everybody.append(recipient)
+            parameters = self._rcpt_parameters(recipient, offers)
+            said = f"<{wire}>{parameters}{xqid}{recipient.id}" if xqid else f"<{wire}>{parameters}"
+            arguments.append(said.encode("utf-8", "surrogateescape"))
         if not arguments:
             return None
         growth = _exact_growth(opened) if self.job.exact else envelope.wire_growth
-        params = [b"BODY=8BITMIME"] if envelope.eight_bit and "8BITMIME" in listed else []
-        if envelope.utf8 and wide:
-            params.append(b"SMTPUTF8")
-        sender = envelope.sender.encode("utf-8", "surrogateescape")
-        return Transaction(sender, wire_size(envelope.size, growth), tuple(arguments), b" ".join(params))
+        params = b"BODY=8BITMIME" if envelope.eight_bit and offers.eight_bit else b""
+        if envelope.utf8 and utf8:
+            params += b" SMTPUTF8" if params else b"SMTPUTF8"
+        size = wire_size(envelope.size, growth)
+        return Transaction(sender.encode("utf-8", "surrogateescape"), size, tuple(arguments), params)
 
-    def _rcpt_parameters(self, recipient: Recipient, listed: Container[str], *, bare: bool) -> str:
-        if not self._host.settings.sends_flags:
-            return ""
+    def _rcpt_parameters(self, recipient: Recipient, offers: Offers) -> str:
         flags, out = recipient.flags, ""
-        if recipient.quota and not self.job.lease.told and (bare or "XQUOTA" in listed):
+        if offers.quota and recipient.quota and not self.job.lease.told:
             out = f" XQUOTA={recipient.quota}"
-        if flags & OVER_QUOTA_FLAG and "IGNOREQUOTA" in listed:
+        if flags & OVER_QUOTA_FLAG and offers.no_quota:
             flags &= ~OVER_QUOTA_FLAG
             out += " IGNOREQUOTA"
-        if bare or "XDFLG" in listed:
+        if offers.flags:
             out += f" XDFLG={flags}"
-        if recipient.imap_flags and "XFLAGS" in listed:
+        if offers.imap_flags and recipient.imap_flags:
             out += f" XFLAGS={recipient.imap_flags}"
         return out
 
@@ -108,12 +132,21 @@ class LmtpTransaction:
         """From now on a result counts as one to the whole message."""
         self.body_sent = self.attempt.body_sent = True
 
-    def hear(self, event: RecipientResult) -> None:
-        """What became of a recipient."""
-        recipient, status = self.recipients[event.index], event.status
-        if not event.final:
-            self._lost.append((recipient, status))
-        elif status.code == 500 and not status.enhanced and status.text.strip().lower() == "message too big":
+    def hear(self, events: list[RecipientResult]) -> None:
+        """What became of recipients whose replies came together: those that have the message are marked first."""
+        sent = self.recipients
+        delivered = [(sent[each.index], each.status) for each in events if each.final and each.status.is_success]
+        if delivered:
+            self.attempt.delivered(delivered)
+        if len(delivered) < len(events):
+            for event in events:
+                if not event.final:
+                    self._lost.append((sent[event.index], event.status))
+                elif not event.status.is_success:
+                    self._hear_refusal(sent[event.index], event.status)
+
+    def _hear_refusal(self, recipient: Recipient, status: Status) -> None:
+        if status.code == 500 and not status.enhanced and status.text.strip().lower() == "message too big":
             self._oversize.append(recipient)
         else:
             if status.code == 552 and not self.body_sent and status.enhanced != "5.3.4":

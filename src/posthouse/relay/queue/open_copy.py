@@ -3,11 +3,11 @@
     opened = open_copy(places, ref);  opened.envelope, opened.recipients, opened.parts();  opened.settle(id, state)
 
 All crcs are checked before the first octet is handed out; what does not agree is `CorruptRecord` (see `set_aside`) or
-`DamagedQueueFile` (see `hold_damaged`), and is never sent, bounced or deleted. `settle` is one pwrite and comes before
-anything else is done with a reply.
+`DamagedQueueFile` (see `hold_damaged`), and is never sent, bounced or deleted. `settle` comes before anything else is done with
+replies: one pwrite for each recipient, or for all whose replies came together and whose slots are neighbours.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from posthouse.journal.adopt import set_record_aside
@@ -45,6 +45,10 @@ class OpenCopy(Protocol):
 
     def settle(self, recipient: int, state: State) -> None:
         """Write down what became of one recipient, at once."""
+        ...
+
+    def settle_all(self, recipients: Sequence[int], state: State) -> None:
+        """Write down at once what became of recipients, where it is the same."""
         ...
 
     def close(self) -> None:
@@ -96,6 +100,15 @@ class OpenRecord:
     def settle(self, recipient: int, state: State) -> None:
         """Set the recipient's mark."""
         self._segment.mark(self.record.first_slot + recipient, MARK_OF[state])
+
+    def settle_all(self, recipients: Sequence[int], state: State) -> None:
+        """Set the recipients' marks, those of neighbours together."""
+        first, count = recipients[0], len(recipients)
+        if [*recipients] == [*range(first, first + count)]:
+            self._segment.mark_run(self.record.first_slot + first, count, MARK_OF[state])
+            return
+        for each in recipients:
+            self.settle(each, state)
 
     def close(self) -> None:
         """Close the body file; the segment stays open for the next."""

@@ -93,6 +93,11 @@ class OpenQueueFile:
         self._tree.disk.pwrite(self._fd, state.encode(), self.content.state_offsets[recipient])
         self.content.states[recipient] = state
 
+    def settle_all(self, recipients: Iterable[int], state: State) -> None:
+        """Overwrite recipients' state octets, at once; OSError as for `settle`."""
+        for each in recipients:
+            self.settle(each, state)
+
     def add_history(self, history: Iterable[Attempt]) -> None:
         """Append lines. OSError may be ignored: history is best effort."""
         octets = encode_history(history)
