@@ -95,7 +95,9 @@ class TextLines:
             return f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {rest}".rstrip()
         out = f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {record.sz} "
         if self._layout == 1:
-            return " ".join([f"{out}{record.so} {record.od} {record.de}", *[text for _, text in self._optional(record)]])
+            fields = self._optional_of(record)
+            queued = (f"{record.qt:.2f}",) if fields.queue_time and record.qt >= 0 else ()
+            return " ".join((f"{out}{record.so} {record.od} {record.de}", *filter(None, fields.values(record)[1:]), *queued))
         mark = self._variable
         shown = [mark(text) if name in _MARKED else text for name, text in self._optional(record)]
         return " ".join([f"{out}{mark(record.so)} {mark(record.od)} {mark(record.de)}", *shown])
@@ -107,8 +109,11 @@ class TextLines:
         text = clean(text)
         return f"{len(text)}:{text}"
 
+    def _optional_of(self, record: Record) -> _Optional:
+        return self._at_enqueue if record.ac is _ENQUEUED else self._later
+
     def _optional(self, record: Record) -> list[tuple[str, str]]:
-        fields = self._at_enqueue if record.ac is _ENQUEUED else self._later
+        fields = self._optional_of(record)
         found = [pair for pair in zip(fields.names, fields.values(record)[1:], strict=True) if pair[1]]
         if fields.queue_time and record.qt >= 0:
             found.append(("qt", f"{record.qt:.2f}"))

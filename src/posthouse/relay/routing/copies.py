@@ -26,17 +26,21 @@ def assign_copies(channels: Mapping[str, Channel], targets: Sequence[Target]) ->
     """
     if len(targets) == 1:
         return (0,)
-    numbers: dict[tuple[str, bool, str, str, int], int] = {}
+    numbers: dict[tuple[tuple[str, bool, str, str], int], int] = {}
     counts: dict[tuple[str, bool, str, str], int] = {}
+    groups: dict[tuple[str, bool, str, str], tuple[tuple[str, bool, str, str], int]] = {}
     assigned: list[int] = []
     for target in targets:
-        channel = channels[target.channel]
-        group = (target.channel, target.held, target.host if by_host(channel) else "", target.sender)
+        like = (target.channel, target.held, target.host, target.sender)
+        known = groups.get(like)
+        if known is None:
+            channel = channels[target.channel]
+            group = (target.channel, target.held, target.host if by_host(channel) else "", target.sender)
+            known = groups[like] = group, 1 if channel.single else channel.addrsperfile or MOST
+        group, limit = known
         place = counts.get(group, 0)
         counts[group] = place + 1
-        limit = 1 if channel.single else channel.addrsperfile or MOST
-        key = (*group, place // limit)
-        assigned.append(numbers.setdefault(key, len(numbers)))
+        assigned.append(numbers.setdefault((group, place // limit), len(numbers)))
     return tuple(assigned)
 
 

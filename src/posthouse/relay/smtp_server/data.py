@@ -135,7 +135,7 @@ def _held(relay: Relay, session: "SmtpSession", transaction: Transaction, loop: 
         return True
     recipients = transaction.recipients
     beyond = session.way_in.limits.hold_beyond
-    return transaction.hold or len(recipients) > beyond or any([recipient.hold for recipient in recipients])
+    return transaction.hold or len(recipients) > beyond or any(recipient.hold for recipient in recipients)
 
 
 def _too_large(transaction: Transaction, size: int) -> Status | None:

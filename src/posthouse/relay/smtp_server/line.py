@@ -193,13 +193,12 @@ class Line(asyncio.Protocol):
         try:
             while (event := server.next_event()) is not None:
                 self.handle(event)
-            out = server.to_send()
-            phase = server.phase
+            out, phase = server.turn()
             if phase is _CLOSING and (event := server.next_event()) is not None:
                 self.handle(event)
         except Exception:
             self._fail()
-            out, phase = server.to_send(), server.phase
+            out, phase = server.turn()
         relay = self.relay
         if out:
             relay.round.send(transport, out)
