@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+from dataclasses import replace
 from email.message import EmailMessage
 from typing import cast
 
@@ -172,3 +173,21 @@ def test_the_null_sender_gets_nothing() -> None:
 def test_a_reply_text_cannot_add_fields() -> None:
     nasty = Status(550, "5.1.1", "no\r\nX-Injected: 1")
     assert "\nX-Injected" not in status_of(parse(build(notice(reports=(Report(BOB, nasty),)), HEADER, [MESSAGE])))
+
+
+@pytest.mark.parametrize(
+    ("personal", "field", "read"),
+    [
+        ("Internet Mail Delivery", "Internet Mail Delivery <", "Internet Mail Delivery"),
+        ('Mail, "Example" Inc.', '"Mail, \\"Example\\" Inc." <', 'Mail, "Example" Inc.'),
+        ("Zustellung für alle", "=?utf-8?", "Zustellung für alle"),
+        ("Gr\udcfc\udcdfe", "Gr e <", "Gr e"),
+        ("Mail\r\nBcc: a@example.org", '"Mail Bcc: a@example.org" <', "Mail Bcc: a@example.org"),
+    ],
+    ids=["atoms", "quoted", "encoded", "not UTF-8", "line end"],
+)
+def test_the_name_in_from_is_a_phrase(personal: str, field: str, read: str) -> None:
+    parts = build(replace(notice(), personal=personal), HEADER, (MESSAGE,))
+    assert parts[0].startswith(f"From: {field}".encode())
+    assert parse(parts)["From"].addresses[0].display_name == read
+    assert parse(parts)["Bcc"] is None

@@ -19,15 +19,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.header import Header
+from email.utils import format_datetime
 from enum import Enum
 
 from posthouse.config.return_texts import OUR_TEXTS, ReturnTexts
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
+from posthouse.relay.notices.field_text import phrase
 
 BLOCK = 1024
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ROUTED = re.compile(r"@[^\s<>:,()]+(?:,@[^\s<>:,()]+)*:[^\s<>()]+@[\w.-]+", re.IGNORECASE)
 _TAGGED = re.compile(r"[^\s<>()@:,;]+@[\w.-]*-daemon\b", re.IGNORECASE)
 _LMTP_HOST = re.compile(r"(?<=[\w-])\.lmtp(?![\w-])", re.IGNORECASE)
@@ -124,7 +124,7 @@ class Notice:
     """All a notice is made of.
 
     Args:
-        kind: which of the three.
+        kind: which one.
         envelope: of the message it is about.
         reports: the recipients, at least one.
         reporter: official name of this relay.
@@ -182,8 +182,7 @@ def scrub(text: str, original: str) -> str:
 
 def rfc_date(when: float) -> str:
     """A Date: field in UTC."""
-    at = datetime.fromtimestamp(int(when), UTC)
-    return f"{_DAYS[at.weekday()]}, {at.day:02d} {_MONTHS[at.month - 1]} {at:%Y %H:%M:%S} +0000"
+    return format_datetime(datetime.fromtimestamp(int(when), UTC))
 
 
 def build(notice: Notice, header: bytes, body: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -225,7 +224,7 @@ def build(notice: Notice, header: bytes, body: Sequence[bytes]) -> tuple[bytes, 
 
 def _top(notice: Notice, boundary: str) -> str:
     return (
-        f"From: {notice.personal} <{notice.postmaster}>\r\n"
+        f"From: {phrase(notice.personal)} <{notice.postmaster}>\r\n"
         f"To: {notice.to or notice.envelope.sender}\r\n"
         f"Subject: {_subject(notice)}\r\n"
         f"Date: {rfc_date(notice.now)}\r\n"

@@ -1,6 +1,7 @@
 """The message that tells a user of a fault in his Sieve script. Pure: values in, octets out."""
 
 from posthouse.relay.notices.dsn import rfc_date
+from posthouse.relay.notices.field_text import phrase
 from posthouse.relay.notices.notifier import Wording
 
 _TEXT = """Your mail filter (Sieve script) has a fault:
@@ -25,7 +26,7 @@ def note_octets(fault: str, address: str, wording: Wording, message_id: str, now
     text = _TEXT.format(fault=" ".join(fault.split()))
     charset = "us-ascii" if text.isascii() else "utf-8"
     lines = [
-        f"From: {wording.personal} <{wording.postmaster}>",
+        f"From: {phrase(wording.personal)} <{wording.postmaster}>",
         f"To: {' '.join(address.split())}",
         "Subject: Your mail filter has a fault",
         f"Date: {rfc_date(now)}",

@@ -15,10 +15,11 @@ import contextlib
 import quopri
 import re
 from dataclasses import dataclass
-from email.header import Header, decode_header, make_header
+from email.header import decode_header, make_header
 from email.utils import getaddresses
 
 from posthouse.relay.notices.dsn import rfc_date
+from posthouse.relay.notices.field_text import one_line, phrase, words
 
 _PROGRAMS = re.compile(r"owner-.*|.*-request|mailer-daemon|postmaster|listserv|majordomo", re.IGNORECASE)
 _ADDRESSED = frozenset({"to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc"})
@@ -118,11 +119,11 @@ def answer_octets(vacation: Vacation, asked: Asked, message_id: str, now: float)
         now: Unix seconds.
     """
     subject = vacation.subject or f"Re: {original_field(asked.header, 'subject')}".rstrip()
-    sender = f"{_phrase(vacation.personal)} <{vacation.mail}>" if vacation.personal else vacation.mail
+    sender = f"{phrase(vacation.personal)} <{vacation.mail}>" if vacation.personal else vacation.mail
     lines = [
         f"From: {sender}",
-        f"To: {_one_line(asked.sender)}",
-        f"Subject: {_words(subject, 'Subject')}",
+        f"To: {one_line(asked.sender)}",
+        f"Subject: {words(subject, 'Subject')}",
         f"Date: {rfc_date(now)}",
         f"Message-ID: {message_id}",
         "Auto-Submitted: auto-replied",
@@ -171,21 +172,3 @@ def _with_original(content: bytes, asked: Asked, message_id: str) -> bytes:
         f'Content-Type: multipart/mixed; boundary="{boundary}"\r\n\r\n--{boundary}\r\n'.encode(), content,
         f"--{boundary}\r\nContent-Type: {kind}\r\n{coding}\r\n".encode(), original, f"\r\n--{boundary}--\r\n".encode(),
     ))  # fmt: skip
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
-def _words(text: str, field: str) -> str:
-    text = _one_line(text)
-    if text.isascii() and len(text) <= _LONGEST_LINE:
-        return text
-    return Header(text, "utf-8", header_name=field).encode(linesep="\r\n")
-
-
-def _phrase(text: str) -> str:
-    text = _one_line(text)
-    if not text.isascii():
-        return _words(text, "From")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

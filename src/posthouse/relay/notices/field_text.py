@@ -1,0 +1,28 @@
+"""Text as a header field takes it: one line, encoded words outside ASCII (RFC 2047), phrases quoted. Pure."""
+
+import re
+from email.header import Header
+
+_LONGEST_LINE = 900
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~ ]*")
+
+
+def one_line(text: str) -> str:
+    """The text without line ends, control characters and octets that were no UTF-8."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def words(text: str, field: str) -> str:
+    """A text in the field of this name."""
+    text = one_line(text)
+    if text.isascii() and len(text) <= _LONGEST_LINE:
+        return text
+    return Header(text, "utf-8", header_name=field).encode(linesep="\r\n")
+
+
+def phrase(text: str) -> str:
+    """A name in front of an address in From: (RFC 5322 3.2.5)."""
+    text = one_line(text)
+    if not text.isascii():
+        return words(text, "From")
+    return text if _ATOMS.fullmatch(text) else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
