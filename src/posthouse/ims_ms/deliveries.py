@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from posthouse.config.configuration import Configuration
@@ -201,6 +202,7 @@ async def open_store(shop: Workshop, ended: Callable[[], None]) -> Deliveries:
     return made
 
 
+@lru_cache(maxsize=256)
 def _limits(text: str) -> GivenLimits | None:
     """What the directory says of a user; None where it says nothing."""
     try:

@@ -11,7 +11,7 @@ changed, because it is signed, is refused with 5.6.1; an address or field withou
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from posthouse.dialogue.stuffing import wire_size
 from posthouse.mail.envelope import Envelope, Recipient
@@ -30,43 +30,35 @@ class NextSystem:
 
     Args:
         name: as people know it.
-        listed: its keywords with their parameters.
+        wide: it takes addresses and header fields outside ASCII.
+        eight_bit: it takes bodies outside ASCII.
+        notifies: it takes over the duty to tell the sender.
+        largest: octets of a message, 0 where it does not say.
+        most_recipients: of one transaction.
+        most_messages: transactions of one session, 0 where it does not say.
     """
 
     name: str = ""
-    listed: Mapping[str, str] = field(default_factory=dict)
+    wide: bool = False
+    eight_bit: bool = False
+    notifies: bool = False
+    largest: int = 0
+    most_recipients: int = MOST_RECIPIENTS
+    most_messages: int = 0
 
-    @property
-    def wide(self) -> bool:
-        """Whether it takes addresses and header fields outside ASCII."""
-        return "SMTPUTF8" in self.listed
-
-    @property
-    def eight_bit(self) -> bool:
-        """Whether it takes bodies outside ASCII."""
-        return "8BITMIME" in self.listed
-
-    @property
-    def notifies(self) -> bool:
-        """Whether it takes over the duty to tell the sender."""
-        return "DSN" in self.listed
-
-    @property
-    def most_recipients(self) -> int:
-        """Recipients of one transaction."""
-        return min(self._limit("RCPTMAX") or MOST_RECIPIENTS, MOST_RECIPIENTS)
-
-    @property
-    def most_messages(self) -> int:
-        """Transactions of one session, 0 where it does not say."""
-        return self._limit("MAILMAX")
-
-    def _limit(self, name: str) -> int:
-        for word in self.listed.get("LIMITS", "").upper().split():
-            key, _, value = word.partition("=")
-            if key == name and value.isascii() and value.isdigit():
-                return int(value[:9])
-        return 0
+    @classmethod
+    def of(cls, name: str, listed: Mapping[str, str]) -> "NextSystem":
+        """The server that listed these keywords, with their parameters."""
+        size, limits = listed.get("SIZE", "").partition(" ")[0], listed.get("LIMITS", "")
+        return cls(
+            name=name,
+            wide="SMTPUTF8" in listed,
+            eight_bit="8BITMIME" in listed,
+            notifies="DSN" in listed,
+            largest=int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0,
+            most_recipients=min(_limit(limits, "RCPTMAX") or MOST_RECIPIENTS, MOST_RECIPIENTS),
+            most_messages=_limit(limits, "MAILMAX"),
+        )
 
     # the message
 
@@ -81,8 +73,7 @@ class NextSystem:
             envelope: of the message.
             found: what was found in it, where it needed a survey.
         """
-        text = self.listed.get("SIZE", "").partition(" ")[0]
-        largest = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+        largest = self.largest
         if largest and wire_size(envelope.size, envelope.wire_growth) > largest:
             return Status(552, "5.3.4", f"a message of {envelope.size} octets is more than the {largest} that {self.name} takes")
         if not self.wide and not envelope.sender.isascii():
@@ -96,10 +87,6 @@ class NextSystem:
 
     def _narrow_header(self, envelope: Envelope) -> bool:
         return not self.wide and (envelope.utf8 or not self.eight_bit)
-
-    def takes(self, wire: str) -> bool:
-        """Whether the server can be told of this recipient."""
-        return self.wide or wire.isascii()
 
     def body(self, parts: Iterable[bytes], found: Survey | None) -> Iterator[bytes]:
         """The message as it goes out."""
@@ -132,3 +119,11 @@ class NextSystem:
             if recipient.orcpt and (recipient.orcpt.isascii() or self.wide):
                 found += f" ORCPT={recipient.orcpt}"
         return found.encode("utf-8", "surrogateescape")
+
+
+def _limit(listed: str, name: str) -> int:
+    for word in listed.upper().split():
+        key, _, value = word.partition("=")
+        if key == name and value.isascii() and value.isdigit():
+            return int(value[:9])
+    return 0

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("posthouse")
 IDLE_SECONDS = 15.0
 LEAVING_SECONDS = 10.0
+_OF_TRANSACTION = (RecipientResult, WantBody, TransactionDone)
 HANDSHAKE_SECONDS = 60.0
 _LOST = Status(451, "4.4.2", "connection lost before the server was ready")
 
@@ -187,7 +188,7 @@ class SmtpConnection(asyncio.Protocol, ABC):
     def _run(self) -> None:
         client = self._client
         while (event := client.next_event()) is not None:
-            if isinstance(event, RecipientResult | WantBody | TransactionDone):
+            if isinstance(event, _OF_TRANSACTION):
                 self._go_on(event)
             elif isinstance(event, Ready):
                 self._become_ready(event)
@@ -243,7 +244,7 @@ class SmtpConnection(asyncio.Protocol, ABC):
             self._run()
 
     def _become_ready(self, event: Ready) -> None:
-        self._system, self._ready = NextSystem(self.hop.host, event.extensions), True
+        self._system, self._ready = NextSystem.of(self.hop.host, event.extensions), True
         self._wait(IDLE_SECONDS)
         if not self.opened.done():
             self.opened.set_result(None)

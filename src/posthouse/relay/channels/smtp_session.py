@@ -122,7 +122,7 @@ class SmtpSession(SmtpConnection):
         for recipient in opened.recipients:
             if refusal is not None:
                 attempt.refuse(recipient, refusal)
-            elif not self._system.takes(self.host.wire(recipient.address)):
+            elif not self._system.wide and not self.host.wire(recipient.address).isascii():
                 attempt.refuse(recipient, NEEDS_UTF8)
             else:
                 yield recipient
@@ -146,7 +146,6 @@ class SmtpSession(SmtpConnection):
                     attempt.refuse(recipient, Status(451, "4.1.3", f"cannot be sent: {error}"))
                 continue
             self._taken, self._put_off = 0, []
-            self._wait_for_command()
             return True
         self._sent = []
         return False
