@@ -161,6 +161,17 @@ async def test_too_big_with_a_refused_neighbour_is_counted_again_before_it_is_fi
     assert [record["ac"] for record in relay.records() if record["ac"] in "KRDQZ"] == ["K", "Z", "D"]
 
 
+async def test_too_big_at_the_second_try_is_told_in_the_stores_words(start: Start, sink: Sink) -> None:
+    """Job controller 6: sent once more at once, then 5.3.4; the store's code and text are told as they are."""
+    sink.script.final = lambda address, _: "500 message too big"
+    relay = await start()
+    await relay.put("bob", sender="")
+    await relay.empty()
+    (failed,) = relay.records("K")
+    assert (failed["co"], failed["en"], failed["tx"]) == (500, "5.3.4", "message too big")
+    assert sink.seen["bob"] == 2
+
+
 async def test_reload_keeps_the_sessions_a_host_may_have(start: Start, sink: Sink) -> None:
     relay: JobsRelay = await start(threaddepth=1, maxjobs=1)
     sink.script.wait = 0.2

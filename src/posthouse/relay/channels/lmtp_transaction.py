@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from posthouse.relay.channels.lmtp_host import LmtpHost, Waiting
 
 OVER_QUOTA_FLAG = 2
-_TOO_BIG = Status(552, "5.3.4", "message too big for the next system")
+_TOO_BIG = Status(500, "5.3.4", "message too big")
 _COUNT_AGAIN = Status(452, "4.3.4", "message too big for the size announced; it is counted again")
 
 
