@@ -12,16 +12,14 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from posthouse.dialogue.stuffing import count_growth
 from posthouse.journal.body_file import INLINE_LIMIT
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.message_id import MessageIds
 from posthouse.relay.notices.answer_memory import AnswerMemory, answer_key
-from posthouse.relay.notices.notifier import CHANNEL, Wording
+from posthouse.relay.notices.notifier import CHANNEL, Wording, own_envelope, own_record
 from posthouse.relay.notices.vacation import Asked, Vacation, answer_octets, silence
 from posthouse.relay.queue.enqueue import Enqueuer
-from posthouse.relay.queue.names import log_path
-from posthouse.trace.record import Action, Record
+from posthouse.trace.record import Record
 from posthouse.trace.writer import stamp
 
 _log = logging.getLogger("posthouse")
@@ -88,30 +86,16 @@ class Answerer:
 
     async def _send(self, vacation: Vacation, asked: Asked, about: Envelope, now: float) -> None:
         identity = self.ids.next()
-        message_id = f"<{identity}@{self.wording.reporter}>"
-        octets = answer_octets(vacation, asked, message_id, now)
+        octets = answer_octets(vacation, asked, f"<{identity}@{self.wording.reporter}>", now)
         recipient = Recipient(0, 0, CHANNEL, about.sender, about.sender, intermediate=about.sender, notify="NEVER")
-        answer = Envelope(
-            id=identity, sender="", source_channel=CHANNEL, source="", enqueued=int(now * 1000), size=len(octets),
-            recipients=(recipient,), message_id=message_id, eight_bit=not octets.isascii(), utf8=not about.sender.isascii(),
-            wire_growth=count_growth(octets), about=about.id,
-        )  # fmt: skip
+        answer = own_envelope(octets, recipient, about, self.wording, identity, now)
         durable: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
         if not self.enqueuer.submit(answer, (octets,), durable.set_result):
             raise OSError(12, "too much waits for the journal")
         error = await durable
         if error is not None:
             raise error
-        self.note((self._record(answer, about),))
-
-    def _record(self, answer: Envelope, about: Envelope) -> Record:
-        queue, subdirs = self.wording.queue_folder, self.wording.subdirs
-        recipient = answer.recipients[0]
-        return Record(
-            ts=stamp(self.now()), ac=Action.ENQUEUED, sc=CHANNEL, dc=CHANNEL, sz=-(-answer.size // 1024),
-            od=f"rfc822;{recipient.original}", de=recipient.address, fi=log_path(queue, CHANNEL, subdirs, answer.id, 0, 0),
-            ei=answer.id, ri=0, mi=f"{answer.message_id},{about.message_id}", pi=self.process, ab=about.id,
-        )  # fmt: skip
+        self.note((own_record(answer, about, self.wording, stamp(self.now()), self.process),))
 
 
 def _fits(whole: bytes | None, vacation: Vacation) -> bool:

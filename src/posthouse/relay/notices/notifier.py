@@ -130,15 +130,11 @@ class Notifier:
         octets = b"".join(build(notice, header_of(parts), parts))
         whom = to or envelope.sender
         recipient = Recipient(0, 0, CHANNEL, whom, whom, intermediate=whom)
-        answer = Envelope(
-            id=notice.id, sender="", source_channel=channel, source="", enqueued=int(notice.now * 1000), size=len(octets),
-            recipients=(recipient,), message_id=f"<{notice.id}@{wording.reporter}>", eight_bit=not octets.isascii(),
-            utf8=not whom.isascii(), wire_growth=count_growth(octets), about=envelope.id,
-        )  # fmt: skip
+        answer = own_envelope(octets, recipient, envelope, wording, notice.id, notice.now, channel)
 
         def finished(error: OSError | None) -> None:
             if error is None:
-                self._note((self._record(answer, envelope, channel, wording, stamp),))
+                self._note((own_record(answer, envelope, wording, stamp, self._process),))
             done(error)
 
         if len(octets) <= INLINE_LIMIT:
@@ -169,13 +165,36 @@ class Notifier:
 
         self._loop.run_in_executor(None, write).add_done_callback(written)
 
-    def _record(self, answer: Envelope, about: Envelope, channel: str, wording: Wording, stamp: str) -> Record:
-        recipient = answer.recipients[0]
-        return Record(
-            ts=stamp, ac=Action.ENQUEUED, sc=channel, dc=CHANNEL, sz=-(-answer.size // 1024), od=f"rfc822;{recipient.original}",
-            de=recipient.address, fi=log_path(wording.queue_folder, CHANNEL, wording.subdirs, answer.id, 0, 0), ei=answer.id,
-            ri=0, mi=f"{answer.message_id},{about.message_id}", pi=self._process, ab=about.id,
-        )  # fmt: skip
+
+def own_envelope(
+    octets: bytes, recipient: Recipient, about: Envelope, wording: Wording, identity: str, now: float, channel: str = CHANNEL
+) -> Envelope:
+    """The envelope of a message of ours about another one; its Message-ID is `<identity@reporter>`.
+
+    Args:
+        octets: the message.
+        recipient: who it is for.
+        about: the other message.
+        wording: whose reporter it comes from.
+        identity: our id for it.
+        now: Unix seconds.
+        channel: where it comes from.
+    """
+    return Envelope(
+        id=identity, sender="", source_channel=channel, source="", enqueued=int(now * 1000), size=len(octets),
+        recipients=(recipient,), message_id=f"<{identity}@{wording.reporter}>", eight_bit=not octets.isascii(),
+        utf8=not recipient.address.isascii(), wire_growth=count_growth(octets), about=about.id,
+    )  # fmt: skip
+
+
+def own_record(own: Envelope, about: Envelope, wording: Wording, stamp: str, process: str) -> Record:
+    """What the transaction log says of it."""
+    recipient = own.recipients[0]
+    return Record(
+        ts=stamp, ac=Action.ENQUEUED, sc=own.source_channel, dc=CHANNEL, sz=-(-own.size // 1024), ei=own.id, ri=0,
+        od=f"rfc822;{recipient.original}", de=recipient.address, mi=f"{own.message_id},{about.message_id}", pi=process,
+        fi=log_path(wording.queue_folder, CHANNEL, wording.subdirs, own.id, 0, 0), ab=about.id,
+    )  # fmt: skip
 
 
 def header_of(parts: Iterable[bytes]) -> bytes:
