@@ -149,8 +149,6 @@ def test_a_clause_that_names_another_host_is_none(tmp_path: Path) -> None:
     ("channels", "word"),
     [
         (CHANNELS.replace("tcp_intranet smtp", "tcp_intranet smtp routelocal"), "routelocal"),
-        (CHANNELS.replace("tcp_intranet smtp", "tcp_intranet smtp mailfromdnsverify"), "mailfromdnsverify"),
-        (CHANNELS.replace("tcp_intranet smtp", "tcp_intranet smtp linelimit 100"), "linelimit"),
         (CHANNELS.replace("ims-ms defragment", "ims-ms filter file:x"), "Sieve"),
     ],
 )

@@ -118,6 +118,19 @@ def test_a_members_own_limit_refuses_nobody_else(make_relay: MakeRelay) -> None:
     assert got(relay, size=1000) == [AT["jdoe"], AT["ann"]]
 
 
+def test_a_channels_lines_refuse_the_members_behind_it_only(make_relay: MakeRelay) -> None:
+    members = group(uniquemember=JDOE, mgrprfc822mailmember="ext@remote.test")
+    channels = CHANNELS.replace("\ntcp_local smtp", "\ntcp_local linelimit 30 smtp")
+    assert channels != CHANNELS
+    relay = with_groups(make_relay, members, channels=channels)
+    assert got(relay, lines=31) == [AT["jdoe"], "@reprocess-daemon:ext@remote.test"]
+    assert got(relay, lines=30) == [AT["jdoe"], "ext@remote.test"]
+    again: dict[str, Any] = {"source_channel": "tcp_intranet", "from_reprocess": True}
+    reply = "550 5.2.3 channel limit of 30 lines in a message exceeded: ext@remote.test"
+    assert relay.refusal("ext@remote.test", lines=31, **again) == reply
+    assert got(relay, "ext@remote.test", lines=30, **again) == ["ext@remote.test"]
+
+
 def test_moderators(make_relay: MakeRelay) -> None:
     relay = with_groups(make_relay, group(mgrpmoderator=("mailto:ann.smith@example.com", "sue@hosted.example.org")))
     assert got(relay) == [AT["ann"], AT["sue"]]

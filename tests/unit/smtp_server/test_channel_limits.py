@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from posthouse.config.instance import Instance
 from posthouse.trace.record import Action
 from support.smtp_world import SmtpWorld, relay_files
 
@@ -139,3 +140,38 @@ def test_sourceblocklimit_is_the_channels_own(tmp_path: Path) -> None:
         assert "250-SIZE 10240" in world.connect().ask("EHLO x")
     with SmtpWorld(files, peer="198.51.100.1") as world:
         assert "250-SIZE 10240" not in world.connect().ask("EHLO x")
+
+
+def limited(instance: Instance, channel: str, limit: int) -> Instance:
+    """The same with `linelimit` on a channel."""
+    path = instance.root / "config" / "imta.cnf"
+    path.write_text(path.read_text().replace(f"\n{channel} ", f"\n{channel} linelimit {limit} "))
+    return instance
+
+
+@pytest.mark.parametrize("lines", [10, 11, 40_000], ids=["enough", "one more", "streamed"])
+@pytest.mark.parametrize("by", ["keyword", "option"])
+def test_linelimit_is_the_destinations(tmp_path: Path, lines: int, by: str) -> None:
+    files = relay_files(tmp_path, option_dat="" if by == "keyword" else "LINE_LIMIT=10\n")
+    body = BODY + b"0123456789\r\n" * (lines - 3)
+    with SmtpWorld(limited(files, "tcp_lmtpcs", 10) if by == "keyword" else files) as world:
+        client = world.hello()
+        reply = client.message(body, PEOPLE[0])
+        if lines == 10:
+            assert reply.startswith("250 ")
+        else:
+            assert reply == f"550 5.2.3 channel limit of 10 lines in a message exceeded: {PEOPLE[0]}"
+        assert client.message(BODY, PEOPLE[0]).startswith("250 ")
+        assert len(world.queued()) == 1 + (lines == 10)
+
+
+def test_linelimit_puts_off_the_members_behind_it_only(tmp_path: Path) -> None:
+    with SmtpWorld(limited(relay_files(tmp_path), "tcp_local", 3)) as world:
+        client = world.hello()
+        sender = "john.doe@example.com"
+        assert client.message(BODY, "staff@example.com", sender=sender).startswith("250 ")
+        assert client.message(BODY + b"x\r\n", "staff@example.com", sender=sender).startswith("250 ")
+        short, long = ({one.channel: one.address for one in each.envelope.recipients} for each in world.queued())
+        assert short.keys() == {"tcp_lmtpcs", "tcp_local"}
+        assert long.keys() == {"tcp_lmtpcs", "reprocess"}
+        assert long["reprocess"] == "@reprocess-daemon:ext@remote.test"

@@ -113,7 +113,14 @@ class Process:
             sender=envelope.sender, recipient="", source_channel=source, now=self._shop.now(), size=envelope.size,
             from_reprocess=reprocess, streaming=True, authenticated=envelope.user, header=header,
             approved=original_field(header, "approved") if header is not None else None, unique=self._ids.next(),
+            lines=self._lines(opened),
         )  # fmt: skip
+
+    def _lines(self, opened: OpenCopy) -> int | None:
+        """Where a channel limits them; a notice may be longer than what it is about."""
+        if not self._shop.rules.line_limits or not opened.envelope.sender:
+            return None
+        return sum(part.count(b"\n") for part in opened.parts())
 
     async def _route(self, request: RouteRequest, recipient: Recipient, expander: Expander, scripts: ScriptTasks) -> Routed:
         """Decide one recipient, targets enqueued as they are found."""

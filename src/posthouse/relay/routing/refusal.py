@@ -31,6 +31,7 @@ class Refusal(Enum):
     ALIAS_AUTH = ("ALIAS_AUTH", 550, "5.7.1", "you are not allowed to use this list")
     ACCESS_FAILURE = ("ACCESS_FAILURE", 550, "5.7.1", "you are not allowed to send to this address")
     BLOCK_OVER = ("BLOCK_OVER", 550, "5.2.3", "channel limit of %d kilobytes on message size exceeded")
+    LINE_OVER = ("LINE_OVER", 550, "5.2.3", "channel limit of %d lines in a message exceeded")
     REWRITE_LOOP = ("", 550, "5.4.6", "rewrite loop")
     EXPANSION_LOOP = ("", 550, "5.4.6", "alias expansion loop")
     NOT_BUILT = ("", 450, "4.3.5", "")

@@ -26,6 +26,7 @@ class RouteRequest(msgspec.Struct, frozen=True):
         now: Unix time in seconds, for vacation dates.
         flags: of A (authenticated), T (TLS), E (ESMTP), L (LMTP).
         size: octets announced by SIZE=, or None.
+        lines: of the message where it is at hand and a channel limits them, or None.
         from_reprocess: the message comes from the reprocess channel: nothing is put off any more.
         streaming: targets are handed over as they are found, see `Batch`, and questions told of ahead, see `Ahead`.
         authenticated: who the client is by SMTP AUTH, or empty.
@@ -54,6 +55,7 @@ class RouteRequest(msgspec.Struct, frozen=True):
     unique: str = ""
     explain: bool = False
     redirected: bool = False
+    lines: int | None = None
 
 
 class Target(msgspec.Struct, frozen=True):

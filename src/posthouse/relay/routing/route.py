@@ -338,6 +338,9 @@ class _Run:
     def _check_size(self, target: Target) -> None:
         if target.blocklimit and self.request.size is not None and self.request.size > target.blocklimit:
             raise Stop(block_over(self.rules, target, self.request.recipient), f"SIZE={self.request.size}")
+        lines = self.request.lines
+        if lines is not None and is_too_long(self.rules, target, lines):
+            raise Stop(line_over(self.rules, target, self.request.recipient), f"{lines} lines")
 
     def _swallowed(self, address: str) -> Target:
         channel = self.rules.imta.channels.get("bitbucket")
@@ -363,6 +366,17 @@ def _limited(target: Target, size: int) -> Target:
 def is_postmaster(address: str) -> bool:
     """Whether the local part is postmaster, in any case, quoted or not."""
     return POSTMASTER in address.lower() and unquote(parse_address(address).local).lower() == POSTMASTER
+
+
+def is_too_long(rules: Rules, target: Target, lines: int) -> bool:
+    """Whether a message has more lines than the target's channel takes."""
+    return lines > rules.line_limits.get(target.channel, lines)
+
+
+def line_over(rules: Rules, target: Target, given: str) -> Status:
+    """The reply for a message with more lines than that."""
+    text = rules.refusals.text(Refusal.LINE_OVER).replace("%d", str(rules.line_limits.get(target.channel, 0)))
+    return rules.refusals.status(Refusal.LINE_OVER, given, text)
 
 
 def block_over(rules: Rules, target: Target, given: str) -> Status:

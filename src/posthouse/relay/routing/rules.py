@@ -36,13 +36,6 @@ _DEFAULT_CLASSES = {
 }
 
 
-_IDLE = {
-    "mailfromdnsverify": "not done; senders' domains are not looked up, FROM_ACCESS can refuse them",
-    "linelimit": "not done; messages are limited by octets, see blocklimit",
-}
-"""keywords of which somebody may rely on what they do not do here"""
-
-
 class Subaddress(StrEnum):
     """How far a subaddress is ignored in a look-up: the channel keywords."""
 
@@ -108,6 +101,8 @@ class Rules:
     """scripts for mail that came in on a channel, by its name"""
     destination_filters: Mapping[str, UserFilter] = field(default_factory=dict)
     """scripts for mail that goes to a channel, by its name"""
+    line_limits: Mapping[str, int] = field(default_factory=dict)
+    """lines a message may have that goes to a channel, by its name; most have no limit and are not in it"""
     gates: dict[tuple[str, str | None, str], Any] = field(default_factory=dict)
     """by source channel, route and host: kept by usual.py"""
 
@@ -188,6 +183,7 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         table_places={one.name.upper(): (one.file, one.line) for one in configuration.mappings},
         source_filters=_channel_filters(configuration, Side.SOURCE, local_host),
         destination_filters=_channel_filters(configuration, Side.DESTINATION, local_host),
+        line_limits=_line_limits(imta, options.integer("LINE_LIMIT", 0)),
     )
 
 
@@ -195,6 +191,12 @@ def mailboxes_here(imta: ImtaCnf, names: frozenset[str]) -> frozenset[str]:
     """Those of these names that have a rewrite rule `NAME.lmtp`: what goes to them by LMTP elsewhere stays on this machine."""
     patterns = {rule.pattern.lower() for rule in imta.rewrite_rules}
     return frozenset(name for name in names if name + _LMTP_HOST in patterns)
+
+
+def _line_limits(imta: ImtaCnf, for_all: int) -> Mapping[str, int]:
+    """The smaller one of `linelimit` and LINE_LIMIT; 0 is none."""
+    limits = {name: (channel.number("linelimit", 0), for_all) for name, channel in imta.channels.items()}
+    return {name: min(one for one in both if one > 0) for name, both in limits.items() if max(both) > 0}
 
 
 def _channel_filters(configuration: Configuration, side: Side, local_host: str) -> Mapping[str, UserFilter]:
@@ -312,7 +314,6 @@ def _channel_warnings(channel: Channel) -> list[Fault]:
     found = []
     if channel.has("routelocal"):
         found.append("routelocal: an address sent to another host by its mailHost would lose its route and expand for ever")
-    found += [f"{keyword}: {reason}" for keyword, reason in _IDLE.items() if channel.has(keyword)]
     if channel.has("filter") and (channel.value("filter") or "").lower() != "ssrd:$a":
         found.append("filter: users' own Sieve scripts are read from the directory only (filter ssrd:$A), this one is not run")
     return [Fault(channel.file, channel.line, f"channel {channel.name}: {text}", Severity.WARNING) for text in found]

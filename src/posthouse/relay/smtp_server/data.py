@@ -16,7 +16,7 @@ from posthouse.mail.task import is_quiet
 from posthouse.relay.routing.copies import assign_copies
 from posthouse.relay.routing.detour import detour
 from posthouse.relay.routing.fan_out import put_off
-from posthouse.relay.routing.route import block_over
+from posthouse.relay.routing.route import block_over, is_too_long, line_over
 from posthouse.relay.scripts.decisions import has_script
 from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
 from posthouse.relay.smtp_server.filter import run_scripts
@@ -87,6 +87,8 @@ def accept(
         return disk_reply(transaction.failed)
     size, start = (event.size, transaction.start) if isinstance(event, MessageEnd) else (len(event.data), event.data)
     over = _too_large(transaction, size)
+    if over is None and transaction.rules.line_limits:
+        over = _too_long(transaction, transaction.lines if whole is None else whole.count(b"\n"))
     if over is not None:
         return over
     if whole is None:
@@ -154,6 +156,19 @@ def _too_large(transaction: Transaction, size: int) -> Status | None:
                 small = True
     if small:
         _put_off_small(transaction, size)
+    return None
+
+
+def _too_long(transaction: Transaction, lines: int) -> Status | None:
+    """The refusal when the message has more lines than a recipient's channel takes; one of several channels is put off."""
+    rules = transaction.rules
+    for place, taken in enumerate(transaction.recipients):
+        over = [target for target in taken.targets if is_too_long(rules, target, lines)]
+        if over and len(over) == len(taken.targets):
+            return line_over(rules, over[0], taken.original)
+        if over:
+            kept = tuple([put_off(rules, one) if one in over else one for one in taken.targets])
+            transaction.recipients[place] = msgspec.structs.replace(taken, targets=kept)
     return None
 
 

@@ -407,6 +407,8 @@ class SmtpSession(Line):
                 transaction.body_file = self.relay.new_body_file(transaction.message_id)
                 transaction.body_file.write(transaction.received)
             transaction.body_file.write(octets)
+            if transaction.rules.line_limits:
+                transaction.lines += octets.count(b"\n")
             transaction.rest = (transaction.rest + octets[-2:])[-2:]
             transaction.eight_bit = transaction.eight_bit or not octets.isascii()
         except OSError as error:

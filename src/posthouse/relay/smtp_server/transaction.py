@@ -70,6 +70,8 @@ class Transaction(msgspec.Struct):
     """where a streamed body goes"""
     failed: OSError | None = None
     """a streamed body could not be written: the rest is read and thrown away"""
+    lines: int = 0
+    """of a streamed body so far, where a channel limits them"""
     rest: bytes = b""
     """last two octets of a streamed body so far"""
 
