@@ -12,6 +12,7 @@ from posthouse.relay.directory.question import (
     Entry,
     Found,
     Kind,
+    NeedDn,
     NeedDomain,
     NeedEntry,
     NeedUrl,
@@ -136,6 +137,28 @@ async def test_equal_questions_fly_together(cache: AnswerCache) -> None:
     assert await asyncio.gather(*tasks) == [FOUND] * 3
     assert await flights.answer(JOHN) == FOUND
     assert len(searches.waiting) == 2
+
+
+async def test_one_name_however_spelled_flies_once(cache: AnswerCache) -> None:
+    """A group in a group, two groups with the same member: what is asked at once is one search."""
+    searches = Searches()
+    flights = Flights(cache, searches, 5)
+    spellings = (
+        "uid=j,ou=People,o=x",
+        "UID=J, OU=people , o=X",
+        "uid=\\6a,ou=People,o=x",
+        "uid=j\\2b,ou=People,o=x",
+        "uid=j\\+,ou=People,o=x",
+    )
+    tasks = [asyncio.ensure_future(flights.answer(NeedDn(dn))) for dn in (*spellings, "broken=\\", "worse=\\")]
+    await asyncio.sleep(0)
+    asked = [question.dn for question, _ in searches.waiting if isinstance(question, NeedDn)]
+    assert asked == [spellings[0], spellings[3], "broken=\\", "worse=\\"]
+    for _, done in searches.waiting:
+        done(FOUND)
+    assert await asyncio.gather(*tasks) == [FOUND] * 7
+    cache.put(NeedDn(spellings[0]), FOUND)
+    assert cache.fresh(NeedDn(spellings[1])) == FOUND
 
 
 async def test_no_answer_in_time_is_unknown_and_a_late_one_is_still_remembered(cache: AnswerCache) -> None:

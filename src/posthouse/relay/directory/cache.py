@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from posthouse.config.option_file import OptionFile
+from posthouse.relay.directory.dn import normal_dn
 from posthouse.relay.directory.question import (
     Answer,
     Found,
@@ -35,13 +36,13 @@ Submit: TypeAlias = Callable[[Question, Callable[[Answer], None]], None]
 
 
 def key_of(question: Question) -> Key:
-    """What makes two questions equal: letters' case does not differ."""
+    """What makes two questions equal: letters' case does not differ, nor how a name of an entry is spelled."""
     if isinstance(question, NeedEntry):
         return (question.local.lower(), question.given_domain.lower(), question.domain.base_dn)
     if isinstance(question, NeedDomain):
         return question.domain.lower()
     if isinstance(question, NeedDn):
-        return ("dn", question.dn)
+        return ("dn", normal_dn(question.dn) or question.dn)
     if isinstance(question, NeedMembers):
         return ("members", question.url, str(question.every), str(question.limit))
     return (question.url,)
