@@ -1,7 +1,6 @@
 """Power cut under both running tiers on real ext4: everything acknowledged is there after the next start (DURABILITY 5, 7)."""
 
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from posthouse.testing.tiers import RunningInstance
-from support.ext4_image import Ext4Image, ext4_image_or_skip
+from support.ext4_image import Ext4Image, ext4_image_or_skip, put_on
 from support.family_rig import wait_for
 from support.journey_mail import Load, Verdict, mailboxes, reconcile, wait_delivered
 from support.journey_tiers import end, journey, wait_empty
@@ -27,14 +26,6 @@ def images(tmp_path: Path) -> Iterator[list[Ext4Image]]:
     yield made
     for image in made:
         image.end()
-
-
-def put_on(image: Ext4Image, instance: RunningInstance) -> None:
-    """The instance's data folder is moved to the disk whose power will go."""
-    data = instance.folder / "data"
-    shutil.copytree(data, image.path, dirs_exist_ok=True)
-    shutil.rmtree(data)
-    data.symlink_to(image.path, target_is_directory=True)
 
 
 def cut(instances: list[RunningInstance], images: list[Ext4Image]) -> None:

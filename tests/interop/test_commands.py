@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from posthouse.testing.tiers import free_port
+from support.family_rig import wait_for
 from support.interop_commands import POSTHOUSE, Pair, init_relay, init_store, posthouse, running_pair
-from support.interop_daemon import wait_for
 from support.interop_tiers import PEOPLE, mail, smtp
 
 CHAPTER_FILES = {"imta.cnf", "option.dat", "mappings", "dispatcher.cnf", "job_controller.cnf", "imta_tailor"}

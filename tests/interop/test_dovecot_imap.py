@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from posthouse.testing.tiers import TwoTiers
-from support.interop_daemon import needs_root, wait_for
+from support.family_rig import wait_for
+from support.interop_daemon import needs_root
 from support.interop_dovecot import Dovecot, body_of, dovecot, fetch, found
 from support.interop_tiers import arrived, lmtp, mail, maildir, messages, smtp
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from support.interop_daemon import needs_root, wait_for
+from support.family_rig import wait_for
+from support.interop_daemon import needs_root
 from support.interop_dovecot import fetch, found
 from support.interop_foreign import ForeignStores
 from support.interop_tiers import mail, smtp

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from posthouse.testing.tiers import RunningInstance
-from support.interop_daemon import needs_root, open_folder, wait_for
+from support.family_rig import wait_for
+from support.interop_daemon import needs_root, open_folder
 from support.interop_dovecot import Dovecot, body_of, dovecot, found
 from support.interop_tiers import STORE_USER, run_as
 from support.store_alone import deliver, message, root_of, store_alone, subjects

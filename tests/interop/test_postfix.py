@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from posthouse.testing.tiers import TwoTiers
-from support.interop_daemon import needs_root, wait_for
+from support.family_rig import wait_for
+from support.interop_daemon import needs_root
 from support.interop_postfix import Postfix, postfix
 from support.interop_tiers import arrived, limit, mail, messages
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from posthouse.testing.tiers import RunningInstance
-from support.interop_daemon import needs_root, wait_for
+from support.family_rig import wait_for
+from support.interop_daemon import needs_root
 from support.interop_outside import (
     Outside,
     client_of,

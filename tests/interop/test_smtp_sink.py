@@ -1,6 +1,7 @@
 """Our relay delivers into Postfix's smtp-sink -L."""
 
-from support.interop_daemon import needs_root, wait_for
+from support.family_rig import wait_for
+from support.interop_daemon import needs_root
 from support.interop_foreign import ForeignStores
 from support.interop_tiers import mail, smtp
 

@@ -1,7 +1,6 @@
 """A full disk, real: the instance's data stands on a small ext4. 4xx while it is full, then recovery by itself."""
 
 import itertools
-import shutil
 import smtplib
 import time
 from collections.abc import Iterator
@@ -9,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.testing.tiers import RunningInstance
-from support.ext4_image import Ext4Image, ext4_image_or_skip
+from support.ext4_image import Ext4Image, ext4_image_or_skip, put_on
 from support.family_rig import wait_for
 from support.journey_mail import Answer, Ledger, connect, reconcile, wait_delivered
 from support.journey_tiers import is_ready, journey, pids, wait_empty
@@ -26,14 +24,6 @@ def disk(tmp_path: Path) -> Iterator[Ext4Image]:
     image = ext4_image_or_skip(folder)
     yield image
     image.end()
-
-
-def put_on(image: Ext4Image, instance: RunningInstance) -> None:
-    """The instance's data folder is moved to the small disk."""
-    data = instance.folder / "data"
-    shutil.copytree(data, image.path, dirs_exist_ok=True)
-    shutil.rmtree(data)
-    data.symlink_to(image.path, target_is_directory=True)
 
 
 class Ballast:

@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from posthouse.testing.tiers import RunningInstance
+from support.family_rig import wait_for
 from support.imap_tier import Imap, dovecot_of, served_store
-from support.interop_daemon import needs_root, wait_for
+from support.interop_daemon import needs_root
 from support.interop_dovecot import body_of, fetch, found
 from support.store_alone import deliver, faults, message, root_of, subjects
 

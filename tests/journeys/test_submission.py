@@ -10,7 +10,8 @@ import pytest
 
 from posthouse.testing.tiers import TwoTiers, posthouse
 from support.clients import PASSWORD, USER, Certificates, certificates, people_with_passwords, relay_for_users, tls_port
-from support.interop_daemon import needs_root, open_folder, run, wait_for
+from support.family_rig import wait_for
+from support.interop_daemon import needs_root, open_folder, run
 from support.interop_postfix import postfix
 from support.interop_tiers import arrived, mail
 

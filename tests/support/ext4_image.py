@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from posthouse.testing.tiers import RunningInstance
+
 _SHUTDOWN = 0x8004587D
 _NO_FLUSH = 2
 
@@ -62,3 +64,11 @@ def ext4_image_or_skip(folder: Path) -> Ext4Image:
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no loop device can be mounted here: {error.stderr!r}")
     return image
+
+
+def put_on(image: Ext4Image, instance: RunningInstance) -> None:
+    """The instance's data folder is moved to this disk."""
+    data = instance.folder / "data"
+    shutil.copytree(data, image.path, dirs_exist_ok=True)
+    shutil.rmtree(data)
+    data.symlink_to(image.path, target_is_directory=True)

@@ -30,7 +30,7 @@ MAPPINGS = """PORT_ACCESS
   TCP|*|*|::1|*          $Y
   TCP|*|*|*|*            $N500$ Do$ not$ connect$ to$ this$ machine
 """
-SECONDS = 15.0
+SECONDS = 20.0
 T = TypeVar("T")
 
 

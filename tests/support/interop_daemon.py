@@ -6,30 +6,17 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
 
 import pytest
 
 SECONDS = 20.0
-T = TypeVar("T")
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="this server changes its user, which only root may do: run the tests as root"
 )
-
-
-def wait_for(ask: Callable[[], T], seconds: float = SECONDS) -> T:
-    """The first true answer; fails after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = ask()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

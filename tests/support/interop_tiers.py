@@ -14,7 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from posthouse.testing.tiers import RunningInstance, TwoTiers
-from support.interop_daemon import open_folder, wait_for
+from support.family_rig import wait_for
+from support.interop_daemon import open_folder
 
 PEOPLE = Path(str(files("posthouse.cli.demo"))) / "people.ldif"
 STORE_USER = "mail"
