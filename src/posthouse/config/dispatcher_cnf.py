@@ -43,7 +43,6 @@ class Service:
     """the program's name: last part of IMAGE, lower case"""
     logfile: Path | None
     """where the workers' output goes; `%s` stands for the host's name"""
-    parameters: Mapping[str, str]
     channel: str
     """PARAMETER=CHANNEL=name, lower case, or empty"""
     min_procs: int
@@ -123,7 +122,6 @@ def _service(section: Section, everywhere: Section, source: Source, tailor: Tail
         interface_address=_address(values.option("INTERFACE_ADDRESS"), source),
         image=_image(section, values.option("IMAGE"), source),
         logfile=tailor.path(logfile) if logfile else None,
-        parameters=MappingProxyType(parameters),
         channel=parameters.get("CHANNEL", "").lower(),
         min_procs=min_procs,
         max_procs=max_procs,

@@ -9,7 +9,7 @@ from posthouse.config.configuration import load
 from posthouse.config.fault import ConfigurationError
 from posthouse.config.instance import Instance
 from posthouse.store.native.entry import Quoting
-from posthouse.store.native.settings import LockWait, check, is_native, native_settings
+from posthouse.store.native.settings import LockWait, check, native_settings
 
 STORE = ["--lmtp", "127.0.0.1:2250", "--host", "store1.example.com", "--default-domain", "example.com", "--allow", "192.0.2.1"]
 
@@ -25,7 +25,6 @@ def test_switched_on(tmp_path: Path) -> None:
     arguments = ["--native-spool", str(tmp_path / "mail"), "--native-passwd", str(tmp_path / "passwd")]
     assert init(tmp_path / "s", "--native", "127.0.0.1:2260", *arguments, "--native-files", str(tmp_path / "files")) == 0
     configuration = load(Instance(tmp_path / "s"), check)
-    assert is_native(configuration)
     settings = native_settings(configuration, "tcp_lmtpsn")
     assert (settings.spool, settings.passwd, settings.files) == tuple(tmp_path / name for name in ("mail", "passwd", "files"))
     assert settings.quoting is Quoting.MBOXRD
@@ -44,7 +43,6 @@ def test_switched_on(tmp_path: Path) -> None:
 def test_as_shipped(tmp_path: Path) -> None:
     assert init(tmp_path / "s") == 0
     configuration = load(Instance(tmp_path / "s"), check)
-    assert not is_native(configuration)
     assert "tcp_lmtpsn" not in configuration.imta.channels
     with pytest.raises(ConfigurationError, match=r"needs native\.spool"):
         native_settings(configuration, "tcp_lmtpsn")

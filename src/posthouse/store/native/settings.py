@@ -118,11 +118,6 @@ def faults_of(configuration: Configuration) -> list[Fault]:
     return faults
 
 
-def is_native(configuration: Configuration) -> bool:
-    """Whether an enabled service delivers to UNIX mailboxes."""
-    return any(service.enabled and service.image == IMAGE for service in configuration.dispatcher.services)
-
-
 def check(configuration: Configuration) -> list[Fault]:
     """Faults of the native service, where there is one, and options that nobody reads."""
     native = {each.channel.lower() for each in configuration.dispatcher.services if each.enabled and each.image == IMAGE}

@@ -11,7 +11,6 @@ import functools
 import re
 from typing import NamedTuple
 
-UNLIMITED = -1
 DEFAULT = -2
 _BYTES = re.compile(r"(-[12]|[0-9]{1,40})([kKmMgG]?)")
 _MESSAGES = re.compile(r"-[12]|[0-9]{1,40}")
