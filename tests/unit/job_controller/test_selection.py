@@ -82,3 +82,20 @@ def test_a_pattern_of_many_wildcards_is_answered_at_once() -> None:
     sender = "a" * 250 + "@remote.test"
     assert meant(Selection(senders=("*a" * 60 + "*x@*",)), sender=sender) == ()
     assert meant(Selection(senders=("*a" * 60 + "*t",)), sender=sender) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "pattern", "is_meant"),
+    [
+        ("@store1.example.com:sue@example.com", "sue@example.com", True),
+        ("@a.test,@b.test:sue@example.com", "SUE@*", True),
+        ("@store1.example.com:sue@example.com", "@store1.example.com:sue@example.com", True),
+        ("@store1.example.com:sue@example.com", "store1*", False),
+        ("@no route", "sue@example.com", False),
+    ],
+)
+def test_a_recipient_is_known_without_its_source_route(given: str, pattern: str, is_meant: bool) -> None:
+    """As a relay sends it to a whole MTA: what is on hold there is found by the user's address."""
+    people = (Recipient(0, 0, "hold", f"@hold-daemon:{given}", given, "hold-daemon"),)
+    envelope = Envelope(ID, "ann@remote.test", "tcp_local", "", 0, 0, people)
+    assert Matcher(Selection(recipients=(pattern,)), NOW).people(envelope, people, REPLIES.get) == ((0,) if is_meant else ())

@@ -2,7 +2,9 @@
 
     ids          message ids (also with a queue file's prefix, copy number and type around them)
     channels     patterns        hosts    patterns; `.lmtp` at the end of a host need not be written
-    senders      patterns; `<>` is the null sender          recipients    patterns: as given at RCPT TO, or the active address
+    senders      patterns; `<>` is the null sender
+    recipients   patterns: as given at RCPT TO, with or without its source route (a relay sends `@store:user@domain` to a
+                 whole MTA), or the active address
     states       journal, file, held, waiting (journal or file)
     statuses     patterns for the last reply's code or enhanced code: `452`, `4.2.*`
     older, newer seconds since acceptance: at least, less than
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from posthouse.mail.address import Address, AddressError, parse_address
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 
@@ -101,7 +104,7 @@ class Matcher:
         for each in recipients:
             if self._senders and not self._senders(each.sender or envelope.sender):
                 continue
-            if self._recipients and not (self._recipients(each.original) or self._recipients(each.address)):
+            if self._recipients and not any(map(self._recipients, _names(each))):
                 continue
             if self._statuses and not _said(self._statuses, reply(each.id)):
                 continue
@@ -118,6 +121,17 @@ def missing(selection: Selection, found: Iterable[str]) -> tuple[str, ...]:
     """The ids that were written and are not among the message ids found."""
     known = set(found)
     return tuple(each for each in selection.ids if _identity(each) not in known)
+
+
+def _names(recipient: Recipient) -> tuple[str, ...]:
+    given = recipient.original
+    if not given.startswith("@"):
+        return given, recipient.address
+    try:
+        address = parse_address(given)
+    except AddressError:
+        return given, recipient.address
+    return given, recipient.address, str(Address((), address.local, address.domain))
 
 
 def _identity(text: str) -> str:
