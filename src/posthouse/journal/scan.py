@@ -23,6 +23,7 @@ from posthouse.journal.segment import (
     next_block,
 )
 
+_LAST = Flag.LAST.value
 _STEP = 1 << 20
 _WINDOW = 1 << 15
 _ZEROS = bytes(_STEP + HEADER_LENGTH)
@@ -106,7 +107,7 @@ def read_announced(segment: Segment, start: int, upto: int) -> list[tuple[Record
     while offset < upto:
         at = offset - base
         if at + HEADER_LENGTH > len(window):
-            window, base, at = segment.disk.pread(segment.fd, _WINDOW, offset), offset, 0
+            window, base, at = segment.disk.pread(segment.fd, min(_WINDOW, upto - offset), offset), offset, 0
         ref = None
         if at + HEADER_LENGTH <= len(window):
             ref = decode_record_header(segment.name, segment.seed, window, at, offset)
@@ -123,7 +124,7 @@ def read_announced(segment: Segment, start: int, upto: int) -> list[tuple[Record
             return None
         found.append((ref, envelope))
         seq = ref.seq
-        offset = next_block(ref.end) if ref.flags & Flag.LAST.value else ref.end
+        offset = next_block(ref.end) if ref.flags & _LAST else ref.end
     return found
 
 

@@ -154,7 +154,7 @@ class Cargo:
     @property
     def open(self) -> tuple[int, ...]:
         """Ids of the recipients still to do."""
-        return tuple(recipient.id for recipient in self.recipients)
+        return tuple([recipient.id for recipient in self.recipients])
 
     @property
     def held(self) -> bool:
@@ -178,7 +178,7 @@ class Cargo:
 
     def settle(self, ids: set[int]) -> None:
         """These recipients are done with."""
-        self.recipients = tuple(recipient for recipient in self.recipients if recipient.id not in ids)
+        self.recipients = tuple([recipient for recipient in self.recipients if recipient.id not in ids])
 
 
 def _short(address: str, host: str) -> str:

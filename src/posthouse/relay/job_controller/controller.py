@@ -43,11 +43,10 @@ from posthouse.relay.job_controller.protocol import (
     Result,
     Upward,
 )
-from posthouse.relay.job_controller.stock import Stock
+from posthouse.relay.job_controller.stock import TURN, Stock
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import recover
 
-TURN = 0.25
 MOVES_AT_ONCE = 500
 DRAIN_SECONDS = 33.0
 KEPT_ALARMS = 50
@@ -266,7 +265,7 @@ class JobController:
         schedule, stock, now = self._stock.schedule, self._stock, time.time()
         running = {pool for pool in schedule.busy_pools(now) if self.worker(pool) is not None}
         frames: dict[str, list[Downward]] = {}
-        leases = [stock.lease_of(entry, Job.DELIVER) for entry in schedule.lease(now, running)]
+        leases = [stock.lease_of(entry, Job.DELIVER) for entry in schedule.lease(now, running)] if running else []
         for channel, host, sessions in schedule.grants():
             frames.setdefault(schedule.pool_of(channel), []).append(Grant(channel, host, sessions))
         for lease in leases:

@@ -18,6 +18,11 @@ from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.places import ChannelLimits, ChannelState, HostState, PoolState
 from posthouse.relay.job_controller.sharing import fill, first_sessions, grow
 
+_NO_NEWS = frozenset((Verdict.HOST_DOWN, Verdict.AGAIN))
+_OVER = frozenset((Verdict.DONE, Verdict.HELD, Verdict.GONE))
+_LEASED = State.LEASED
+_OUT = State.OUT
+
 
 class Schedule:
     """All copies of one relay.
@@ -201,15 +206,15 @@ class Schedule:
     def finish(self, key: int, verdict: Verdict, now: float) -> float | None:
         """End a lease. Returns the time of the next try (0.0: as soon as there is room), or None when nothing is left."""
         entry = self._entries.get(key)
-        if entry is None or entry.state is not State.LEASED:
+        if entry is None or entry.state is not _LEASED:
             return None
         self._leave(entry)
-        entry.state = State.OUT
+        entry.state = _OUT
         host = entry.host
         assert host is not None
-        if verdict not in {Verdict.HOST_DOWN, Verdict.AGAIN}:
+        if verdict not in _NO_NEWS:
             host.last_news = host.answered = now
-        if verdict in {Verdict.DONE, Verdict.HELD, Verdict.GONE}:
+        if verdict in _OVER:
             del self._entries[key]
             return None
         tries, wait = after(entry.tries, verdict, entry.intervals, self._chance())

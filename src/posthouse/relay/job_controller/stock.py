@@ -8,7 +8,6 @@
 No I/O but the ledger's, no clock: time is passed in.
 """
 
-import heapq
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from posthouse.journal.segment import Mark
 from posthouse.mail.envelope import Priority
 from posthouse.mail.status import Status
+from posthouse.relay.job_controller.agenda import Agenda
 from posthouse.relay.job_controller.ages import AGAIN, Ages
 from posthouse.relay.job_controller.backoff import BUSY_LIMIT, Tries, Verdict, ordinary_wait
 from posthouse.relay.job_controller.cargo import NO_PROGRAM, RANKS, Cargo, cargo_of
@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from posthouse.relay.queue.tree import QueueEntry
 
 _log = logging.getLogger("posthouse")
+_TAKEN = State.TAKEN
 FAR = 30.0
 """seconds to the next try beyond which a copy is moved to a queue file"""
 OLD = 60.0
 """seconds in the journal after which it is"""
+TURN = 0.25
+"""seconds between two looks at what is due"""
 CRASHES = 4
 """workers a copy may lose before it waits its backoff: it may be what ends them"""
 _ANSWERED = {Verdict.DEFERRED, Verdict.PARTLY, Verdict.BUSY}
@@ -64,7 +67,7 @@ class Stock:
         """copies that stand on disk only, because there was no room for them when they were filed"""
         self.names: dict[str, int] = {}
         self._key = 0
-        self._moves: list[tuple[float, int]] = []
+        self._moves = Agenda(TURN)
         self.ages = Ages(self.schedule, plan)
         plan.apply(self.schedule)
 
@@ -154,7 +157,7 @@ class Stock:
             self.schedule.take(entry.key)  # it must not go: only to a .HELD file
         if cargo.record is not None:
             far = cargo.held or self.schedule.due(entry) - now > FAR  # its host may be known to be down
-            heapq.heappush(self._moves, (now if far else now + OLD, entry.key))
+            self._moves.add(now if far else now + OLD, entry.key)
         return entry
 
     # out
@@ -193,24 +196,27 @@ class Stock:
                 yield self.lease_of(*taken)
             if count == most:
                 break
-        while count < most and self._moves and self._moves[0][0] <= now:
-            _, key = heapq.heappop(self._moves)
+        if count == most:
+            return
+        for key in self._moves.due(now):
             entry = self.schedule.get(key)
             if entry is None or cargo_of(entry).record is None or key in self.orders:
                 continue
             kept = cargo_of(entry).held and cargo_of(entry).job is None  # taken since it came in
             if not kept and self.schedule.take(key) is None:  # out with a worker: look again later
-                heapq.heappush(self._moves, (now + AGAIN, key))
+                self._moves.add(now + AGAIN, key)
                 continue
             count += 1
             yield self.lease_of(entry, Job.MOVE)
+            if count == most:
+                return
 
     def host_down(self, channel: str, host: str, now: float, reason: str) -> None:
         """The host is down: what waits for it in the journal is filed when the wait is long."""
         self.schedule.host_down(channel, host, now, reason)
         for entry in self.schedule.waiting_for(channel, host):
             if self.schedule.due(entry) - now > FAR and cargo_of(entry).record is not None:
-                heapq.heappush(self._moves, (now, entry.key))
+                self._moves.add(now, entry.key)
 
     def put_off(self, key: int, now: float) -> None:
         """A job of `due_jobs` could not be handed out: it falls due again in a moment."""
@@ -222,7 +228,7 @@ class Stock:
     def _again(self, entry: Entry, when: float) -> None:
         """What it was leased for beside delivery falls due again."""
         if cargo_of(entry).job is Job.MOVE:
-            heapq.heappush(self._moves, (when, entry.key))
+            self._moves.add(when, entry.key)
         else:
             self.ages.agenda.add(when, entry.key)
 
@@ -265,7 +271,7 @@ class Stock:
             cargo.status = Status(result.code, result.enhanced, result.text)
             cargo.replies = before | own_replies(result)
             cargo.told |= result.verdict in _ANSWERED and not result.enhanced.startswith("4.4.")
-        if entry.state is State.TAKEN:
+        if entry.state is _TAKEN:
             book = self.orders.book if cargo.job in ORDERED else self._book_other
             book(entry, cargo, result, now)
             return
@@ -284,7 +290,7 @@ class Stock:
         elif cargo.record is None:
             cargo.pack()
         elif self.schedule.due(entry) - now > FAR:
-            heapq.heappush(self._moves, (now, entry.key))
+            self._moves.add(now, entry.key)
 
     def _be_patient(self, entry: Entry, cargo: Cargo, result: Result, now: float, failures: int) -> None:
         """Of a copy with a busy mailbox only that one is tried soon; the others wait their own time."""
@@ -323,7 +329,7 @@ class Stock:
                     self.forget(entry, cargo, result)
                     return
             else:
-                heapq.heappush(self._moves, (now + AGAIN, entry.key))
+                self._moves.add(now + AGAIN, entry.key)
         elif result.file:
             cargo.file = result.file
         if cargo.job is Job.WARN and result.verdict is Verdict.AGAIN:
