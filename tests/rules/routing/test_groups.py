@@ -125,7 +125,7 @@ def test_a_channels_lines_refuse_the_members_behind_it_only(make_relay: MakeRela
     relay = with_groups(make_relay, members, channels=channels)
     assert got(relay, lines=31) == [AT["jdoe"], "@reprocess-daemon:ext@remote.test"]
     assert got(relay, lines=30) == [AT["jdoe"], "ext@remote.test"]
-    again: dict[str, Any] = {"source_channel": "tcp_intranet", "from_reprocess": True}
+    again: dict[str, Any] = {"source_channel": "tcp_local", "from_reprocess": True}
     reply = "550 5.2.3 channel limit of 30 lines in a message exceeded: ext@remote.test"
     assert relay.refusal("ext@remote.test", lines=31, **again) == reply
     assert got(relay, "ext@remote.test", lines=30, **again) == ["ext@remote.test"]
@@ -250,6 +250,15 @@ def test_access_tables_judge_each_member(make_relay: MakeRelay) -> None:
     assert got(relay) == [AT["jdoe"], "@reprocess-daemon:ext@remote.test"]
     outside = with_groups(make_relay, group(mgrprfc822mailmember="ext@remote.test"), mappings=mappings)
     assert outside.refusal("list@example.com").startswith("550 5.7.1 not there")
+
+
+def test_a_refused_member_outside_is_told_why_not_that_relaying_is_forbidden(make_relay: MakeRelay) -> None:
+    mappings = MAPPINGS + "\nSEND_ACCESS\n\n  *|*|tcp_local|ext@*  $N451$ 4.7.1$ not$ now\n"
+    relay = with_groups(make_relay, group(uniquemember=JDOE, mgrprfc822mailmember="ext@remote.test"), mappings=mappings)
+    assert got(relay) == [AT["jdoe"], "@reprocess-daemon:ext@remote.test"]
+    assert relay.refusal("ext@remote.test", from_reprocess=True) == "451 4.7.1 not now: ext@remote.test"
+    assert relay.refusal("ext@remote.test").startswith("550 5.7.1 Relaying not permitted")
+    assert got(relay, "other@remote.test", from_reprocess=True) == ["other@remote.test"]
 
 
 @pytest.mark.parametrize("members", [(), "uid=nobody,o=x", f"cn=list,ou=Groups,{BASE}"])
