@@ -65,3 +65,12 @@ def test_the_plan(tmp_path: Path) -> None:
     assert plan.unit == 86400.0
     assert plan.program_pools() == ["SMTP_POOL"]
     assert not plan.limits_of_unknown().program
+
+
+def test_a_machine_with_a_store_starts_its_worker_only(tmp_path: Path) -> None:
+    configuration(tmp_path)
+    with (tmp_path / "config" / "imta.cnf").open("a") as channels:
+        channels.write("\nims-ms pool IMS_POOL\nims-ms-daemon\n")
+    with (tmp_path / "config" / "job_controller.cnf").open("a") as jobs:
+        jobs.write("\n[POOL=IMS_POOL]\njob_limit=2\n")
+    assert Plan(load(Instance(tmp_path))).program_pools() == ["IMS_POOL"]

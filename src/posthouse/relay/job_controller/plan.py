@@ -58,10 +58,14 @@ class Plan:
         return ChannelLimits(self._pool(None), program=False)
 
     def program_pools(self) -> list[str]:
-        """Pools with a channel to stores, here or elsewhere: their workers are started ahead of the first message."""
-        ahead = {Program.LMTP, Program.STORE}
+        """Pools whose workers are started ahead of the first message.
+
+        Those with a channel to the store of this machine, which they recover; where it has none, those with a channel to others.
+        """
         channels = self.configuration.imta.channels.values()
-        return list(dict.fromkeys(self._pool(each.pool) for each in channels if program_of(self.configuration, each) in ahead))
+        found = [(program_of(self.configuration, each), self._pool(each.pool)) for each in channels]
+        here = [pool for program, pool in found if program is Program.STORE]
+        return list(dict.fromkeys(here or [pool for program, pool in found if program is Program.LMTP]))
 
     def worker_module(self, pool: str) -> str:
         """What the pool's worker is started as."""
