@@ -89,3 +89,19 @@ def test_explained_with_every_step(relay: Path) -> None:
 
 def test_a_time_that_is_none(relay: Path) -> None:
     assert posthouse("route", "john.doe@example.com", "--at", "soon", "--instance", str(relay), check=False).returncode == 64
+
+
+def test_the_sender_is_asked_about_as_mail_from_would_be(relay: Path) -> None:
+    path = relay / "config" / "mappings"
+    before = path.read_text()
+    try:
+        table = "  *|SMTP*|MAIL|tcp_local|spam@*|*  $N421$ 4.7.1$ not$ you\n  *|bad@*|*  $Nno\n"
+        path.write_text(f"{before}\nFROM_ACCESS\n\n{table}\n")
+        code, answer = ask(relay, "sue@hosted.example.org", "--from", "spam@x.test", "--source", "192.0.2.7")
+        assert (code, answer["reply"]["code"], answer["reply"]["text"]) == (75, 421, "not you: spam@x.test")
+        code, answer = ask(relay, "sue@hosted.example.org", "--from", "bad@x.test")
+        assert (code, answer["reply"]["enhanced"]) == (67, "5.7.1")
+        assert [(step["address"], step["file"]) for step in answer["steps"]] == [("bad@x.test", "config/mappings")]
+        assert ask(relay, "sue@hosted.example.org", "--from", "good@x.test")[0] == 0
+    finally:
+        path.write_text(before)

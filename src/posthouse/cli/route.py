@@ -24,13 +24,17 @@ from posthouse.cli.loading import exit_with, load_or_exit
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError
 from posthouse.mail.address import Address, parse_address
+from posthouse.mail.status import Status
+from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.drive import drive
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.filtering.compiler import compile_script
 from posthouse.relay.filtering.fault import ScriptError
 from posthouse.relay.routing import rules as routing_rules
+from posthouse.relay.routing.access import check_sender
 from posthouse.relay.routing.connect import connect_host, wire_address
-from posthouse.relay.routing.result import Accepted, Routed, RouteRequest
+from posthouse.relay.routing.inquiry import Inquiry, NoAnswer
+from posthouse.relay.routing.result import Accepted, Rejected, Routed, RouteRequest, Step
 from posthouse.relay.routing.route import route_recipient
 from posthouse.relay.routing.switch import switched
 from posthouse.relay.routing.user_filter import UserFilter
@@ -125,6 +129,10 @@ async def _ask(configuration: Configuration, rules: "Rules", request: RouteReque
     await directory.start()
     found: dict[str, Routed] = {}
     try:
+        checked = await _sender_checked(rules, request, directory)
+        if isinstance(checked, Rejected):
+            return checked, found
+        request = checked
         routed = await drive(route_recipient(rules, request), directory)
         for target in routed.recipients if isinstance(routed, Accepted) else ():
             if target.channel == _LATER:
@@ -136,6 +144,19 @@ async def _ask(configuration: Configuration, rules: "Rules", request: RouteReque
         return routed, found
     finally:
         await directory.close()
+
+
+async def _sender_checked(rules: "Rules", request: RouteRequest, directory: Directory) -> RouteRequest | Rejected:
+    """The request as FROM_ACCESS lets it pass, with the sender it wants; or what MAIL FROM would be told."""
+    try:
+        verdict = await drive(check_sender(rules, Inquiry(), request, ""), directory)
+    except NoAnswer as silence:
+        return Rejected(Status(451, "4.3.0", "temporary error while the sender was checked"), str(silence))
+    if verdict.rejected is None:
+        return request if verdict.sender is None else msgspec.structs.replace(request, sender=verdict.sender)
+    file, line = rules.table_places.get("FROM_ACCESS", ("", 0))
+    steps = tuple(Step(1, request.sender, request.source_channel, file, line, text) for text in verdict.explained)
+    return Rejected(verdict.rejected, verdict.log or "FROM_ACCESS refuses the sender", steps=steps)
 
 
 def _without_route(address: str) -> str:
