@@ -8,11 +8,12 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from posthouse.cli.check_entries import check_entries
 from posthouse.cli.check_pipe import check_pipe
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.loading import BAD_CONFIGURATION
@@ -24,12 +25,8 @@ from posthouse.dispatcher.programs import IMAGES, check_services
 from posthouse.mapping.access_flags import idle_flags
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
-from posthouse.relay.directory.ldif import LdifError, read_ldif
 from posthouse.relay.directory.open import open_directory
-from posthouse.relay.filtering.compiler import compile_script
-from posthouse.relay.filtering.fault import ScriptError
 from posthouse.relay.routing import rules
-from posthouse.relay.routing.user_filter import joined_script
 from posthouse.relay.scripts import channel_scripts
 from posthouse.store.lmtp_server import settings
 from posthouse.store.native import settings as native_settings
@@ -89,7 +86,7 @@ def check_relay(configuration: Configuration) -> list[Fault]:
         return []
     return [
         *rules.check(configuration), *channel_scripts.check(configuration), *_directory_faults(configuration),
-        *_entries(configuration),
+        *check_entries(configuration),
     ]  # fmt: skip
 
 
@@ -109,46 +106,6 @@ def _directory_faults(configuration: Configuration) -> tuple[Fault, ...]:
     except ConfigurationError as error:
         return error.faults
     return ()
-
-
-def _entries(configuration: Configuration) -> list[Fault]:
-    """What an LDIF directory asks for that cannot be done: LMTP to this very host, and Sieve scripts with a fault (a warning)."""
-    path = configuration.ldif_file
-    if path is None or not path.is_file():
-        return []
-    names = (
-        ("LDAP_FILTER", "mailSieveRuleSource"),
-        ("LDAP_MAILHOST", "mailHost"),
-        ("LDAP_DELIVERY_OPTION", "mailDeliveryOption"),
-    )
-    script, host, option = (configuration.options.text(*name).lower() for name in names)
-    try:
-        entries = read_ldif(path.read_bytes())
-    except (LdifError, OSError):
-        return []  # its faults are told by the directory itself
-    hosts = {
-        entry.dn: (entry.attributes[host][0].lower(), tuple(value.lower() for value in entry.attributes.get(option, ())))
-        for entry in entries.values()
-        if entry.attributes.get(host)
-    }
-    faults = rules.single_system_entries(configuration, hosts)
-    broken = [(entry.dn, fault) for entry in entries.values() if (fault := _script_fault(entry.attributes.get(script, ())))]
-    if not broken:
-        return faults
-    first, fault = broken[0]
-    reason = f"{len(broken)} entries have a Sieve script with a fault: their mail is kept in INBOX (first: {first}, {fault})"
-    return [*faults, Fault(configuration.instance.name_of(path), 0, reason, Severity.WARNING)]
-
-
-def _script_fault(values: Sequence[str]) -> str:
-    """The first fault of a user's script, or empty."""
-    if not values:
-        return ""
-    try:
-        compile_script(joined_script(values), joined=len(values) > 1)
-    except ScriptError as error:
-        return str(error.problems[0])
-    return ""
 
 
 def check_programs(configuration: Configuration) -> tuple[Fault, ...]:

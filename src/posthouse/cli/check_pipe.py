@@ -1,21 +1,23 @@
-"""What `posthouse check` finds of program delivery: users only root could become, programs users name and nobody registered."""
+"""What `posthouse check` finds of program delivery: users only root could become."""
 
 import os
 import pwd
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import Fault, Severity
-from posthouse.relay.directory.ldif import LdifError, read_ldif
 from posthouse.relay.job_controller.programs import Program, program_of
 
 
+def pipe_channels(configuration: Configuration) -> list[Channel]:
+    """The channels that run programs."""
+    return [each for each in configuration.imta.channels.values() if program_of(configuration, each) is Program.PIPE]
+
+
 def check_pipe(configuration: Configuration) -> list[Fault]:
-    """Channels that run programs, and entries of an LDIF directory that name programs."""
-    channels = [each for each in configuration.imta.channels.values() if program_of(configuration, each) is Program.PIPE]
-    faults = [fault for channel in channels for fault in _user(configuration, channel)]
-    return [*faults, *_unregistered(configuration)] if channels else faults
+    """Whom their programs would run as."""
+    return [fault for channel in pipe_channels(configuration) for fault in _user(configuration, channel)]
 
 
 def _user(configuration: Configuration, channel: Channel) -> Iterator[Fault]:
@@ -35,26 +37,3 @@ def _user(configuration: Configuration, channel: Channel) -> Iterator[Fault]:
     elif ours is None and os.geteuid() == 0 and configuration.pipe_programs:
         reason = f"channel {channel.name}: programs are never run as root, so none will be: set IMTA_USER, or `user` here"
         yield Fault(channel.file, channel.line, reason, Severity.WARNING)
-
-
-def _unregistered(configuration: Configuration) -> Iterable[Fault]:
-    path = configuration.ldif_file
-    if path is None or not path.is_file():
-        return ()
-    name = (configuration.options.text("LDAP_PROGRAM_INFO") or "mailProgramDeliveryInfo").lower()
-    try:
-        entries = read_ldif(path.read_bytes())
-    except (LdifError, OSError):
-        return ()  # its faults are told by the directory itself
-    known = configuration.pipe_programs
-    missing = [
-        (entry.dn, value)
-        for entry in entries.values()
-        for value in entry.attributes.get(name, ())
-        if value.lower() not in known
-    ]
-    if not missing:
-        return ()
-    dn, value = missing[0]
-    reason = f"{len(missing)} values of {name} name no registered program: their mail waits (first: {dn}, {value[:64]!r})"
-    return (Fault(configuration.instance.name_of(path), 0, reason, Severity.WARNING),)

@@ -1,0 +1,75 @@
+"""What `posthouse check` finds in the entries of an LDIF directory: what they ask for that cannot be done.
+
+The faults of the file itself are the directory's to tell.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from posthouse.cli.check_pipe import pipe_channels
+from posthouse.config.configuration import Configuration
+from posthouse.config.fault import Fault, Severity
+from posthouse.relay.directory.ldif import LdifError, RawEntry, read_ldif
+from posthouse.relay.filtering.compiler import compile_script
+from posthouse.relay.filtering.fault import ScriptError
+from posthouse.relay.routing import rules
+from posthouse.relay.routing.user_filter import joined_script
+
+
+def check_entries(configuration: Configuration) -> list[Fault]:
+    """LMTP to this very host; and warnings: Sieve scripts with a fault, programs nobody registered."""
+    path = configuration.ldif_file
+    if path is None or not path.is_file():
+        return []
+    try:
+        entries = read_ldif(path.read_bytes()).values()
+    except (LdifError, OSError):
+        return []
+    file = configuration.instance.name_of(path)
+    reasons = [_scripts(configuration, entries), _programs(configuration, entries) if pipe_channels(configuration) else ""]
+    warnings = [Fault(file, 0, reason, Severity.WARNING) for reason in reasons if reason]
+    return [*_hosts(configuration, entries), *warnings]
+
+
+def _attribute(configuration: Configuration, option: str, default: str) -> str:
+    return (configuration.options.text(option) or default).lower()
+
+
+def _hosts(configuration: Configuration, entries: Iterable[RawEntry]) -> list[Fault]:
+    host = _attribute(configuration, "LDAP_MAILHOST", "mailHost")
+    option = _attribute(configuration, "LDAP_DELIVERY_OPTION", "mailDeliveryOption")
+    hosts = {
+        entry.dn: (entry.attributes[host][0].lower(), tuple(value.lower() for value in entry.attributes.get(option, ())))
+        for entry in entries
+        if entry.attributes.get(host)
+    }
+    return rules.single_system_entries(configuration, hosts)
+
+
+def _scripts(configuration: Configuration, entries: Iterable[RawEntry]) -> str:
+    script = _attribute(configuration, "LDAP_FILTER", "mailSieveRuleSource")
+    broken = [(entry.dn, fault) for entry in entries if (fault := _script_fault(entry.attributes.get(script, ())))]
+    if not broken:
+        return ""
+    first, fault = broken[0]
+    return f"{len(broken)} entries have a Sieve script with a fault: their mail is kept in INBOX (first: {first}, {fault})"
+
+
+def _script_fault(values: Sequence[str]) -> str:
+    """The first fault of a user's script, or empty."""
+    if not values:
+        return ""
+    try:
+        compile_script(joined_script(values), joined=len(values) > 1)
+    except ScriptError as error:
+        return str(error.problems[0])
+    return ""
+
+
+def _programs(configuration: Configuration, entries: Iterable[RawEntry]) -> str:
+    name, known = _attribute(configuration, "LDAP_PROGRAM_INFO", "mailProgramDeliveryInfo"), configuration.pipe_programs
+    values = ((entry.dn, value) for entry in entries for value in entry.attributes.get(name, ()))
+    missing = [(dn, value) for dn, value in values if value.lower() not in known]
+    if not missing:
+        return ""
+    dn, value = missing[0]
+    return f"{len(missing)} values of {name} name no registered program: their mail waits (first: {dn}, {value[:64]!r})"

@@ -1,0 +1,46 @@
+"""What `posthouse check` says of entries that ask for what cannot be done."""
+
+from pathlib import Path
+
+from posthouse.cli.check_entries import check_entries
+from posthouse.config.configuration import Configuration
+from posthouse.config.fault import Severity
+from support.relay_files import OPTIONS, relay_configuration
+
+USER = "dn: uid={uid},o=example.com,o=usergroup\nobjectClass: inetMailUser\nuid: {uid}\nmailHost: {host}\n"
+
+
+def relay(folder: Path, ldif: str) -> Configuration:
+    options = f"{OPTIONS}LDAP_LDIF_FILE=directory.ldif\n"
+    return relay_configuration(folder, options=options, more={"directory.ldif": ldif})
+
+
+def user(uid: str, *lines: str, host: str = "store1.example.com") -> str:
+    return USER.format(uid=uid, host=host) + "".join(f"{line}\n" for line in lines) + "\n"
+
+
+def test_nothing_to_say(tmp_path: Path) -> None:
+    assert check_entries(relay(tmp_path, user("ann", "mailSieveRuleSource: keep;") + user("bob"))) == []
+
+
+def test_what_cannot_be_done_is_counted_and_the_first_named(tmp_path: Path) -> None:
+    ldif = (
+        user("here", host="relay1.example.com")
+        + user("ann", "mailSieveRuleSource: fileinto;")
+        + user("bob", "mailSieveRuleSource: keep;", "mailProgramDeliveryInfo: nobody-knows")
+        + user("cora", "mailSieveRuleSource: what;", "mailProgramDeliveryInfo: neither")
+    )
+    host, script, program = check_entries(relay(tmp_path, ldif))
+    assert (host.file, host.severity) == ("config/option.dat", Severity.ERROR)
+    assert "sends 1 users by LMTP to this very host (first: uid=here,o=example.com,o=usergroup)" in host.reason
+    assert script.severity is program.severity is Severity.WARNING
+    assert script.file == program.file == "config/directory.ldif"
+    assert script.reason.startswith("2 entries have a Sieve script with a fault: their mail is kept in INBOX (first: uid=ann,")
+    assert program.reason == (
+        "2 values of mailprogramdeliveryinfo name no registered program: "
+        "their mail waits (first: uid=bob,o=example.com,o=usergroup, 'nobody-knows')"
+    )
+
+
+def test_a_file_that_is_no_ldif_is_the_directorys_to_tell(tmp_path: Path) -> None:
+    assert check_entries(relay(tmp_path, "no ldif at all\n")) == []
