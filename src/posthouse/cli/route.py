@@ -7,12 +7,10 @@ Exit 0 when it would be taken, 67 when refused for good, 75 when refused for now
 
 import asyncio
 import random
-import re
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -21,6 +19,7 @@ from cyclopts import App, Parameter
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.loading import exit_with, load_or_exit
+from posthouse.cli.moment import moment
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError
 from posthouse.mail.address import Address, parse_address
@@ -111,16 +110,11 @@ def _moment(text: str) -> float:
     """Unix seconds of --at."""
     if not text:
         return time.time()
-    if re.fullmatch(r"\d{1,11}(\.\d+)?", text):
-        return float(text)
     try:
-        if re.fullmatch(r"\d{14}Z", text):
-            return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
-        found = datetime.fromisoformat(text)
+        return moment(text)
     except ValueError:
         sys.stderr.write(f"--at {text}: give a time such as 2026-07-10T12:00Z\n")
         raise SystemExit(EX_USAGE) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 async def _ask(configuration: Configuration, rules: "Rules", request: RouteRequest) -> tuple[Routed, dict[str, Routed]]:

@@ -9,13 +9,13 @@
 
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from cyclopts import App, Parameter
 
 from posthouse.cli.json_output import Json, print_json
+from posthouse.cli.moment import moment
 from posthouse.relay.filtering.actions import Action, Discard, FileInto, Keep, Outcome, Redirect, Reject, Vacation
 from posthouse.relay.filtering.address_list import addresses
 from posthouse.relay.filtering.commands import describe
@@ -129,15 +129,10 @@ def _time(text: str) -> float:
     if not text:
         return time.time()
     try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        at = datetime.fromisoformat(text)
+        return moment(text)
     except ValueError:
         sys.stderr.write(f"posthouse sieve: --time {text}: give Unix seconds or ISO 8601, e.g. 2026-11-23T10:00:00Z\n")
         raise SystemExit(_USAGE) from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _faults(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
