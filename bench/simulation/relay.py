@@ -15,11 +15,11 @@ from posthouse.config.channel import Channel
 from posthouse.mail.envelope import Priority
 from posthouse.relay.channels.lmtp_host import CONNECT_SECONDS
 from posthouse.relay.job_controller.backoff import Verdict
-from posthouse.relay.job_controller.controller import MOVES_AT_ONCE, TURN
+from posthouse.relay.job_controller.controller import MOVES_AT_ONCE
 from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.places import ChannelLimits
 from posthouse.relay.job_controller.schedule import Schedule
-from posthouse.relay.job_controller.stock import OLD
+from posthouse.relay.job_controller.stock import OLD, TURN
 from simulation.clock import Clock
 from simulation.directory import Asker, Directory
 from simulation.load import Batch, World
