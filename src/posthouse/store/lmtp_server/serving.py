@@ -63,7 +63,7 @@ class Serving(ABC):
         """
         self.loop = worker.loop
         self.tls = worker.tls
-        self.round = SendingRound(worker.loop)
+        self.round = SendingRound(worker.loop, self.sessions)
         configuration = self.configure()
         self._transactions = TransactionLog(self._instance.log, self.settings.log_options, self.settings.logging_channels)
         return configuration
