@@ -97,6 +97,7 @@ class LdapConnection:
 
     def abandon(self, number: int) -> None:
         """The answer is not wanted any more."""
+        self._entries.pop(number, None)
         with contextlib.suppress(ldap.LDAPError):
             self.handle.abandon_ext(number)
 
