@@ -1,4 +1,4 @@
-"""`--json`, the same in every command: one value on one line of stdout, in UTF-8 whatever the locale says (RFC 8259 8.1)."""
+"""`--json`, the same in every command: one value on one line of stdout, in UTF-8 whatever the locale says."""
 
 import json
 import sys
