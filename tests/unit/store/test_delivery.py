@@ -1,11 +1,13 @@
 """Deliveries into a store in memory: what is stored, where, and what others in the mailbox make of it."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posthouse.journal.commit import Item
 from posthouse.journal.disk import Disk
 from posthouse.store.delivery.delivery import GATHER_SECONDS
 from posthouse.store.delivery.stored_form import LineEnds
@@ -17,7 +19,7 @@ from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits
 from posthouse.testing.crash_disk import CrashDisk
 from posthouse.testing.crash_state import Extreme
-from support.store_world import World
+from support.store_world import QuickWorld, World
 
 BODY = b"Subject: x\r\n\r\nbody\r\n"
 STORED = b"Return-Path: <s@example.org>\nSubject: x\n\nbody\n"
@@ -351,6 +353,30 @@ def test_a_batch_waits_a_moment_for_what_is_under_way_and_not_for_a_client_that_
     world.delivery.expect()
     world.delivery.expect_no_more(stays)
     assert world.delivery.expected == 1
+
+
+class Batches(QuickWorld):
+    """Notes how many records are made durable together."""
+
+    sizes: tuple[int, ...] = ()
+
+    def _make_durable(self, items: Sequence[Item]) -> None:
+        self.sizes += (len(items),)
+        super()._make_durable(items)
+
+
+def test_an_only_peer_has_its_results_before_deliver_returns_and_all_parts_are_one_batch() -> None:
+    world = Batches(CrashDisk())
+    world.send(BODY, "<eve>")  # there is a segment from now on
+    world.delivery.peers = ("one",)
+    world.deliver(BODY, "<bob>", "<sue> xdflg=16")
+    assert [each.owner for each in world.accepted] == ["eve", "bob", "sue"]
+    assert list(world.sizes) == [1, 2]
+    world.delivery.peers = ("one", "other")
+    world.deliver(BODY, "<bob>")
+    assert len(world.accepted) == 3
+    world.commit()
+    assert list(world.sizes) == [1, 2, 1]
 
 
 @pytest.mark.parametrize("limits", [b"9C", b"100S,9C", b"0S"])

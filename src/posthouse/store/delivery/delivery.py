@@ -13,7 +13,7 @@ by a crash that was answered.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Protocol
 
 from posthouse.journal.commit import Completion, Item
@@ -97,6 +97,8 @@ class Delivery:
         self._timed_for = self._sent = 0
         self.without_record = False
         """too many segments are unchecked: no records until the checkpoint returns (DURABILITY 3.7)"""
+        self.peers: Sized = ()
+        """all who may have something for the next batch, where that is known: an only one's is not kept waiting"""
         self.closed: MailboxError | None = None
         """why nothing is delivered at all just now (DURABILITY 3.X)"""
 
@@ -136,6 +138,7 @@ class Delivery:
         for addressee in ready:
             if addressee.flags & OWN_COPY:
                 self._start(Part(transaction, [addressee], message))
+        self._send_soon()
         self.flush()
 
     def _admit(self, transaction: Transaction, addressee: Addressee, message: Message, fault: MailboxError | None) -> bool:
@@ -151,6 +154,7 @@ class Delivery:
         assert transaction.message is not None
         if fault is None:
             self._start(Part(transaction, [addressee], transaction.message))
+            self._send_soon()
         else:
             self._settle(transaction, addressee, fault)
         self.flush()
@@ -189,7 +193,6 @@ class Delivery:
             self._disk.close(part.fd)
             part.fd = -1
             self._unsent.append(part)
-            self._send_soon()
 
     @property
     def expected(self) -> int:
@@ -209,10 +212,14 @@ class Delivery:
     def _send_soon(self) -> None:
         """Step c once everything that is under way is here: one batch, one switch to the committer's thread.
 
-        A transaction that one batch has waited for in vain is not waited for again.
+        A transaction that one batch has waited for in vain is not waited for again. Of an only peer nothing else can come.
         """
+        if not self._unsent:
+            return
         if not self._expected:
-            if not self._sending:
+            if len(self.peers) == 1 and not self._sending:
+                self._send()
+            elif not self._sending:
                 self._sending = True
                 self._around.later(0, self._send)
         elif not self._timed:

@@ -47,6 +47,7 @@ class LmtpProgram(Serving):
         self.begin(worker)
         self._local = await LocalStore.open(self._disk, self._instance, "lmtp", self.loop, self.settings, self.finished)
         self.delivery = self._local.delivery
+        self.delivery.peers = self.sessions
         self.sweep()
 
     def configure(self) -> Configuration:
