@@ -276,9 +276,9 @@ async def test_closing_answers_those_who_wait() -> None:
 
 async def test_of_a_slow_directory_what_it_can_do_comes_in_time(tmp_path: Path) -> None:
     """Twice as much is asked as it can do, from a window filled before: answers go on, and nobody waits longer than he may."""
-    with Slapd(tmp_path / "many", many_people(1200)) as server, SlowDirectory(server.port, seconds=0.0) as slow:
+    with Slapd(tmp_path / "many", many_people(1600)) as server, SlowDirectory(server.port, seconds=0.0) as slow:
         async with opened(slow.uri, Lifetimes(entries=5000)) as directory:
-            people = iter(range(1200))
+            people = iter(range(1600))
             await asyncio.gather(*(directory.answer(user(next(people))) for _ in range(200)))
             slow.seconds = 0.4  # 5 searches in LDAP_TIMEOUT, each of 16 at the most
             found: list[float] = []
@@ -293,16 +293,16 @@ async def test_of_a_slow_directory_what_it_can_do_comes_in_time(tmp_path: Path) 
 
             tasks, longest, began = [], 0.0, time.monotonic()
             last = began
-            while (now := time.monotonic()) < began + 12:
+            while (now := time.monotonic()) < began + 16:
                 longest, last = max(longest, now - last), now
                 tasks.append(asyncio.ensure_future(one()))
                 await asyncio.sleep(0.0125)
             await asyncio.gather(*tasks)
             assert max(waits) < 8
             assert longest < 2
-            thirds = [sum(1 for at in found if began + at_least <= at < began + at_least + 4) for at_least in (0, 4, 8)]
-            # where the number on the way stays the same some two are answered in time, all others behind each other
-            assert min(thirds[1:]) >= 12, f"{thirds} of 160 possible in four seconds each"
+            parts = [sum(1 for at in found if began + at_least <= at < began + at_least + 4) for at_least in (0, 4, 8, 12)]
+            # what was on the way already is late; where the number stays the same that goes on, and some two are answered in time
+            assert parts[-1] >= 12, f"{parts} of 160 possible in four seconds each"
             assert directory.health().startswith("ok")
 
 
