@@ -75,8 +75,10 @@ def _measured(server: Any, case: Case) -> dict[str, float]:
 def warm(server: Any, users: int = STORE_USERS, each: int = 2) -> None:
     """Every mailbox exists before anything is measured, with so many messages and more in it."""
     server.start()
-    load(server.address, server.port, messages=-(-users * each // 10), connections=16, recipients=10, lmtp=True, users=users)
-    server.stop()
+    try:
+        load(server.address, server.port, messages=-(-users * each // 10), connections=16, recipients=10, lmtp=True, users=users)
+    finally:
+        server.stop()
 
 
 def run(root: Path, rounds: int) -> dict[str, Any]:
