@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from posthouse.dialogue.event import MessageEnd
@@ -59,6 +59,7 @@ def test_a_header_with_bare_lf_is_a_header(tmp_path: Path) -> None:
         assert queued.envelope.message_id == "<lf@x>"
 
 
+@example([b"", b"."])
 @given(st.lists(st.binary(max_size=60).filter(lambda block: not block.endswith(b"\r")), max_size=6))
 def test_blocks_add_up(blocks: list[bytes]) -> None:
     blocks = [block for place, block in enumerate(blocks) if not (place and block.startswith(b"\n"))]

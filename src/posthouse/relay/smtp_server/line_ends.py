@@ -70,7 +70,7 @@ class GoodParts:
         self.start = self.start if self.size else good
         self.size += len(good)
         self.growth += good.count(b"\r\n.") + (self._at_line and good.startswith(b"."))
-        self._at_line = good.endswith(b"\r\n")
+        self._at_line = good.endswith(b"\r\n") if good else self._at_line
         self.faults |= check_line_ends(good)[0]
         return good
 
