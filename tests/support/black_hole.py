@@ -6,6 +6,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from support.tcp_proxy import TcpProxy
+
 
 class BlackHole:
     """Listens on a free loopback port; whatever comes in is kept open and never answered."""
@@ -41,40 +43,18 @@ class BlackHole:
             self._kept.append(kept)
 
 
-class HalfAnswers:
+class HalfAnswers(TcpProxy):
     """Hands everything on to a server on loopback, but of its answers only the first so many octets of each connection."""
 
     def __init__(self, port: int, octets: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._server = port
+        super().__init__(port)
         self._octets = octets
-        self._kept: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    def ask(self, client: socket.socket, server: socket.socket) -> None:
+        self._hand_on(client, server, 1 << 30)
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(5)
-        for kept in self._kept:
-            with contextlib.suppress(OSError):
-                kept.shutdown(socket.SHUT_RDWR)
-            kept.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self._server))
-            self._kept += [client, server]
-            threading.Thread(target=self._hand_on, args=(client, server, 1 << 30), daemon=True).start()
-            threading.Thread(target=self._hand_on, args=(server, client, self._octets), daemon=True).start()
+    def answer(self, server: socket.socket, client: socket.socket) -> None:
+        self._hand_on(server, client, self._octets)
 
     def _hand_on(self, source: socket.socket, target: socket.socket, left: int) -> None:
         with contextlib.suppress(OSError):

@@ -14,10 +14,12 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from support.tcp_proxy import TcpProxy
+
 _SEARCH, _ABANDON = 0x63, 0x50
 
 
-class SlowDirectory:
+class SlowDirectory(TcpProxy):
     """Listens on a free loopback port.
 
     Args:
@@ -30,44 +32,25 @@ class SlowDirectory:
         self.seconds = seconds
         self.searches = 0
         """that had their turn"""
-        self._server = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.uri = f"ldap://127.0.0.1:{self._listener.getsockname()[1]}"
+        super().__init__(port)
+        self.uri = f"ldap://127.0.0.1:{self.port}"
         self._ended = threading.Event()
-        self._kept: list[socket.socket] = []
         self._queue: queue.Queue[tuple[socket.socket, int, bytes]] = queue.Queue()
         self._dropped: set[tuple[socket.socket, int]] = set()
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(threads)]
-        self._threads.append(threading.Thread(target=self._accept, daemon=True))
 
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
         self._ended.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for kept in self._kept:
-            with contextlib.suppress(OSError):
-                kept.shutdown(socket.SHUT_RDWR)
-            kept.close()
+        super().__exit__(kind, problem, trace)
         for thread in self._threads:
             thread.join(5)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self._server))
-            self._kept += [client, server]
-            threading.Thread(target=self._ask, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
-
-    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+    def ask(self, client: socket.socket, server: socket.socket) -> None:
         """Take requests apart (RFC 4511 4.1.1): searches wait for their turn."""
         held = b""
         with contextlib.suppress(OSError):
@@ -98,8 +81,7 @@ class SlowDirectory:
             with contextlib.suppress(OSError):
                 server.sendall(message)
 
-    @staticmethod
-    def _answer(server: socket.socket, client: socket.socket) -> None:
+    def answer(self, server: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while octets := server.recv(65_536):
                 client.sendall(octets)
