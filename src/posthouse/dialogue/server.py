@@ -151,9 +151,7 @@ class Server:
             out.clear()
         else:
             output = b""
-        if talk.owed is not _NOTHING and not talk.closing:
-            return output, _ANSWER
-        return output, self.phase if talk.closing or talk.reading is not _COMMAND else _AT_COMMAND
+        return output, self.phase
 
     def next_event(self) -> Event | None:
         """The next event; None when more input or an answer is needed, or the connection is to be closed."""

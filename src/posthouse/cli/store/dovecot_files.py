@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from posthouse.config.instance import Instance
+from posthouse.relay.directory.filter import escape
 
 ELSEWHERE = "dovecot-mailboxes"
 _IMAPS = 993
@@ -102,7 +103,7 @@ def ldap_files(directory: Directory, host: str, *, proxy: bool, port: int, tls: 
             fields += ["=proxy=y", "=host=%{ldap:mailHost}", f"=port={port}"]
         if proxy and tls:
             fields.append("=ssl=yes" if port == _IMAPS else "=starttls=yes")
-        own = "(mailHost=*)" if proxy else f"(mailHost={_escaped(host)})"
+        own = "(mailHost=*)" if proxy else f"(mailHost={escape(host)})"
         chosen = f"(objectClass=inetMailUser){own}{_INACTIVE}"
         # a name of another domain finds nobody here: every database is asked in turn, and `-` is no uid
         uid = f"%{{if;%Ld;eq;{domain if number else ''};%Ln;-}}"
@@ -118,8 +119,3 @@ def ldap_files(directory: Directory, host: str, *, proxy: bool, port: int, tls: 
             "filter": chosen, "names": names, "pass_attrs": ", ".join(fields), "userdb": userdb,
         })  # fmt: skip
     return files
-
-
-def _escaped(text: str) -> str:
-    """A value in a filter (RFC 4515 3)."""
-    return "".join(f"\\{ord(char):02x}" if char in "\\*()\0" else char for char in text)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection
 
 from posthouse.mail.status import Status
 from posthouse.relay.channels.mx import hosts_of, in_turn
-from posthouse.relay.channels.resolver import Resolver, Unresolved, literal
+from posthouse.relay.channels.resolver import Resolver, Unresolved
 from posthouse.relay.channels.smtp_settings import Lookup, SmtpSettings
+from posthouse.relay.names.literal import literal
 from posthouse.relay.names.name_service import Absent, NameService, Unknown
 
 

@@ -69,6 +69,7 @@ class LmtpHost:
         self._hold_off = 0.0
         self._draining = False
         self.wires = WireAddresses(shop.rules, settings.channel)
+        """addresses as RCPT takes them"""
 
     @property
     def open_sessions(self) -> int:
@@ -79,10 +80,6 @@ class LmtpHost:
     def idle_sessions(self) -> list[HostSession]:
         """Those without work, longest rested first."""
         return self._idle
-
-    def wire(self, address: str) -> str:
-        """The address as RCPT takes it."""
-        return self.wires.of(address)
 
     def put(self, lease: Lease) -> None:
         """Take a copy."""

@@ -5,9 +5,10 @@ it is a configuration fault or a resolver that is down, and mail must not bounce
 """
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Mapping
+
+from posthouse.relay.names.literal import literal
 
 REMEMBER_SECONDS = 60.0
 
@@ -52,11 +53,3 @@ class Resolver:
         addresses = tuple(dict.fromkeys(str(each[4][0]) for each in answer))
         self._known[key] = (loop.time() + REMEMBER_SECONDS, addresses)
         return addresses
-
-
-def literal(name: str) -> tuple[str, ...]:
-    """The address that the name itself is, with or without brackets; empty when it is none."""
-    try:
-        return (str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]").removeprefix("ipv6:"))),)
-    except ValueError:
-        return ()

@@ -14,8 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from posthouse.dialogue.stuffing import count_growth
-from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.envelope import Recipient
 from posthouse.mail.message_id import MessageIds
 from posthouse.mail.status import Status
 from posthouse.mail.task import Answer, Bounce, Forward, Note, Onward, Task, decode_task
@@ -26,7 +25,7 @@ from posthouse.relay.filtering.limits import BODY_OCTETS
 from posthouse.relay.filtering.message import Message, header_end
 from posthouse.relay.filtering.run import Surroundings
 from posthouse.relay.notices.answerer import Answerer
-from posthouse.relay.notices.notifier import CHANNEL, header_of
+from posthouse.relay.notices.notifier import CHANNEL, enqueue_own, header_of, own_envelope
 from posthouse.relay.notices.script_note import note_octets
 from posthouse.relay.notices.vacation import Vacation
 from posthouse.relay.queue.open_copy import OpenCopy
@@ -135,20 +134,10 @@ class ScriptTasks:
 
     async def _send_note(self, task: Note, address: str, now: float) -> None:
         shop, identity = self._shop, self._ids.next()
-        message_id = f"<{identity}@{shop.wording.reporter}>"
-        octets = note_octets(task.fault, address, shop.wording, message_id, now)
-        envelope = Envelope(
-            id=identity, sender="", source_channel=CHANNEL, source="", enqueued=int(now * 1000), size=len(octets),
-            recipients=(Recipient(0, 0, CHANNEL, address, address, intermediate=address, notify="NEVER"),),
-            message_id=message_id, eight_bit=not octets.isascii(), utf8=not address.isascii(),
-            wire_growth=count_growth(octets), about=self._opened.envelope.id,
-        )  # fmt: skip
-        durable: asyncio.Future[OSError | None] = shop.loop.create_future()
-        if not shop.enqueuer.submit(envelope, (octets,), durable.set_result):
-            raise OSError(12, "too much waits for the journal")
-        error = await durable
-        if error is not None:
-            raise error
+        octets = note_octets(task.fault, address, shop.wording, f"<{identity}@{shop.wording.reporter}>", now)
+        recipient = Recipient(0, 0, CHANNEL, address, address, intermediate=address, notify="NEVER")
+        note = own_envelope(octets, recipient, self._opened.envelope, shop.wording, identity, now)
+        await enqueue_own(shop.enqueuer, note, octets)
 
 
 def _one_line(reason: str) -> str:

@@ -21,8 +21,8 @@ from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.host_finder import HostFinder, temporary
 from posthouse.relay.channels.lmtp_host import LmtpHost
-from posthouse.relay.channels.resolver import literal
 from posthouse.relay.channels.smtp_session import SmtpSession
+from posthouse.relay.names.literal import literal
 from posthouse.trace.record import Action
 
 if TYPE_CHECKING:

@@ -122,7 +122,7 @@ class SmtpSession(SmtpConnection):
         for recipient in opened.recipients:
             if refusal is not None:
                 attempt.refuse(recipient, refusal)
-            elif not self._system.wide and not self.host.wire(recipient.address).isascii():
+            elif not self._system.wide and not self.host.wires.of(recipient.address).isascii():
                 attempt.refuse(recipient, NEEDS_UTF8)
             else:
                 yield recipient
@@ -136,7 +136,7 @@ class SmtpSession(SmtpConnection):
         while self._waiting:
             most = min(system.most_recipients, len(self._waiting))
             self._sent = [self._waiting.popleft() for _ in range(most)]
-            arguments = tuple(system.rcpt_argument(self.host.wire(each.address), each) for each in self._sent)
+            arguments = tuple(system.rcpt_argument(self.host.wires.of(each.address), each) for each in self._sent)
             sender = envelope.sender.encode("utf-8", "surrogateescape")
             size = wire_size(envelope.size, envelope.wire_growth) if self._found is None else -1
             try:

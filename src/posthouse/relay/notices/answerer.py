@@ -16,7 +16,7 @@ from posthouse.journal.body_file import INLINE_LIMIT
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.message_id import MessageIds
 from posthouse.relay.notices.answer_memory import AnswerMemory, answer_key
-from posthouse.relay.notices.notifier import CHANNEL, Wording, own_envelope, own_record
+from posthouse.relay.notices.notifier import CHANNEL, Wording, enqueue_own, own_envelope, own_record
 from posthouse.relay.notices.vacation import Asked, Vacation, answer_octets, silence
 from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.trace.record import Record
@@ -89,12 +89,7 @@ class Answerer:
         octets = answer_octets(vacation, asked, f"<{identity}@{self.wording.reporter}>", now)
         recipient = Recipient(0, 0, CHANNEL, about.sender, about.sender, intermediate=about.sender, notify="NEVER")
         answer = own_envelope(octets, recipient, about, self.wording, identity, now)
-        durable: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
-        if not self.enqueuer.submit(answer, (octets,), durable.set_result):
-            raise OSError(12, "too much waits for the journal")
-        error = await durable
-        if error is not None:
-            raise error
+        await enqueue_own(self.enqueuer, answer, octets)
         self.note((own_record(answer, about, self.wording, stamp(self.now()), self.process),))
 
 

@@ -187,6 +187,20 @@ def own_envelope(
     )  # fmt: skip
 
 
+async def enqueue_own(enqueuer: Enqueuer, own: Envelope, octets: bytes) -> None:
+    """Wait until a message of ours is durable.
+
+    Raises:
+        OSError: it is not.
+    """
+    durable: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
+    if not enqueuer.submit(own, (octets,), durable.set_result):
+        raise OSError(12, "too much waits for the journal")
+    error = await durable
+    if error is not None:
+        raise error
+
+
 def own_record(own: Envelope, about: Envelope, wording: Wording, stamp: str, process: str) -> Record:
     """What the transaction log says of it."""
     recipient = own.recipients[0]

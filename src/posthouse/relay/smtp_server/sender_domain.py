@@ -8,11 +8,11 @@
 The null sender, an address literal, a sender without a domain and what the hosts file lists are taken without a question.
 """
 
-import ipaddress
 from collections.abc import Collection
 
 from posthouse.mail.status import Status
-from posthouse.relay.names.name_service import NULL, Absent, NameService, Unknown
+from posthouse.relay.names.literal import literal
+from posthouse.relay.names.name_service import NULL, Absent, Addresses, Exchangers, NameService, Unknown
 from posthouse.relay.routing.refusal import reply
 
 DEFAULT_TEXT = "invalid/host-not-in-DNS return address not allowed"
@@ -37,28 +37,16 @@ class SenderDomains:
         domain = sender.rpartition("@")[2].lower().rstrip(".") if "@" in sender else ""
         if not domain or domain.startswith("[") or domain in self._listed:
             return None
-        if _is_address(domain):  # an address without brackets is no domain, whatever a resolver makes of it
+        if literal(domain):  # an address without brackets is no domain, whatever a resolver makes of it
             return reply(550, "5.1.8", self._text, sender)
-        exchangers = await self._names.exchangers(domain)
-        if isinstance(exchangers, Unknown):
+        found: Exchangers | Addresses | Absent | Unknown = await self._names.exchangers(domain)
+        if isinstance(found, Exchangers):
+            if found.records:
+                null = all(record.host == NULL for record in found.records)
+                return reply(550, "5.7.27", "the domain of the return address takes no mail (null MX)", sender) if null else None
+            found = await self._names.addresses(domain)
+            if isinstance(found, Addresses) and (found.ipv4 or found.ipv6):
+                return None
+        if isinstance(found, Unknown):
             return reply(450, "4.4.3", "the DNS does not answer about the domain of the return address", sender)
-        if isinstance(exchangers, Absent):
-            return reply(550, "5.1.8", self._text, sender)
-        if exchangers.records:
-            if all(record.host == NULL for record in exchangers.records):
-                return reply(550, "5.7.27", "the domain of the return address takes no mail (null MX)", sender)
-            return None
-        addresses = await self._names.addresses(domain)
-        if isinstance(addresses, Unknown):
-            return reply(450, "4.4.3", "the DNS does not answer about the domain of the return address", sender)
-        if isinstance(addresses, Absent) or not (addresses.ipv4 or addresses.ipv6):
-            return reply(550, "5.1.8", self._text, sender)
-        return None
-
-
-def _is_address(domain: str) -> bool:
-    try:
-        ipaddress.ip_address(domain)
-    except ValueError:
-        return False
-    return True
+        return reply(550, "5.1.8", self._text, sender)

@@ -46,11 +46,6 @@ class SourceChannel:
     domains: SenderDomains | None = None
     """asked about every sender's domain"""
 
-    @property
-    def takes_logins(self) -> bool:
-        """Whether a directory is asked about passwords."""
-        return bool(self.policy.known_mechanisms)
-
     @classmethod
     def read(
         cls,

@@ -216,15 +216,17 @@ class Delivery:
         """
         if not self._unsent:
             return
-        if not self._expected:
-            if len(self.peers) == 1 and not self._sending:
-                self._send()
-            elif not self._sending:
-                self._sending = True
-                self._around.later(0, self._send)
-        elif not self._timed:
-            self._timed, self._timed_for = True, self._sent
-            self._around.later(GATHER_SECONDS, self._gathered)
+        if self._expected:
+            if not self._timed:
+                self._timed, self._timed_for = True, self._sent
+                self._around.later(GATHER_SECONDS, self._gathered)
+        elif self._sending:
+            return
+        elif len(self.peers) == 1:
+            self._send()
+        else:
+            self._sending = True
+            self._around.later(0, self._send)
 
     def _gathered(self) -> None:
         """The timer: it may have been set for a batch that has gone since; then this one has its time anew."""
