@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.journal.commit import Item
-from posthouse.journal.disk import Disk
+from posthouse.journal.disk import Disk, Octets
 from posthouse.store.delivery.delivery import GATHER_SECONDS
 from posthouse.store.delivery.stored_form import LineEnds
 from posthouse.store.mailbox.base_name import size_of
@@ -356,27 +356,38 @@ def test_a_batch_waits_a_moment_for_what_is_under_way_and_not_for_a_client_that_
 
 
 class Batches(QuickWorld):
-    """Notes how many records are made durable together."""
+    """Notes how many records are made durable together, and which were left to the committer."""
 
     sizes: tuple[int, ...] = ()
+    appended = 0
+
+    def append(self, token: object, envelope: bytes, body: Sequence[Octets], slots: int) -> bool:
+        self.appended += 1
+        return super().append(token, envelope, body, slots)
 
     def _make_durable(self, items: Sequence[Item]) -> None:
         self.sizes += (len(items),)
         super()._make_durable(items)
 
 
-def test_an_only_peer_has_its_results_before_deliver_returns_and_all_parts_are_one_batch() -> None:
+def test_an_only_peers_message_goes_to_the_committer_at_once_as_one_batch() -> None:
     world = Batches(CrashDisk())
     world.send(BODY, "<eve>")  # there is a segment from now on
+    appended = world.appended
     world.delivery.peers = ("one",)
     world.deliver(BODY, "<bob>", "<sue> xdflg=16")
+    assert world.appended == appended + 2
+    assert [each.owner for each in world.accepted] == ["eve"]
+    world.commit()
     assert [each.owner for each in world.accepted] == ["eve", "bob", "sue"]
     assert list(world.sizes) == [1, 2]
     world.delivery.peers = ("one", "other")
     world.deliver(BODY, "<bob>")
     assert len(world.accepted) == 3
     world.commit()
+    assert len(world.accepted) == 4
     assert list(world.sizes) == [1, 2, 1]
+    assert world.appended == appended + 2
 
 
 @pytest.mark.parametrize("limits", [b"9C", b"100S,9C", b"0S"])
