@@ -101,8 +101,11 @@ def test_room_is_no_argument() -> None:
     assert without_room(["--instance", "x", "", ""]) == ["--instance", "x"]
     assert without_room(["", ""]) == []
     assert instance_of(["--instance", "/x", "", ""], "p").root == Path("/x")
-    process = subprocess.Popen([sys.executable, "-c", "input()", "a", "", ""], stdin=subprocess.PIPE)
+    program = "print(flush=True); input()"
+    process = subprocess.Popen([sys.executable, "-c", program, "a", "", ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is the program by now
         seen = next(each for each in below(os.getpid()) if each.pid == process.pid)
         assert seen.arguments[-1] == "a"
     finally:
