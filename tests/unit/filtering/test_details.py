@@ -31,10 +31,16 @@ def holds(test: str, mail: bytes = MAIL, *, sender: str = "a@b.test", recipient:
         ('envelope "auth" "me"', True),
         ('currentdate :zone "+0000" "iso8601" "1970-01-01T00:00:00Z"', True),
         ('currentdate "hour" "01"', True),
-        ('ihave ["variables", "body"]', True),
+        ('ihave ["body", "copy"]', True),
+        ('ihave "variables"', False),
+        ('ihave ["body", "encoded-character"]', False),
         ('ihave "no-such-thing"', False),
         ('mailboxexists ["INBOX", "Any"]', True),
+        ('mailboxexists "${hex:ff}rop"', False),
+        ('mailboxexists ["INBOX", ""]', False),
         ('environment "host" "localhost"', True),
+        ('environment :matches "version" "?*.?*"', True),
+        ('environment "domain" ""', True),
         ('environment :contains "no-such-item" ""', False),
         ('header :regex "subject" "^(x|y)$"', True),
         ('body :content "text" :is "body\r\n"', True),
@@ -67,6 +73,27 @@ def test_the_null_sender_is_empty_whatever_the_part() -> None:
     assert not holds('envelope "to" ""', recipient="")
 
 
+def test_what_is_no_path_is_not_compared() -> None:
+    assert not any(holds(f'envelope :all :contains "from" "{key}"', sender="hutsefluts@") for key in ("", "huts"))
+    assert not holds('envelope "to" "<a@@b.test>"', recipient="<a@@b.test>")
+    assert holds('envelope "from" "MAILER-DAEMON"', sender="MAILER-DAEMON")
+
+
+def test_the_inbox_is_itself_in_any_case_and_so_is_what_is_below_it() -> None:
+    script = 'require "fileinto";' + "".join(f'fileinto "{name}";' for name in ("INBOX/a", "Inbox/a", "inbox", "inboxes", "Inboxes"))
+    found = compile_script(script + "keep;").evaluate(Message(MAIL, len(MAIL)), Envelope("", ""), Surroundings())
+    assert found.actions == (FileInto("INBOX/a"), FileInto("inbox"), FileInto("inboxes"), FileInto("Inboxes"))
+    around = Surroundings(mailboxes=frozenset({"INBOX/a"}))
+    script = 'require ["mailbox", "fileinto"]; if mailboxexists ["inbox/a", "Inbox"] { fileinto "yes"; }'
+    assert compile_script(script).evaluate(Message(MAIL, len(MAIL)), Envelope("", ""), around).actions == (YES,)
+
+
+def test_our_domain_is_what_stands_behind_our_hosts_name() -> None:
+    script = 'require ["environment", "fileinto"]; if environment "domain" "example.com" { fileinto "yes"; }'
+    around = Surroundings(host="relay1.example.com")
+    assert compile_script(script).evaluate(Message(MAIL, len(MAIL)), Envelope("", ""), around).actions == (YES,)
+
+
 def test_html_is_read_without_its_markup() -> None:
     page = b"<html><style>p{}</style><!-- no --><p>Caf&eacute; <b>bold</b> text<script>x()</script></html"
     mail = b"Content-Type: text/html; charset=utf-8\r\n\r\n" + page
@@ -95,6 +122,12 @@ def test_every_fault_has_its_line(script: str, faults: list[int]) -> None:
     with pytest.raises(ScriptError) as found:
         compile_script(script)
     assert [problem.line for problem in found.value.problems] == faults
+
+
+def test_what_is_wrong_with_a_regular_expression_is_text() -> None:
+    with pytest.raises(ScriptError, match="missing \\)") as found:
+        compile_script('require "regex";\nif header :regex "a" "(" { keep; }')
+    assert "b'" not in str(found.value)
 
 
 def test_several_scripts_may_be_joined() -> None:

@@ -14,12 +14,19 @@ LANGUAGE: Final = frozenset(
     }
 )  # fmt: skip
 REGEX: Final = "regex"
+LEXICAL: Final = frozenset({"encoded-character", "variables"})
+"""they change how the whole script is read, so that `ihave` must neither find nor enable them (RFC 5463 4)"""
 HAS_RE2: Final = find_spec("re2") is not None
 
 
 def is_known(capability: str) -> bool:
     """Whether `require` may name it."""
     return capability in LANGUAGE or (capability == REGEX and HAS_RE2)
+
+
+def may_be_tried(capability: str) -> bool:
+    """Whether `ihave` finds it."""
+    return capability not in LEXICAL and is_known(capability)
 
 
 def why_not(capability: str) -> str:

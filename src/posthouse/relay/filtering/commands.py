@@ -15,13 +15,12 @@ from posthouse.relay.filtering.context import Command, CommandBuilder, Context, 
 from posthouse.relay.filtering.fault import RunFault
 from posthouse.relay.filtering.flags import merged, without, words
 from posthouse.relay.filtering.matching import quoted_wildcards
-from posthouse.relay.filtering.run import Run, Template, value, values
+from posthouse.relay.filtering.run import Run, Template, bad_folder, value, values
 from posthouse.relay.filtering.strings import IDENTIFIER
 from posthouse.relay.filtering.syntax import Node, Strings
 
 DAY = 86_400
 LEAST_DAYS, MOST_DAYS, DEFAULT_DAYS = 1, 365, 7
-_LONGEST_FOLDER = 480
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REGEX_SPECIAL = re.compile(r"([\\^$.\[\]|()?*+{}])")
 
@@ -106,19 +105,6 @@ def fileinto(context: Context, node: Node, taken: Taken) -> Command:
         _do(context, run, node.line, FileInto(name, _flags_now(run, flags), create))
 
     return command
-
-
-def bad_folder(name: str) -> str:
-    """Why a folder cannot have this name, or nothing."""
-    if not name or "\0" in name:
-        return f"fileinto: {name[:60]!r} is no folder's name"
-    if len(name) > _LONGEST_FOLDER:
-        return f"fileinto: the folder's name is longer than {_LONGEST_FOLDER} characters"
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "fileinto: the folder's name is not UTF-8"
-    return ""
 
 
 def redirect(context: Context, node: Node, taken: Taken) -> Command:

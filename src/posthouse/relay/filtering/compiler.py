@@ -6,7 +6,7 @@
 from posthouse.relay.filtering import body_test, commands, core_tests, date_tests, limits
 from posthouse.relay.filtering.actions import Keep, Outcome, Step
 from posthouse.relay.filtering.arguments import Signature, Taken, Tests, Want, take
-from posthouse.relay.filtering.capabilities import is_known
+from posthouse.relay.filtering.capabilities import may_be_tried
 from posthouse.relay.filtering.context import Command, CommandBuilder, Context, Test, TestBuilder
 from posthouse.relay.filtering.fault import Problem, RunFault, ScriptError
 from posthouse.relay.filtering.message import Envelope, Message
@@ -196,7 +196,7 @@ class _Compiler:
         if "ihave" not in self._context.allowed:
             return None
         if test.name == "ihave":
-            return all(is_known(name) for each in test.arguments if isinstance(each, Strings) for name in each.items)
+            return all(may_be_tried(name) for each in test.arguments if isinstance(each, Strings) for name in each.items)
         inner = [self._known(each) for each in test.tests]
         if test.name == "not" and inner and inner[0] is not None:
             return not inner[0]

@@ -5,6 +5,7 @@ address allof anyof envelope exists false header not size string true hasflag ma
 
 from collections.abc import Callable, Iterable, Sequence
 
+import posthouse
 from posthouse.relay.filtering import capabilities
 from posthouse.relay.filtering.address_list import Mailbox, addresses, envelope_address
 from posthouse.relay.filtering.arguments import INDEX, MATCH, PART, Signature, TagUse, Taken, Tests, Want
@@ -12,7 +13,7 @@ from posthouse.relay.filtering.context import Context, Test, TestBuilder
 from posthouse.relay.filtering.flags import words
 from posthouse.relay.filtering.matcher import Comparison, comparison, matcher
 from posthouse.relay.filtering.matching import Comparator, MatchType
-from posthouse.relay.filtering.run import Run, value, values
+from posthouse.relay.filtering.run import INBOX, Run, bad_folder, canonical_folder, value, values
 from posthouse.relay.filtering.syntax import Node
 
 ADDRESS_FIELDS = frozenset(
@@ -136,7 +137,9 @@ def envelope(context: Context, node: Node, taken: Taken) -> Test:
         for name in values(names, run):
             text = {"from": around.sender, "to": around.recipient, "auth": around.auth or None}.get(name.lower())
             if text is not None and (text.strip(" <>") or name.lower() == "from"):
-                given.append(part_of(envelope_address(text), part, run.around.separator))
+                mailbox = envelope_address(text)
+                if mailbox.local is not None or name.lower() == "auth":  # no path: nothing there to be compared
+                    given.append(part_of(mailbox, part, run.around.separator))
         return match(run, [text for text in given if text is not None])
 
     return test
@@ -218,22 +221,23 @@ def _words(keys: Iterable[str]) -> tuple[str, ...]:
 
 
 def mailbox_exists(context: Context, node: Node, taken: Taken) -> Test:
-    """`mailboxexists` (RFC 5490 3.1)."""
+    """`mailboxexists` (RFC 5490 3.1): a name that `fileinto` refuses is no folder's."""
     names = context.texts(taken.strings(0))
 
     def test(run: Run) -> bool:
         run.spend(len(names), node.line)
         there = run.around.mailboxes
-        return all(bool(name) and (there is None or name.upper() == "INBOX" or name in there) for name in values(names, run))
+        found = [canonical_folder(name) for name in values(names, run) if not bad_folder(name)]
+        return len(found) == len(names) and all(there is None or name == INBOX or name in there for name in found)
 
     return test
 
 
 def ihave(context: Context, _node: Node, taken: Taken) -> Test:
-    """`ihave` (RFC 5463): true extensions count as required behind it."""
+    """`ihave` (RFC 5463): what it finds counts as required behind it."""
     strings = taken.strings(0)
     wanted = context.constants(strings, "ihave")
-    there = all(capabilities.is_known(name) for name in wanted)
+    there = all(capabilities.may_be_tried(name) for name in wanted)
     if there:
         context.allowed.update(wanted)
     return lambda _: there
@@ -246,8 +250,8 @@ def environment(context: Context, node: Node, taken: Taken) -> Test:
 
     def test(run: Run) -> bool:
         items = {
-            "name": "Posthouse", "location": "MTA", "phase": "during", "domain": "",
-            "host": run.around.host, **dict(run.around.items),
+            "name": "Posthouse", "version": posthouse.__version__, "location": "MTA", "phase": "during",
+            "host": run.around.host, "domain": run.around.host.partition(".")[2], **dict(run.around.items),
         }  # fmt: skip
         found = items.get(value(name, run).lower())
         return found is not None and match(run, [found])

@@ -31,10 +31,16 @@ def compile_expression(key: str, *, any_case: bool) -> Expression:
     try:
         compiled = re2.compile(key, options)
     except re2.error as bad:
-        raise ValueError(str(bad)) from None
+        raise ValueError(_reason(bad)) from None
 
     def search(text: str) -> tuple[str, ...] | None:
         found = compiled.search(text)
         return None if found is None else (found[0], *(group or "" for group in found.groups()))
 
     return search
+
+
+def _reason(bad: Exception) -> str:
+    """What RE2 says, which may be octets."""
+    said = bad.args[0] if bad.args else bad
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)

@@ -1,5 +1,6 @@
 """One evaluation under way: what a script may ask, what it has decided so far, and how much work it may still do."""
 
+import re
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -10,6 +11,8 @@ from posthouse.relay.filtering.matching import casemap
 from posthouse.relay.filtering.message import Envelope, Message
 
 INBOX = "INBOX"
+_INBOX = re.compile(r"inbox(?=[/.]|\Z)", re.IGNORECASE)
+_LONGEST_FOLDER = 480
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,26 @@ class Run:
 
 
 def folder_of(action: Keep | FileInto) -> str:
-    """The folder a message is stored in; the inbox is one in any case."""
-    if isinstance(action, Keep) or action.folder.upper() == INBOX:
-        return INBOX
-    return action.folder
+    """The folder a message is stored in."""
+    return INBOX if isinstance(action, Keep) else canonical_folder(action.folder)
+
+
+def canonical_folder(name: str) -> str:
+    """The name by which a folder is known: the inbox and what is below it are themselves in any case (RFC 3501 5.1)."""
+    return _INBOX.sub(INBOX, name, count=1) if _INBOX.match(name) else name
+
+
+def bad_folder(name: str) -> str:
+    """Why a folder cannot have this name, or nothing."""
+    if not name or "\0" in name:
+        return f"fileinto: {name[:60]!r} is no folder's name"
+    if len(name) > _LONGEST_FOLDER:
+        return f"fileinto: the folder's name is longer than {_LONGEST_FOLDER} characters"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "fileinto: the folder's name is not UTF-8"
+    return ""
 
 
 def _with_flags(action: Keep | FileInto, flags: tuple[str, ...]) -> Keep | FileInto:
