@@ -1,11 +1,12 @@
 """What can be wrong between files: channels, pools and services that name each other (job-controller-cnf 3, dispatcher-cnf 5).
 
-Also what a channel that goes out by SMTP names: addresses, certificates, a password.
+Also what a channel that goes out names: addresses, certificates, a password; and option files of channels that are not there.
 """
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from posthouse.config.dispatcher_cnf import DispatcherCnf, Service
 from posthouse.config.fault import Faults
@@ -49,7 +50,7 @@ def check_ways_out(imta: ImtaCnf, options: Mapping[str, OptionFile], tailor: Tai
                 reason = f"channel {channel.name}: nameservers {word} is no IP address and is not asked"
                 faults.warn(channel.file, channel.line, reason)
     for file in options.values():
-        for name in ("TLS_CA_FILE", "AUTH_PASSWORD_FILE"):
+        for name in ("TLS_CA_FILE", "TLS_CERTIFICATE", "TLS_KEY", "AUTH_PASSWORD_FILE"):
             value = file.get(name)
             system = name == "TLS_CA_FILE" and value is not None and value.text.lower() == "system"
             if value and value.text and not system and not tailor.path(value.text, tailor.table).is_file():
@@ -57,6 +58,14 @@ def check_ways_out(imta: ImtaCnf, options: Mapping[str, OptionFile], tailor: Tai
         user = file.get("AUTH_USERNAME")
         if user and user.text and not file.text("AUTH_PASSWORD_FILE") and not file.text("AUTH_PASSWORD"):
             faults.error(user.file, user.line, "AUTH_USERNAME needs AUTH_PASSWORD_FILE or AUTH_PASSWORD")
+
+
+def check_option_files(folder: Path, imta: ImtaCnf, name_of: Callable[[Path], str], faults: Faults) -> None:
+    """An option file of no channel is read by nobody: the channel is misspelt, has capitals, or has gone."""
+    for path in sorted(folder.glob("*_option")):
+        channel = path.name.removesuffix("_option")
+        if channel not in imta.channels:
+            faults.warn(name_of(path), 0, f"imta.cnf has no channel {channel}: nobody reads this file")
 
 
 def _is_address(text: str) -> bool:

@@ -22,6 +22,13 @@ _PERIODIC = names("COMMAND TIME")
 _IGNORED = names("REBUILD_PARALLEL_CHANNEL FAST_JOB STRESS_BLACKOUT STRESS_FACTOR STRESS_JOBS STRESS_TIME UNSTRESS_JOBS")
 _SECTIONS = {"POOL": _POOL, "CHANNEL": _CHANNEL, "PERIODIC_JOB": _PERIODIC}
 _TIME = re.compile(r"(?:(\d{1,2}):(\d{2}))?/(\d{1,3}):(\d{2})")
+PERIODIC_PROGRAMS = ("return_job", "synch")
+
+
+def program_name(command: str) -> str:
+    """The program a command means: the last part of its first word, lower case."""
+    first, *_ = command.split(maxsplit=1) or [""]
+    return first.replace(":", "/").rpartition("/")[2].lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class ChannelSection:
     @property
     def program(self) -> str:
         """Last part of the master command, lower case: `tcp_smtp_client`, `reprocess`, ..."""
-        return self.master_command.replace(":", "/").rpartition("/")[2].lower()
+        return program_name(self.master_command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +166,12 @@ def _channel(section: Section, everywhere: Section, source: Source) -> ChannelSe
 
 def _periodic(section: Section, source: Source) -> PeriodicJob:
     values = Values((section,), source)
-    if not values.text("COMMAND"):
+    command = values.option("COMMAND")
+    if command is None or not command.text:
         source.faults.error(section.file, section.line, f"periodic job {section.name} has no COMMAND")
+    elif program_name(command.text) not in PERIODIC_PROGRAMS:
+        reason = f"periodic job {section.name}: {command.text[:60]} is not run, only {' and '.join(PERIODIC_PROGRAMS)} are"
+        source.faults.warn(command.file, command.line, reason)
     return PeriodicJob(section.name, values.text("COMMAND"), _times(values, "TIME", source))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from posthouse.config.job_controller_cnf import PeriodicJob, Times
+from posthouse.config.job_controller_cnf import PeriodicJob, Times, program_name
 
 
 class Chore(Enum):
@@ -24,8 +24,7 @@ class Chore(Enum):
 
 def chore_of(command: str) -> Chore | None:
     """What a COMMAND asks for; None: nothing of ours."""
-    name = command.split(maxsplit=1)[0].replace(":", "/").rpartition("/")[2].lower() if command.split() else ""
-    return next((chore for chore in Chore if chore.value == name), None)
+    return next((chore for chore in Chore if chore.value == program_name(command)), None)
 
 
 @dataclass(slots=True)
