@@ -208,14 +208,12 @@ class Body:
             start = dot
         return held.find(END, start)
 
-    def take_chunk(self, buffer: bytes, position: int, length: int) -> int:
-        """Read at most so many octets of BDAT from the buffer: where reading stopped."""
+    def take_chunk(self, buffer: bytes, position: int, stop: int) -> None:
+        """Read octets of BDAT from the buffer, up to `stop`."""
         if self._held is None:
             self._held = bytearray()
-        stop = min(position + length, len(buffer))
         self._held += memoryview(buffer)[position:stop]
         self._flush(self._held)
-        return stop
 
     def finish_chunks(self) -> None:
         """The last chunk is complete."""

@@ -4,52 +4,33 @@
     while (event := server.next_event()) is not None: ...   # Mail, Rcpt: accept() or answer(); Message(End): answer_data()
     transport.write(server.to_send()); if server.closing: transport.close()
 
-Command lines end at LF and must end in CRLF: a line with a bare LF, a CR elsewhere, or a NUL is refused (500 5.5.2) and read
-no further, as is one over `max_command_line`; none of them is tried as a command. While an answer is owed, or after the
-connection is to be closed, `next_event` returns None; octets fed meanwhile wait.
-
-SMTP and 354: whatever arrived before the output with 354 was taken by `to_send` came too early (RFC 2920 3.1). Whole lines that
-are commands are dropped; anything else would be a message with its beginning cut off, so instead of 354 goes `554 5.5.0` and the
-connection closes. LMTP takes a body pipelined behind DATA.
-
-STARTTLS: anything that arrived behind it before the output with 220 was taken is refused with 554 and the connection closes, so
-that nothing typed in clear is obeyed under TLS (RFC 3207 4.2). After `handshaking` comes `tls_started(policy)`, or the end.
+`command.py` says what a command line must be, `mail_data.py` what becomes of a body, `go_ahead.py` what may not come before 354
+and before 220 to STARTTLS. A line over `max_command_line` is refused (500 5.5.2) and read no further. While an answer is owed, or
+after the connection is to be closed, `next_event` returns None; octets fed meanwhile wait. After `handshaking` comes
+`tls_started(policy)`, or the end.
 
 Memory: the unread octets of one `feed`, one command line, and a body of at most `Policy.spill`.
 """
 
-import re
 from collections.abc import Sequence
 from enum import Enum
 
-from posthouse.dialogue.body import Body
+from posthouse.dialogue.command import obey
 from posthouse.dialogue.conversation import Conversation, Owed, Reading
-from posthouse.dialogue.event import BadCommand, Event, Fault, Message, MessageEnd, MessageRefused, Oversize
-from posthouse.dialogue.policy import BareLineEnds, Policy
+from posthouse.dialogue.event import BadCommand, Event
+from posthouse.dialogue.go_ahead import EARLY_LIMIT, go_data, go_tls
+from posthouse.dialogue.mail_data import after_octets, read_chunk
+from posthouse.dialogue.policy import Policy
 from posthouse.dialogue.reply import render
 from posthouse.dialogue.verbs.auth import ANSWER_TOO_LONG, MAX_ANSWER, answered
-from posthouse.dialogue.verbs.bdat import OVER_LIMIT, TOO_BIG
-from posthouse.dialogue.verbs.mail import sender
-from posthouse.dialogue.verbs.rcpt import recipient
-from posthouse.dialogue.verbs.table import VERBS
 from posthouse.mail.status import Status
 
-_PLAIN = re.compile(rb"(?:(MAIL FROM)|RCPT TO):(<([!#-;=?-\[\]-~]*)>)(?: ([ -~]+))?\r\n").match
-"""the two commands as nearly every client writes them, taken without looking at the line again and again"""
-_EARLY_LIMIT = 4096
-_CR = 0x0D
 _LINE_TOO_LONG = Status(500, "5.5.2", "command line too long")
-_BAD_LINE = Status(500, "5.5.2", "command line must end in CRLF and hold no other control octet of these: CR LF NUL")
-_TOO_EARLY = Status(554, "5.5.0", "message data sent before the 354 reply")
-_BARE = Status(550, "5.6.11", "bare CR or LF in message data")
-_BEHIND_TLS = Status(554, "5.5.0", "nothing may be sent behind STARTTLS before its reply")
-_START_TLS = Status(220, "2.5.0", "Go ahead with TLS negotiation.")
-_BARE_FAULTS = frozenset({Fault.BARE_LF, Fault.BARE_CR})
 
 # looked up once: a member of an enum costs a tenth of a microsecond each time
 _NOTHING, _MAIL_OWED, _RCPT_OWED, _DATA_OWED = Owed.NOTHING, Owed.MAIL, Owed.RCPT, Owed.DATA
 _TLS_OWED = Owed.TLS
-_COMMAND, _GO, _DATA, _SASL, _DISCARD = Reading.COMMAND, Reading.GO, Reading.DATA, Reading.SASL, Reading.DISCARD
+_COMMAND, _GO, _DATA, _SASL = Reading.COMMAND, Reading.GO, Reading.DATA, Reading.SASL
 
 
 class Phase(Enum):
@@ -176,7 +157,7 @@ class Server:
                         self._position = end + 1
                     else:
                         self._buffer, self._position = b"", 0  # an idle connection holds nothing
-                    event = self._obey(buffer, position, end)
+                    event = obey(talk, buffer, position, end)
                     if event is not None:
                         return event
                     continue
@@ -330,49 +311,29 @@ class Server:
             return
         talk.close_with(self._shed)
 
-    # SMTP between DATA and 354
+    # what came before 354 or 220
 
     def _take_early(self, data: bytes) -> None:
         """Keep what came before 354, as much as is needed to judge it."""
         early = self._early
-        early += self._buffer[self._position :][: _EARLY_LIMIT + 1 - len(early)]
-        early += data[: _EARLY_LIMIT + 1 - len(early)]
+        early += self._buffer[self._position :][: EARLY_LIMIT + 1 - len(early)]
+        early += data[: EARLY_LIMIT + 1 - len(early)]
         self._buffer = b""
         self._position = 0
 
     def _go(self) -> None:
-        """354 leaves now, unless something came before it that was no command."""
+        """354 leaves now, or 220 to STARTTLS; or what came before it is judged."""
         talk = self._talk
         if not self._early and not self._buffer and talk.owed is not _TLS_OWED:
             talk.out.append(talk.ok_data)
             talk.reading = _DATA
             return
         self._take_early(b"")
-        if talk.owed is _TLS_OWED:
-            self._go_tls()
-            return
         early, self._early = bytes(self._early), bytearray()
-        lines = early.split(b"\r\n")
-        if not lines.pop() and len(early) <= _EARLY_LIMIT and all(line.partition(b" ")[0].upper() in VERBS for line in lines):
-            talk.out.append(talk.ok_data)
-            talk.reading = _DATA
-            return
-        talk.forget()
-        talk.reading = _COMMAND
-        talk.events.append(MessageRefused(_TOO_EARLY))
-        talk.close_with(_TOO_EARLY)
-
-    def _go_tls(self) -> None:
-        """220 leaves now, unless something came behind STARTTLS."""
-        talk = self._talk
-        talk.reading = _COMMAND
-        if not self._early:
-            talk.say(_START_TLS)
-            return
-        self._early.clear()
-        talk.owed = _NOTHING
-        talk.events.append(BadCommand(b"STARTTLS", _BEHIND_TLS))
-        talk.close_with(_BEHIND_TLS)
+        if talk.owed is _TLS_OWED:
+            go_tls(talk, early)
+        else:
+            go_data(talk, early)
 
     # reading
 
@@ -388,27 +349,6 @@ class Server:
             return BadCommand(b"AUTH", ANSWER_TOO_LONG), True
         self._position = end + 1
         return answered(talk, buffer[position : end + 1]), True
-
-    def _obey(self, buffer: bytes, position: int, end: int) -> Event | None:
-        """Carry out the command line that ends with the LF at `end`."""
-        talk = self._talk
-        line = buffer[position : end - 1]
-        plain = _PLAIN(buffer, position)
-        if plain is not None and not talk.chunking:
-            is_mail, raw, address, rest = plain.groups(b"")
-            if is_mail:
-                if talk.open and not talk.sender_known:
-                    return sender(talk, address, raw, rest, line)
-            elif talk.sender_known:
-                return recipient(talk, address, raw, rest, line)
-        if end == position or buffer[end - 1] != _CR or b"\r" in line or b"\0" in line:
-            return talk.bad(buffer[position:end].rstrip(b"\r"), _BAD_LINE)
-        word, _, argument = line.partition(b" ")
-        verb = VERBS.get(word) or VERBS.get(word.upper())
-        if verb is None:
-            shown = word[:40].decode("ascii", "backslashreplace")
-            return talk.bad(line, Status(500, "5.5.1", f'Unknown command "{shown}" specified'))
-        return verb(talk, argument.strip(b" \t"), line)
 
     def _read_unfinished(self, end: int) -> tuple[Event | None, bool]:
         """A command line that is too long, or is not complete: its event, and whether more may follow."""
@@ -427,87 +367,17 @@ class Server:
         return self._talk.bad(line, _LINE_TOO_LONG) if first else None
 
     def _read_data(self) -> tuple[Event | None, bool]:
-        talk = self._talk
-        body = talk.body
+        """Octets of DATA."""
+        body = self._talk.body
         assert body is not None
         if self._position >= len(self._buffer):
             return None, False
         self._position, ended = body.take(self._buffer, self._position)
         if self._position >= len(self._buffer):
-            self._buffer = b""
-            self._position = 0
-        return self._after_octets(ended=ended)
+            self._buffer, self._position = b"", 0
+        return after_octets(self._talk, ended=ended)
 
     def _read_chunk(self) -> tuple[Event | None, bool]:
-        talk = self._talk
-        before = self._position
-        if talk.reading is _DISCARD:
-            self._position = min(len(self._buffer), before + talk.chunk_left)
-            talk.chunk_left -= self._position - before
-            if talk.chunk_left:
-                return None, False
-            talk.reading = _COMMAND
-            refusal = talk.chunk_refusal
-            assert refusal is not None
-            return talk.bad(refusal.line, refusal.reply), True
-        body = talk.body
-        assert body is not None
-        self._position = body.take_chunk(self._buffer, before, talk.chunk_left)
-        talk.chunk_left -= self._position - before
-        ended = not talk.chunk_left and talk.chunk_last
-        if ended:
-            body.finish_chunks()
-        elif not talk.chunk_left:
-            talk.reading = _COMMAND
-            words = talk.words.chunk
-            talk.say(Status(words.code, words.enhanced, f"{talk.chunk_size} octets received"))
-        event, moved = self._after_octets(ended=ended)
-        return event, moved or not talk.chunk_left
-
-    def _after_octets(self, *, ended: bool) -> tuple[Event | None, bool]:
-        """What the body made of the octets it took."""
-        talk = self._talk
-        body = talk.body
-        assert body is not None
-        if body.exceeded:
-            return self._exceeded(body, ended=ended), ended
-        parts = body.take_parts()
-        if not ended:
-            talk.events.extend(parts)
-            return None, bool(parts)
-        result = body.result
-        assert result is not None
-        talk.reading = _COMMAND
-        talk.body = None
-        closing = self._outcome(result)
-        if not parts:
-            return closing, True
-        talk.events.extend(parts)
-        talk.events.append(closing)
-        return None, True
-
-    def _outcome(self, result: Message | MessageEnd) -> Event:
-        """Hand a whole body over, unless its line ends are refused here."""
-        talk = self._talk
-        if result.faults and talk.policy.bare_line_ends is BareLineEnds.REFUSE and not _BARE_FAULTS.isdisjoint(result.faults):
-            talk.forget()
-            talk.close_with(_BARE)
-            return MessageRefused(_BARE)
-        talk.owed = _DATA_OWED
-        return result
-
-    def _exceeded(self, body: Body, *, ended: bool) -> Event | None:
-        """The body is too large: LMTP leaves at once (LMTP chapter 16.5), SMTP when the end was read."""
-        talk = self._talk
-        first, body.reported = not body.reported, True
-        if talk.is_lmtp:
-            talk.reading = _COMMAND
-            talk.forget()
-            talk.close_with(TOO_BIG)
-        elif ended:
-            talk.reading = _COMMAND
-            talk.forget()
-            talk.say(OVER_LIMIT)
-        elif body.swallowed > talk.policy.max_swallow:
-            talk.close_with(OVER_LIMIT)
-        return Oversize() if first else None
+        """Octets of BDAT."""
+        self._position, event, moved = read_chunk(self._talk, self._buffer, self._position)
+        return event, moved

@@ -1,6 +1,6 @@
 """DATA (RFC 5321 4.1.1.4): in its place only after an accepted recipient, and not within a BDAT transfer (RFC 3030 2).
 
-LMTP goes on at once and takes a body pipelined behind the verb. In SMTP nothing may come before 354 has left: `server.py`.
+LMTP goes on at once and takes a body pipelined behind the verb. In SMTP nothing may come before 354 has left: `go_ahead.py`.
 """
 
 from posthouse.dialogue.conversation import Conversation, Reading

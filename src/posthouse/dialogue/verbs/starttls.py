@@ -1,6 +1,6 @@
 """STARTTLS (RFC 3207): in clear only, outside a transaction, and the last thing said in clear.
 
-220 is held back until the session takes the output; what came behind the verb until then is refused: `server.py`.
+220 is held back until the session takes the output; what came behind the verb until then is refused: `go_ahead.py`.
 """
 
 from posthouse.dialogue.conversation import Conversation, Owed, Reading
