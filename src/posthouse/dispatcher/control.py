@@ -12,9 +12,10 @@ import os
 import socket
 import stat
 import struct
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +30,9 @@ DENIED = "denied"
 """the key of an answer to somebody who may not ask that"""
 
 Answer = dict[str, Any]
+
+NAME_IS_PASSING: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""for servers on sockets named through /proc/self/fd: later Pythons would look for the name, and nothing is behind it any more"""
 
 
 class NotRunning(Exception):  # noqa: N818 - a fact, not a mistake
@@ -142,7 +146,7 @@ class ControlServer:
 
     async def start(self) -> None:
         """Begin to answer."""
-        self._server = await asyncio.start_unix_server(self._serve, sock=self._sock, limit=_MAX_REQUEST)
+        self._server = await asyncio.start_unix_server(self._serve, sock=self._sock, limit=_MAX_REQUEST, **NAME_IS_PASSING)
 
     def close(self) -> None:
         """Answer no more."""

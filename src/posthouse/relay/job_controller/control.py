@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
+from posthouse.dispatcher.control import NAME_IS_PASSING
 from posthouse.relay.job_controller.local_socket import short_name
 from posthouse.relay.job_controller.selection import Selection
 
@@ -134,6 +135,6 @@ async def serve(path: Path, owner: Owner) -> asyncio.AbstractServer:
     before = os.umask(0o177)
     try:
         with short_name(path) as name:
-            return await loop.create_unix_server(lambda: _Connection(owner), name)
+            return await loop.create_unix_server(lambda: _Connection(owner), name, **NAME_IS_PASSING)
     finally:
         os.umask(before)
