@@ -80,7 +80,8 @@ def test_what_is_no_path_is_not_compared() -> None:
 
 
 def test_the_inbox_is_itself_in_any_case_and_so_is_what_is_below_it() -> None:
-    script = 'require "fileinto";' + "".join(f'fileinto "{name}";' for name in ("INBOX/a", "Inbox/a", "inbox", "inboxes", "Inboxes"))
+    names = ("INBOX/a", "Inbox/a", "inbox", "inboxes", "Inboxes")
+    script = 'require "fileinto";' + "".join(f'fileinto "{name}";' for name in names)
     found = compile_script(script + "keep;").evaluate(Message(MAIL, len(MAIL)), Envelope("", ""), Surroundings())
     assert found.actions == (FileInto("INBOX/a"), FileInto("inbox"), FileInto("inboxes"), FileInto("Inboxes"))
     around = Surroundings(mailboxes=frozenset({"INBOX/a"}))
@@ -116,12 +117,44 @@ def test_html_is_read_without_its_markup() -> None:
         ('require ["fileinto",\n "nope"];', [1]),
         ('if anyof(true,\n header :is :is "a" "b") { keep; }', [2]),
         ('require "regex";\nif header :regex "a" "(" { keep; }', [2]),
+        ("if size :over 18446744073709551616 { keep; }\nkeep $$%;", [1, 2]),
+        ("if size :under 1Z {\n keep;\n}\n/* c */ keep ];", [1, 4]),
+        ("if true {\n" * 34 + "keep;" + "}" * 34 + "\nkeep €;", [33, 36]),
+        (f"if {'not ' * 33}true {{\n keep;\n}}\nkeep ~", [1, 4]),
     ],
 )
 def test_every_fault_has_its_line(script: str, faults: list[int]) -> None:
     with pytest.raises(ScriptError) as found:
         compile_script(script)
     assert [problem.line for problem in found.value.problems] == faults
+
+
+@pytest.mark.parametrize(
+    ("script", "faults"),
+    [
+        ("keep :frop;", ["unknown tag :frop for keep"]),
+        ('true :comparator "a";', ["'true' is a test, not a command"]),
+        ('if true :comparator "a" { }', ["unknown tag :comparator for true"]),
+        ('if header "a" :frop { }', ["unknown tag :frop for header"]),
+        ('if header :comparator :frop "a" "b" { }', ["the tag :comparator of header wants a string, but found the tag :frop"]),
+        ('require "index"; if header :index "a" "b" { }', ["the tag :index of header wants a number, but found a string"]),
+        ("redirect true;", ["redirect needs a string as argument 1"]),
+        ('stop "a" true { keep; }', ["stop has too many arguments: a string"]),
+        ("keep\ndiscard;", ["keep takes no test: is there a ';' missing before 'discard'?"]),
+        ("keep (true);", ["keep takes no test"]),
+        ("elsif true { } elsif false { } else { }", ["elsif must follow an if or elsif"]),
+        ("if true { } else { } else { }", ["else must follow an if or elsif"]),
+        ('require "variables"; set "${a}" "b";', ["a variable's name cannot have variables"]),
+        ('require "variables"; set "" "b";', ["'' is no variable's name"]),
+        ('require "variables"; if header :comparator "${a}" "b" "c" { }', ["the comparator's name cannot have variables"]),
+        ('if header :comparator "" "b" "c" { }', ["unknown comparator ''"]),
+        ('keep; require ["nope", "fileinto"]; fileinto "a";', ["require must stand before every other command"]),
+    ],
+)
+def test_one_mistake_is_one_fault(script: str, faults: list[str]) -> None:
+    with pytest.raises(ScriptError) as found:
+        compile_script(script)
+    assert [problem.reason for problem in found.value.problems] == faults
 
 
 def test_what_is_wrong_with_a_regular_expression_is_text() -> None:

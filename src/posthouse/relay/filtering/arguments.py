@@ -163,7 +163,7 @@ def take(
             if not rest or not use.want.fits(rest[0]):
                 found = rest[0].kind if rest else "nothing"
                 faults.append((argument.line, f"the tag :{argument.name} of {name} wants {use.want.value}, but found {found}"))
-                if rest and not isinstance(rest[0], Tag):
+                if rest and not (isinstance(rest[0], Tag) and rest[0].name in signature.tags):
                     rest.pop(0)
                 continue
             given = rest.pop(0)
@@ -177,6 +177,8 @@ def _place(
 ) -> tuple[Argument | None, ...]:
     wanted = len(signature.positions)
     missing = wanted - len(positions)
+    if faults and not 0 <= missing <= signature.optional:
+        return ()  # what is wrong with a tag has taken an argument away, or left one
     if missing < 0:
         faults.append((positions[wanted].line, f"{name} has too many arguments: {positions[wanted].kind}"))
         return ()

@@ -184,8 +184,7 @@ def _optional(context: Context, strings: Strings | None) -> str | Template:
 def set_variable(context: Context, node: Node, taken: Taken) -> Command:
     """`set` (RFC 5229 4)."""
     strings = taken.strings(0)
-    name, what = context.constant(strings, "a variable's name").lower(), context.one(taken.strings(1))
-    _variable_name(context, name, strings.line)
+    name, what = _variable_name(context, strings), context.one(taken.strings(1))
     chosen = [taken.tags[group].name for group in _MODIFIERS if group in taken.tags]
 
     def command(run: Run) -> None:
@@ -196,7 +195,12 @@ def set_variable(context: Context, node: Node, taken: Taken) -> Command:
     return command
 
 
-def _variable_name(context: Context, name: str, line: int) -> None:
+def _variable_name(context: Context, strings: Strings) -> str:
+    """A variable that a command changes, in lower case."""
+    given = context.constant(strings, "a variable's name")
+    if given is None:
+        return ""
+    name, line = given.lower(), strings.line
     if "." in name:
         context.fault(line, f"variable in the unknown namespace '{name.partition('.')[0]}'")
     elif not IDENTIFIER.match(name):
@@ -206,6 +210,7 @@ def _variable_name(context: Context, name: str, line: int) -> None:
     context.names.add(name)
     if len(context.names) == limits.VARIABLES + 1:
         context.fault(line, f"more than {limits.VARIABLES} variables")
+    return name
 
 
 def _modified(text: str, chosen: list[str]) -> str:
@@ -237,11 +242,10 @@ def change_flags(context: Context, node: Node, taken: Taken) -> Command:
     name = ""
     if taken.positions[0] is not None:
         strings = taken.strings(0)
-        name = context.constant(strings, "a variable's name").lower()
-        if "variables" not in context.allowed:
-            context.fault(strings.line, f'{node.name} with a variable needs require "variables"')
+        if "variables" in context.allowed:
+            name = _variable_name(context, strings)
         else:
-            _variable_name(context, name, strings.line)
+            context.fault(strings.line, f'{node.name} with a variable needs require "variables"')
     flags, kind = context.texts(taken.strings(1)), node.name
 
     def command(run: Run) -> None:

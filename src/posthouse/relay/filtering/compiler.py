@@ -6,7 +6,7 @@
 from posthouse.relay.filtering import body_test, commands, core_tests, date_tests, limits
 from posthouse.relay.filtering.actions import Keep, Outcome, Step
 from posthouse.relay.filtering.arguments import Signature, Taken, Tests, Want, take
-from posthouse.relay.filtering.capabilities import may_be_tried
+from posthouse.relay.filtering.capabilities import is_known, may_be_tried
 from posthouse.relay.filtering.context import Command, CommandBuilder, Context, Test, TestBuilder
 from posthouse.relay.filtering.fault import Problem, RunFault, ScriptError
 from posthouse.relay.filtering.message import Envelope, Message
@@ -104,6 +104,9 @@ class _Compiler:
                 place = end
             elif node.name in {"elsif", "else"}:
                 self._context.fault(node.line, f"{node.name} must follow an if or elsif")
+                while place < len(nodes) and node.name == "elsif" and nodes[place].name in {"elsif", "else"}:
+                    node = nodes[place]  # one fault for the whole chain
+                    place += 1
             elif node.name == "stop":
                 if self._taken(node, _STOP) is not None:
                     made.append(self._stop(node.line))
@@ -138,7 +141,8 @@ class _Compiler:
         if taken is not None:
             strings = taken.strings(0)
             for name in strings.items:
-                self._context.require(name, strings.line)
+                if not begun or is_known(name):
+                    self._context.require(name, strings.line)
 
     def _command(self, node: Node) -> Command | None:
         found = _COMMANDS.get(node.name)
@@ -162,22 +166,14 @@ class _Compiler:
         """The node's arguments; None when something is wrong with them, its tests or its block."""
         context = self._context
         taken = take(node.name, node.line, node.arguments, signature, frozenset(context.allowed))
-        good = isinstance(taken, Taken)
-        for line, reason in () if isinstance(taken, Taken) else taken:
-            context.fault(line, reason)
-        wanted = signature.tests
-        fits = {
-            Tests.NONE: not node.tests,
-            Tests.ONE: len(node.tests) == 1 and not node.listed,
-            Tests.LIST: bool(node.tests) and node.listed,
-        }[wanted]
-        if not fits:
-            context.fault(node.line, f"{node.name} takes {wanted.value}")
-        if signature.block and node.block is None:
-            context.fault(node.line, f"{node.name} needs a block")
-        elif not signature.block and node.block is not None:
-            context.fault(node.line, f"{node.name} takes no block")
-        return taken if isinstance(taken, Taken) and good and fits and signature.block == (node.block is not None) else None
+        if not isinstance(taken, Taken):
+            for line, reason in taken:
+                context.fault(line, reason)
+            return None
+        wrong = _misshapen(node, signature)
+        if wrong:
+            context.fault(node.line, f"{node.name} {wrong}")
+        return None if wrong else taken
 
     def _if(self, chain: tuple[Node, ...]) -> Command:
         branches: list[tuple[Test | None, tuple[Command, ...], int]] = []
@@ -242,6 +238,22 @@ class _Compiler:
         if node.name == "allof":
             return lambda run: all(test(run) for test in inner)
         return lambda run: any(test(run) for test in inner)
+
+
+def _misshapen(node: Node, signature: Signature) -> str:
+    """What is wrong with the tests or the block behind the arguments."""
+    fits = {
+        Tests.NONE: not node.tests,
+        Tests.ONE: len(node.tests) == 1 and not node.listed,
+        Tests.LIST: bool(node.tests) and node.listed,
+    }[signature.tests]
+    if not fits:
+        forgotten = signature.tests is Tests.NONE and not node.listed
+        hint = f": is there a ';' missing before '{node.tests[0].name}'?" if forgotten else ""
+        return f"takes {signature.tests.value}{hint}"
+    if signature.block == (node.block is not None):
+        return ""
+    return "needs a block" if signature.block else "takes no block"
 
 
 def _branching(branches: list[tuple[Test | None, tuple[Command, ...], int]]) -> Command:

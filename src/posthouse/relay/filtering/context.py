@@ -64,17 +64,19 @@ class Context:
         """A string as it is meant."""
         return self.text(strings.items[0], strings.line)
 
-    def constant(self, strings: Strings, what: str) -> str:
-        """A string that must not have variables."""
+    def constant(self, strings: Strings, what: str) -> str | None:
+        """A string that must not have variables; None when it has."""
         text = self.one(strings)
         if isinstance(text, str):
             return text
-        self.fault(strings.line, f"{what} cannot have variables")
-        return ""
+        if text.parts:
+            self.fault(strings.line, f"{what} cannot have variables")
+        return None
 
     def constants(self, strings: Strings, what: str) -> tuple[str, ...]:
         """A list whose strings must not have variables."""
-        return tuple(self.constant(Strings(strings.line, (item,), listed=False), what) for item in strings.items)
+        found = (self.constant(Strings(strings.line, (item,), listed=False), what) for item in strings.items)
+        return tuple(text for text in found if text is not None)
 
     @staticmethod
     def step(run: Run, line: int, text: str) -> None:

@@ -5,7 +5,8 @@ r"""Tokens of a script (RFC 5228 2.3, 2.4, 8.1).
 
 Lines may end in CRLF or LF; in strings both become CRLF. In a quoted string a backslash makes the next character itself.
 In `text:` a line that begins with two dots loses one. Refused with its line: NUL, a bare CR, an unfinished string or
-comment, a number above 2^64-1 or with letters behind it, an unknown character.
+comment, a string that is too long. A number above 2^64-1 or with letters behind it and an unknown character are a token
+of their own, BAD: what is behind them can be read.
 """
 
 import re
@@ -25,11 +26,12 @@ class Kind(StrEnum):
     NUMBER = "a number"
     STRING = "a string"
     MARK = "a mark"
+    BAD = "no token"
     END = "the end of the script"
 
 
 class Token(NamedTuple):
-    """One token; the text of a number is its value in digits."""
+    """One token; the text of a number is its value in digits, that of a bad one what is wrong with it."""
 
     kind: Kind
     text: str
@@ -39,7 +41,7 @@ class Token(NamedTuple):
     def shown(self) -> str:
         """How a fault names it."""
         match self.kind:
-            case Kind.END | Kind.STRING:
+            case Kind.END | Kind.STRING | Kind.BAD:
                 return self.kind.value
             case Kind.TAG:
                 return f"tag :{self.text}"
@@ -66,6 +68,7 @@ _TOKEN = re.compile(
 _QUOTED = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TEXT_END = re.compile(r"^\.(?:\n|\Z)", re.MULTILINE)
+_UNKNOWN = re.compile(r"[^\s\w\"#{}\[\]();,]+|.", re.ASCII)
 _STUFFED = re.compile(r"^\.\.", re.MULTILINE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -83,7 +86,10 @@ def tokens(script: str) -> Iterator[Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise SyntaxFault(line, f"unexpected character {text[at]!r}")
+            yield Token(Kind.BAD, f"unexpected character {text[at]!r}", line)
+            unknown = _UNKNOWN.match(text, at)
+            at = unknown.end() if unknown is not None else at + 1
+            continue
         kind, begin, first = match.lastgroup, at, line
         at = match.end()
         match kind:
@@ -96,7 +102,7 @@ def tokens(script: str) -> Iterator[Token]:
                 value, at = _multi_line(text, at, first)
                 yield Token(Kind.STRING, value, first)
             case "number" | "unit":
-                yield Token(Kind.NUMBER, str(_number(match, first)), first)
+                yield _number(match, first)
             case "identifier":
                 yield Token(Kind.IDENTIFIER, match[0], first)
             case "tag":
@@ -136,10 +142,10 @@ def _checked(value: str, line: int) -> str:
     return value
 
 
-def _number(match: re.Match[str], line: int) -> int:
+def _number(match: re.Match[str], line: int) -> Token:
     unit = (match["unit"] or "").lower()
     if unit not in _UNITS:
-        raise SyntaxFault(line, f"{match[0]!r} is no number: only K, M and G may follow")
+        return Token(Kind.BAD, f"{match[0][:40]!r} is no number: only K, M and G may follow", line)
     if len(match["number"]) > 20 or (value := int(match["number"]) * _UNITS[unit]) > limits.NUMBER:
-        raise SyntaxFault(line, f"the number {match[0][:40]} is too large")
-    return value
+        return Token(Kind.BAD, f"the number {match[0][:40]} is too large", line)
+    return Token(Kind.NUMBER, str(value), line)

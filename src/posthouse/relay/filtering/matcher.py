@@ -50,7 +50,8 @@ def comparison(
     kind = MatchType(given.name) if given is not None else MatchType.IS
     relation = ""
     if kind in {MatchType.VALUE, MatchType.COUNT} and given is not None and isinstance(given.value, Strings):
-        relation = context.constant(given.value, f"the relation of :{kind}").lower()
+        said = context.constant(given.value, f"the relation of :{kind}")
+        relation = "eq" if said is None else said.lower()
         if relation not in RELATIONS:
             context.fault(given.line, f"unknown relation '{relation}': gt, ge, lt, le, eq or ne")
             relation = "eq"
@@ -58,11 +59,11 @@ def comparison(
     named = taken.text("comparator")
     if named is not None:
         name = context.constant(named, "the comparator's name")
-        if name not in set(Comparator):
+        if name is not None and name not in set(Comparator):
             context.fault(named.line, f"unknown comparator '{name}'")
-        elif f"comparator-{name}" not in context.allowed:
+        elif name is not None and f"comparator-{name}" not in context.allowed:
             context.fault(named.line, f"the comparator '{name}' needs require \"comparator-{name}\"")
-        else:
+        elif name is not None:
             comparator = Comparator(name)
     if comparator is Comparator.NUMERIC and kind in _SUBSTRINGS:
         context.fault(node.line, f"the comparator {comparator} has no :{kind}")

@@ -58,20 +58,22 @@ class _Parser:
     def _at(self, mark: str) -> bool:
         return self._now.kind is Kind.MARK and self._now.text == mark
 
+    def _unexpected(self, wanted: str) -> SyntaxFault:
+        now = self._now
+        return SyntaxFault(now.line, now.text if now.kind is Kind.BAD else f"expected {wanted}, but found {now.shown}")
+
     def _expect(self, mark: str, instead: str) -> None:
         if not self._at(mark):
-            raise SyntaxFault(self._now.line, f"expected {instead}, but found {self._now.shown}")
+            raise self._unexpected(instead)
         self._take()
 
     def commands(self, depth: int) -> tuple[Node, ...]:
         """As many as there are, to the end of the block or script."""
-        if depth > limits.BLOCK_NESTING:
-            raise SyntaxFault(self._now.line, f"blocks are nested deeper than {limits.BLOCK_NESTING}")
         found: list[Node] = []
         while self._now.kind is Kind.IDENTIFIER or (depth == 0 and self._now.kind is not Kind.END):
             try:
                 if self._now.kind is not Kind.IDENTIFIER:
-                    raise SyntaxFault(self._now.line, f"expected a command, but found {self._now.shown}")
+                    raise self._unexpected("a command")
                 found.append(self._command(depth))
             except SyntaxFault as fault:
                 if not self._whole or self._nodes > limits.NODES or len(self._problems) >= limits.PROBLEMS - 1:
@@ -101,6 +103,8 @@ class _Parser:
         if not self._at("{"):
             self._expect(";", "';' or a block '{'")
             return Node(name.line, name.text.lower(), arguments, tests, None, listed)
+        if depth == limits.BLOCK_NESTING:
+            raise SyntaxFault(self._now.line, f"blocks are nested deeper than {limits.BLOCK_NESTING}")
         self._take()
         block = self.commands(depth + 1)
         self._expect("}", "a command or the block's end '}'")
@@ -121,7 +125,7 @@ class _Parser:
 
     def _test(self, depth: int) -> Node:
         if self._now.kind is not Kind.IDENTIFIER:
-            raise SyntaxFault(self._now.line, f"expected a test, but found {self._now.shown}")
+            raise self._unexpected("a test")
         if depth >= limits.TEST_NESTING:
             raise SyntaxFault(self._now.line, f"tests are nested deeper than {limits.TEST_NESTING}")
         name = self._take()
@@ -150,7 +154,7 @@ class _Parser:
         items: list[str] = []
         while True:
             if self._now.kind is not Kind.STRING:
-                raise SyntaxFault(self._now.line, f"expected a string in the list, but found {self._now.shown}")
+                raise self._unexpected("a string in the list")
             items.append(self._take().text)
             if len(items) > limits.LIST_ITEMS:
                 raise SyntaxFault(line, f"the list has more than {limits.LIST_ITEMS} strings")
