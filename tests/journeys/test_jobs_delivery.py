@@ -192,6 +192,14 @@ async def test_an_address_outside_ascii_is_not_sent_to_a_server_without_smtputf8
     await until(lambda: any(record["en"] == "5.6.7" for record in relay.records("R")))
 
 
+async def test_smtputf8_is_said_where_an_address_wants_it_though_the_client_did_not(start: Start, sink: Sink) -> None:
+    relay = await start()
+    for name in ("jörg", "bob"):
+        await relay.put(name)
+        await relay.empty()
+    assert [taken.mail.endswith(" SMTPUTF8") for taken in sink.taken] == [True, False]
+
+
 async def test_a_kept_session_that_is_closed_costs_nothing(start: Start, sink: Sink) -> None:
     relay = await start()
     await relay.put("bob")

@@ -173,6 +173,20 @@ async def test_addresses_outside_ascii_need_smtputf8(out: StartOut, world: SmtpS
     assert len(world.taken) == 1
 
 
+async def test_smtputf8_is_said_where_an_address_wants_it_though_the_client_did_not(out: StartOut, world: SmtpSink) -> None:
+    """A group's member or a forward: RFC 6531 3.5 wants the parameter with any address outside ASCII."""
+    relay = await out()
+    await put(relay, "bob@remote.test", "zoë@remote.test")
+    await relay.empty()
+    assert world.taken[0].mail.endswith(" SMTPUTF8")
+    await put(relay, "bob@remote.test", sender="zoë@remote.test")
+    await relay.empty()
+    assert world.taken[1].mail.endswith(" SMTPUTF8")
+    await put(relay, "bob@remote.test")
+    await relay.empty()
+    assert "SMTPUTF8" not in world.taken[2].mail
+
+
 EIGHT_BIT = (
     b"Subject: hello\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
     b"Gr\xc3\xbc\xc3\x9fe an alle, die das lesen\r\n"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from posthouse.mail.task import Answer, Bounce, Forward, Note, Task, decode_task
@@ -83,6 +84,34 @@ def test_reject_is_a_bounce_and_alone_a_reply(rules: Rules) -> None:
     assert rejected[0].address == "John.Doe@Example.COM"
     assert rejection(rejected) == "no thanks"
     assert rejection([*rejected, target("keep;")]) is None
+
+
+@pytest.mark.parametrize(
+    "script",
+    ['redirect "a@b.test";', 'require "reject"; reject "no";', 'require "vacation"; vacation "x";'],
+)
+def test_what_comes_of_a_lists_copy_is_the_lists(rules: Rules, script: str) -> None:
+    """A member's redirect or reject of a list's copy is told to mgrpErrorsTo, not to whoever wrote to the list."""
+    plain = msgspec.structs.replace(target(script), sender="owner@example.com", shown="john.doe@example.com")
+    decisions = Decisions(rules, "a@outside.test", Message(MAIL, len(MAIL)), Surroundings(), print, CompiledScripts())
+    found = [one for one in decisions.targets("staff@example.com", [plain]) if one.task]
+    assert [(one.sender, one.shown) for one in found] == [("owner@example.com", "john.doe@example.com")]
+
+
+def test_a_script_sees_the_sender_of_its_copy(rules: Rules) -> None:
+    """The one that stands in Return-Path; the same script is asked anew for a copy with another."""
+    script = 'require "envelope"; if envelope "from" "owner@example.com" { discard; }'
+    copies = [target(script), msgspec.structs.replace(target(script), sender="owner@example.com")]
+    decisions = Decisions(rules, "a@outside.test", Message(MAIL, len(MAIL)), Surroundings(), print, CompiledScripts())
+    assert [one.channel for one in decisions.targets("jd@example.com", copies)] == ["tcp_lmtpcs", "bitbucket"]
+
+
+def test_vacation_knows_the_subaddress_that_was_written_to(rules: Rules) -> None:
+    plain = msgspec.structs.replace(target('require "vacation"; vacation "x";'), intermediate="JD+work@example.com")
+    decisions = Decisions(rules, "a@outside.test", Message(MAIL, len(MAIL)), Surroundings(), print, CompiledScripts())
+    (answer,) = tasks(decisions.targets("JD+work@example.com", [plain]))
+    assert isinstance(answer, Answer)
+    assert "jd+work@example.com" in answer.addresses
 
 
 def test_vacation_answers_beside_the_keep(rules: Rules) -> None:

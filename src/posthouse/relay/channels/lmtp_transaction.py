@@ -105,7 +105,7 @@ class LmtpTransaction:
             return None
         growth = _exact_growth(opened) if self.job.exact else envelope.wire_growth
         params = b"BODY=8BITMIME" if envelope.eight_bit and offers.eight_bit else b""
-        if envelope.utf8 and utf8:
+        if utf8 and (envelope.utf8 or not sender.isascii() or not all(map(bytes.isascii, arguments))):
             params += b" SMTPUTF8" if params else b"SMTPUTF8"
         size = wire_size(envelope.size, growth)
         return Transaction(sender.encode("utf-8", "surrogateescape"), size, tuple(arguments), params)

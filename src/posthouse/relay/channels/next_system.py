@@ -1,6 +1,7 @@
 """What an SMTP server lists, and what follows from it for a message. Pure.
 
-    MAIL   BODY=8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID where DSN is listed (RFC 3461 4)
+    MAIL   BODY=8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531) where it was given to us or an address is outside ASCII, as a member of a
+           group or a forward may be; RET and ENVID where DSN is listed (RFC 3461 4)
     RCPT   NOTIFY and ORCPT where DSN is listed, as they were given to us
     SIZE   (RFC 1870) what is larger than the server takes is not sent: 5.3.4
     LIMITS (RFC 9422) RCPTMAX bounds the recipients of a transaction, which are never more than 100, what every server has to take
@@ -96,10 +97,15 @@ class NextSystem:
 
     # commands
 
-    def mail_parameters(self, envelope: Envelope) -> bytes:
-        """Parameters of MAIL, separated by blanks."""
+    def mail_parameters(self, envelope: Envelope, arguments: Iterable[bytes]) -> bytes:
+        """Parameters of MAIL, separated by blanks.
+
+        Args:
+            envelope: of the message.
+            arguments: what stands behind `RCPT TO:` in the transaction.
+        """
         found = ["BODY=8BITMIME"] if envelope.eight_bit and self.eight_bit else []
-        if envelope.utf8 and self.wide:
+        if self.wide and (envelope.utf8 or not envelope.sender.isascii() or not all(map(bytes.isascii, arguments))):
             found.append("SMTPUTF8")
         if self.notifies:
             found += [f"RET={envelope.ret}"] if envelope.ret else []

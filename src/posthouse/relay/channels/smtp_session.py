@@ -140,7 +140,7 @@ class SmtpSession(SmtpConnection):
             sender = envelope.sender.encode("utf-8", "surrogateescape")
             size = wire_size(envelope.size, envelope.wire_growth) if self._found is None else -1
             try:
-                self._client.begin(Transaction(sender, size, arguments, system.mail_parameters(envelope)))
+                self._client.begin(Transaction(sender, size, arguments, system.mail_parameters(envelope, arguments)))
             except ValueError as error:  # an operator's edit of the queue file: it must neither bounce nor stop the others
                 for recipient in self._sent:
                     attempt.refuse(recipient, Status(451, "4.1.3", f"cannot be sent: {error}"))

@@ -79,7 +79,7 @@ class Decisions:
         self._scripts = scripts
         self._work = work
         self._user = user
-        self._outcomes: dict[tuple[UserFilter, str], Outcome] = {}
+        self._outcomes: dict[tuple[UserFilter, str, str], Outcome] = {}
 
     def targets(self, original: str, targets: Iterable[Target], source: str = "", by: str = "") -> tuple[Target, ...]:
         """The targets a recipient has when all scripts have decided.
@@ -120,7 +120,7 @@ class Decisions:
         return found
 
     def _run(self, user: UserFilter, original: str, plain: Target) -> list[Target]:
-        outcome = self._outcome(user, original)
+        outcome = self._outcome(user, original, plain.sender or self._sender)
         found: list[Target] = []
         for action in outcome.actions:
             found += self._acted(action, plain, user, original)
@@ -134,19 +134,19 @@ class Decisions:
 
     def _is_put_off(self, user: UserFilter, original: str, target: Target) -> bool:
         """Whether the others' scripts have used up the work, and the address can find its way here again."""
-        if self._work is None or self._work > 0 or (user, original) in self._outcomes or not self._has(PROCESS):
+        if self._work is None or self._work > 0 or (user, original, self._sender) in self._outcomes or not self._has(PROCESS):
             return False
         return bool(target.intermediate) and not target.sender and target.edit is None
 
-    def _outcome(self, user: UserFilter, original: str) -> Outcome:
-        key = (user, original)
+    def _outcome(self, user: UserFilter, original: str, sender: str) -> Outcome:
+        key = (user, original, sender)
         known = self._outcomes.get(key)
         if known is None:
             if self._work is not None and not self._scripts.knows(user.script, joined=user.joined):
                 self._work -= COMPILING * len(user.script)
             script = self._scripts.script(user.script, joined=user.joined)
             if isinstance(script, Script):
-                known = script.evaluate(self._message, Envelope(self._sender, original, self._user), self._around)
+                known = script.evaluate(self._message, Envelope(sender, original, self._user), self._around)
             else:
                 known = Outcome((Keep(),), str(script.problems[0]), implicit_keep=True)
             self._outcomes[key] = known
@@ -169,9 +169,9 @@ class Decisions:
             case Redirect():
                 return self._redirected(action.address, target, user)
             case Reject():
-                return (self._task(original, Bounce(action.reason), user),) if self._has(PROCESS) else (target,)
+                return (self._task(original, Bounce(action.reason), user, target),) if self._has(PROCESS) else (target,)
             case Vacation():
-                return self._answered(action, user)
+                return self._answered(action, target, user)
 
     def _filed(self, action: FileInto, target: Target) -> Target:
         separator = self._rules.subaddress_char
@@ -187,26 +187,28 @@ class Decisions:
     def _redirected(self, address: str, target: Target, user: UserFilter) -> Sequence[Target]:
         if not self._has(PROCESS) or casemap(address) in user.addresses or self._has_been_redirected(user):
             return (target,)
-        return (self._task(address, Forward(user.mail), user),)
+        return (self._task(address, Forward(user.mail), user, target),)
 
     def _has_been_redirected(self, user: UserFilter) -> bool:
         before = self._message.raws(REDIRECTED)
         ours = {casemap(each.raw) for value in before for each in addresses(value)}
         return len(before) >= MOST_REDIRECTED or not ours.isdisjoint({casemap(user.mail), *user.addresses})
 
-    def _answered(self, action: Vacation, user: UserFilter) -> Sequence[Target]:
+    def _answered(self, action: Vacation, target: Target, user: UserFilter) -> Sequence[Target]:
         if not self._sender or not self._has(PROCESS) or not user.addresses:
             return ()  # a channel's script answers in nobody's name
         origin = action.sender or user.mail
         found = addresses(origin)
         mail = found[0].raw if found and found[0].local else user.mail
         own = {*user.addresses, casemap(user.mail), *(casemap(each) for each in action.addresses)}
+        if target.intermediate:
+            own.add(casemap(target.intermediate))  # with the subaddress that was written to (RFC 5230 4.5)
         answer = Answer(
             owner=user.owner, mail=mail, addresses=tuple(sorted(own)), text=action.reason,
             subject=action.subject or self._subject(), seconds=float(action.seconds), handle=action.handle or _handle(action),
             mime=action.mime, personal=origin.partition("<")[0].strip().strip('"') if "<" in origin else "",
         )  # fmt: skip
-        return (self._task(user.mail, answer, user),)
+        return (self._task(user.mail, answer, user, target),)
 
     def _subject(self) -> str:
         """Without :subject: the original one behind `Auto: ` (RFC 5230 4.4)."""
@@ -217,8 +219,11 @@ class Decisions:
     def _process_host(self) -> str:
         return self._rules.imta.channels[PROCESS].official_host.lower()
 
-    def _task(self, address: str, task: Task, user: UserFilter) -> Target:
-        return Target(PROCESS, address, self._process_host, intermediate=user.mail, task=encode_task(task))
+    def _task(self, address: str, task: Task, user: UserFilter, target: Target | None = None) -> Target:
+        """A target on `process`; what comes of it has the envelope From of the user's own copy, so a list's owner hears of it."""
+        sender, shown = ("", "") if target is None else (target.sender, target.shown)
+        host, text = self._process_host, encode_task(task)
+        return Target(PROCESS, address, host, intermediate=user.mail, task=text, sender=sender, shown=shown)
 
 
 def _flagged(target: Target, flags: tuple[str, ...]) -> Target:
