@@ -48,13 +48,17 @@ def test_senders_never_answered(sender: str) -> None:
 @pytest.mark.parametrize(
     "field",
     [b"Auto-Submitted: auto-replied", b"auto-submitted: auto-generated; x=1", b"List-Id: <l.remote.test>", b"LIST-Unsubscribe: x",
-     b"Precedence: bulk", b"Precedence:  LIST ", b"Precedence: junk"],
+     b"Precedence: bulk", b"Precedence:  LIST ", b"Precedence: junk", b"X-Auto-Response-Suppress: All",
+     b"x-auto-response-suppress: DR,OOF, RN", b"X-Auto-Response-Suppress: NDR, autoreply"],
 )  # fmt: skip
 def test_mail_of_programs_is_not_answered(field: bytes) -> None:
     assert silence(ANN, asked(field + b"\r\n" + HEADER)) != ""
 
 
-@pytest.mark.parametrize("field", [b"Auto-Submitted: no", b"Precedence: first-class", b"X-List: 1", b"Listless: 1"])
+@pytest.mark.parametrize(
+    "field",
+    [b"Auto-Submitted: no", b"Precedence: first-class", b"X-List: 1", b"Listless: 1", b"X-Auto-Response-Suppress: DR, NRN"],
+)
 def test_mail_of_people_is(field: bytes) -> None:
     assert silence(ANN, asked(field + b"\r\n" + HEADER)) == ""
 
@@ -107,3 +111,21 @@ def test_an_entity_is_sent_as_it_is() -> None:
     answer = parsed(answer_octets(vacation, asked(), "<a1@relay>", 0.0))
     assert answer.get_content_type() == "text/html"
     assert "<p>away</p>" in answer.get_content()
+
+
+def test_a_long_subject_is_not_repeated_whole() -> None:
+    header = HEADER.replace(b"Subject: hello", b"Subject: " + b"hello " * 100)
+    subject = parsed(answer_octets(ANN, asked(header), "<x@y>", 0.0))["subject"]
+    assert subject.startswith("Re: hello hello")
+    assert subject.endswith("hello…")
+    assert len(subject) <= 256
+    said = parsed(answer_octets(replace(ANN, subject="away " * 100), asked(header), "<x@y>", 0.0))["subject"]
+    assert len(said) > 450
+
+
+@pytest.mark.parametrize("personal", ["=?utf-8?q?G=C3=BCnther?= M. Karotte", "Günther M. Karotte"])
+def test_encoded_words_in_the_users_name_are_read(personal: str) -> None:
+    octets = answer_octets(replace(ANN, personal=personal), asked(), "<x@y>", 0.0)
+    assert octets.isascii()
+    assert parsed(octets)["from"].addresses[0].display_name == "Günther M. Karotte"
+    assert b'"' not in octets.partition(b"\r\n")[0]

@@ -4,25 +4,25 @@ Promise: nobody is answered who is not a person writing to this user. `silence` 
 
 * the sender is null, the user himself, or by its local part a program or list: `owner-*`, `*-request`, `mailer-daemon`,
   `postmaster`, `listserv`, `majordomo`;
-* `Auto-Submitted:` other than `no`, any `List-*` field, `Precedence:` bulk, list or junk;
+* `Auto-Submitted:` other than `no`, any `List-*` field, `Precedence:` bulk, list or junk, `X-Auto-Response-Suppress:` all,
+  oof or autoreply (with which Exchange asks for silence);
 * none of the user's addresses stands in To, Cc, Bcc, Resent-To, Resent-Cc or Resent-Bcc.
 
 An answer has the null sender in its envelope, `Auto-Submitted: auto-replied`, In-Reply-To and References. Texts that are not
 ASCII, or have long lines, go as quoted-printable UTF-8. Line ends from outside never reach a header field.
 """
 
-import contextlib
 import quopri
 import re
 from dataclasses import dataclass
-from email.header import decode_header, make_header
 from email.utils import getaddresses
 
 from posthouse.relay.notices.dsn import rfc_date
-from posthouse.relay.notices.field_text import one_line, phrase, words
+from posthouse.relay.notices.field_text import decoded, echoed, one_line, phrase, words
 
 _PROGRAMS = re.compile(r"owner-.*|.*-request|mailer-daemon|postmaster|listserv|majordomo", re.IGNORECASE)
 _ADDRESSED = frozenset({"to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc"})
+_SUPPRESSED = frozenset({"all", "oof", "autoreply"})
 _LONGEST_LINE = 900
 _MAX_REFERENCES = 20
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,250}>")
@@ -96,6 +96,8 @@ def silence(vacation: Vacation, asked: Asked) -> str:
             return "a List- field"
         if name == "precedence" and word in {"bulk", "list", "junk"}:
             return f"Precedence: {word}"
+        if name == "x-auto-response-suppress" and not _SUPPRESSED.isdisjoint(part.strip().lower() for part in value.split(",")):
+            return "X-Auto-Response-Suppress"
         if name in _ADDRESSED and not named:
             named = any(address.lower() in vacation.addresses for _, address in getaddresses([value]))
     return "" if named else "the message names no address of the user"
@@ -104,9 +106,7 @@ def silence(vacation: Vacation, asked: Asked) -> str:
 def original_field(header: bytes, name: str) -> str:
     """The first field of this lower-case name on one line, encoded words decoded; empty for none."""
     value = next((value for found, value in fields(header) if found == name), "")
-    with contextlib.suppress(LookupError, ValueError):  # an unknown charset, a broken encoded word: as it stands
-        value = str(make_header(decode_header(value)))
-    return " ".join(value.split())
+    return " ".join(decoded(value).split())
 
 
 def answer_octets(vacation: Vacation, asked: Asked, message_id: str, now: float) -> bytes:
@@ -118,8 +118,8 @@ def answer_octets(vacation: Vacation, asked: Asked, message_id: str, now: float)
         message_id: of the answer, with angle brackets.
         now: Unix seconds.
     """
-    subject = vacation.subject or f"Re: {original_field(asked.header, 'subject')}".rstrip()
-    sender = f"{phrase(vacation.personal)} <{vacation.mail}>" if vacation.personal else vacation.mail
+    subject = vacation.subject or echoed(f"Re: {original_field(asked.header, 'subject')}".rstrip())
+    sender = f"{phrase(decoded(vacation.personal))} <{vacation.mail}>" if vacation.personal else vacation.mail
     lines = [
         f"From: {sender}",
         f"To: {one_line(asked.sender)}",
