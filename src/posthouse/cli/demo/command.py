@@ -35,7 +35,7 @@ def demo(*, keep: Path | None = None, as_json: Json = False) -> None:
         keep: leave it running in this (new or empty) folder until interrupted, and print what to try.
         as_json: print one JSON object instead of tables.
     """
-    console = Console(stderr=as_json)
+    console = report.console(errors=as_json)
     if keep is not None and keep.exists() and any(keep.iterdir()):
         sys.stderr.write(f"posthouse demo: {keep}: not an empty folder\n")
         raise SystemExit(73)

@@ -1,7 +1,11 @@
 """What the demo shows: progress while it works, then tables, or one JSON object."""
 
+import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +15,15 @@ from rich.table import Table
 from posthouse.cli.demo.journey import Journey
 from posthouse.cli.demo.samples import End
 from posthouse.cli.demo.tiers import TwoTiers
+
+_WIDE = 160
+"""columns of a table nobody sees on a terminal"""
+
+
+def console(*, errors: bool) -> Console:
+    """Where it is shown: stdout, or stderr."""
+    found = Console(stderr=errors)
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(stderr=errors, width=_WIDE)
 
 
 @contextmanager
@@ -94,13 +107,15 @@ def tables(console: Console, journeys: Sequence[Journey], boxes: Sequence[tuple[
 def what_to_try(console: Console, tiers: TwoTiers) -> None:
     """Commands for a person who keeps the demo running."""
     relay, store = tiers.relay, tiers.stores[0]
+    ours = Path(sys.executable).with_name("posthouse")
+    command = ours if ours.exists() and not shutil.which("posthouse") else "posthouse"
     lines = [
         f"The relay hears SMTP on {relay.address}:{relay.port}. In another terminal try:",
         f"  swaks --server {relay.address}:{relay.port} --from me@outside.test --to john.doe@example.com",
-        f"  posthouse route john.doe@example.com --explain --instance {relay.folder}",
-        f"  posthouse queue list --instance {relay.folder}",
-        f"  posthouse trace john.doe@example.com --instance {relay.folder}",
-        f"  posthouse status --instance {store.folder}",
+        f"  {command} route john.doe@example.com --explain --instance {relay.folder}",
+        f"  {command} queue list --instance {relay.folder}",
+        f"  {command} trace john.doe@example.com --instance {relay.folder}",
+        f"  {command} status --instance {store.folder}",
         f"  ls {store.folder}/data/store/primary/jdoe/new",
         "Ctrl-C stops everything.",
     ]
