@@ -2,7 +2,7 @@
 
 python echo_instance.py --instance DIR              the supervisor
 python echo_instance.py dispatcher --instance DIR   its Dispatcher
-python echo_instance.py jobs --instance DIR         a job controller that does nothing but live and end
+python echo_instance.py jobs --instance DIR         a job controller that does nothing but live, answer and end
 """
 
 import asyncio
@@ -10,15 +10,23 @@ import signal
 import sys
 from pathlib import Path
 
-from posthouse.dispatcher import process, supervisor
+from posthouse.dispatcher import control, process, supervisor
 from posthouse.dispatcher.family import Parent, ignore_interrupt
+from posthouse.dispatcher.programs import instance_of
+from posthouse.dispatcher.watch import JOB_CONTROLLER
 
 HERE = Path(__file__).resolve()
 ECHO = (sys.executable, str(HERE.with_name("echo_worker.py")))
 IMAGES = {"tcp_smtp_server": ECHO, "tcp_lmtp_server": ECHO}
 
 
-async def jobs() -> None:
+async def well(_: control.Answer) -> control.Answer:
+    return {"started": "just now"}
+
+
+async def jobs(words: list[str]) -> None:
+    server = control.ControlServer(control.bind_unix(instance_of(words, "jobs").run / JOB_CONTROLLER), well)
+    await server.start()
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
@@ -27,6 +35,7 @@ async def jobs() -> None:
     parent.watch(loop, over.set)
     parent.announce(ready=True)
     await over.wait()
+    server.close()
 
 
 if __name__ == "__main__":
@@ -34,7 +43,7 @@ if __name__ == "__main__":
         sys.exit(process.main(sys.argv[2:], images=IMAGES))
     if sys.argv[1] == "jobs":
         ignore_interrupt()
-        asyncio.run(jobs())
+        asyncio.run(jobs(sys.argv[2:]))
     else:
         ours = (sys.executable, str(HERE))
         sys.exit(supervisor.main(dispatcher=(*ours, "dispatcher"), job_controller=(*ours, "jobs"), images=IMAGES))

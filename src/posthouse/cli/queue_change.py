@@ -10,7 +10,7 @@ the command ends with 0. Otherwise, the first that holds:
     70   some copies could not be changed, or what was done may not be durable
     75   some copies were being delivered, or are known by the disk only (MAX_MESSAGES), and were left alone: try again
     66   nothing that waits is meant, or no copy has an id that was named; `--all` of an empty queue is 0
-    69   retry, and the relay is not running: its start tries everything that is due
+    69   retry, and the job controller does not answer: its start tries everything that is due
 """
 
 import sys
@@ -105,7 +105,7 @@ def retry(*ids: str, which: Filter = NO_FILTER, how: How = AS_USUAL) -> None:
     try:
         answer = ask(here(how.instance), "retry", selection, dry_run=how.dry_run)
     except ControllerDown:
-        sys.stderr.write("posthouse queue retry: the job controller is not running; its start tries everything that is due\n")
+        sys.stderr.write("posthouse queue retry: the job controller does not answer; its start tries everything that is due\n")
         raise SystemExit(UNAVAILABLE) from None
     if how.as_json:
         print_json(answer)

@@ -26,6 +26,8 @@ from posthouse.relay.queue.record import envelope_of
 from posthouse.relay.queue.recovery import copies_of
 from posthouse.relay.queue.tree import QueueEntry
 
+_NOBODY = "read from the disk: no job controller runs, or it does not answer"
+
 
 def list_from_disk(instance: Instance, selection: Selection) -> list[dict[str, Any]]:
     """Every copy that is meant, as `posthouse queue list --json` and `why` print it; all where nothing is said.
@@ -142,7 +144,7 @@ def _file(places: Places, queue: Path, entry: QueueEntry) -> dict[str, Any] | No
         if (attempt := last.get(recipient["id"])) is not None:
             recipient["status"] = {"code": attempt.code, "enhanced": attempt.enhanced, "text": attempt.text}
             if state != "held":
-                row["why"] = f"the relay is not running; last reply {attempt.code} {attempt.enhanced} {attempt.text}"
+                row["why"] = f"{_NOBODY}; last reply {attempt.code} {attempt.enhanced} {attempt.text}"
     return row
 
 
@@ -163,7 +165,7 @@ def _row(
         "size": envelope.size,
         "sender": envelope.sender,
         "file": file,
-        "why": "held: it waits for `posthouse queue release`" if state == "held" else "the relay is not running",
+        "why": "held: it waits for `posthouse queue release`" if state == "held" else _NOBODY,
         "host_state": None,
         "recipients": [
             {"id": each.id, "address": each.address, "original": each.original, "status": None} for each in recipients

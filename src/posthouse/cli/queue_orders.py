@@ -28,6 +28,8 @@ from posthouse.relay.job_controller.selection import Selection
 NO_INPUT, UNAVAILABLE, TEMPORARY, BAD_CONFIGURATION = 66, 69, 75, 78
 LONG = 3600.0
 """seconds an order over a large queue may take"""
+_SOON = 15.0
+"""seconds a controller may take to say that it is there; one that hangs is not waited for"""
 START_SECONDS = 300.0
 
 
@@ -35,9 +37,10 @@ def ask(place: Instance, op: str, selection: Selection, **arguments: Any) -> dic
     """The running controller's answer.
 
     Raises:
-        ControllerDown: none runs.
+        ControllerDown: none runs, or it does not answer.
         SystemExit: 75, it refuses.
     """
+    request(place.run / NAME, "status", _SOON)
     answer = request(place.run / NAME, op, LONG, filter=msgspec.to_builtins(selection), **arguments)
     if "error" in answer and "done" not in answer:
         sys.stderr.write(f"posthouse queue {op}: {answer['error']}\n")
@@ -75,7 +78,7 @@ def _controller(place: Instance, op: str) -> Iterator[None]:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(BAD_CONFIGURATION) from None
     except lock.AlreadyRunning:
-        sys.stderr.write(f"posthouse queue {op}: the job controller does not answer: it is starting or stopping; try again\n")
+        sys.stderr.write(f"posthouse queue {op}: the job controller does not answer: it starts, stops or hangs; try again\n")
         raise SystemExit(TEMPORARY) from None
     ours, theirs = socket.socketpair()
     with tempfile.TemporaryFile() as log, ours:

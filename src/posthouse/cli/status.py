@@ -7,7 +7,8 @@ With --json one object:
      "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}},
      "queue": null or {"waiting", "held", "segments", "alarms": [{"time", "text"}], ...}}
 
-`queue` is the job controller's on a relay; its alarms are what a person must know.
+`queue` is the job controller's on a relay; its alarms are what a person must know. A process in state `silent` lives and does not
+answer; after a minute of that it is killed and started again.
 Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running, 77 when it
 belongs to another user.
 """
@@ -26,6 +27,7 @@ from posthouse.relay.job_controller.client import ControllerDown, request
 
 app = App(name="status", help="Show processes and listeners.")
 EX_UNAVAILABLE, EX_TEMPFAIL = 69, 75
+_NOT_WELL = ("silent", "dead", "starting")
 
 
 @app.default
@@ -46,7 +48,7 @@ def status(*, instance: InstanceOption = None, as_json: Json = False) -> None:
         sys.stderr.write("not running\n")
         raise SystemExit(EX_UNAVAILABLE)
     if not facts["ready"]:
-        sys.stderr.write(f"not ready: {facts['state']}\n")
+        sys.stderr.write(f"not ready: {'; '.join(_faults(facts)) or facts['state']}\n")
         raise SystemExit(EX_TEMPFAIL)
 
 
@@ -61,12 +63,19 @@ def _ask(place: Instance) -> dict[str, Any]:
 
 def _queue(place: Instance, answer: dict[str, Any]) -> dict[str, Any] | None:
     """What the job controller says of itself, where there is one."""
-    if not any(process["role"] == "job_controller" for process in answer["processes"]):
+    if not any(process["role"] == "job_controller" and process["state"] == "ready" for process in answer["processes"]):
         return None
     try:
         return request(place.run / "job_controller.sock", "status", timeout=5)
     except ControllerDown:
         return None
+
+
+def _faults(facts: dict[str, Any]) -> list[str]:
+    """What is not as it should be while the instance is to serve."""
+    words = {"silent": "{role} {pid} does not answer", "dead": "{role} is dead and will be started again"}
+    seen = facts["processes"] if facts["state"] == "running" else []
+    return [words.get(each["state"], "{role} {pid} is starting").format(**each) for each in seen if each["state"] in _NOT_WELL]
 
 
 def _table(facts: dict[str, Any]) -> None:

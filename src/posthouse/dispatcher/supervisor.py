@@ -4,11 +4,12 @@
 
 Promise: standard output carries exactly one line, `ready`, when every listener accepts. `run/posthouse.pid` holds this
 process's pid; every process of the instance descends from it, also those whose parent died. A dead Dispatcher or job
-controller is started again with growing pauses; one that ends by itself before the first `ready` ends the start with its
-own exit code. SIGTERM, SIGINT and `stop` drain: the Dispatcher first (no new connections, sessions end), then the job
-controller; what does not end is killed. SIGHUP and `reload` check the files and pass the word on; a fault keeps the old
-configuration everywhere. The job controller runs when there is a job_controller.cnf and a channel that queues (any but the
-LMTP servers' `tcp_lmtps*`). Started by root with a native service, root's writer process runs beside them and stays root.
+controller is started again with growing pauses, one that no longer answers is killed (`watch`); one that ends by itself
+before the first `ready` ends the start with its own exit code. SIGTERM, SIGINT and `stop` drain: the Dispatcher first (no new
+connections, sessions end), then the job controller; what does not end is killed. SIGHUP and `reload` check the files and pass
+the word on; a fault keeps the old configuration everywhere. The job controller runs when there is a job_controller.cnf and a
+channel that queues (any but the LMTP servers' `tcp_lmtps*`). Started by root with a native service, root's writer process runs
+beside them and stays root.
 
 Exit codes: 0 stopped, 64 usage, 69 a port cannot be had, 73 a folder cannot be made, 75 running already (the pids are
 named), 78 bad configuration (each fault on stderr).
@@ -35,12 +36,14 @@ from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, check_services, instance_of, modules_of, show_faults
 from posthouse.dispatcher.sd_notify import notify, reloading
 from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, wanted_user
+from posthouse.dispatcher.watch import SOCKETS, Watch, answers
 
 EX_CANTCREAT = 73
 PID_FILE = "posthouse.pid"
 KILL_SECONDS = 10.0
 """how much longer than its drain a child may take before it is killed"""
 _FAMILY_SECONDS = 6.0
+_ANSWER_SECONDS = 5.0
 _NO_QUEUE = "tcp_lmtps"
 _OPEN_FILES = 65536
 
@@ -182,13 +185,15 @@ class Supervisor:
             if code is None:
                 code = 0
                 self._announce()
+                watch = loop.create_task(Watch(self.children, self._instance.run, self._log).run())
                 await self._keep(loop)
+                watch.cancel()
         finally:
             self._state = "stopping"
             notify("STOPPING=1")
             await self._end()
             server.close()
-            for name in (PID_FILE, control.SUPERVISOR, control.DISPATCHER, control.NATIVE_WRITER):
+            for name in (PID_FILE, control.SUPERVISOR, control.DISPATCHER, control.NATIVE_WRITER, SOCKETS["job_controller"]):
                 (self._instance.run / name).unlink(missing_ok=True)
         return code
 
@@ -318,11 +323,15 @@ class Supervisor:
                 return {"error": f"unknown request {other!r}"}
 
     async def _status(self) -> control.Answer:
-        told = await self._ask_dispatcher({"op": "status"}) if self.children["dispatcher"].is_alive else {}
-        ready = self._state == "running" and bool(told.get("ready")) and all(c.is_ready for c in self.children.values())
+        told, controls = await asyncio.gather(self._told_by_dispatcher(), self._controller_answers())
+        heard = {"dispatcher": bool(told), "job_controller": controls}
+        silent = {role for role, child in self.children.items() if child.is_ready and not heard.get(role, True)}
+        well = bool(told.get("ready")) and not silent and all(c.is_ready for c in self.children.values())
+        ready = self._state == "running" and well
         rows = [_row(os.getpid(), "supervisor", "", self._state, self._since)]
         for child in self.children.values():
             state = "ready" if child.is_ready else "starting" if child.is_alive else "dead"
+            state = "silent" if child.role in silent else state
             rows.append(_row(child.pid if child.is_alive else 0, child.role, "", state, child.since))
         rows += told.get("processes", [])
         known = {row["pid"] for row in rows}
@@ -339,6 +348,13 @@ class Supervisor:
             "listeners": told.get("listeners", []),
             "services": told.get("services", {}),
         }
+
+    async def _told_by_dispatcher(self) -> control.Answer:
+        return await self._ask_dispatcher({"op": "status"}) if self.children["dispatcher"].is_alive else {}
+
+    async def _controller_answers(self) -> bool:
+        child = self.children.get("job_controller")
+        return child is None or not child.is_ready or await answers(self._instance.run, child.role, _ANSWER_SECONDS)
 
     def _write_pid(self) -> None:
         path = self._instance.run / PID_FILE

@@ -47,6 +47,7 @@ from posthouse.relay.job_controller.client import Announcer
 from posthouse.relay.job_controller.local_socket import NAME
 from posthouse.relay.job_controller.programs import Program
 from posthouse.relay.job_controller.protocol import (
+    Alive,
     Drain,
     FrameError,
     Frames,
@@ -370,7 +371,7 @@ async def run(instance: Instance, pool: str, link: socket.socket, open_local: Op
     opened.send([Started(0)])
     gc.freeze()  # configuration and modules stay; no need to look through them again and again
     gc.set_threshold(20_000, 20, 100)
-    ticker = loop.create_task(_tick(worker))
+    ticker = loop.create_task(_tick(worker, opened))
     await worker.ended.wait()
     ticker.cancel()
     await loop.run_in_executor(None, enqueuer.stop)
@@ -388,9 +389,10 @@ def _pool(configuration: Configuration, channel: str) -> str:
     return found.name.upper() if found is not None else ""
 
 
-async def _tick(worker: ChannelWorker) -> None:
+async def _tick(worker: ChannelWorker, link: Link) -> None:
     while True:
         await asyncio.sleep(1.0)
+        link.send([Alive()])
         try:
             worker.tick()
         except Exception:  # without it no deadline is looked at any more, and nobody would know

@@ -1,7 +1,9 @@
 """One channel worker as its parent sees it: started with a socketpair, spoken to in frames, missed when it ends.
 
 The child inherits data/lock and jobs.lock, and our end's other end; nothing else. A child that ends is started anew after 0.2 s,
-twice as long after each quick end, up to 30 s; a run of 60 s makes that 0.2 s again.
+twice as long after each quick end, up to 30 s; a run of 60 s makes that 0.2 s again. A worker says each second that its loop
+turns; one that has been silent for a minute (ten while it starts) is killed. The minute is counted in turns of our own: where
+we were frozen with it, it has not passed.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +22,9 @@ from posthouse.relay.job_controller.protocol import Downward, FrameError, Frames
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 30.0
 GOOD_RUN = 60.0
+SILENT = 60
+SILENT_START = 600
+"""a worker of ims-ms may be replaying a journal"""
 _log = logging.getLogger("posthouse")
 
 
@@ -52,6 +57,8 @@ class Child(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._started = 0.0
         self._wait = FIRST_WAIT
+        self._silence = 0
+        self._patience = SILENT_START
         self.module = ""
         """what it was started as"""
         self.not_before = 0.0
@@ -92,6 +99,7 @@ class Child(asyncio.Protocol):
         finally:
             theirs.close()
         self._frames = Frames()
+        self._silence, self._patience = 0, SILENT_START
         await loop.create_connection(lambda: self, sock=ours)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -100,6 +108,7 @@ class Child(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Frames from the worker."""
+        self._silence, self._patience = 0, SILENT
         try:
             for body in self._frames.feed(data):
                 self._heard(self.pool, read_upward(body))
@@ -123,6 +132,12 @@ class Child(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame(messages))
 
+    def second(self) -> bool:
+        """A second has passed: whether the worker has been silent for too long, told once."""
+        if self.running:
+            self._silence += 1
+        return self._silence == self._patience
+
     def ended(self) -> bool:
         """Whether the process is gone; collects its exit status."""
         return self._process is None or self._process.poll() is not None
@@ -131,3 +146,13 @@ class Child(asyncio.Protocol):
         """End it at once."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
+
+
+async def watch(children: Mapping[str, Child], alarm: Callable[[str], None]) -> None:
+    """Kill what is silent, for ever."""
+    while True:
+        await asyncio.sleep(1.0)
+        for child in children.values():
+            if child.second():
+                alarm(f"the channel worker of pool {child.pool}, process {child.pid}, is silent: killed")
+                child.kill()

@@ -20,7 +20,7 @@ from posthouse.journal.adopt import open_folder
 from posthouse.relay.job_controller import control
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.cargo import Cargo, cargo_of, iso
-from posthouse.relay.job_controller.child import Child
+from posthouse.relay.job_controller.child import Child, watch
 from posthouse.relay.job_controller.commands import Commands
 from posthouse.relay.job_controller.control import Line
 from posthouse.relay.job_controller.desk import Desk
@@ -107,6 +107,7 @@ class JobController:
         for pool in self._first_pools():
             await self._start_child(pool)
         self._loop.create_task(self._turns())
+        self._loop.create_task(watch(self._children, self.alarm))
 
     def _first_pools(self) -> list[str]:
         return self._stock.plan.program_pools()
@@ -197,8 +198,7 @@ class JobController:
             self._loop.create_task(self._start_child(pool)).add_done_callback(lambda _: self.soon())
         return None
 
-    def _heard(self, pool: str, messages: list[Upward]) -> None:
-        del pool
+    def _heard(self, _pool: str, messages: list[Upward]) -> None:
         now, stock = time.time(), self._stock
         for message in messages:
             if isinstance(message, Result):

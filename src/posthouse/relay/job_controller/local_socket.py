@@ -9,7 +9,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-NAME = "job_controller.sock"
+from posthouse.dispatcher.watch import JOB_CONTROLLER
+
+NAME = JOB_CONTROLLER
 
 
 @contextlib.contextmanager

@@ -145,12 +145,16 @@ class Started(msgspec.Struct, array_like=True, tag="s", gc=False):
     pid: int
 
 
+class Alive(msgspec.Struct, array_like=True, tag="v", gc=False):
+    """From the worker, each second: its loop turns."""
+
+
 Downward: TypeAlias = Lease | Grant | Drain | Reload
-Upward: TypeAlias = Result | HostUp | HostDown | Alarm | Started
+Upward: TypeAlias = Result | HostUp | HostDown | Alarm | Started | Alive
 
 _encoder = msgspec.msgpack.Encoder()
 _downward = msgspec.msgpack.Decoder(list[Lease | Grant | Drain | Reload])
-_upward = msgspec.msgpack.Decoder(list[Result | HostUp | HostDown | Alarm | Started])
+_upward = msgspec.msgpack.Decoder(list[Result | HostUp | HostDown | Alarm | Started | Alive])
 
 
 class FrameError(ValueError):

@@ -1,0 +1,40 @@
+"""A channel worker that no longer says anything is killed, once a minute of the parent's own turns has passed."""
+
+import asyncio
+from pathlib import Path
+
+from posthouse.relay.job_controller.child import SILENT, SILENT_START, Child
+from posthouse.relay.job_controller.protocol import Alive, frame
+
+
+class _Open(asyncio.Transport):
+    def is_closing(self) -> bool:
+        return False
+
+
+def _child() -> Child:
+    child = Child("SMTP_POOL", Path("/"), (), lambda _pool, _messages: None, lambda _pool: None)
+    child.connection_made(_Open())
+    return child
+
+
+def test_silence_is_told_once_after_a_minute() -> None:
+    child = _child()
+    child.data_received(frame([Alive()]))
+    assert [child.second() for _ in range(SILENT - 1)] == [False] * (SILENT - 1)
+    assert child.second()
+    assert not child.second()
+
+
+def test_any_word_begins_the_minute_anew() -> None:
+    child = _child()
+    child.data_received(frame([Alive()]))
+    for _ in range(10):
+        assert not any(child.second() for _ in range(SILENT - 1))
+        child.data_received(frame([Alive()]))
+
+
+def test_one_that_starts_has_longer() -> None:
+    child = _child()
+    assert not any(child.second() for _ in range(SILENT_START - 1))
+    assert child.second()
