@@ -1,6 +1,7 @@
 """`posthouse trace ID-OR-ADDRESS`: one message's time line from the instance's transaction log (logging.md 5).
 
-Found by our id (the one in the 250), a queue file's name, the Message-ID, or any address. Exit 1 when nothing is known of it.
+Found by our id (the one in the 250), a queue file's name, the Message-ID, or any address. Exit 1 when nothing is known of it,
+66 when the log cannot be read.
 """
 
 import sys
@@ -15,6 +16,7 @@ from posthouse.trace.reader import time_line
 from posthouse.trace.record import Action, Record
 
 app = App(name="trace", help="Show one message's time line.")
+NO_INPUT = 66
 _WORDS = {
     Action.ENQUEUED: "enqueued",
     Action.DEQUEUED: "delivered",
@@ -45,7 +47,11 @@ def trace(wanted: str, /, *, instance: InstanceOption = None, as_json: Json = Fa
         instance: the instance's folder.
         as_json: print a JSON list instead of a table.
     """
-    records = time_line(here(instance).log, wanted)
+    try:
+        records = time_line(here(instance).log, wanted)
+    except OSError as error:
+        sys.stderr.write(f"posthouse trace: {error.filename}: {error.strerror}\n")
+        raise SystemExit(NO_INPUT) from None
     if as_json:
         print_json([_fields(record) for record in records])
     elif records:

@@ -4,10 +4,13 @@
     log/transactions.jsonl     JSON lines, always everything
 
 Every call is one write(2) for each file, opened for appending, so lines of several processes never mix. A file that was
-renamed away (rotation) is opened anew within a second. A log that cannot be written never stops mail: the fault is
-kept in `fault` and the records are dropped.
+renamed away (rotation) is opened anew within a second. A log that cannot be written never stops mail: the records are
+dropped, and the process log says so once, and how many they were once it can be written again. A line that a full disk
+has cut short is ended before the next one.
 """
 
+import errno
+import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -22,6 +25,7 @@ from posthouse.trace.text_line import TextLines
 TEXT_LOG = "mail.log_current"
 JSON_LOG = "transactions.jsonl"
 _json = msgspec.json.Encoder()
+_log = logging.getLogger("posthouse")
 
 
 def stamp(now: float) -> str:
@@ -47,7 +51,8 @@ class _Appender:
         self._path = path
         self._fd = -1
         self._looked = 0.0
-        self.fault = ""
+        self._torn = False
+        self._lost = 0
 
     def write(self, octets: bytes) -> None:
         now = time.monotonic()
@@ -57,11 +62,31 @@ class _Appender:
         try:
             if self._fd < 0:
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            os.write(self._fd, octets)
-            self.fault = ""
+            self._append(octets)
         except OSError as error:
-            self.fault = f"{self._path}: {error.strerror}"
-            self.close()
+            self._missed(octets, error)
+        else:
+            if self._lost:
+                self._found_again()
+
+    def _append(self, octets: bytes) -> None:
+        whole = b"\n" + octets if self._torn else octets
+        written = os.write(self._fd, whole)
+        if written == len(whole):
+            self._torn = False
+            return
+        self._torn = self._torn or written > 0
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _missed(self, octets: bytes, error: OSError) -> None:
+        if not self._lost:
+            _log.error("%s cannot be written: %s; mail goes on, what happens to it is not recorded", self._path, error.strerror)
+        self._lost += octets.count(b"\n")
+        self.close()
+
+    def _found_again(self) -> None:
+        _log.warning("%s can be written again; some %d records are missing", self._path, self._lost)
+        self._lost = 0
 
     def _look(self) -> None:
         if self._fd < 0:
@@ -73,6 +98,7 @@ class _Appender:
             return
         if (there.st_ino, there.st_dev) != (mine.st_ino, mine.st_dev):
             self.close()
+            self._torn = False
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -96,11 +122,6 @@ class TransactionLog:
         self._channels = frozenset(logging_channels)
         self.options = options
         self.process = f"{os.getpid():x}"
-
-    @property
-    def fault(self) -> str:
-        """Why the last write failed, or empty."""
-        return self._text.fault or self._json.fault
 
     def write(self, records: Sequence[Record]) -> None:
         """Append the records to both files."""

@@ -1,4 +1,7 @@
+import resource
 from pathlib import Path
+
+import pytest
 
 from posthouse.trace.options import LogOptions
 from posthouse.trace.reader import read_records, time_line
@@ -44,10 +47,31 @@ def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
     assert list(read_records(tmp_path)) == [ACCEPTED, DELIVERED]
 
 
-def test_a_log_that_cannot_be_written_is_a_fault_and_no_exception(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_told_once_and_no_exception(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = _log(tmp_path / "missing")
+    for _ in range(3):
+        log.write([OTHER])
+    assert len(caplog.messages) == 1
+    assert f"{JSON_LOG} cannot be written: No such file or directory; mail goes on" in caplog.messages[0]
+    (tmp_path / "missing").mkdir()
     log.write([ACCEPTED])
-    assert "No such file" in log.fault
+    assert caplog.messages[1:] == [f"{tmp_path}/missing/{JSON_LOG} can be written again; some 3 records are missing"]
+    assert list(read_records(tmp_path / "missing")) == [ACCEPTED]
+
+
+def test_a_line_cut_short_by_a_full_disk_spoils_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = _log(tmp_path)
+    log.write([OTHER])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / JSON_LOG).stat().st_size + 20, hard))
+    try:
+        log.write([OTHER])
+        log.write([OTHER])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    log.write([ACCEPTED])
+    assert list(read_records(tmp_path)) == [OTHER, ACCEPTED]
+    assert [message.rpartition("; ")[2] for message in caplog.messages][1:] == ["some 2 records are missing"]
 
 
 def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
