@@ -244,6 +244,17 @@ def test_refused_members_become_notices_unless_all_are(make_relay: MakeRelay) ->
     assert without.refusal("list@example.com").startswith("550 5.1.6")
 
 
+def test_a_member_on_a_store_reached_by_smtp_is_shown_without_the_route(make_relay: MakeRelay) -> None:
+    """Notices to mgrpErrorsTo name the member, never the way to his store (smtp-relay.md 6)."""
+    options = OPTIONS.replace("#*mailbox=", "*mailbox=")
+    relay = with_groups(make_relay, group(mgrperrorsto="mailto:owner@example.com"), options=options)
+    routed = relay.route("list@example.com")
+    assert isinstance(routed, Accepted)
+    assert [(target.address, target.shown) for target in routed.recipients] == [
+        ("@store1.example.com:john.doe@example.com", "john.doe@example.com")
+    ]
+
+
 def test_access_tables_judge_each_member(make_relay: MakeRelay) -> None:
     mappings = MAPPINGS + "\nSEND_ACCESS\n\n  *|*|tcp_local|*@remote.test  $Nnot$ there\n"
     relay = with_groups(make_relay, group(uniquemember=JDOE, mgrprfc822mailmember="ext@remote.test"), mappings=mappings)

@@ -30,7 +30,7 @@ from posthouse.relay.routing.rule_table import coming_in
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.srs import SrsFault
 from posthouse.relay.routing.standing import Refuse
-from posthouse.relay.routing.target import target_of
+from posthouse.relay.routing.target import target_of, without_route
 from posthouse.relay.routing.way import START, Postpone, Stop, Way
 
 _FIRST_REWRITE = 2
@@ -326,7 +326,7 @@ class _Run:
         if not way.listed and not way.forwarded:
             return msgspec.structs.replace(target, answers=True)
         self._check_size(target)
-        shown = (target.intermediate or target.address) if way.sender else ""
+        shown = (target.intermediate or without_route(target.address)) if way.sender else ""
         answers = way.answers and not way.listed
         repeat = 0
         if way.repeats:

@@ -14,8 +14,7 @@ def target_of(rules: Rules, there: Rewritten, way: Way) -> Target:
     limits = [channel.number("blocklimit", 0) * rules.block_size, rules.block_limit, owner.block_limit if owner else 0]
     address = there.address
     if channel.has("enqueueremoveroute"):
-        parsed = parse_address(address)
-        address = f"{parsed.local}@{parsed.domain}" if parsed.domain else parsed.local
+        address = without_route(address)
     return Target(
         channel=channel.name,
         address=address,
@@ -26,3 +25,11 @@ def target_of(rules: Rules, there: Rewritten, way: Way) -> Target:
         blocklimit=min((limit for limit in limits if limit > 0), default=0),
         filter=owner.filter if owner else None,
     )
+
+
+def without_route(address: str) -> str:
+    """The address as people know it: `@store2.example.com:user@example.com` is `user@example.com`."""
+    if not address.startswith("@"):
+        return address
+    parsed = parse_address(address)
+    return f"{parsed.local}@{parsed.domain}" if parsed.domain else parsed.local
