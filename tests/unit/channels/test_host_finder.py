@@ -97,6 +97,8 @@ async def test_nodns_asks_the_system() -> None:
     found = await finder(service, lookup=Lookup.SYSTEM).addresses("nothing.invalid")
     assert isinstance(found, Status)
     assert (found.code, found.enhanced) == (451, "4.4.3")
+    assert found.text.startswith("nothing.invalid: ")
+    assert found.text.count("nothing.invalid") == 1
     assert service.asked == []
 
 

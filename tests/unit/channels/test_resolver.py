@@ -21,8 +21,10 @@ async def test_the_hosts_file_comes_first_and_literals_need_nobody(name: str, ad
 
 @pytest.mark.parametrize("name", ["store1.example.com.lmtp.invalid", "a..b", "x" * 300])
 async def test_what_does_not_resolve_says_so(name: str) -> None:
-    with pytest.raises(Unresolved):
+    with pytest.raises(Unresolved) as told:
         await Resolver(HOSTS).resolve(name)
+    assert str(told.value)
+    assert name not in str(told.value)  # who asked names it
 
 
 async def test_the_system_is_asked_and_remembered() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from posthouse.cli.store.creating import create, path
+from posthouse.cli.store.importing import import_
 from posthouse.cli.store.listing import list_
 from posthouse.cli.store.quota import quota
 from posthouse.config.instance import Instance
@@ -55,13 +56,16 @@ def test_made_once_found_again(store: Instance, capsys: pytest.CaptureFixture[st
         (lambda root: quota(instance=root, limits="1M,1"), 64),
         (lambda root: quota("*", instance=root, limits="much"), 64),
         (lambda root: quota("*", instance=root, limits=","), 64),
+        (lambda root: import_("john", root / "config" / "store.conf", instance=root), 65),
     ],
 )
 def test_refused_with_its_code(store: Instance, call: Any, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         call(store.root)
     assert ended.value.code == code
-    assert capsys.readouterr().err.startswith("posthouse store: ")
+    said = capsys.readouterr().err
+    assert said.startswith("posthouse store: ")
+    assert said.count("\n") == 1
 
 
 def test_lists_folders_messages_and_octets(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ def import_(
                 archive: Source = _archive(given, store.conf.hostname or "store")
                 facts = _import(store, name, archive, dry_run=dry_run)
         except tarfile.TarError as error:
-            raise end(f"{source}: no archive of a mailbox: {error}", DATA) from None
+            raise end(f"{source}: no archive of a mailbox: {str(error).partition(chr(10))[0].rstrip(':')}", DATA) from None
     if as_json:
         print_json(facts)
     else:

@@ -62,7 +62,7 @@ class HostFinder:
             try:
                 return await self._resolver.resolve(key)
             except Unresolved as error:
-                return Status(451, "4.4.3", str(error))
+                return Status(451, "4.4.3", f"{host}: {error}")
         answer = await self._names.addresses(key)
         if isinstance(answer, Unknown):
             return Status(451, "4.4.3", answer.reason)

@@ -36,7 +36,7 @@ class Resolver:
         """The addresses, in the order to try them.
 
         Raises:
-            Unresolved: there is none now.
+            Unresolved: there is none now; the text is why, without the name.
         """
         key = name.lower().rstrip(".")
         found = self._hosts.get(key) or literal(key)
@@ -49,7 +49,7 @@ class Resolver:
         try:
             answer = await loop.getaddrinfo(key, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise Unresolved(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+            raise Unresolved(str(getattr(error, "strerror", None) or error)) from error
         addresses = tuple(dict.fromkeys(str(each[4][0]) for each in answer))
         self._known[key] = (loop.time() + REMEMBER_SECONDS, addresses)
         return addresses
