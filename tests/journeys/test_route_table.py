@@ -87,6 +87,33 @@ def test_explained_with_every_step(relay: Path) -> None:
     assert any(line.startswith("4      @store1.example.com.LMTP:jdoe@lmtpcs-daemon  clause #*mailbox=") for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (
+            ("gone@hosted.example.org",),
+            "because: mailUserStatus deleted of uid=gone,ou=People,o=hosted.example.org,o=usergroup",
+        ),
+        (
+            ("staff@example.com", "--from", "x@evil.test"),
+            "because: cn=staff,ou=Groups,o=example.com,o=usergroup: x@evil.test is not in mgrpAllowedDomain",
+        ),
+        (
+            ("ann.smith@example.com", *AUGUST),
+            "mailDeliveryOption autoreply: not at this time (vacationStartDate 20260701000000Z, vacationEndDate 20260715000000Z)",
+        ),
+        (
+            ("info@hosted.example.org",),
+            "no mailDeliveryOption that counts: the clause for users or groups without one",
+        ),
+    ],
+)
+def test_explained_why(relay: Path, words: tuple[str, ...], wanted: str) -> None:
+    """What is refused, left out or taken for want of anything else has its reason."""
+    done = posthouse("route", *words, "--explain", "--instance", str(relay), check=False)
+    assert any(line.endswith(f"  {wanted}") for line in done.stdout.splitlines()), done.stdout
+
+
 def test_a_time_that_is_none(relay: Path) -> None:
     assert posthouse("route", "john.doe@example.com", "--at", "soon", "--instance", str(relay), check=False).returncode == 64
 

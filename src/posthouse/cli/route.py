@@ -169,6 +169,7 @@ def _facts(rules: "Rules", address: str, routed: Routed, later: Mapping[str, Rou
         status = routed.status
         facts["result"] = "refuse" if status.is_permanent else "defer"
         facts["reply"] = {"code": status.code, "enhanced": status.enhanced, "text": status.text}
+        facts["reason"] = routed.reason
         return facts
     facts["result"] = "deliver"
     for target in routed.recipients:
@@ -248,3 +249,5 @@ def _print(facts: dict[str, Any], *, explain: bool, indent: str = "") -> None:
     if facts["reply"]:
         reply = facts["reply"]
         out(f"{facts['result']}: {reply['code']} {reply['enhanced']} {reply['text']}")
+        if explain and facts["reason"]:
+            out(f"    because: {facts['reason']}")

@@ -4,6 +4,7 @@ The first that is not `active` decides: inetDomainStatus, mailDomainStatus, inet
 where configured, inetMailGroupStatus). Missing is active; unknown text, and a value where it does not exist, is inactive.
 """
 
+from collections.abc import Set as AbstractSet
 from enum import Enum
 
 from posthouse.relay.directory.question import Domain, Entry, Kind
@@ -37,19 +38,28 @@ _REFUSALS = {
 }
 
 
+_QUOTA = _MAIL | {"overquota"}
+_OF_DOMAIN = (("inetDomainStatus", _PLAIN), ("mailDomainStatus", _QUOTA))
+_OF_USER = (("inetUserStatus", _PLAIN), ("mailUserStatus", _QUOTA))
+_OF_GROUP = (("groupStatus", _PLAIN), ("inetMailGroupStatus", _MAIL))
+
+
 def entry_state(domain: Domain, entry: Entry) -> State | Refusal:
     """What the status of the entry and its domain says."""
-    user = entry.kind is Kind.USER
-    for value, known in (
-        (domain.first("inetdomainstatus"), _PLAIN),
-        (domain.first("maildomainstatus"), _MAIL | {"overquota"}),
-        (entry.first("inetuserstatus" if user else "groupstatus"), _PLAIN),
-        (entry.first("mailuserstatus" if user else "inetmailgroupstatus"), _MAIL | {"overquota"} if user else _MAIL),
-    ):
-        status = value.strip().lower() or "active"
-        if status == "active":
-            continue
-        if status not in known:
-            status = "inactive"
-        return State.HOLD if status == "hold" else _REFUSALS[entry.kind][status]
-    return State.ACTIVE
+    _, status, known = deciding_status(domain, entry)
+    if status == "active":
+        return State.ACTIVE
+    if status not in known:
+        status = "inactive"
+    return State.HOLD if status == "hold" else _REFUSALS[entry.kind][status]
+
+
+def deciding_status(domain: Domain, entry: Entry) -> tuple[str, str, AbstractSet[str]]:
+    """The attribute that decides, its value in lower case, and the values it may have; `active` where none says otherwise."""
+    of_entry = _OF_USER if entry.kind is Kind.USER else _OF_GROUP
+    for where, attributes in ((domain, _OF_DOMAIN), (entry, of_entry)):
+        for name, known in attributes:
+            status = where.first(name.lower()).strip().lower()
+            if status and status != "active":
+                return name, status, known
+    return "", "active", _PLAIN

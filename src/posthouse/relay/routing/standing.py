@@ -6,6 +6,7 @@ the same objects; at most REMEMBERED of them. Most entries of a domain differ in
 for all that have the same values of the attributes in SHAPE, at most SHAPES of these.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -19,7 +20,7 @@ from posthouse.relay.routing.delivery_options import (
     active_clauses,
     ignored_values,
 )
-from posthouse.relay.routing.entry_status import State, entry_state
+from posthouse.relay.routing.entry_status import State, deciding_status, entry_state
 from posthouse.relay.routing.quota import quota_text
 from posthouse.relay.routing.refusal import Refusal
 from posthouse.relay.routing.rules import Rules
@@ -137,7 +138,8 @@ def _active(rules: Rules, plain: Standing, now: float) -> Standing:
     entry, domain = plain.entry, plain.domain
     state = entry_state(domain, entry)
     if isinstance(state, Refusal):
-        raise Refuse(state, f"status of {entry.dn} or its domain")
+        name, status, _ = deciding_status(domain, entry)
+        raise Refuse(state, f"{name} {status} of {domain.dn if 'Domain' in name else entry.dn}")
     held = state is State.HOLD
     clauses = active_clauses(rules.clauses, entry, now, held=held)
     if not clauses:
@@ -166,7 +168,7 @@ def _active(rules: Rules, plain: Standing, now: float) -> Standing:
         quota=quota_text(domain, entry),
         block_limit=_block_limit(rules, domain, entry),
         filter=user_filter(entry, "" if domain.canonical == rules.default_domain else domain.canonical),
-        notes=_notes(rules, entry),
+        notes=_notes(rules, domain, entry, clauses, held=held),
         recipes={},
     )
 
@@ -241,9 +243,27 @@ def _blocks(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() else 0
 
 
-def _notes(rules: Rules, entry: Entry) -> tuple[str, ...]:
+def _notes(rules: Rules, domain: Domain, entry: Entry, active: Sequence[Clause], *, held: bool) -> tuple[str, ...]:
+    """The entry; what of it is not acted on, and why it is treated as it is."""
     notes = [_named(entry)]
-    notes += [f"mailDeliveryOption {value}: no such clause" for value in ignored_values(rules.clauses, entry)]
+    if held:
+        name, status, _ = deciding_status(domain, entry)
+        notes.append(f"{name} {status}: the only delivery option is hold")
+    ignored = ignored_values(rules.clauses, entry)
+    notes += [f"mailDeliveryOption {value}: no such clause" for value in ignored]
+    wanted = {value.lower() for value in entry.all("maildeliveryoption")}
+    names = {clause.name for clause in active}
+    dated = {clause.name for clause in rules.clauses if clause.inside_dates or clause.outside_dates}
+    if not held:
+        notes += [f"mailDeliveryOption {name}: not at this time ({_dates(entry)})" for name in sorted(wanted & dated - names)]
+        if not names & wanted:
+            notes.append("no mailDeliveryOption that counts: the clause for users or groups without one")
     if entry.all("mailsieverulesource"):
         notes.append("mailSieveRuleSource: the script decides when the message is there")
     return tuple(notes)
+
+
+def _dates(entry: Entry) -> str:
+    names = ("vacationStartDate", "vacationEndDate")
+    given = [f"{name} {value}" for name in names if (value := entry.first(name.lower()))]
+    return ", ".join(given) or "no vacation dates"
