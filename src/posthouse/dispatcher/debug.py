@@ -1,6 +1,7 @@
 """DEBUG: a bit mask of what is told in the process log (dispatcher-cnf.md 3); -1 tells everything.
 
-Bits without a member here are accepted and say nothing. What operators must know is logged whatever the mask is.
+Bits without a member here are accepted and say nothing. What operators must know is logged whatever the mask is, a
+connection that was refused (bit 24) too.
 """
 
 import logging
@@ -10,14 +11,12 @@ from enum import IntEnum
 class Bit(IntEnum):
     """What a bit of DEBUG switches on."""
 
-    MAIN = 0
     CONFIG = 2
     SERVICE = 4
     PROCESS = 6
     WORKER = 12
     HANDOFF = 14
     STATISTICS = 20
-    DENIALS = 24
 
 
 class DebugLog:
