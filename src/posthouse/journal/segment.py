@@ -196,8 +196,9 @@ class Segment:
             raise
 
     def close(self) -> None:
-        """Close the descriptor (and so give up a lock taken on it)."""
-        self.disk.close(self.fd)
+        """Close the descriptor (and so give up a lock taken on it). What still has this object hits no other file."""
+        fd, self.fd = self.fd, -1
+        self.disk.close(fd)
 
     def header(self, offset: int) -> RecordRef:
         """The record that begins at the offset; its envelope and body are not looked at.

@@ -56,6 +56,23 @@ def file_one(places: Places, number: int = 1, **options: object) -> FileCopy:
     return copy
 
 
+def test_a_segment_another_process_has_freed_is_let_go(places: Places, tmp_path: Path) -> None:
+    accepting = Accepting(places.disk, places.journal)
+    (ref,) = accepting.accept([(message(1, (0,), 500), body_of(1, 500))])
+    accepting.end()
+    (kept,) = accepting.accept([(message(2, (0,), 500), body_of(2, 500))])
+    accepting.end()
+    worker = open_places(LinuxDisk(), str(tmp_path))
+    segments = [worker.segment(each.segment) for each in (ref, kept)]
+    worker.mark(ref.segment, ref.first_slot, Mark.DONE)
+    free_segment(places, ref.segment, [ref])
+    worker.forget_freed()
+    assert [segment.fd >= 0 for segment in segments] == [False, True]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        segments[0].mark(ref.first_slot, Mark.DONE)
+    worker.close()
+
+
 def test_announced_records_are_read_without_their_bodies(places: Places) -> None:
     accepting = Accepting(places.disk, places.journal)
     first = accepting.accept([(message(n, size=100), body_of(n, 100)) for n in range(3)])

@@ -275,6 +275,7 @@ class ChannelWorker:
         self.smtp.tick()
         self.defragment.tick()
         self.shop.flush()
+        self.shop.places.forget_freed()
         self._maybe_end()
 
     def reload(self) -> None:

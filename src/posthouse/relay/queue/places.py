@@ -1,6 +1,7 @@
 """The folders of one relay's queue, opened: data/journal, data/journal/body, data/queue, and the segments in use.
 
-One `Places` for each process. Segments are opened for marks when first asked for and kept until `forget`.
+One `Places` for each process. Segments are opened for marks when first asked for and kept until `forget`, or until the job
+controller has freed them (`forget_freed`): a descriptor that stays open keeps their 32 MiB on the disk.
 """
 
 import threading
@@ -59,6 +60,14 @@ class Places:
             found = self._segments.pop(name, None)
         if found is not None:
             found.close()
+
+    def forget_freed(self) -> None:
+        """Close the segments that have no name any more: no slot of them is open and none of their copies leased."""
+        with self._lock:
+            opened = list(self._segments.values())
+        for segment in opened:
+            if not self.disk.fstat(segment.fd).links:
+                self.forget(segment.name)
 
     def mark(self, segment: str, slot: int, mark: Mark) -> None:
         """Set one mark at once; durable at the controller's next sync.
