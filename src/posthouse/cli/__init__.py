@@ -1,8 +1,11 @@
 """The `posthouse` command. Each subcommand is one module, imported only when it is asked for.
 
-Exit codes are those of sysexits(3): 0 done, 64 wrong usage, 69 not running, 75 try again, 78 bad configuration.
+Exit codes are those of sysexits(3): 0 done, 64 wrong usage, 69 not running, 74 the disk failed or is full (that of stdout, too),
+75 try again, 78 bad configuration; 130 is that of a command that was interrupted (SIGINT).
 """
 
+import errno
+import os
 import sys
 
 COMMANDS = {
@@ -24,6 +27,9 @@ COMMANDS = {
 """name -> its `App`, imported when asked for, and what it does"""
 
 EX_USAGE = 64
+EX_IOERR = 74
+EX_INTERRUPTED = 130
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 def main() -> None:
@@ -42,6 +48,14 @@ def main() -> None:
         app(exit_on_error=False)
     except CycloptsError:
         raise SystemExit(EX_USAGE) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("posthouse: interrupted\n")
+        raise SystemExit(EX_INTERRUPTED) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(0) from None
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        sys.stderr.write(f"posthouse: {error.strerror}\n")
+        os._exit(EX_IOERR)  # what could not be written out would be tried once more

@@ -120,8 +120,8 @@ def test_a_removal_cut_short_is_finished_later(mailboxes: Mailboxes, instance: I
     with pytest.raises(KeyboardInterrupt):
         remove(mailboxes, Mailbox("primary", "ann"), clock.pace, "unique", killed)
     assert list(mailboxes.all()) == []
-    assert finish_removals(mailboxes, repair=False) == ["primary/.deleted-unique"]
-    assert finish_removals(mailboxes, repair=True) == ["primary/.deleted-unique"]
+    assert list(finish_removals(mailboxes, repair=False)) == [("primary/.deleted-unique", "")]
+    assert list(finish_removals(mailboxes, repair=True)) == [("primary/.deleted-unique", "")]
     assert list(root.iterdir()) == []
 
 

@@ -75,7 +75,7 @@ def test_a_tar_brings_everything_to_another_owner(
     full(store)
     export("ann", tmp_path / name, instance=store.root, as_json=True)
     octets = sum(len(octets) for octets, _ in files(store, "ann").values())
-    assert answer(capsys) == {"owner": "ann", "messages": 4, "bytes": octets, "folders": 3}
+    assert answer(capsys) == {"owner": "ann", "messages": 4, "bytes": octets, "folders": 3, "unread": []}
     import_("bob", tmp_path / name, instance=store.root, as_json=True)
     assert answer(capsys) == {"owner": "bob", "imported": 4, "present": 0, "dropped_keywords": 0, "refused": 0}
     expected = {path.replace(":2,FRSac", ":2,FRSab"): value for path, value in files(store, "ann").items()}

@@ -1,8 +1,8 @@
 """`posthouse store check [OWNER...]`: what the product's `reconstruct` finds and repairs (`store.administration.check`).
 
 Each mailbox's lock is held while it is repaired; deliveries to it wait that long. With --dry-run nothing is locked or changed.
-Without owners also: removed mailboxes whose emptying was cut short, and names no mailbox can have. One line for each fault;
-with --json
+Without owners also: removed mailboxes whose emptying was cut short, and names no mailbox can have. One line for each fault, as
+soon as it is found; with --json, at the end,
 
     {"mailboxes": number, "faults": [{"owner", "kind", "path", "text", "repaired"}]}
 
@@ -13,6 +13,7 @@ all the time.
 import os
 import secrets
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from posthouse.cli.instance_option import InstanceOption, here
@@ -23,12 +24,13 @@ from posthouse.cli.store.opening import DATA, PACE, TEMPORARY, Opened, opened, p
 from posthouse.cli.supervisor_call import ask_supervisor
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import lock
-from posthouse.store.administration.check import Check, Fault, Writers
+from posthouse.store.administration.check import Check, Fault, Writers, entrance
 from posthouse.store.administration.lock import hold
 from posthouse.store.administration.mailboxes import Mailbox
 from posthouse.store.administration.removal import finish_removals
 from posthouse.store.mailbox.base_name import BaseNames
-from posthouse.store.mailbox.errors import MailboxError, MailboxLocked, MailboxNonexistent
+from posthouse.store.mailbox.errors import MailboxError, MailboxIOError, MailboxLocked, MailboxNonexistent
+from posthouse.store.mailbox.faults import reason_of
 
 
 def check(*owners: str, instance: InstanceOption = None, as_json: Json = False, dry_run: DryRun = False) -> None:
@@ -42,6 +44,12 @@ def check(*owners: str, instance: InstanceOption = None, as_json: Json = False, 
     """
     found: list[dict[str, Any]] = []
     locked = False
+
+    def tell(owner: str, fault: Fault) -> None:
+        found.append({"owner": owner, **fault._asdict()})
+        if not as_json:
+            _print(owner, fault)
+
     asked = PACE.now()
     answer = ask_supervisor(here(instance), "status")  # while we are root: its socket may be root's
     with opened(here(instance)) as store:
@@ -50,47 +58,59 @@ def check(*owners: str, instance: InstanceOption = None, as_json: Json = False, 
         chosen = store.chosen(owners)
         writers = _writers(store.instance, answer, asked)
         names = BaseNames(PACE.now, os.getpid(), secrets.randbits(32), store.conf.hostname or "store")
-        if not owners:
-            found += _around(store, repair=not dry_run)
+        for fault in () if owners else _around(store, repair=not dry_run):
+            tell("", fault)
         for mailbox in progress(chosen, len(chosen), "mailboxes"):
             try:
-                faults = _look(store, mailbox, writers, None if dry_run else names)
+                for fault in _look(store, mailbox, writers, None if dry_run else names):
+                    tell(mailbox.owner, fault)
             except (MailboxNonexistent, FileNotFoundError):  # removed meanwhile
                 continue
             except (MailboxError, OSError) as error:
                 locked |= isinstance(error, MailboxLocked)
-                faults = [Fault("locked" if isinstance(error, MailboxLocked) else "kind", "", str(error))]
-            found += [{"owner": mailbox.owner, **fault._asdict()} for fault in faults]
+                tell(mailbox.owner, _kept_out(mailbox.owner, error))
         if not dry_run:
             for partition in store.mailboxes.partitions:
                 store.disk.syncfs(store.mailboxes.descriptor(partition))
-    _tell(found, len(chosen), as_json=as_json)
+    if as_json:
+        print_json({"mailboxes": len(chosen), "faults": found})
+    else:
+        say(f"{len(chosen)} mailboxes, {len(found)} faults, {sum(not fault['repaired'] for fault in found)} left")
     if any(not fault["repaired"] for fault in found):
         raise SystemExit(TEMPORARY if locked else DATA)
 
 
-def _look(store: Opened, mailbox: Mailbox, writers: Writers, names: BaseNames | None) -> list[Fault]:
-    disk, defaults = store.disk, store.defaults
+def _look(store: Opened, mailbox: Mailbox, writers: Writers, names: BaseNames | None) -> Iterator[Fault]:
+    disk, defaults, partition = store.disk, store.defaults, store.mailboxes.descriptor(mailbox.partition)
+    yield from entrance(disk, partition, mailbox.owner, repair=names is not None)
     if names is None:
         root = store.mailboxes.open_root(mailbox)
         try:
-            return list(Check(disk, root, writers, defaults, PACE, None).faults())
+            yield from Check(disk, root, writers, defaults, PACE, None).faults()
         finally:
             disk.close(root)
-    with hold(disk, store.mailboxes.descriptor(mailbox.partition), mailbox.owner, PACE) as held:
-        return list(Check(disk, held.root, writers, defaults, PACE, names.unsized).faults())
+        return
+    with hold(disk, partition, mailbox.owner, PACE) as held:
+        yield from Check(disk, held.root, writers, defaults, PACE, names.unsized).faults()
 
 
-def _around(store: Opened, *, repair: bool) -> list[dict[str, Any]]:
+def _kept_out(owner: str, error: MailboxError | OSError) -> Fault:
+    """What kept us from looking at a mailbox, or from the rest of it."""
+    if isinstance(error, OSError):
+        path = str(error.filename or "")
+        return Fault("access", "" if path == owner else path, reason_of(error))
+    kind = "locked" if isinstance(error, MailboxLocked) else "access" if isinstance(error, MailboxIOError) else "kind"
+    path, colon, text = str(error).partition(": ")
+    return Fault(kind, path.removeprefix(owner).lstrip("/"), text) if colon else Fault(kind, "", path)
+
+
+def _around(store: Opened, *, repair: bool) -> Iterator[Fault]:
     """What stands in the partitions and is no mailbox."""
-    facts = [
-        {"owner": "", "kind": "removed", "path": path, "text": "a removed mailbox that was not emptied", "repaired": repair}
-        for path in finish_removals(store.mailboxes, repair=repair)
-    ]
-    return facts + [
-        {"owner": "", "kind": "name", "path": path, "text": "no mailbox: a link, a file or a strange name", "repaired": False}
-        for path in store.mailboxes.foreign()
-    ]
+    for path, reason in finish_removals(store.mailboxes, repair=repair):
+        text = "a removed mailbox that was not emptied"
+        yield Fault("removed", path, f"{text}: {reason}" if reason else text, repaired=repair and not reason)
+    for path in store.mailboxes.foreign():
+        yield Fault("name", path, "no mailbox: a link, a file or a strange name")
 
 
 def _writers(instance: Instance, answer: dict[str, Any] | None, asked: float) -> Writers:
@@ -101,13 +121,7 @@ def _writers(instance: Instance, answer: dict[str, Any] | None, asked: float) ->
     return Writers(None if lock.is_held(instance.data / "lock") else frozenset(), asked)
 
 
-def _tell(found: list[dict[str, Any]], mailboxes: int, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"mailboxes": mailboxes, "faults": found})
-        return
-    for fault in found:
-        where = ": ".join(part for part in (fault["owner"], fault["path"]) if part)
-        line = f"{where}: {fault['text']}{' (repaired)' if fault['repaired'] else ''}"
-        sys.stdout.write("".join(each if each.isprintable() else "?" for each in line) + "\n")
-    left = sum(not fault["repaired"] for fault in found)
-    say(f"{mailboxes} mailboxes, {len(found)} faults, {left} left")
+def _print(owner: str, fault: Fault) -> None:
+    where = ": ".join(part for part in (owner, fault.path) if part)
+    line = f"{where}: {fault.text}{' (repaired)' if fault.repaired else ''}"
+    sys.stdout.write("".join(each if each.isprintable() else "?" for each in line) + "\n")

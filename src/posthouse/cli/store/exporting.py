@@ -3,16 +3,19 @@
     export jdoe jdoe.tar             a Maildir++ as tar (.tar.gz, .tar.xz too; `-` is stdout), with flags, dates, folders, limits
     export jdoe jdoe --format mbox   a new folder with one mbox file for each folder
 
-Nothing is locked or changed; what is there the whole time is in it, wherever users move it meanwhile. A tar has its name only
-when it is whole. To move a user to another store: export and import once while mail still comes, change mailHost in the
-directory, export and import again, which brings only what came meanwhile; then `delete` on the old store.
+Nothing is locked or changed; what is there the whole time is in it, wherever users move it meanwhile. The target has its
+name only when it is whole; what cannot be read (a link, a file of another user's) is told of and left out. To move a user to
+another store: export and import once while mail still comes, change mailHost in the directory, export and import again, which
+brings only what came meanwhile; then `delete` on the old store.
 
-With --json {"owner", "messages", "bytes", "folders"}. Exit 67 when there is no such mailbox, 73 when the target is there or
-cannot be written, 75 when a stopped store's journal must be recovered first.
+With --json {"owner", "messages", "bytes", "folders", "unread": [{"path", "text"}]}. Exit 65 when something could not be read, 67
+when there is no such mailbox, 73 when the target is there or cannot be written, 74 when the disk failed or whoever reads stdout
+went away, 75 when a stopped store's journal must be recovered first.
 """
 
 import contextlib
 import os
+import shutil
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -24,7 +27,19 @@ from cyclopts import Parameter
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.store.creating import DryRun
-from posthouse.cli.store.opening import CANNOT_CREATE, PACE, TEMPORARY, USAGE, Opened, end, opened_to_read, progress, say
+from posthouse.cli.store.opening import (
+    CANNOT_CREATE,
+    DATA,
+    IO_ERROR,
+    PACE,
+    TEMPORARY,
+    USAGE,
+    Opened,
+    end,
+    opened_to_read,
+    progress,
+    say,
+)
 from posthouse.dispatcher import lock
 from posthouse.journal.adopt import segment_names
 from posthouse.store.administration import mbox
@@ -71,16 +86,23 @@ def export(
                 for _ in count(found):
                     pass
             elif form == "mbox":
-                _write_mboxes(store, root, target, count(found))
+                _write_mboxes(store, root, target, snapshot.folders, count(found))
             else:
                 _write_tar(store, mailbox, root, target, snapshot, count(found))
         finally:
             store.disk.close(root)
-        facts = {"owner": mailbox.owner, "messages": count.messages, "bytes": count.octets, "folders": folders}
+        facts = {
+            "owner": mailbox.owner, "messages": count.messages, "bytes": count.octets, "folders": folders,
+            "unread": [{"path": path, "text": text} for path, text in snapshot.unread.items()],
+        }  # fmt: skip
     if as_json:
         print_json(facts)
     else:
         say(f"{mailbox.owner}: {count.messages} messages, {count.octets} octets{' would be' if dry_run else ''} exported")
+    for path, text in snapshot.unread.items():
+        say(f"{mailbox.owner}/{path}: {text}: not exported")
+    if snapshot.unread:
+        raise SystemExit(DATA)
 
 
 class _Count:
@@ -117,10 +139,14 @@ def _write_tar(
 
 def _extras(store: Opened, root: int, directory: str) -> Iterator[tuple[str, bytes]]:
     disk = store.disk
-    folder = disk.open_dir(directory, root) if directory else root
+    try:
+        folder = disk.open_dir(directory, root) if directory else root
+    except OSError:  # removed meanwhile, or told of as unread
+        return
     try:
         for name in EXTRAS:
-            if disk.stat(name, folder) is not None:
+            found = disk.stat(name, folder)
+            if found is not None and found.is_file:
                 yield name, read_small(disk, name, folder)
     finally:
         if folder != root:
@@ -131,29 +157,46 @@ def _extras(store: Opened, root: int, directory: str) -> Iterator[tuple[str, byt
 def _new_file(target: Path) -> Iterator[IO[bytes]]:
     """A file that has its name only when it is whole and durable."""
     if str(target) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        try:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise end("stdout was closed before the tar was whole", IO_ERROR) from None
         return
+    with _partly(target) as partly, partly.open("xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _partly(target: Path) -> Iterator[Path]:
+    """Another name beside the target, which gets its own when the block is done."""
     partly = target.with_name(f".{target.name}.tmp-{os.getpid()}")
     try:
-        if target.exists():
+        if target.exists() or target.is_symlink():
             raise end(f"{target} is there already", CANNOT_CREATE)
-        with partly.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield partly
         partly.rename(target)
     except OSError as error:
-        raise end(f"{error.filename or target}: {error.strerror}", CANNOT_CREATE) from None
+        name = target if error.filename in {None, str(partly)} else error.filename
+        raise end(f"{name}: {error.strerror}", CANNOT_CREATE) from None
     finally:
-        partly.unlink(missing_ok=True)
+        if partly.is_dir():
+            shutil.rmtree(partly, ignore_errors=True)
+        else:
+            partly.unlink(missing_ok=True)
 
 
-def _write_mboxes(store: Opened, root: int, target: Path, found: Iterator[Found]) -> None:
-    try:
-        target.mkdir(0o700)
-    except OSError as error:
-        raise end(f"{target}: {error.strerror}", CANNOT_CREATE) from None
+def _write_mboxes(store: Opened, root: int, target: Path, folders: list[str], found: Iterator[Found]) -> None:
+    with _partly(target) as partly:
+        partly.mkdir(0o700)
+        for directory in folders:
+            (partly / mbox.file_name(directory)).touch()
+        _fill_mboxes(store, root, partly, found)
+
+
+def _fill_mboxes(store: Opened, root: int, folder: Path, found: Iterator[Found]) -> None:
     directory, names, file = None, dict[str, str](), None
     try:
         for each in found:
@@ -162,7 +205,7 @@ def _write_mboxes(store: Opened, root: int, target: Path, found: Iterator[Found]
                 names = keyword_names(dict(_extras(store, root, directory)).get(KEYWORDS, b""))
                 if file is not None:
                     file.close()
-                file = (target / mbox.file_name(directory)).open("ab")
+                file = (folder / mbox.file_name(directory)).open("ab")
             file.write(mbox.encode(each, names))
     finally:
         if file is not None:

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.rows import show
-from posthouse.cli.store.opening import Opened, code_of, opened, progress, say
+from posthouse.cli.store.opening import Opened, code_of, opened, progress, reason, say
 from posthouse.store.administration.mailboxes import Mailbox
 from posthouse.store.administration.usage import folder_contents, folder_names, folder_text, usage_of
 
@@ -44,7 +44,7 @@ def list_(
             except FileNotFoundError:  # removed meanwhile
                 continue
             except OSError as error:
-                say(f"{mailbox.owner}: {error}")
+                say(reason(error, mailbox.owner))
                 code = code_of(error)
     if as_json:
         print_json(found)

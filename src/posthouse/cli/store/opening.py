@@ -23,6 +23,7 @@ from posthouse.relay.job_controller.programs import Program, program_of
 from posthouse.store.administration.lock import Pace
 from posthouse.store.administration.mailboxes import Mailbox, Mailboxes
 from posthouse.store.mailbox.errors import MailboxError, MailboxLocked, MailboxNonexistent
+from posthouse.store.mailbox.faults import reason_of
 from posthouse.store.mailbox.owner import parse_target
 from posthouse.store.quota.limits import Limits
 
@@ -86,7 +87,8 @@ class Opened(NamedTuple):
             return list(self.mailboxes.all())
         wild = [name.lower() for name in names if _WILD & set(name)]
         plain = [self.mailbox(name) for name in names if not _WILD & set(name)]
-        return list(dict.fromkeys([*plain, *(self.mailboxes.matching(wild) if wild else ())]))
+        found = self.mailboxes.matching(wild, self.conf.defaultdomain.lower()) if wild else ()
+        return list(dict.fromkeys([*plain, *found]))
 
 
 def opened(instance: Instance) -> contextlib.AbstractContextManager[Opened]:
@@ -126,6 +128,8 @@ def _open(instance: Instance, configuration: Configuration) -> Iterator[Opened]:
         raise end(f"{error.filename or instance.data}: {error.strerror}", CANNOT_CREATE) from None
     try:
         yield Opened(instance, configuration.store, mailboxes)
+    except BrokenPipeError:  # whoever reads our lines has enough
+        raise
     except (MailboxError, OSError) as error:
         raise failed(error) from None
     finally:
@@ -155,7 +159,15 @@ def _owner_of(store: Path) -> User | None:
 
 def failed(error: MailboxError | OSError) -> SystemExit:
     """The end of a command that met this."""
-    return end(str(error), NO_USER if isinstance(error, MailboxNonexistent) else code_of(error))
+    return end(reason(error), NO_USER if isinstance(error, MailboxNonexistent) else code_of(error))
+
+
+def reason(error: MailboxError | OSError, owner: str = "") -> str:
+    """The error in words: whose mailbox, which name, what is wrong."""
+    if isinstance(error, MailboxError):
+        return str(error)
+    path = "/".join(dict.fromkeys(part for part in (owner, str(error.filename or "")) if part))
+    return f"{path}: {reason_of(error)}" if path else reason_of(error)
 
 
 def code_of(error: MailboxError | OSError) -> int:
@@ -170,7 +182,8 @@ def end(text: str, code: int) -> SystemExit:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
+    """One line on stderr; what is no character for people shows as `?`."""
+    text = "".join(each if each.isprintable() else "?" for each in text)
     sys.stderr.write(f"posthouse store: {text}\n")
 
 
@@ -180,6 +193,8 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
         yield from items
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(items, what, total, console=Console(stderr=True), transient=True)
+    bars = Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
+    with bars:  # stdout is what was asked for, and stays apart
+        yield from bars.track(items, total, description=what)

@@ -14,6 +14,7 @@ without limits), `over_since` Unix time or null. Exit 67 for an owner without a 
 of, the others are done, and the exit code is 74, or 75 when deliveries or an administrator keep it locked.
 """
 
+import math
 import os
 import secrets
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.rows import show
 from posthouse.cli.store.creating import DryRun
-from posthouse.cli.store.opening import PACE, USAGE, Opened, code_of, end, opened, progress, say
+from posthouse.cli.store.opening import PACE, USAGE, Opened, code_of, end, opened, progress, reason, say
 from posthouse.store.administration.lock import hold
 from posthouse.store.administration.mailboxes import Mailbox
 from posthouse.store.administration.usage import Usage, set_limits, usage_of
@@ -56,6 +57,8 @@ def quota(
         dry_run: with --set, only print what the limits would be.
     """
     given = None
+    if over is not None and math.isnan(over):
+        raise end("--over: that is no number", USAGE)
     if limits is not None:
         try:
             given = parse_limits(limits)
@@ -75,7 +78,7 @@ def quota(
             except FileNotFoundError:  # removed meanwhile
                 continue
             except OSError as error:
-                say(f"{mailbox.owner}: {error}")
+                say(reason(error, mailbox.owner))
                 code = code or code_of(error)
                 continue
             if given is not None and dry_run:
@@ -113,7 +116,7 @@ def _set(store: Opened, chosen: list[Mailbox], given: GivenLimits) -> tuple[list
         except MailboxNonexistent:  # removed meanwhile
             continue
         except (MailboxError, OSError) as error:
-            say(str(error) if isinstance(error, MailboxError) else f"{mailbox.owner}: {error}")
+            say(reason(error, mailbox.owner))
             code = code or code_of(error)
             continue
         done.append(mailbox)

@@ -10,24 +10,27 @@
     size        a message is not as long as its name says               said only: another name would be another message
     locked      .admin-lock stands there                                said only: nothing else is looked at
     name        a folder whose name stands for none                     said only
+    access      cannot be looked into, or the disk refuses              said only; usage is not judged then
 
 A file in tmp/ is stray when its delivery is dead: its name is one of ours, its process is none of the store's, and it is
 older than the moment when that was asked. Of others it is stray after 36 hours. Messages are never touched.
 
-To repair, the owner's lock is held, so no delivery of ours is under way. IMAP servers do not know that lock: what does not
+To repair, the owner's lock is held, so no delivery of ours is under way. Only the modes that would keep us from the lock are set
+before (`entrance`). IMAP servers do not know that lock: what does not
 add up is looked at three times before it counts as a fault, if anything was changed in the last seconds.
 """
 
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 from posthouse.journal.disk import Disk, FileStat
 from posthouse.store.administration.lock import Pace
 from posthouse.store.administration.usage import folder_text
 from posthouse.store.mailbox.base_name import notice_seconds, size_of
+from posthouse.store.mailbox.faults import reason_of
 from posthouse.store.mailbox.folder import read_small
 from posthouse.store.mailbox.folder_name import folder_directory
 from posthouse.store.mailbox.maildir import ADMIN_LOCK, LOCK, PARTS, STRAY_SECONDS
@@ -65,8 +68,42 @@ class Writers(NamedTuple):
     """when that was found out, Unix time in seconds"""
 
 
+def entrance(disk: Disk, partition: int, owner: str, *, repair: bool) -> Iterator[Fault]:
+    """What may keep everybody out of a mailbox: its root's owner and mode, its lock file's mode.
+
+    Args:
+        disk: the disk.
+        partition: descriptor of its folder.
+        owner: whose mailbox.
+        repair: wrong modes are set.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    found, uid = disk.stat(owner, partition), os.geteuid()
+    if found is None or not found.is_folder:
+        return
+    if found.uid != uid:
+        yield Fault("owner", "", f"belongs to user {found.uid}, the store is user {uid}")
+        return
+    if found.mode != _FOLDER_MODE:
+        if repair:
+            os.chmod(owner, _FOLDER_MODE, dir_fd=partition)
+        yield Fault("mode", "", f"mode is {found.mode:04o}, not {_FOLDER_MODE:04o}", repair)
+    if not repair:
+        return
+    root = disk.open_dir(owner, partition)
+    try:
+        lock = disk.stat(LOCK, root)
+        if lock is not None and lock.is_file and lock.uid == uid and lock.mode & _FILE_MODE != _FILE_MODE:
+            os.chmod(LOCK, _FILE_MODE, dir_fd=root)
+            yield Fault("mode", LOCK, f"mode is {lock.mode:04o}, not {_FILE_MODE:04o}", repaired=True)
+    finally:
+        disk.close(root)
+
+
 class Check:
-    """Looks at one mailbox.
+    """Looks at one mailbox; `entrance` comes first.
 
     Args:
         disk: the disk.
@@ -90,6 +127,8 @@ class Check:
         self._sizes = Sizes(0, 0)
         self._notices = Sizes(0, 0)
         self._changed = 0
+        self._unseen = False
+        """a folder could not be looked into: what is in it is not known"""
 
     def faults(self) -> Iterator[Fault]:
         """All faults; each is repaired before it is told, where it can be.
@@ -102,15 +141,13 @@ class Check:
         if by_hand is not None and not by_hand.is_folder:
             yield Fault("locked", ADMIN_LOCK, "an administrator's lock stands there: no mail is delivered")
             return
-        found = disk.fstat(root)
-        if found.uid == self._uid and found.mode != _FOLDER_MODE:
-            if self._name is not None:
-                os.fchmod(root, _FOLDER_MODE)
-            yield Fault("mode", "", f"mode is {found.mode:04o}, not {_FOLDER_MODE:04o}", self._name is not None)
-        yield from self._quota(list(self._folders()))
+        yield from self._folders()
+        yield from self._quota()
 
-    def _quota(self, first: list[Fault]) -> Iterator[Fault]:
-        yield from first
+    def _quota(self) -> Iterator[Fault]:
+        stands = self._disk.stat(MAILDIRSIZE, self._root)
+        if self._unseen or (stands is not None and stands.is_folder):  # the folder is told of already
+            return
         wrong = self._wrong_sizes()
         for _ in range(_LOOKS - 1):
             if wrong is None or self._rests():
@@ -120,7 +157,7 @@ class Check:
             for _ in self._folders(count_only=True):
                 pass
             wrong = self._wrong_sizes()
-        if wrong is not None:
+        if wrong is not None and not self._unseen:
             yield Fault("quota", MAILDIRSIZE, wrong, self._write_sizes())
 
     def _rests(self) -> bool:
@@ -147,7 +184,10 @@ class Check:
             return False
         disk, root = self._disk, self._root
         limits = decode_saved(read_small(disk, LOCK, root)[:LENGTH]).limits.resolved(self._defaults)
-        tmp = disk.open_dir("tmp", root)
+        try:
+            tmp = disk.open_dir("tmp", root)
+        except OSError:  # told already: it is no folder, or another's
+            return False
         sizes = SizeFile(disk, root, tmp)
         try:
             sizes.write(limits_line(*limits), self._sizes, self._name(), self._pace.now(), keep_late=False)
@@ -181,7 +221,9 @@ class Check:
         if folder_directory(folder_text(name)) != name:
             yield Fault("name", name, "no folder of a Maildir++ can have this name; IMAP servers may not show it")
         yield from self._mode(name, self._root, name, found, _FOLDER_MODE)
-        fd = self._disk.open_dir(name, self._root)
+        fd = yield from self._opened(name, self._root, name)
+        if fd < 0:
+            return
         try:
             yield from self._folder(name, fd)
             if self._disk.stat(MARK, fd) is None:
@@ -192,6 +234,17 @@ class Check:
                     yield from self._file(each, fd, f"{name}/{each}", inside)
         finally:
             self._disk.close(fd)
+
+    def _opened(self, name: str, folder: int, path: str) -> Generator[Fault, None, int]:
+        """A descriptor of a folder; -1 when it cannot be looked into, or was removed meanwhile."""
+        try:
+            return self._disk.open_dir(name, folder)
+        except FileNotFoundError:
+            return -1
+        except OSError as error:
+            self._unseen = True
+            yield Fault("access", path, f"cannot be looked into: {reason_of(error)}")
+            return -1
 
     def _make_mark(self, folder: int) -> bool:
         if self._name is None:
@@ -217,7 +270,9 @@ class Check:
                 yield Fault("kind", path, "no folder: no mail can be delivered")
                 continue
             yield from self._mode(part, fd, path, found, _FOLDER_MODE)
-            shelf = disk.open_dir(part, fd)
+            shelf = yield from self._opened(part, fd, path)
+            if shelf < 0:
+                continue
             self._changed = max(self._changed, found.mtime_ns)
             try:
                 for name in disk.listdir(shelf):
@@ -272,5 +327,6 @@ class Check:
         elif found.mode != wanted:
             repaired = self._name is not None
             if repaired:
-                os.chmod(name, wanted, dir_fd=folder)
+                with contextlib.suppress(FileNotFoundError):  # moved meanwhile
+                    os.chmod(name, wanted, dir_fd=folder)
             yield Fault("mode", path, f"mode is {found.mode:04o}, not {wanted:04o}", repaired)

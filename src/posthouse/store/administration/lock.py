@@ -104,7 +104,10 @@ def _take(disk: Disk, partition: int, owner: str) -> Held | None:
             held_by_hand = disk.stat(ADMIN_LOCK, root)
             if held_by_hand is not None and not held_by_hand.is_folder:  # a folder is one a user has made
                 raise MailboxLocked(f"{owner}: {ADMIN_LOCK} stands there")
-            lock = _open_lock(disk, root)
+            try:
+                lock = _open_lock(disk, root)
+            except OSError as error:
+                raise fault_of(error, f"{owner}/{LOCK}") from error
             if disk.flock(lock) and _means(disk, LOCK, root, lock) and _means(disk, owner, partition, root):
                 held, root, lock = Held(disk, partition, owner, root, lock), -1, -1
                 return held

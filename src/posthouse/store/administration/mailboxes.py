@@ -92,10 +92,14 @@ class Mailboxes:
                 if name[0] != "." and not (_can_own(name) and self._is_folder(name, fd)):
                     yield f"{partition}/{name}"
 
-    def matching(self, patterns: Iterable[str]) -> Iterator[Mailbox]:
-        """Every mailbox whose owner matches one of the patterns (`*`, `?`, `[...]`)."""
-        wanted = list(patterns)
-        return (mailbox for mailbox in self.all() if any(fnmatch.fnmatchcase(mailbox.owner, each) for each in wanted))
+    def matching(self, patterns: Iterable[str], default_domain: str) -> Iterator[Mailbox]:
+        """Every mailbox whose owner matches one of the patterns (`*`, `?`, `[...]`); `*@default_domain` are those without one."""
+        ending = f"@{default_domain}"
+        wanted = [(each.removesuffix(ending), each.endswith(ending)) for each in patterns]
+        for mailbox in self.all():
+            hosted = "@" in mailbox.owner
+            if any(fnmatch.fnmatchcase(mailbox.owner, each) and not (bare and hosted) for each, bare in wanted):
+                yield mailbox
 
     def open_root(self, mailbox: Mailbox) -> int:
         """A descriptor of its root.

@@ -13,21 +13,27 @@ is finished by the next `check`. The lock goes with the folder, so a delivery to
 old name that comes later makes a new mailbox (or is 511 without `store.autocreate`): the directory is changed first.
 """
 
+import os
 from collections.abc import Callable, Iterator
 
 from posthouse.journal.disk import Disk
 from posthouse.store.administration.lock import Pace, hold
 from posthouse.store.administration.mailboxes import Mailbox, Mailboxes
 from posthouse.store.administration.unchecked import wait_until_checked
-from posthouse.store.mailbox.errors import MailboxBadFormat
-from posthouse.store.mailbox.faults import fault_of
+from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxError
+from posthouse.store.mailbox.faults import fault_of, reason_of
 from posthouse.store.mailbox.maildir import LOCK
 
 DELETED = ".deleted-"
+_ALL = 0o700
 
 
 class MailboxExistsError(Exception):
     """The new owner has a mailbox already."""
+
+
+class NotEmptiedError(MailboxError):
+    """The mailbox is away, but something that was in it could not be removed."""
 
 
 def rename(mailboxes: Mailboxes, mailbox: Mailbox, owner: str, pace: Pace, name: str) -> Mailbox:
@@ -74,6 +80,7 @@ def remove(
         tell: runs the emptying, which yields the name of each thing it removes; to show how far it is.
 
     Raises:
+        NotEmptiedError: it is away, with something left of it.
         MailboxError: it cannot be had, or is locked.
         OSError: the disk failed.
     """
@@ -85,24 +92,34 @@ def remove(
         disk.rename(mailbox.owner, hidden, partition, partition)
         disk.fsync_dir(partition)
         removed = empty(disk, hidden, partition)
-        if tell is not None:
-            tell(removed)
-        for _ in removed:
-            pass
+        try:
+            if tell is not None:
+                tell(removed)
+            for _ in removed:
+                pass
+        except OSError as error:
+            left = f"{mailbox.partition}/{hidden}: {error.filename}: {reason_of(error)}"
+            raise NotEmptiedError(f"{mailbox.owner}: removed, but not emptied: {left}") from None
 
 
-def finish_removals(mailboxes: Mailboxes, *, repair: bool) -> list[str]:
-    """Removed mailboxes whose emptying was cut short; emptied with `repair`. Their paths below `data/store`."""
-    disk, found = mailboxes.disk, []
+def finish_removals(mailboxes: Mailboxes, *, repair: bool) -> Iterator[tuple[str, str]]:
+    """Removed mailboxes whose emptying was cut short; emptied with `repair`.
+
+    Yields:
+        The path below `data/store`, and what kept it from being emptied.
+    """
+    disk = mailboxes.disk
     for partition in mailboxes.partitions:
         folder = mailboxes.descriptor(partition)
         for name in sorted(disk.listdir(folder)):
             if name.startswith(DELETED) and not _is_held(disk, name, folder):
-                found.append(f"{partition}/{name}")
-                if repair:
-                    for _ in empty(disk, name, folder):
+                reason = ""
+                try:
+                    for _ in empty(disk, name, folder) if repair else ():
                         pass
-    return found
+                except (MailboxError, OSError) as error:
+                    reason = str(error)
+                yield f"{partition}/{name}", reason
 
 
 def _is_held(disk: Disk, name: str, folder: int) -> bool:
@@ -124,16 +141,18 @@ def _is_held(disk: Disk, name: str, folder: int) -> bool:
 
 
 def empty(disk: Disk, name: str, folder: int) -> Iterator[str]:
-    """Remove a folder with all that is in it, the lock file last; links are removed, not followed.
+    """Remove a folder with all that is in it, the lock file last; links are removed, not followed. A mode does not keep it.
 
     Raises:
-        OSError: the disk failed.
+        OSError: the disk failed, or something in it is another user's.
     """
     found = disk.stat(name, folder)
     if found is None:
         return
     if not found.is_folder:
         raise MailboxBadFormat(f"{name}: no folder")
+    if found.mode & _ALL != _ALL:
+        os.chmod(name, _ALL, dir_fd=folder)
     fd = disk.open_dir(name, folder)
     try:
         for each in sorted(disk.listdir(fd), key=lambda each: (each == LOCK, each)):

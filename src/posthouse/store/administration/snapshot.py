@@ -4,18 +4,24 @@ A message is known by its base name, which a move or another flag does not chang
 What is there the whole time is read as often as it is there. Listing takes time, so a message that is moved meanwhile may be
 seen twice or not at all: the mailbox is listed until a listing shows nothing new, the smallest number of places seen counts,
 and a file that is not where it was seen is looked for in later listings. What none of `ABSENT` listings in a row shows was
-deleted. What comes meanwhile may be left out.
+deleted. What comes meanwhile may be left out. What cannot be read (a link, a file where a folder belongs, no permission) is left
+out too, and told.
 """
 
+import contextlib
+import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from posthouse.journal.disk import Disk
 from posthouse.store.mailbox.base_name import base_of
+from posthouse.store.mailbox.faults import reason_of
 from posthouse.store.mailbox.recount import folders_of
 
 _LISTINGS = 10
 ABSENT = 3
+_UNREADABLE = frozenset({errno.EACCES, errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
+"""every other error of the disk ends the reading"""
 
 
 class Entry(NamedTuple):
@@ -48,6 +54,8 @@ class Snapshot:
     def __init__(self, disk: Disk, root: int) -> None:
         self._disk = disk
         self._root = root
+        self.unread: dict[str, str] = {}
+        """what could not be read: path below the root -> why"""
         self._copies: dict[str, int] = {}
         """base name -> in how many folders"""
         self._places: dict[str, list[Entry]] = {}
@@ -94,25 +102,28 @@ class Snapshot:
         for entry, base in order:
             if base not in wanted or entry.directory in read[base]:
                 continue
-            found = self._read(entry)
+            path, found = "/".join(part for part in entry if part), None
+            with self._told(path):
+                found = self._read(entry)
+            if found is None and path not in self.unread:
+                continue
+            read[base].add(entry.directory)
             if found is not None:
-                read[base].add(entry.directory)
                 yield found
-                if len(read[base]) >= self._copies[base]:
-                    del wanted[base]
+            if len(read[base]) >= self._copies[base]:
+                del wanted[base]
 
     def _read(self, entry: Entry) -> Found | None:
         disk = self._disk
+        folder = shelf = file = -1
         try:
             folder = disk.open_dir(entry.directory, self._root) if entry.directory else self._root
-        except FileNotFoundError:
-            return None
-        shelf = file = -1
-        try:
             shelf = disk.open_dir(entry.shelf, folder)
             file = disk.open_file(entry.name, shelf)
             found = disk.fstat(file)
-            return Found(entry, found.mtime_ns, disk.pread(file, found.size, 0)) if found.is_file else None
+            if not found.is_file:
+                raise OSError(errno.ENXIO, "a folder or special file where a message belongs")
+            return Found(entry, found.mtime_ns, disk.pread(file, found.size, 0))
         except FileNotFoundError:
             return None
         finally:
@@ -124,13 +135,14 @@ class Snapshot:
         """Base name -> one entry for each folder it is in."""
         disk, found = self._disk, dict[str, dict[str, Entry]]()
         for directory in folders_of(disk, self._root):
-            try:
+            folder = -1
+            with self._told(directory), contextlib.suppress(FileNotFoundError):
                 folder = disk.open_dir(directory, self._root) if directory else self._root
-            except FileNotFoundError:
+            if folder < 0:
                 continue
             try:
                 for shelf in ("new", "cur"):
-                    for name in self._names(shelf, folder):
+                    for name in self._names(shelf, folder, f"{directory}/{shelf}".lstrip("/")):
                         entry = Entry(directory, shelf, name)
                         found.setdefault(entry.base, {})[directory] = entry
             finally:
@@ -138,10 +150,20 @@ class Snapshot:
                     disk.close(folder)
         return {base: list(entries.values()) for base, entries in found.items()}
 
-    def _names(self, shelf: str, folder: int) -> list[str]:
+    @contextlib.contextmanager
+    def _told(self, path: str) -> Iterator[None]:
         try:
+            yield
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            self.unread[path] = reason_of(error)
+
+    def _names(self, shelf: str, folder: int, path: str) -> list[str]:
+        fd = -1
+        with self._told(path), contextlib.suppress(FileNotFoundError):
             fd = self._disk.open_dir(shelf, folder)
-        except FileNotFoundError:
+        if fd < 0:
             return []
         try:
             return [name for name in self._disk.listdir(fd) if name[0] != "."]

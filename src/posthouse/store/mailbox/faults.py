@@ -22,7 +22,12 @@ _KINDS: dict[int | None, type[MailboxError]] = {
 
 def fault_of(error: OSError, what: str) -> MailboxError:
     """The fault that an error of the disk is, when it happened to `what`."""
-    return _KINDS.get(error.errno, MailboxIOError)(f"{what}: {error.strerror or error}")
+    return _KINDS.get(error.errno, MailboxIOError)(f"{what}: {reason_of(error)}")
+
+
+def reason_of(error: OSError) -> str:
+    """What the error says, in an administrator's words where the system's mislead."""
+    return "a symbolic link stands there" if error.errno == errno.ELOOP else error.strerror or str(error)
 
 
 def need_folder(found: FileStat, owner: str, part: str = "") -> None:

@@ -121,13 +121,15 @@ def make_maildir_folder(disk: Disk, directory: str, root: int) -> None:
 
 
 def read_small(disk: Disk, name: str, folder: int) -> bytes:
-    """A small file's octets; empty when there is none."""
+    """A small file's octets; empty when there is none, or a folder has its name."""
     try:
         fd = disk.open_file(name, folder)
     except OSError:
         return b""
     try:
         return disk.pread(fd, _SMALL, 0)
+    except IsADirectoryError:
+        return b""
     finally:
         disk.close(fd)
 

@@ -48,6 +48,8 @@ def encode_utf7(text: str) -> str:
 
 def decode_utf7(text: str) -> str:
     """The text that modified UTF-7 stands for; text that is not in the one form `encode_utf7` writes comes back as it is."""
+    if not text.isascii():  # a directory's name may be any octets
+        return text
     import base64
 
     def run(match: re.Match[str]) -> str:

@@ -58,7 +58,7 @@ def parse_limits(text: str) -> GivenLimits:
     octets = _BYTES.fullmatch(first) if first else None
     messages = _MESSAGES.fullmatch(second) if second else None
     if (first and not octets) or (second and not messages):
-        raise ValueError(f"not a quota: {text[:60]!r}")
+        raise ValueError(f"not a quota: {text[:60]!r} is not octets[K|M|G],messages")
     return GivenLimits(
         min(int(octets[1]) * (_UNIT[octets[2].upper()] if octets[1][0] != "-" else 1), _LARGEST) if octets else None,
         min(int(messages[0]), _LARGEST) if messages else None,
