@@ -27,9 +27,7 @@ _WORK = 2 * BUDGET
 """of all scripts of one message: the worker serves others too"""
 
 
-def run_scripts(
-    relay: "Relay", transaction: Transaction, octets: bytes, size: int, end: int, client: Client
-) -> Status | None:
+def run_scripts(relay: "Relay", transaction: Transaction, octets: bytes, size: int, end: int, client: Client) -> Status | None:
     """Let the scripts decide; the reply that refuses the message, or None.
 
     Args:

@@ -12,12 +12,12 @@ from posthouse.relay.smtp_server.transaction import Transaction
 from posthouse.trace.record import Action, Record
 
 if TYPE_CHECKING:
-    from posthouse.relay.smtp_server.session import SmtpSession
+    from posthouse.relay.smtp_server.envelope import EnvelopeSession
 
 _BLOCK = 1024
 
 
-def _modifiers(session: "SmtpSession") -> str:
+def _modifiers(session: "EnvelopeSession") -> str:
     client = session.client
     return ("E" if client.esmtp else "") + ("S" if client.tls else "") + ("A" if client.user else "")
 
@@ -27,7 +27,7 @@ def blocks(octets: int) -> int:
     return -(-octets // _BLOCK)
 
 
-def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Double]) -> list[Record]:
+def enqueued(session: "EnvelopeSession", envelope: Envelope, doubles: Sequence[Double]) -> list[Record]:
     """One E record for each recipient: the message is durable.
 
     One more for each recipient that leads where another one leads: without channels it is only in the JSON log, so that
@@ -83,12 +83,12 @@ def enqueued(session: "SmtpSession", envelope: Envelope, doubles: Sequence[Doubl
     return records
 
 
-def refused(session: "SmtpSession", transaction: Transaction, status: Status) -> list[Record]:
+def refused(session: "EnvelopeSession", transaction: Transaction, status: Status) -> list[Record]:
     """J for each recipient that had been taken: the message was refused at its end."""
     return [rejected(session, transaction, taken.original, status, "message refused") for taken in transaction.recipients]
 
 
-def rejected(session: "SmtpSession", transaction: Transaction | None, recipient: str, status: Status, reason: str) -> Record:
+def rejected(session: "EnvelopeSession", transaction: Transaction | None, recipient: str, status: Status, reason: str) -> Record:
     """J: an attempt to enqueue was refused."""
     return Record(
         ts=session.relay.stamp(),
@@ -110,7 +110,7 @@ def rejected(session: "SmtpSession", transaction: Transaction | None, recipient:
     )
 
 
-def aborted(session: "SmtpSession", transaction: Transaction) -> list[Record]:
+def aborted(session: "EnvelopeSession", transaction: Transaction) -> list[Record]:
     """V: recipients had been accepted, the message never was."""
     return [
         Record(
@@ -127,7 +127,7 @@ def aborted(session: "SmtpSession", transaction: Transaction) -> list[Record]:
     ]
 
 
-def bad_command(session: "SmtpSession", line: bytes, reply: Status) -> Record:
+def bad_command(session: "EnvelopeSession", line: bytes, reply: Status) -> Record:
     """B: the To field is the command, the diagnostic the reply."""
     return Record(
         ts=session.relay.stamp(),
@@ -143,7 +143,7 @@ def bad_command(session: "SmtpSession", line: bytes, reply: Status) -> Record:
     )
 
 
-def logged_in(session: "SmtpSession", outcome: Outcome) -> Record:
+def logged_in(session: "EnvelopeSession", outcome: Outcome) -> Record:
     """U: somebody has logged in; A: it was refused. The password is nowhere."""
     return Record(
         ts=session.relay.stamp(),
@@ -164,7 +164,7 @@ def logged_in(session: "SmtpSession", outcome: Outcome) -> Record:
     )
 
 
-def connection(session: "SmtpSession", action: Action) -> Record:
+def connection(session: "EnvelopeSession", action: Action) -> Record:
     """O and C."""
     return Record(
         ts=session.relay.stamp(),

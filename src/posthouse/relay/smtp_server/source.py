@@ -110,4 +110,3 @@ def _policies(policy: Policy, tls: str, sasl: str, *, in_clear: bool) -> tuple[P
         return clear, secured
     barred = _TLS_FIRST if tls == "must" or (login_first is not None and not in_clear) else login_first
     return replace(clear, starttls=True, extensions=(*clear.extensions, "STARTTLS"), barred=barred), secured
-
