@@ -14,6 +14,7 @@ from posthouse.cli import COMMANDS
 from posthouse.config import dispatcher_cnf, job_controller_cnf, keywords, known_options, store_conf, tailor
 from posthouse.relay.directory import attributes
 from posthouse.relay.routing.refusal import Refusal
+from posthouse.testing.tiers import posthouse
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "posthouse"
@@ -69,6 +70,12 @@ def test_commands_are_found_and_faults_are_seen() -> None:
     assert list(commands(text)) == ["queue list --json", "store nosuch x", "route A --odd", "queue"]
     assert [unknown_words(apps(), each) for each in commands(text)] == [[], ["nosuch"], ["--odd"], []]
     assert sum(len(list(commands(page.read_text(encoding="utf-8")))) for page in MANUAL) > 100
+
+
+def test_help_shows_defaults_that_say_something() -> None:
+    told = posthouse("queue", "list", "--help").stdout + posthouse("stop", "--help").stdout
+    assert "--channel" in told
+    assert re.findall(r"\[default: (.*?)\]", told) == ["120.0"]
 
 
 def headings(page: Path) -> set[str]:

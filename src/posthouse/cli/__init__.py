@@ -34,12 +34,17 @@ _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 def main() -> None:
     """Run the command of `sys.argv`; ends with its exit code."""
-    from cyclopts import App
+    from cyclopts import App, Parameter
     from cyclopts.exceptions import CycloptsError
 
     from posthouse import __version__
 
-    app = App(name="posthouse", help="Mail delivery in two tiers: relays that queue, stores that hear LMTP.", version=__version__)
+    app = App(
+        name="posthouse",
+        help="Mail delivery in two tiers: relays that queue, stores that hear LMTP.",
+        version=__version__,
+        default_parameter=Parameter(show_default=lambda value: str(value) if value else None),  # not `[default: ()]`
+    )
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     for name in [asked] if asked in COMMANDS else COMMANDS:  # the others are looked at only to help somebody who is lost
         path, purpose = COMMANDS[name]

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from posthouse.cli.init_arguments import Listener, host_name, interface_line, refuse
+from posthouse.relay.routing.delivery_options import DEFAULT
 
 _MAILBOX = "#*mailbox=@$X.LMTP:$M%$\\$2I$_+$2S@lmtpcs-daemon"
 _OTHERS = ("#&members=*", "#&@members_offline=*", "#/hold=@hold-daemon:$A")
 _LAST = ("#forward=**", "#*^!autoreply=$M+$D@bitbucket")
+_AND_COMMENTED = ",\\\n!    "
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,11 @@ class WayToStores:
 
     def _options(self) -> str:
         if not self.lmtp:
-            return """\
-! Where each delivery option sends mail: the default. A user's mailbox here by channel ims-ms; a user whose mailHost is another
-! machine is sent there by SMTP, as @mailhost:user@domain, and looked up there.
-!DELIVERY_OPTIONS=
+            return f"""\
+! Where each delivery option sends mail: the default, which is this. A user's mailbox here by channel ims-ms; a user whose
+! mailHost is another machine is sent there by SMTP, as @mailhost:user@domain, and looked up there.
+!DELIVERY_OPTIONS=\\
+!    {DEFAULT.replace(",", _AND_COMMENTED)}
 """
         program = "program=$M%$P@pipe-daemon" if self.smtp_port is not None else "#program=$M%$P@pipe-daemon"
         clauses = (_MAILBOX, *_OTHERS, program, *_LAST, *self.native)

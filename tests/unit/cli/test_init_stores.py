@@ -8,6 +8,7 @@ import pytest
 from posthouse.cli.init import app
 from posthouse.cli.init_stores import WayToStores, relays_only
 from posthouse.config.instance import Instance
+from posthouse.relay.routing.delivery_options import DEFAULT
 from posthouse.testing.tiers import posthouse
 
 HOST = "relay1.example.com"
@@ -40,7 +41,10 @@ def test_stores_that_are_whole_mtas_get_users_with_a_program_by_smtp() -> None:
 
 
 def test_by_smtp_the_option_has_its_default() -> None:
-    assert "\nDELIVERY_OPTIONS" not in way("smtp").words()["delivery_options"]
+    written = way("smtp").words()["delivery_options"]
+    assert "\nDELIVERY_OPTIONS" not in written
+    wanted = written.partition("!DELIVERY_OPTIONS=")[2].replace("\\\n!    ", "").strip()
+    assert wanted == DEFAULT, "it can be taken out of its comment and changed"
     assert way("smtp").smtp_port == 25
 
 
