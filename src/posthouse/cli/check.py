@@ -26,6 +26,7 @@ from posthouse.mapping.access_flags import idle_flags
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
 from posthouse.relay.directory.open import open_directory
+from posthouse.relay.job_controller import programs
 from posthouse.relay.routing import rules
 from posthouse.relay.scripts import channel_scripts
 from posthouse.store.lmtp_server import settings
@@ -81,12 +82,12 @@ def check_user(configuration: Configuration) -> list[Fault]:
 
 
 def check_relay(configuration: Configuration) -> list[Fault]:
-    """Rewrite rules, delivery options and directory, on an instance that relays: one with a channel l."""
+    """Rewrite rules, delivery options, programs and directory, on an instance that relays: one with a channel l."""
     if configuration.imta.local is None:
         return []
     return [
-        *rules.check(configuration), *channel_scripts.check(configuration), *_directory_faults(configuration),
-        *check_entries(configuration),
+        *rules.check(configuration), *programs.check(configuration), *channel_scripts.check(configuration),
+        *_directory_faults(configuration), *check_entries(configuration),
     ]  # fmt: skip
 
 

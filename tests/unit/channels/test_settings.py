@@ -10,6 +10,7 @@ from posthouse.mail.envelope import Priority
 from posthouse.relay.channels.settings import ChannelSettings
 from posthouse.relay.job_controller.plan import Plan
 from posthouse.relay.job_controller.programs import Program, program_of
+from posthouse.relay.job_controller.programs import check as programs_check
 from support.jobs_relay import JobsRelay
 
 
@@ -33,6 +34,17 @@ def configuration(tmp_path: Path, channel_option: str = "", keywords: str = "") 
 def test_programs(tmp_path: Path, channel: str, program: Program) -> None:
     read = configuration(tmp_path)
     assert program_of(read, read.imta.channels[channel]) is program
+
+
+def test_channels_nobody_empties_are_told_of(tmp_path: Path) -> None:
+    read = configuration(tmp_path)
+    assert programs_check(read) == []
+    with (tmp_path / "config" / "imta.cnf").open("a") as file:
+        file.write("\nconversion\nconversion-daemon\n\ntcp_none\nnone-daemon\n\ntcp_in smtp slave\nin-daemon\n")
+    assert [fault.reason for fault in programs_check(load(Instance(tmp_path)))] == [
+        "channel conversion: program conversion is not built, so its mail waits",
+        "channel tcp_none: it has neither smtp nor lmtp, so its mail waits",
+    ]
 
 
 def test_defaults(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from enum import Enum
 
 from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
+from posthouse.config.fault import Fault, Severity
 
 _SERVED = ("process", "reprocess", "hold")
 _STORE = ("ims_ms", "ims-ms")
@@ -54,6 +55,22 @@ def program_of(configuration: Configuration, channel: Channel) -> Program:
     if command == "defragment":
         return Program.DEFRAGMENT
     return Program.BITBUCKET if command == "bitbucket" else Program.NONE
+
+
+def check(configuration: Configuration) -> list[Fault]:
+    """A warning for each channel of a relay whose mail nobody fetches; nothing is ever queued for `l`."""
+    channels = (each for each in configuration.imta.channels.values() if each.name != "l" and not each.has("slave"))
+    return [
+        Fault(each.file, each.line, f"channel {each.name}: {_missing(configuration, each)}, so its mail waits", Severity.WARNING)
+        for each in channels
+        if program_of(configuration, each) is Program.NONE
+    ]
+
+
+def _missing(configuration: Configuration, channel: Channel) -> str:
+    jobs = configuration.job_controller
+    command = (jobs.for_channel(channel.name).program if jobs is not None else "") or channel.name
+    return "it has neither smtp nor lmtp" if command == "tcp_smtp_client" else f"program {command} is not built"
 
 
 def worker_module(programs: Iterable[Program]) -> str:
