@@ -1,6 +1,8 @@
 """`posthouse store dovecot-config`: what Dovecot itself says of it, and what is refused."""
 
 import json
+import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -50,6 +52,19 @@ def test_dovecot_takes_it(store: Instance, tmp_path: Path, options: dict[str, An
     if "trust" in options:
         assert "login_trusted_networks = 192.0.2.5 198.51.100.0/24" in read
         assert "address = 127.0.0.1" in read
+
+
+def test_mail_processes_have_the_group_of_the_stores(
+    store: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user = pwd.getpwnam("mail") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    os.chown(store.store, user.pw_uid, -1)  # as a folder made by root and given to the user
+    monkeypatch.chdir(tmp_path)
+    dovecot_config(instance=store.root, passwd_file=Path("users"))
+    text = capsys.readouterr().out
+    assert f"mail_uid = {user.pw_uid}\nmail_gid = {user.pw_gid}\n" in text
+    assert f"first_valid_gid = {user.pw_gid}\n" in text
+    assert f"args = username_format=%u {tmp_path}/users\n" in text
 
 
 def test_a_certificate_switches_tls_on_and_is_needed_for_it(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +135,9 @@ def test_a_store_asks_for_its_own_users(store: Instance, capsys: pytest.CaptureF
         ({"imap": "127.0.0.1:99999"}, 64),
         ({"tls_cert": Path("/c.pem")}, 64),
         ({"file": "other.conf"}, 64),
+        ({**LDAP, "ldap": ("dir.example.com",)}, 64),
+        ({**LDAP, "backend_port": 99999}, 64),
+        ({"trust": ("front end",)}, 64),
         ({**LDAP, "bind_password_file": Path("/nowhere/at/all")}, 66),
         ({"write": Path("/proc/1/no")}, 73),
     ],

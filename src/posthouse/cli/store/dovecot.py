@@ -11,6 +11,9 @@ docs/dovecot.md explains.
 Exit 64 on wrong usage, 66 when the password file cannot be read, 73 when a file cannot be written.
 """
 
+import ipaddress
+import pwd
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, cast
@@ -101,6 +104,10 @@ def dovecot_config(
     directory = _directory(ldap, base, domain, bind_dn, bind_password_file, conf)
     if proxy and directory is None:
         raise end("dovecot-config: --proxy asks the directory for each user's mailHost: give --ldap and --base", USAGE)
+    if not 0 < backend_port < 65536:
+        raise end(f"dovecot-config: --backend-port {backend_port} is no port", USAGE)
+    for network in trust:
+        _check_network(network)
     folder = str(write.absolute()) if write is not None else _PLACE
     tls = backend_tls or backend_ca is not None
     words = {
@@ -112,7 +119,7 @@ def dovecot_config(
         **_owner(place, conf, proxy=proxy),
     }  # fmt: skip
     if directory is None:
-        files, words["auth"], words["files"] = {}, password_file_lookup(passwd_file), str(passwd_file)
+        files, words["auth"], words["files"] = {}, password_file_lookup(passwd_file.absolute()), str(passwd_file.absolute())
     else:
         files = ldap_files(directory, mail_host or conf.hostname, proxy=proxy, port=backend_port, tls=tls)
         words["auth"] = directory_lookups(directory, folder, proxy=proxy)
@@ -170,6 +177,13 @@ def _listener(text: str) -> tuple[str, str]:
     return address or "*, ::", port
 
 
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise end(f"dovecot-config: --trust {text} is no address or block", USAGE) from None
+
+
 def _believed(ca: Path | None) -> str:
     """Whose certificates the front end believes of the stores. Login processes of 2.3 do not read `ssl_client_ca_*`."""
     return f"ssl_ca = <{_CERTIFICATES if ca is None else ca.absolute()}\nssl_require_crl = no\n"
@@ -188,7 +202,11 @@ def _owner(place: Instance, conf: StoreConf, *, proxy: bool) -> dict[str, str]:
         raise end(f"{error.filename}: {error.strerror}", NO_INPUT) from None
     if not found.st_uid and not proxy:
         say(f"{store} belongs to root, and Dovecot serves no mailbox of root's: make the store with `init store --user NAME`")
-    return {"uid": str(found.st_uid), "gid": str(found.st_gid), "store": str(store / conf.defaultpartition)}
+    try:
+        group = pwd.getpwuid(found.st_uid).pw_gid  # that of the store's processes; the folder's may be root's
+    except KeyError:
+        group = found.st_gid
+    return {"uid": str(found.st_uid), "gid": str(group), "store": str(store / conf.defaultpartition)}
 
 
 def _elsewhere(place: Instance, conf: StoreConf) -> dict[str, str]:
@@ -216,6 +234,9 @@ def _directory(
         if base or domains or bind_dn or password_file:
             raise end("dovecot-config: --base, --domain and --bind-dn say where in a directory: give --ldap too", USAGE)
         return None
+    for uri in uris:
+        if not re.fullmatch(r"ldap(s|i)?://\S*", uri):
+            raise end(f"dovecot-config: --ldap {uri}: give a URI, ldap://HOST", USAGE)
     if not base:
         raise end("dovecot-config: --ldap needs --base, where the users of the default domain are", USAGE)
     bases = [(conf.defaultdomain, base)]
