@@ -91,17 +91,22 @@ def test_too_large_scripts_are_refused(script: str, word: str) -> None:
         b"To: " + b"(" * 100_000,
         b"To: " + b"a@b," * 100_000,
         b"To: " + b'"' * 100_001,
+        b"To: " + b'"\\' * 50_000,
+        b"To: " + b"a:;" * 30_000,
+        b"To: " + b"<@" * 30_000,
         b"To: " + b"<" * 100_001,
         b"To: " + b"=?utf-8?q?" * 30_000,
         b"To: " + b"=?utf-8?q?a?= " * 30_000,
         b"To: a?=" + b" " * 60_000 + b"=?x",
         b"Date: " + b"(a" * 100_000,
+        b"Date: " + b"()" * 50_000,
         b"To: x\r\n" * 50_000,
         b"a" * 1_000_000,
         b"Content-Type: text/html\r\n\r\n" + b"<s" * 131_072,
         b"Content-Type: text/html\r\n\r\n" + b"<script><!--" * 20_000,
         b"Content-Type: multipart/mixed; boundary=a\r\n\r\n"
         + b"--a\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n" * 5000,
+        b"Content-Type: multipart/mixed; boundary=a\r\n\r\n" + b"--a\r\n" * 50_000,
         b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b"=" * 200_000,
     ],
 )
@@ -110,4 +115,30 @@ def test_messages_made_to_cost(message: bytes) -> None:
     script = 'require ["body", "date"]; if anyof(address "to" "b", header "to" "b", date "date" "hour" "b", body "q") {discard;}'
     outcome = evaluate(script, message + b"\r\n\r\n")
     assert time.process_time() - begun < SECONDS
+    assert outcome.actions == (Keep(),)
+
+
+WIDE = b"X: y\r\n" * 40_000 + b"To: " + b"a@b.test, " * 6000 + b"\r\nDate: " + b"()" * 30_000 + b"\r\n\r\n"
+NAMES = [f'header "h{number}" ""' for number in range(2400)]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "if anyof(" + ",".join(NAMES) + ") {}",
+        "if anyof(" + ",".join(f'exists "h{number}"' for number in range(2400)) + ") {}",
+        "if anyof(" + ",".join(['address "to" "b"'] * 2400) + ") {}",
+        'require "date"; if anyof(' + ",".join(['date "date" "year" "b"'] * 2400) + ") {}",
+        'require "variables"; set "a" "' + "*" * 4000 + '";' + 'set :quotewildcard "b" "${a}";' * 4000,
+        'require "variables"; set "a" "' + "é" * 4000 + '";' + 'set :upper :lowerfirst "b" "${a}";' * 4000,
+        'require "imap4flags";' + ('addflag "' + "( " * 1000 + '";') * 100,
+        'require ["imap4flags", "variables"]; set "a" "' + "a " * 2000 + '"; if hasflag [' + ",".join(['"${a}"'] * 1000) + "] {}",
+    ],
+)
+def test_many_small_things_are_much_work(script: str) -> None:
+    compiled = compile_script(script)
+    begun = time.process_time()
+    outcome = compiled.evaluate(Message(WIDE, len(WIDE)), Envelope("a@b.test", "c@d.test"), Surroundings())
+    assert time.process_time() - begun < SECONDS
+    assert "does too much" in outcome.error
     assert outcome.actions == (Keep(),)

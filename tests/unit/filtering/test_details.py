@@ -3,7 +3,7 @@
 import pytest
 
 from posthouse.relay.filtering.actions import FileInto, Keep
-from posthouse.relay.filtering.address_list import Mailbox, envelope_address
+from posthouse.relay.filtering.address_list import Mailbox, addresses, envelope_address
 from posthouse.relay.filtering.compiler import compile_script
 from posthouse.relay.filtering.fault import ScriptError
 from posthouse.relay.filtering.message import Envelope, Message
@@ -96,7 +96,7 @@ def test_our_domain_is_what_stands_behind_our_hosts_name() -> None:
 
 
 def test_html_is_read_without_its_markup() -> None:
-    page = b"<html><style>p{}</style><!-- no --><p>Caf&eacute; <b>bold</b> text<script>x()</script></html"
+    page = b"<html><style>p{}</style><!-- a > no --><p>Caf&eacute; <b>bold</b> text<script>x()</script></html"
     mail = b"Content-Type: text/html; charset=utf-8\r\n\r\n" + page
     assert holds('body :contains "Café bold text"', mail)
     assert not any(holds(f'body :contains "{word}"', mail) for word in ("<b>", "x()", "no ", "p{}"))
@@ -184,6 +184,7 @@ def test_several_scripts_may_be_joined() -> None:
         ("a@b., c@.d, e@f..g, h@i.test", ["h@i.test"]),
         ("[a]@b.test, c@[192.0.2.1]", ["c@[192.0.2.1]"]),
         ("nonsense", ["nonsense"]),
+        ('a@b.test, "c\\" d, e@f.test', ["a@b.test", "e@f.test"]),
     ],
 )
 def test_what_the_addresses_of_a_field_are(field: str, found: list[str]) -> None:
@@ -192,6 +193,13 @@ def test_what_the_addresses_of_a_field_are(field: str, found: list[str]) -> None
         assert holds(f'address "to" "{key}"', mail)
     script = f'require ["relational", "fileinto"];\nif address :count "eq" "to" "{len(found)}" {{ fileinto "yes"; }}'
     assert compile_script(script).evaluate(Message(mail, len(mail)), Envelope("", ""), Surroundings()).actions == (YES,)
+
+
+def test_of_a_long_list_no_half_address_is_read() -> None:
+    assert len(addresses("".join(f"a{number}@b.test, " for number in range(5000)))) == 1000
+    cut = addresses("a@b.test, " + "x" * 65_520 + "@b.test, c@d.test")
+    assert [each.raw for each in cut] == ["a@b.test"]
+    assert [each.raw for each in addresses("a b, " * 3000 + "c@d.test")][-1] == "a b"
 
 
 @pytest.mark.parametrize("date", ["Mon , 2 Nov 2026 10 : 00 : 00  +0100", "2 Nov 2026 10:00\t:00 (a comment) +0100"])

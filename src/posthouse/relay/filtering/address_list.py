@@ -8,6 +8,7 @@ whole (`:all`) and has no parts. At most `ADDRESSES` of a field are looked at, a
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from posthouse.relay.filtering import limits
@@ -17,6 +18,7 @@ _TOKEN = re.compile(
     | (?P<atom>[^\s<>@,:;."()\[\]\\]+) | .""",
     re.DOTALL | re.VERBOSE,
 )
+_ODD = re.compile(r".", re.DOTALL)
 _DOT_ATOM = re.compile(r"[^\s<>@,:;.\"()\[\]\\]+(?:\.[^\s<>@,:;.\"()\[\]\\]+)*\Z")
 _ATOMS = r"[^\s<>@,:;\"()\[\]\\.]+(?:\.[^\s<>@,:;\"()\[\]\\.]+)*"
 _SIMPLE = re.compile(rf'(?:[^<>@,:;"()\[\]\\]*<)?({_ATOMS})@([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)(>?)\Z')
@@ -28,6 +30,7 @@ _AROUND = re.compile(r"[ \t]*([@,:.])[ \t]*")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _COMMENT_DEPTH = 50
 _LONGEST = 64 << 10
+_PIECES = 16 * limits.ADDRESSES
 
 
 class Mailbox(NamedTuple):
@@ -56,13 +59,13 @@ def addresses(value: str) -> list[Mailbox]:
         return [Mailbox(f"{simple[1]}@{simple[2]}", simple[1], simple[2])]
     if not value.strip():
         return [_EMPTY]
-    value = value[:_LONGEST]
+    if len(value) > _LONGEST:
+        value = value[:_LONGEST].rpartition(",")[0]
     found: list[Mailbox] = []
     group: list[_Piece] = []
-    pieces = _pieces(value)
-    members = 0
+    members = begin = 0  # of the mailboxes of a group, and where the one under way begins
     in_group = in_route = False
-    for place, piece in enumerate([*pieces, _Piece(",", "", len(value))]):
+    for piece in _pieces(value):
         if len(found) >= limits.ADDRESSES:
             break
         if piece.kind == "," and in_route and piece.text:  # <@a,@b:local@domain>
@@ -73,8 +76,8 @@ def addresses(value: str) -> list[Mailbox]:
                 found.append(_mailbox(group, value[group[0].begin : end].strip()))
                 members += 1
             elif piece.kind == ";" and in_group and not members:
-                found.append(Mailbox(_group_text(value, pieces, place), None, None))
-            group = []
+                found.append(Mailbox(value[begin : piece.begin + 1].strip(), None, None))
+            group, begin = [], piece.begin + 1
             in_group, in_route = in_group and piece.kind == ",", False
         elif piece.kind == ":" and not in_group and not any(each.kind == "<" for each in group):
             group, in_group, members = [], True, 0
@@ -113,30 +116,22 @@ def _last_kind(group: list[_Piece]) -> str:
     return next((each.kind for each in reversed(group) if each.kind != "blank"), "")
 
 
-def _group_text(value: str, pieces: list[_Piece], place: int) -> str:
-    """An empty group as it is written."""
-    begin = 0
-    for piece in pieces[:place]:
-        if piece.kind in {",", ";"}:
-            begin = piece.begin + 1
-    return value[begin : pieces[place].begin + 1].strip()
-
-
-def _pieces(value: str) -> list[_Piece]:
-    found: list[_Piece] = []
-    at = 0
-    while at < len(value):
-        match = _TOKEN.match(value, at)
+def _pieces(value: str) -> Iterator[_Piece]:
+    """At most `_PIECES` of them; behind the last one of the value a comma."""
+    at, closes = 0, True
+    for _ in range(_PIECES):
+        match = _TOKEN.match(value, at) if closes or value[at : at + 1] != '"' else _ODD.match(value, at)
         if match is None:
-            break
+            yield _Piece(",", "", len(value))
+            return
         kind, begin = match.lastgroup or ("blank" if match[0].isspace() else "bad"), at
+        closes = closes and match[0] != '"'  # a quote that nothing ends: no later one has an end either
         at = match.end()
         if kind == "comment":
             at, whole = _comment_end(value, at)
-            found.append(_Piece("blank" if whole else "bad", "", begin))
+            yield _Piece("blank" if whole else "bad", "", begin)
         else:
-            found.append(_Piece(match[0] if kind == "special" else kind, match[0], begin))
-    return found
+            yield _Piece(match[0] if kind == "special" else kind, match[0], begin)
 
 
 def _comment_end(value: str, at: int) -> tuple[int, bool]:

@@ -75,7 +75,7 @@ def _read(text: str) -> str:
     return html.unescape("".join(out))
 
 
-_SKIPPED = (("<!--", "--"), ("<script", "</script"), ("<style", "</style"))
+_SKIPPED = (("<!--", "-->"), ("<script", "</script"), ("<style", "</style"))
 """what nobody reads, and how it ends"""
 
 

@@ -5,7 +5,7 @@ set [modifiers] NAME VALUE   setflag addflag removeflag [VARIABLE] FLAGS   vacat
 """
 
 import re
-from collections.abc import Callable
+from string import ascii_lowercase, ascii_uppercase
 
 from posthouse.relay.filtering import limits
 from posthouse.relay.filtering.actions import Action, Discard, FileInto, Keep, Redirect, Reject, Vacation
@@ -15,14 +15,16 @@ from posthouse.relay.filtering.context import Command, CommandBuilder, Context, 
 from posthouse.relay.filtering.fault import RunFault
 from posthouse.relay.filtering.flags import merged, without, words
 from posthouse.relay.filtering.matching import quoted_wildcards
-from posthouse.relay.filtering.run import Run, Template, bad_folder, value, values
+from posthouse.relay.filtering.run import Run, Template, bad_folder, charge_words, value, values
 from posthouse.relay.filtering.strings import IDENTIFIER
 from posthouse.relay.filtering.syntax import Node, Strings
 
 DAY = 86_400
 LEAST_DAYS, MOST_DAYS, DEFAULT_DAYS = 1, 365, 7
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_REGEX_SPECIAL = re.compile(r"([\\^$.\[\]|()?*+{}])")
+_REGEX_SPECIAL = str.maketrans({char: "\\" + char for char in r"\^$.[]|()?*+{}"})
+_TO_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+_TO_UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
 
 
 def _do(context: Context, run: Run, line: int, action: Action) -> None:
@@ -62,8 +64,12 @@ def _flags_of(context: Context, taken: Taken) -> Texts | None:
     return None if given is None else context.texts(given)
 
 
-def _flags_now(run: Run, given: Texts | None) -> tuple[str, ...]:
-    return run.flags if given is None else words(values(given, run))
+def _flags_now(run: Run, given: Texts | None, line: int) -> tuple[str, ...]:
+    if given is None:
+        return run.flags
+    found = values(given, run)
+    charge_words(run, found, line)
+    return words(found)
 
 
 def keep(context: Context, node: Node, taken: Taken) -> Command:
@@ -72,7 +78,7 @@ def keep(context: Context, node: Node, taken: Taken) -> Command:
 
     def command(run: Run) -> None:
         run.implicit_keep = False
-        _do(context, run, node.line, Keep(_flags_now(run, flags)))
+        _do(context, run, node.line, Keep(_flags_now(run, flags, node.line)))
 
     return command
 
@@ -102,7 +108,7 @@ def fileinto(context: Context, node: Node, taken: Taken) -> Command:
             raise RunFault(node.line, why)
         if not copy:
             run.implicit_keep = False
-        _do(context, run, node.line, FileInto(name, _flags_now(run, flags), create))
+        _do(context, run, node.line, FileInto(name, _flags_now(run, flags, node.line), create))
 
     return command
 
@@ -188,7 +194,12 @@ def set_variable(context: Context, node: Node, taken: Taken) -> Command:
     chosen = [taken.tags[group].name for group in _MODIFIERS if group in taken.tags]
 
     def command(run: Run) -> None:
-        run.variables[name] = _modified(value(what, run), chosen)[: limits.VARIABLE_CHARACTERS]
+        text = value(what, run)
+        if chosen:
+            text = text[: limits.STRING_OCTETS]
+            run.spend(len(chosen) * len(text), node.line)
+            text = _modified(text, chosen)
+        run.variables[name] = text[: limits.VARIABLE_CHARACTERS]
         if context.explain:
             context.step(run, node.line, f'set {name} to "{_one_line(run.variables[name])}"')
 
@@ -217,24 +228,20 @@ def _modified(text: str, chosen: list[str]) -> str:
     for modifier in chosen:
         match modifier:
             case "lower":
-                text = _ascii(text, str.lower)
+                text = text.translate(_TO_LOWER)
             case "upper":
-                text = _ascii(text, str.upper)
+                text = text.translate(_TO_UPPER)
             case "lowerfirst":
-                text = _ascii(text[:1], str.lower) + text[1:]
+                text = text[:1].translate(_TO_LOWER) + text[1:]
             case "upperfirst":
-                text = _ascii(text[:1], str.upper) + text[1:]
+                text = text[:1].translate(_TO_UPPER) + text[1:]
             case "quotewildcard":
                 text = quoted_wildcards(text)
             case "quoteregex":
-                text = _REGEX_SPECIAL.sub(r"\\\1", text)
+                text = text.translate(_REGEX_SPECIAL)
             case "length":
                 text = str(len(text))
     return text
-
-
-def _ascii(text: str, change: Callable[[str], str]) -> str:
-    return "".join(change(char) if char.isascii() else char for char in text)
 
 
 def change_flags(context: Context, node: Node, taken: Taken) -> Command:
@@ -249,8 +256,10 @@ def change_flags(context: Context, node: Node, taken: Taken) -> Command:
     flags, kind = context.texts(taken.strings(1)), node.name
 
     def command(run: Run) -> None:
-        given = words(values(flags, run))
-        before = words([run.variables.get(name, "")]) if name else run.flags
+        texts, held = values(flags, run), [run.variables.get(name, "")] if name else []
+        charge_words(run, [*texts, *held, *run.flags], node.line)
+        given = words(texts)
+        before = words(held) if name else run.flags
         if kind == "addflag":
             given = merged(before, given)
         elif kind == "removeflag":

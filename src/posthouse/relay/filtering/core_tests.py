@@ -13,7 +13,7 @@ from posthouse.relay.filtering.context import Context, Test, TestBuilder
 from posthouse.relay.filtering.flags import words
 from posthouse.relay.filtering.matcher import Comparison, comparison, matcher
 from posthouse.relay.filtering.matching import Comparator, MatchType
-from posthouse.relay.filtering.run import INBOX, Run, bad_folder, canonical_folder, value, values
+from posthouse.relay.filtering.run import INBOX, Run, bad_folder, canonical_folder, charge_words, value, values
 from posthouse.relay.filtering.syntax import Node
 
 ADDRESS_FIELDS = frozenset(
@@ -25,6 +25,8 @@ ADDRESS_FIELDS = frozenset(
     }
 )  # fmt: skip
 """fields with a list of addresses (RFC 5228 5.1)"""
+_READING = 4
+"""units of work that a character of a list of addresses is"""
 ENVELOPE_PARTS = ("from", "to", "auth")
 
 
@@ -52,13 +54,17 @@ def header(context: Context, node: Node, taken: Taken) -> Test:
     select = selected(context, taken, node.line)
     match = matcher(context, comparison(context, taken, node), context.texts(taken.strings(1)))
     fixed = [name.lower() for name in names if isinstance(name, str)]
-    if len(fixed) == len(names) and select is None:
-        if len(fixed) == 1:
-            only = fixed[0]
-            return lambda run: match(run, run.message.texts(only))
-        return lambda run: match(run, [text for name in fixed for text in run.message.texts(name)])
+    if len(fixed) == len(names) == 1 and select is None:
+        only, line = fixed[0], node.line
+
+        def single(run: Run) -> bool:
+            run.spend(run.message.seeking, line)
+            return match(run, run.message.texts(only))
+
+        return single
 
     def test(run: Run) -> bool:
+        run.spend(len(names) * run.message.seeking, node.line)
         found: list[str] = []
         for name in values(names, run):
             texts = run.message.texts(name.lower())
@@ -90,11 +96,17 @@ def part_of(mailbox: Mailbox, part: str, separator: str) -> str | None:
     return detail if found or not mailbox.raw else None
 
 
-def _compared(found: list[Mailbox]) -> list[Mailbox]:
-    """What is no address counts only where a field has nothing else (RFC 5228 5.1)."""
-    if len(found) < 2:
-        return found
-    return [each for each in found if each.local is not None] or found
+def _mailboxes(run: Run, raw: str, line: int) -> list[Mailbox]:
+    """The addresses of a field, read once. What is no address counts only where it has nothing else (RFC 5228 5.1)."""
+    found = run.mailboxes.get(raw)
+    if found is None:
+        run.spend(_READING * len(raw), line)
+        found = addresses(raw)
+        if len(found) > 1:
+            found = [each for each in found if each.local is not None] or found
+        run.mailboxes[raw] = found
+    run.spend(1 + len(found), line)
+    return found
 
 
 def address(context: Context, node: Node, taken: Taken) -> Test:
@@ -109,12 +121,12 @@ def address(context: Context, node: Node, taken: Taken) -> Test:
     match = matcher(context, compare, context.texts(taken.strings(1)))
 
     def test(run: Run) -> bool:
+        run.spend(len(names) * run.message.seeking, node.line)
         found: list[str] = []
         for name in values(names, run):
             raws = run.message.raws(name.lower())
             for raw in select(raws) if select else raws:
-                run.spend(1 + len(raw) // 4, node.line)
-                parts = (part_of(each, part, run.around.separator) for each in _compared(addresses(raw)))
+                parts = (part_of(each, part, run.around.separator) for each in _mailboxes(run, raw, node.line))
                 found += [text for text in parts if text is not None]
         return match(run, found)
 
@@ -150,7 +162,7 @@ def exists(context: Context, node: Node, taken: Taken) -> Test:
     names = context.texts(taken.strings(0))
 
     def test(run: Run) -> bool:
-        run.spend(len(names), node.line)
+        run.spend(len(names) * run.message.seeking, node.line)
         result = all(run.message.has(name.lower()) for name in values(names, run))
         if context.explain:
             context.step(run, node.line, f"exists {', '.join(values(names, run))}: {'yes' if result else 'no'}")
@@ -205,12 +217,16 @@ def hasflag(context: Context, node: Node, taken: Taken) -> Test:
         parts = context.texts(taken.strings(1))
 
         def match(run: Run, found: Sequence[str]) -> bool:
-            return matcher(context, compare, _words(values(parts, run)))(run, found)
+            given = values(parts, run)
+            charge_words(run, given, compare.line)
+            return matcher(context, compare, _words(given))(run, found)
 
     def test(run: Run) -> bool:
         if not names:
             return match(run, run.flags)
-        return match(run, [word for name in names for word in words([run.variables.get(name.lower(), "")])])
+        held = [run.variables.get(name.lower(), "") for name in names]
+        charge_words(run, held, node.line)
+        return match(run, [word for text in held for word in words([text])])
 
     return test
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_tz
 
+from posthouse.relay.filtering import limits
 from posthouse.relay.filtering.arguments import INDEX, MATCH, Signature, TagUse, Taken, Want
 from posthouse.relay.filtering.context import Context, Test, TestBuilder
 from posthouse.relay.filtering.core_tests import selected
@@ -20,10 +21,13 @@ from posthouse.relay.filtering.run import Run, Template, value
 from posthouse.relay.filtering.syntax import Node
 
 _ZONE = re.compile(r"([+-])(\d\d)(\d\d)\Z", re.ASCII)
+_READING = 100
+"""units of work that a date is"""
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _JULIAN = 678_576
 """from Python's day numbers to modified Julian days"""
+_LONGEST = 1000
 _COMMENT = re.compile(r"\([^()]*\)")
 _AROUND = re.compile(r"[ \t]*(:)[ \t]*|[ \t]+(?=,)")
 """blanks may stand around colons and before commas (RFC 5322 4.3)"""
@@ -72,7 +76,7 @@ PARTS: dict[str, Callable[[datetime], str]] = {
 
 def field_date(text: str) -> datetime | None:
     """The date in a field's value, in the zone it was written in."""
-    written = _COMMENT.sub(" ", text.rpartition(";")[2] or text).strip()[:200]
+    written = _COMMENT.sub(" ", (text.rpartition(";")[2] or text)[:_LONGEST]).strip()[:200]
     parsed = parsedate_tz(_AROUND.sub(r"\1", written))
     if parsed is None:
         return None
@@ -115,11 +119,12 @@ def date(context: Context, node: Node, taken: Taken) -> Test:
     match = matcher(context, comparison(context, taken, node), context.texts(taken.strings(2)))
 
     def test(run: Run) -> bool:
+        run.spend(run.message.seeking, node.line)
         raws = run.message.raws(value(name, run).lower())
         raws = select(raws) if select else raws
         found: list[str] = []
         for raw in raws[:1]:
-            run.spend(4, node.line)
+            run.spend(_READING + len(raw) // limits.GRAIN, node.line)
             at = field_date(raw)
             if at is not None:
                 found += _shown(run, at if original else _in_zone(run, at, zone), part)

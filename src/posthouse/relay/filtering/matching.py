@@ -169,4 +169,4 @@ def _segment(text: str, holes: list[int]) -> _Segment:
 
 def quoted_wildcards(text: str) -> str:
     """The text as a key that matches only itself (`:quotewildcard`, RFC 5229 4.1.3)."""
-    return re.sub(r"([\\*?])", r"\\\1", text)
+    return text.replace("\\", "\\\\").replace("*", "\\*").replace("?", "\\?")

@@ -15,6 +15,8 @@ from posthouse.relay.filtering.header_text import header_text, unfolded
 _HEADER_END = re.compile(rb"(?:\A|\n)\r?\n")
 
 
+_SEEN = 256
+"""octets of the header that are looked through in one unit of work"""
 _BLANKS = frozenset({b" ", b"\t"})
 
 
@@ -110,6 +112,11 @@ class Message:
             known = [unfolded(raw).decode("utf-8", "replace") for raw in self.values(name)]
             self._texts[key] = known
         return known
+
+    @cached_property
+    def seeking(self) -> int:
+        """Units of work that finding a field is."""
+        return 1 + self.end // _SEEN
 
     @property
     def has_body(self) -> bool:

@@ -1,11 +1,13 @@
 """One evaluation under way: what a script may ask, what it has decided so far, and how much work it may still do."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from posthouse.relay.filtering import limits
 from posthouse.relay.filtering.actions import Action, Discard, FileInto, Keep, Redirect, Reject, Step, Vacation
+from posthouse.relay.filtering.address_list import Mailbox
 from posthouse.relay.filtering.fault import RunFault
 from posthouse.relay.filtering.matching import casemap
 from posthouse.relay.filtering.message import Envelope, Message
@@ -13,6 +15,7 @@ from posthouse.relay.filtering.message import Envelope, Message
 INBOX = "INBOX"
 _INBOX = re.compile(r"inbox(?=[/.]|\Z)", re.IGNORECASE)
 _LONGEST_FOLDER = 480
+_WORD_WORK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Run:
     steps: list[Step] = field(default_factory=list)
     parts: dict[str, list[str]] = field(default_factory=dict)
     """decoded body, by what of it was asked"""
+    mailboxes: dict[str, list[Mailbox]] = field(default_factory=dict)
+    """addresses, by the field's value"""
 
     def spend(self, units: int, line: int) -> None:
         """Charge work.
@@ -171,3 +176,8 @@ def value(text: "str | Template", run: Run) -> str:
 def values(texts: "tuple[str | Template, ...]", run: Run) -> list[str]:
     """What a string list is in this evaluation."""
     return [value(text, run) for text in texts]
+
+
+def charge_words(run: Run, texts: Iterable[str], line: int) -> None:
+    """Charge taking texts apart into flags."""
+    run.spend(sum(map(len, texts)) * _WORD_WORK, line)
