@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from support.family_rig import wait_for
-from support.journey_mail import mailboxes, notices
+from support.journey_mail import connect, mailboxes, notices
 from support.journey_tiers import journey, queued, wait_empty
 from support.lists import BASE, directory, group, mail_of, owners_of, person, send, user_dn
 
@@ -70,6 +70,35 @@ def test_lists(kind: str, tmp_path: Path) -> None:
             lines = tiers.relay.command("trace", address).stdout.splitlines()
             assert any("delivered" in line and "user3@example.com" in line for line in lines), lines
         assert len(mailboxes(tiers.stores)) == 4 + 2 + 1 + 1 + 2 + 1 + 1
+
+
+SUCCESS = {
+    "own": group("own", uniqueMember=[user_dn(1), user_dn(2)], mgrpErrorsTo="mailto:user5@example.com"),
+    "plain": group("plain", uniqueMember=[user_dn(1), user_dn(2)]),
+    "one": group("one", uniqueMember=user_dn(1)),
+    "offline": group("offline", uniqueMember=[user_dn(1), user_dn(2)], mailDeliveryOption="members_offline"),
+}
+
+
+def test_success_is_told_of_the_list_not_of_its_members(tmp_path: Path) -> None:
+    with directory("ldif", tmp_path, *SUCCESS.values()) as options, journey(tmp_path, directory=options) as tiers:
+        for name in SUCCESS:
+            with connect(tiers.relay) as client:
+                client.ehlo()
+                client.mail("user0@example.com")
+                assert client.rcpt(f"{name}@example.com", ["NOTIFY=SUCCESS"])[0] == 250
+                assert client.data(f"From: user0@example.com\r\nSubject: {name}\r\n\r\nhello\r\n".encode())[0] == 250
+        wait_for(lambda: len(notices(tiers.stores, "user0")) == len(SUCCESS), 30)
+        wait_empty(tiers.relay)
+        told = {}
+        for octets in notices(tiers.stores, "user0"):
+            found = dict(line.split(b": ", 1) for line in octets.splitlines() if line.startswith((b"Final-", b"Action")))
+            told[found[b"Final-Recipient"]] = found[b"Action"]
+            assert b"user1" not in octets
+        assert told == {
+            b"rfc822;own@example.com": b"delivered", b"rfc822;plain@example.com": b"expanded",
+            b"rfc822;one@example.com": b"expanded", b"rfc822;offline@example.com": b"expanded",
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("option", ["members", "members_offline"])

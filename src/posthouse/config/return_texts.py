@@ -2,7 +2,7 @@ r"""The words of notices, as a site may write them (smtp-relay.md 6): files besi
 
     return_prefix.txt   return_suffix.txt                         around every text
     return_failed.txt   return_bounced.txt   return_timedout.txt   return_delayed.txt (or return_deferred.txt)
-    return_delivered.txt   return_relayed.txt                     what is said of each type
+    return_delivered.txt   return_relayed.txt   return_expanded.txt   what is said of each type
     return_option.opt   SUBJECT=text for every type, SUBJECT_FAILED=text ... for one
 
 In a text: %R the recipients with reasons and replies, %H the header fields the sender knows the message by, %D the time now, %C
@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from posthouse.config.source import Source
 
-TYPES = ("failed", "bounced", "timedout", "delayed", "delivered", "relayed")
+TYPES = ("failed", "bounced", "timedout", "delayed", "delivered", "relayed", "expanded")
 _OTHER_NAMES = {"delayed": "return_deferred.txt"}
 _SEQUENCE = re.compile(r"%(.?)", re.DOTALL)
 _KNOWN = frozenset("RHDCLFUuSs%")

@@ -59,7 +59,14 @@ class Onward(msgspec.Struct, frozen=True, tag="onward"):
     """where it goes then"""
 
 
-Task: TypeAlias = Forward | Bounce | Answer | Note | Onward
+class Told(msgspec.Struct, frozen=True, tag="told"):
+    """The sender, who asked with NOTIFY=SUCCESS, is told that a group has the message."""
+
+    final: bool
+    """the group is a mailing list: this is where the message was to go"""
+
+
+Task: TypeAlias = Forward | Bounce | Answer | Note | Onward | Told
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Task] = msgspec.json.Decoder(Task)
 

@@ -90,6 +90,7 @@ def test_delivery_status_fields() -> None:
         (Kind.TIMED_OUT, Status(422, "4.2.2", "<bob> Quota Exceeded"), "failed", "5.4.7"),
         (Kind.DELAYED, Status(422, "4.2.2", "<bob> Quota Exceeded"), "delayed", "4.2.2"),
         (Kind.DELAYED, Status(0, "", ""), "delayed", "4.0.0"),
+        (Kind.EXPANDED, Status(250, "2.1.5", "message accepted for list expansion processing"), "expanded", "2.1.5"),
     ],
 )
 def test_status_class_fits_the_action(kind: Kind, status: Status, action: str, code: str) -> None:

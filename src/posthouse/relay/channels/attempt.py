@@ -66,7 +66,7 @@ class Attempt:
         self._settled: list[tuple[int, str]] = []
         self._failed: list[tuple[Recipient, Status]] = []
         self._left: list[tuple[Recipient, Status]] = []
-        self._good: list[tuple[Recipient, Status]] = []
+        self._good: dict[Kind, list[tuple[Recipient, Status]]] = {}
         self._ours: set[int] = set()
         self._delivered = 0
         self._reach = ("", "", "", "")
@@ -114,6 +114,12 @@ class Attempt:
                 self.verdict = Verdict.BUSY
             self._left.append((recipient, status))
 
+    def tell(self, recipient: Recipient, status: Status, kind: Kind) -> None:
+        """A recipient that stands for nothing but the sender's being told of a success."""
+        before, self.success = self.success, kind
+        self.result(recipient, status)
+        self.success = before
+
     def delivered(self, pairs: list[tuple[Recipient, Status]]) -> None:
         """Recipients' own replies that came together and are all 2yz: they are marked together."""
         try:
@@ -131,7 +137,9 @@ class Attempt:
         self._shop.note(self._records(_DEQUEUED, pairs))
         success = self.success
         if success is not None:
-            self._good += [pair for pair in pairs if pair[0].notify and wants(pair[0], success)]
+            for pair in pairs:
+                if pair[0].notify and wants(pair[0], success):
+                    self._good.setdefault(success, []).append(pair)
 
     def end(self) -> None:
         """All recipients have their result: tell the sender of those that failed, then give the lease back.
@@ -145,8 +153,8 @@ class Attempt:
         seen = {key for key, _ in self._settled}.union(r.id for r, _ in self._failed).union(r.id for r, _ in self._left)
         self._left += [(each, _NO_RESULT) for each in self._opened.recipients if each.id not in seen]
         told = [(r, s) for r, s in self._failed if envelope.sender and not self.quiet and wants(r, self.kind)]
-        if self._good and envelope.sender:
-            self._tell_success()
+        for kind, pairs in self._good.items() if envelope.sender else ():
+            self._tell_success(kind, pairs)
         posted = self._failed if self._failed and not self.quiet and self._is_posted(envelope.sender) else []
         if not told and not posted:
             self._fail(Action.DROPPED, self._failed)
@@ -180,15 +188,13 @@ class Attempt:
         reports, shop = self._reports(told), self._shop
         shop.notifier.send(kind, self._opened.envelope, parts, reports, self.lease.channel, shop.wording, shop.stamp(), done)
 
-    def _tell_success(self) -> None:
-        assert self.success is not None
-
+    def _tell_success(self, kind: Kind, pairs: list[tuple[Recipient, Status]]) -> None:
         def told(error: OSError | None) -> None:
             if error is not None:
                 self._shop.alarm(f"a sender could not be told of a success: {error}")
 
         try:
-            self._notify(self.success, tuple(self._opened.parts()), self._good, told)
+            self._notify(kind, tuple(self._opened.parts()), pairs, told)
         except OSError as error:
             told(error)
 

@@ -27,6 +27,7 @@ from posthouse.relay.queue.names import log_path
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.routing.copies import MOST, assign_copies
 from posthouse.relay.routing.detour import detour
+from posthouse.relay.routing.list_success import of_member, told_of, wants_success
 from posthouse.relay.routing.result import Target
 from posthouse.relay.routing.way import ListEdit
 from posthouse.trace.record import Action, Record
@@ -42,6 +43,8 @@ class _Found:
     targets: list[tuple[Target, bool]] = field(default_factory=list)
     """with whether it is held"""
     seen: set[int] = field(default_factory=set)
+    members: dict[bool, Target] = field(default_factory=dict)
+    """one that came out of a group, by whether its copy has a sender of its own"""
     progress: ExpansionProgress | None = None
 
 
@@ -103,6 +106,8 @@ class Expander:
         found = self._current
         assert found is not None
         for target in detour(self._joined, targets) if self._joined else targets:
+            if target.listed:
+                found.members.setdefault(bool(target.sender), target)
             mark = _mark(target)
             if mark not in found.seen:
                 found.seen.add(mark)
@@ -114,6 +119,10 @@ class Expander:
         found, self._current = self._current, None
         assert found is not None
         if accepted:
+            wanted = found.members and wants_success(found.recipient.notify)
+            told = told_of(self._shop.rules, found.recipient.original, found.members.values()) if wanted else None
+            if told is not None:
+                found.targets.append((told, False))
             self._found[found.recipient.id] = found
             return
         self._found.pop(found.recipient.id, None)
@@ -237,7 +246,7 @@ class Expander:
             Recipient(
                 id=place, copy=copy, channel=target.channel, address=target.address,
                 original=target.shown or recipient.original, host=target.host, orcpt="" if target.shown else recipient.orcpt,
-                notify="NEVER" if target.answers or is_quiet(target.task) else "" if target.shown else recipient.notify,
+                notify=_notify(recipient, target),
                 quota=target.quota, flags=target.flags,
                 intermediate=target.intermediate, held=held, sender=target.sender, answers=target.answers,
                 task=target.task, imap_flags=target.imap_flags,
@@ -267,6 +276,14 @@ class Expander:
             )  # fmt: skip
             out.append(record)
         return out
+
+
+def _notify(recipient: Recipient, target: Target) -> str:
+    if target.answers or is_quiet(target.task):
+        return "NEVER"
+    if target.shown:
+        return ""
+    return of_member(recipient.notify) if target.listed else recipient.notify
 
 
 def _mark(target: Target) -> int:

@@ -3,6 +3,7 @@
     Bounce   the recipient fails for good: the sender's notice is made durable first, as for any failure
     Answer   a vacation answer by the same rules and memory as the directory's
     Note     one message to the owner of a script with a fault; the same fault is not told again for NOTE_SECONDS
+    Told     the sender's notice of success: a group has the message
     Forward  routed like any other address, with a header field that names who sends it on
 
 Answers and notes are durable before their recipient is settled. A memory that cannot be used means no answer and an alarm.
@@ -17,7 +18,7 @@ import msgspec
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.message_id import MessageIds
 from posthouse.mail.status import Status
-from posthouse.mail.task import Answer, Bounce, Forward, Note, Onward, Task, decode_task
+from posthouse.mail.task import Answer, Bounce, Forward, Note, Onward, Task, Told, decode_task
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.autoreply import open_memory
 from posthouse.relay.channels.workshop import Workshop
@@ -25,6 +26,7 @@ from posthouse.relay.filtering.limits import BODY_OCTETS
 from posthouse.relay.filtering.message import Message, header_end
 from posthouse.relay.filtering.run import Surroundings
 from posthouse.relay.notices.answerer import Answerer
+from posthouse.relay.notices.dsn import Kind
 from posthouse.relay.notices.notifier import CHANNEL, enqueue_own, header_of, own_envelope
 from posthouse.relay.notices.script_note import note_octets
 from posthouse.relay.notices.vacation import Vacation
@@ -36,6 +38,7 @@ from posthouse.relay.scripts.decisions import REDIRECTED, Decisions, has_script
 _LONGEST_REASON = 2000
 NOTE_SECONDS = 30 * 86_400.0
 _ANSWERED = Status(250, "2.0.0", "vacation answer sent")
+_TAKEN = Status(250, "2.1.5", "message accepted for list expansion processing")
 _TOLD = Status(250, "2.0.0", "the owner has been told")
 
 
@@ -73,6 +76,8 @@ class ScriptTasks:
                 attempt.result(recipient, await self._answer(task))
             case Note():
                 attempt.result(recipient, await self._note(task, recipient))
+            case Told():
+                attempt.tell(recipient, _TAKEN, Kind.DELIVERED if task.final else Kind.EXPANDED)
         return True
 
     def decided(self, recipient: Recipient, targets: Iterable[Target]) -> tuple[Target, ...]:

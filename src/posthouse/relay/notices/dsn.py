@@ -2,8 +2,9 @@
 
     multipart/report: text for people, message/delivery-status, then the message (RET=FULL) or its header (RET=HDRS)
 
-* Kinds: failed (`failed`), timed out (`failed`, 5.4.7), delayed (`delayed`), and where NOTIFY=SUCCESS asks for it delivered and
-  relayed (RFC 3461 4.1: to a system without DSN). One notice for all recipients of a copy.
+* Kinds: failed (`failed`), timed out (`failed`, 5.4.7), delayed (`delayed`), and where NOTIFY=SUCCESS asks for it delivered,
+  relayed (RFC 3461 4.1: to a system without DSN) and expanded (RFC 3461 5.2.7: by a group). One notice for all recipients of
+  a copy.
 * Final-Recipient is the address as the sender gave it. Internal forms (`@host.lmtp:user@lmtpcs-daemon`, `x.lmtp`) never
   leave: they are taken out of reply texts and host names too. Code and text of a reply are otherwise kept as they came.
 * Without RET the message itself comes back with a failure and its header with a delay; over `content_limit` blocks of
@@ -72,10 +73,16 @@ class Kind(Enum):
         "relayed",
     )
 
+    EXPANDED = (
+        "Delivery Notification: Delivery has been successful",
+        "Your message has been taken by the following lists, which send it on to their members:",
+        "expanded",
+    )
+
     @property
     def is_success(self) -> bool:
         """Whether it tells of mail that arrived, or went on (RFC 3464 2.3.3)."""
-        return self in {Kind.DELIVERED, Kind.RELAYED}
+        return self in {Kind.DELIVERED, Kind.RELAYED, Kind.EXPANDED}
 
     @property
     def subject(self) -> str:
@@ -100,7 +107,12 @@ class Kind(Enum):
 
 _FILES = {
     Kind.FAILED: "failed", Kind.TIMED_OUT: "timedout", Kind.RETURNED: "bounced", Kind.DELAYED: "delayed",
-    Kind.DELIVERED: "delivered", Kind.RELAYED: "relayed",
+    Kind.DELIVERED: "delivered", Kind.RELAYED: "relayed", Kind.EXPANDED: "expanded",
+}  # fmt: skip
+
+
+_SUCCESSES = {
+    Kind.DELIVERED: "Delivered", Kind.RELAYED: "Relayed to a system that sends no notices", Kind.EXPANDED: "Sent on by a list",
 }  # fmt: skip
 
 
@@ -313,7 +325,7 @@ def reason(kind: Kind, report: Report) -> str:
     if kind is Kind.TIMED_OUT:
         return "Delivery time expired"
     if kind.is_success:
-        return "Delivered" if kind is Kind.DELIVERED else "Relayed to a system that sends no notices"
+        return _SUCCESSES[kind]
     if report.host and report.status.code:
         return "Remote SMTP server has rejected address" if kind is Kind.FAILED else "Remote SMTP server cannot take it now"
     return scrub(report.status.text, report.recipient.original) or "Delivery was not possible"

@@ -97,8 +97,9 @@ def put_off(rules: Rules, target: Target) -> Target:
     if waiting is None:
         return target
     return Target(
-        "reprocess", waiting, destination_host(waiting), intermediate=address, sender=target.sender, shown=target.shown
-    )
+        "reprocess", waiting, destination_host(waiting), intermediate=address, sender=target.sender, shown=target.shown,
+        listed=target.listed,
+    )  # fmt: skip
 
 
 class _Gathered:
@@ -150,7 +151,7 @@ class _Gathered:
             text = f"refused: {refused}; the copy's sender is told, or it is tried again"
             self._router.note(Step(4, waiting, "reprocess", text=text))
             shown = address if way.sender else ""
-            target = put_off(rules, Target("", address, "", sender=way.sender, shown=shown))
+            target = put_off(rules, Target("", address, "", sender=way.sender, shown=shown, listed=way.listed))
             self._targets.setdefault((target.channel, target.address, 0), target)
         self._refused.clear()
 

@@ -92,6 +92,8 @@ class Target(msgspec.Struct, frozen=True):
     """what a group changes in the message; only where the message is at hand (`RouteRequest.header`)"""
     shown: str = ""
     """the recipient in the eyes of `sender`, where that is not who the client named"""
+    listed: bool = False
+    """it comes out of a group: who is told of its success is the group's affair (list_success.py)"""
     repeat: int = 0
     """how many of the same channel and address stand before it: a group may want one copy for each time somebody is named"""
 

@@ -334,7 +334,7 @@ class _Run:
             self.named[target.channel, target.address] = repeat + 1
         return msgspec.structs.replace(
             target, blocklimit=way.block_limit, own_limit=target.blocklimit, sender=way.sender, edit=way.edit, shown=shown,
-            answers=answers, repeat=repeat,
+            answers=answers, listed=way.listed, repeat=repeat,
         )  # fmt: skip
 
     def _check_size(self, target: Target) -> None:

@@ -108,7 +108,8 @@ class Decisions:
     def _decided(self, original: str, target: Target, scripts: Sequence[UserFilter]) -> Sequence[Target]:
         user = target.filter
         if user is not None and self._is_put_off(user, original, target):
-            return (Target(PROCESS, target.intermediate, self._process_host, intermediate=target.intermediate, held=target.held),)
+            put_off = Target(PROCESS, target.intermediate, self._process_host, intermediate=target.intermediate, held=target.held)
+            return (msgspec.structs.replace(put_off, listed=True) if target.listed else put_off,)
         return self._through(scripts, original, msgspec.structs.replace(target, filter=None))
 
     def _through(self, scripts: Sequence[UserFilter], original: str, target: Target) -> list[Target]:
@@ -221,9 +222,10 @@ class Decisions:
 
     def _task(self, address: str, task: Task, user: UserFilter, target: Target | None = None) -> Target:
         """A target on `process`; what comes of it has the envelope From of the user's own copy, so a list's owner hears of it."""
-        sender, shown = ("", "") if target is None else (target.sender, target.shown)
-        host, text = self._process_host, encode_task(task)
-        return Target(PROCESS, address, host, intermediate=user.mail, task=text, sender=sender, shown=shown)
+        made = Target(PROCESS, address, self._process_host, intermediate=user.mail, task=encode_task(task))
+        if target is None:
+            return made
+        return msgspec.structs.replace(made, sender=target.sender, shown=target.shown, listed=target.listed)
 
 
 def _flagged(target: Target, flags: tuple[str, ...]) -> Target:

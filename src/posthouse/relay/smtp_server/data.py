@@ -16,6 +16,7 @@ from posthouse.mail.task import is_quiet
 from posthouse.relay.routing.copies import assign_copies
 from posthouse.relay.routing.detour import detour
 from posthouse.relay.routing.fan_out import put_off
+from posthouse.relay.routing.list_success import of_member, told_of, wants_success
 from posthouse.relay.routing.route import block_over, is_too_long, line_over
 from posthouse.relay.scripts.decisions import has_script
 from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
@@ -194,7 +195,7 @@ def _detour(transaction: Transaction) -> None:
 def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipient, ...], tuple[Double, ...]]:
     """Everybody who gets the message, each final address on a channel once, in the order of RCPT; and who does not again."""
     taken = transaction.recipients[0]
-    if len(transaction.recipients) == len(taken.targets) == 1 and not taken.targets[0].shown:
+    if len(transaction.recipients) == len(taken.targets) == 1 and not taken.targets[0].listed:
         return (_recipient(0, 0, taken, taken.targets[0], held=held),), ()
     chosen: dict[tuple[str, str, str, int], tuple[int, TakenRecipient, Target]] = {}
     doubles: list[Double] = []
@@ -207,6 +208,9 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             doubles.append(Double(taken.original, chosen[first.channel, first.address, first.task, first.repeat][0]))
         elif taken.targets[0].shown:
             doubles.append(Double(taken.original, before, "a list; the first of it is"))
+        told = told_of(transaction.rules, taken.original, taken.targets) if wants_success(taken.notify) else None
+        if told is not None:
+            chosen.setdefault((told.channel, told.address, told.task, 0), (len(chosen), taken, told))
     ordered = list(chosen.values())
     copies = assign_copies(transaction.rules.imta.channels, [target for _, _, target in ordered])
     recipients = [_recipient(number, copies[number], taken, target, held=held) for number, taken, target in ordered]
@@ -228,10 +232,18 @@ def _recipient(number: int, copy: int, taken: TakenRecipient, target: "Target", 
         sender=target.sender,
         answers=target.answers,
         orcpt="" if target.shown else taken.orcpt,
-        notify="NEVER" if target.answers or (target.task and is_quiet(target.task)) else "" if target.shown else taken.notify,
+        notify=_notify(taken, target),
         task=target.task,
         imap_flags=target.imap_flags,
     )
+
+
+def _notify(taken: TakenRecipient, target: "Target") -> str:
+    if target.answers or (target.task and is_quiet(target.task)):
+        return "NEVER"
+    if target.shown:
+        return ""
+    return of_member(taken.notify) if target.listed else taken.notify
 
 
 def disk_reply(error: OSError) -> Status:
