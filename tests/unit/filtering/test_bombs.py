@@ -27,6 +27,8 @@ def evaluate(script: str, message: bytes = SUBJECT) -> Outcome:
         'if header :matches "subject" "*' + "?" * 1000 + 'b*" {discard;}',
         "if anyof(" + ",".join(['header :contains "subject" "b"'] * 2000) + ") {discard;}",
         'require "regex"; if header :regex "subject" "(a+)+b" {discard;}',
+        'require "regex"; if header :regex "subject" "a.{900}b" {discard;}',
+        'require "regex"; if header :regex "subject" "(a?){400}(a{400})b" {discard;}',
         'require "body"; if anyof(' + ",".join(['body :raw :matches "*a?b*"'] * 500) + ") {discard;}",
     ],
 )
@@ -78,6 +80,8 @@ def test_too_many_actions(script: str, word: str) -> None:
         ('require "variables";' + "".join(f'set "v{number}" "x";' for number in range(limits.VARIABLES + 1)), "variables"),
         ('require "variables"; set "' + "v" * (limits.VARIABLE_NAME + 1) + '" "x";', "variable name"),
         ('require "regex"; if header :regex "a" "((x{100}){100}){100}" {}', "regular expression"),
+        ('require "regex"; if header :regex "a" [' + ",".join(f'"x.{{900}}{n}"' for n in range(8)) + "] {}", "instructions"),
+        ('require "regex";' + "".join(f'if header :regex "a" "x{n}" {{}}' for n in range(501)), "instructions"),
     ],
 )
 def test_too_large_scripts_are_refused(script: str, word: str) -> None:
@@ -131,6 +135,8 @@ NAMES = [f'header "h{number}" ""' for number in range(2400)]
         'require "date"; if anyof(' + ",".join(['date "date" "year" "b"'] * 2400) + ") {}",
         'require "variables"; set "a" "' + "*" * 4000 + '";' + 'set :quotewildcard "b" "${a}";' * 4000,
         'require "variables"; set "a" "' + "é" * 4000 + '";' + 'set :upper :lowerfirst "b" "${a}";' * 4000,
+        'require ["regex", "variables"]; set "a" ".{900}";'
+        + "".join(f'if header :regex "h" "${{a}}{number}" {{}}' for number in range(1000)),
         'require "imap4flags";' + ('addflag "' + "( " * 1000 + '";') * 100,
         'require ["imap4flags", "variables"]; set "a" "' + "a " * 2000 + '"; if hasflag [' + ",".join(['"${a}"'] * 1000) + "] {}",
     ],

@@ -26,13 +26,14 @@ _COST = 4
 class Script:
     """A compiled script; it can be evaluated as often as one likes."""
 
-    __slots__ = ("_commands", "_empty", "required")
+    __slots__ = ("_commands", "regex_size", "required")
 
-    def __init__(self, made: tuple[Command, ...], required: frozenset[str], *, empty: bool) -> None:
+    def __init__(self, made: tuple[Command, ...], required: frozenset[str], regex_size: int) -> None:
         self._commands = made
-        self._empty = empty
         self.required = required
         """extensions it uses"""
+        self.regex_size = regex_size
+        """instructions of its regular expressions"""
 
     def evaluate(self, message: Message, envelope: Envelope, around: Surroundings, budget: int = limits.BUDGET) -> Outcome:
         """What it wants done with the message."""
@@ -75,7 +76,7 @@ def compile_script(text: str, *, explain: bool = False, joined: bool = False) ->
     made = _Compiler(context, joined=joined).block(nodes, top=True)
     if context.problems:
         raise ScriptError(context.problems[: limits.PROBLEMS])
-    return Script(made, frozenset(context.allowed), empty=not made)
+    return Script(made, frozenset(context.allowed), context.regex_size)
 
 
 class _Compiler:

@@ -32,6 +32,8 @@ class Context:
     problems: list[Problem] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     """variables that are set somewhere"""
+    regex_size: int = 0
+    """instructions of the regular expressions so far"""
 
     def fault(self, line: int, reason: str) -> None:
         """Tell of one."""

@@ -14,6 +14,9 @@ PROBLEMS: Final = 20
 """faults told of one script"""
 NUMBER: Final = (1 << 64) - 1
 
+REGEX_SIZE: Final = 50_000
+"""instructions that the regular expressions of one script compile to; each counts as 100 of them at least"""
+
 VARIABLES: Final = 255
 VARIABLE_NAME: Final = 64
 VARIABLE_CHARACTERS: Final = 4096

@@ -1,15 +1,31 @@
 """Regular expressions by RE2, whose time is linear in the text whatever the expression; without it there are none.
 
 POSIX extended syntax, the leftmost and longest match counts, as the Sieve regex draft wants it. RE2's memory is bounded too:
-an expression that would need more is refused when the script is compiled.
+an expression that would need more is refused when the script is compiled. How long a search takes for each character depends
+on the expression's size, which is told.
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple
 
-Expression: TypeAlias = Callable[[str], tuple[str, ...] | None]
-"""the groups of a match, the whole first, or None"""
 _MEMORY = 1 << 20
+_LEAST = 100
+_USUAL = 400
+"""larger ones may have to be searched for in steps that look at every instruction"""
+
+
+class Expression(NamedTuple):
+    """A compiled one."""
+
+    search: Callable[[str], tuple[str, ...] | None]
+    """the groups of a match, the whole first, or None"""
+    size: int
+    """in instructions"""
+
+    @property
+    def cost(self) -> int:
+        """What a search is charged with, for each group of octets."""
+        return 10 + max(0, self.size - _USUAL) // 4
 
 
 def compile_expression(key: str, *, any_case: bool) -> Expression:
@@ -37,7 +53,7 @@ def compile_expression(key: str, *, any_case: bool) -> Expression:
         found = compiled.search(text)
         return None if found is None else (found[0], *(group or "" for group in found.groups()))
 
-    return search
+    return Expression(search, max(_LEAST, compiled.programsize))
 
 
 def _reason(bad: Exception) -> str:

@@ -27,6 +27,8 @@ from posthouse.relay.filtering.run import Run, values
 from posthouse.relay.filtering.syntax import Node, Strings
 
 Matcher: TypeAlias = Callable[[Run, Sequence[str]], bool]
+_COMPILING = 2
+"""units of work that an instruction of a regular expression is"""
 _SUBSTRINGS = {MatchType.CONTAINS, MatchType.MATCHES, MatchType.REGEX}
 
 
@@ -186,10 +188,16 @@ def _regex(context: Context, compare: Comparison, keys: Texts) -> Matcher:
     for key in keys:
         if not isinstance(key, str):
             break
+        if context.regex_size > limits.REGEX_SIZE:
+            break  # told already
         try:
             fixed.append(compile_expression(key, any_case=any_case))
         except ValueError as bad:
             context.fault(line, f"regular expression '{key[:60]}': {bad}")
+            continue
+        context.regex_size += fixed[-1].size
+        if context.regex_size > limits.REGEX_SIZE:
+            context.fault(line, f"the regular expressions of the script are more than {limits.REGEX_SIZE} instructions")
     all_fixed = len(fixed) == len(keys)
 
     def match(run: Run, found: Sequence[str]) -> bool:
@@ -202,10 +210,11 @@ def _regex(context: Context, compare: Comparison, keys: Texts) -> Matcher:
                     wanted.append(compile_expression(key, any_case=any_case))
                 except ValueError:
                     return False
+                run.spend(_COMPILING * wanted[-1].size, line)
         for text in found:
             for expression in wanted:
-                _charge(run, text, line, 10)
-                groups = expression(text)
+                _charge(run, text, line, expression.cost)
+                groups = expression.search(text)
                 if groups is not None:
                     if sets:
                         run.matched = groups[: limits.MATCH_VARIABLES + 1]

@@ -1,6 +1,7 @@
 """Compiled scripts by their text: each is compiled once, whoever has it; a script with faults is remembered as that.
 
-Bounded: at most SCRIPTS of them and TEXT characters of their texts; the one used longest ago is forgotten first.
+Bounded: at most SCRIPTS of them and TEXT characters of their texts, where a regular expression counts as the memory it takes;
+the one used longest ago is forgotten first.
 """
 
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from posthouse.relay.filtering.fault import ScriptError
 
 SCRIPTS = 5000
 TEXT = 16 << 20
+_INSTRUCTION = 16
 
 
 class CompiledScripts:
@@ -37,11 +39,15 @@ class CompiledScripts:
         except ScriptError as error:
             found = error.with_traceback(None)
         self._known[key] = found
-        self._text += len(text)
+        self._text += _weight(text, found)
         while len(self._known) > self._limit or (self._text > self._text_limit and len(self._known) > 1):
-            (old, _), _ = self._known.popitem(last=False)
-            self._text -= len(old)
+            (old, _), made = self._known.popitem(last=False)
+            self._text -= _weight(old, made)
         return found
+
+
+def _weight(text: str, made: Script | ScriptError) -> int:
+    return len(text) + (_INSTRUCTION * made.regex_size if isinstance(made, Script) else 0)
 
 
 SHARED = CompiledScripts()
