@@ -39,7 +39,7 @@ def test_mail_goes_through_two_queues_into_the_mailboxes(tmp_path: Path) -> None
 def test_the_stores_rules_hold_and_its_queue_returns_what_it_refuses(tmp_path: Path) -> None:
     """Over quota for good: the store's own queue makes the notice, for user1 to read."""
     with machines(tmp_path, ONE, users=3, relay_options=BY_SMTP, start=False) as tiers:
-        tiers.directory.set("user0", mailQuota="2000")
+        tiers.directory.set("user0", mailQuota="3000")
         tiers.directory.write()
         store = tiers.store("store1")
         (store.folder / "config" / "store.conf").write_text(
