@@ -1,13 +1,15 @@
 """`posthouse program list` and `posthouse program try NAME MESSAGE`: the programs mail may be given to, and one run by hand.
 
     list    name, command and limits of each registered program, and why one would not be run
-    try     runs it as channel pipe would, on a message of a file, as whoever runs this command: the words it is
-            started with, what its end means. Exit 0 when the mail would be delivered, 75 when tried again, 69 when returned
+    try     runs it as channel pipe would, on a message of a file: the words it is started with, what its end means.
+            Exit 0 when the mail would be delivered, 75 when tried again, 69 when returned
 
-`-` is standard input. Programs are registered in `pipe_programs` (docs/programs.md). Never as root: `--as` says who else.
+`-` is standard input. Programs are registered in `pipe_programs` (docs/programs.md). They run as whoever gives the command; where
+that is root, as `--as`, else the channel's `user`, else IMTA_USER, never as root.
 64: there is no such program, 66: no such file.
 """
 
+import os
 import shlex
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.loading import load_or_exit
 from posthouse.cli.rows import show
+from posthouse.config.configuration import Configuration
 from posthouse.config.pipe_programs import Format, PipeProgram, untrustworthy
 from posthouse.mail.address import quote
 from posthouse.mail.envelope import Envelope, Recipient
@@ -28,6 +31,7 @@ from posthouse.mail.status import Status
 from posthouse.relay.channels.pipe import SHELL_TIMEOUT, judged
 from posthouse.relay.channels.pipe_command import Unsuitable, arguments, head
 from posthouse.relay.channels.pipe_run import Run, who
+from posthouse.relay.job_controller.programs import Program, program_of
 
 app = App(name="program", help="Programs that mail may be given to.")
 _USAGE, _NO_INPUT, _RETURNED, _AGAIN = 64, 66, 69, 75
@@ -78,22 +82,37 @@ def try_program(
         user: the user it is for.
         sender: envelope From; without it the null sender.
         recipient: envelope To; without it the user in no domain.
-        run_as: the Unix user it runs as, for root.
+        run_as: the Unix user it runs as, for root; the channel's `user` or IMTA_USER by default.
         instance: the instance's folder.
     """
-    program = load_or_exit(here(instance)).pipe_programs.get(name.lower())
+    configuration = load_or_exit(here(instance))
+    program = configuration.pipe_programs.get(name.lower())
     if program is None:
         sys.stderr.write(f"program {name!r} is not registered\n")
         raise SystemExit(_USAGE)
     octets = _octets(message)
     known = Recipient(0, 0, "pipe", f"{quote(f'{user}%{program.name}')}@pipe-daemon", recipient or user)
     envelope = Envelope("0TTRIED", sender, "tcp_local", "", int(time.time() * 1000), len(octets), (known,))
-    status = _tried(program, envelope, known, octets, run_as)
+    user_of_channel, patience = _of_channel(configuration)
+    if os.geteuid() == 0:
+        run_as = run_as or user_of_channel or configuration.tailor.user or ""
+    status = _tried(program, envelope, known, octets, run_as, program.timeout or patience)
     sys.stdout.write(f"{status}\n")
     raise SystemExit(0 if status.is_success else _RETURNED if status.is_permanent else _AGAIN)
 
 
-def _tried(program: PipeProgram, envelope: Envelope, recipient: Recipient, octets: bytes, run_as: str) -> Status:
+def _of_channel(configuration: Configuration) -> tuple[str, float]:
+    """The `user` of the first channel that runs programs, and its SHELL_TIMEOUT."""
+    for channel in configuration.imta.channels.values():
+        if program_of(configuration, channel) is Program.PIPE:
+            seconds = configuration.channel_option(channel.name).number("SHELL_TIMEOUT", SHELL_TIMEOUT)
+            return channel.value("user") or "", seconds
+    return "", SHELL_TIMEOUT
+
+
+def _tried(
+    program: PipeProgram, envelope: Envelope, recipient: Recipient, octets: bytes, run_as: str, seconds: float
+) -> Status:  # fmt: skip
     unsafe = untrustworthy(program.path)
     try:
         user = who(run_as)
@@ -108,7 +127,6 @@ def _tried(program: PipeProgram, envelope: Envelope, recipient: Recipient, octet
     sys.stdout.write(shlex.join(word.decode("utf-8", "replace") for word in words) + "\n")
     sys.stdout.flush()
     lines = octets.replace(b"\r\n", b"\n")
-    seconds = program.timeout or SHELL_TIMEOUT
     run = Run(words, seconds, program.output_limit, user)
     with tempfile.TemporaryFile() as file:
         file.write(head(program.format, envelope, time.asctime(time.gmtime())))

@@ -56,6 +56,16 @@ def test_list_and_try(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run(tmp_path, "try", "no", str(tmp_path / "none"), *AS) == 66
 
 
+def test_tried_as_the_channel_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its SHELL_TIMEOUT holds, and root's programs run as its `user`."""
+    instance(tmp_path, keywords="user nobody" if os.geteuid() == 0 else "", programs="[PROGRAM=slow]\nCOMMAND=/bin/sleep 60\n")
+    (tmp_path / "config" / "pipe_option").write_text("SHELL_TIMEOUT=0.2\n")
+    message = tmp_path / "message"
+    message.write_text("Subject: x\n\n")
+    assert run(tmp_path, "try", "slow", str(message)) == 75
+    assert "0.2 s" in capsys.readouterr().out
+
+
 def test_a_message_from_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     instance(tmp_path, programs="[PROGRAM=wanted]\nCOMMAND=/bin/grep -q wanted\n")
     with (tmp_path / "message").open("w+") as file:
