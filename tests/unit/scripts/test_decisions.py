@@ -127,6 +127,14 @@ def test_vacation_answers_beside_the_keep(rules: Rules) -> None:
     assert [one.task for one in decide(rules, script, sender="")] == [""]
 
 
+def test_a_long_subject_is_not_repeated_whole(rules: Rules) -> None:
+    mail = b"Subject: " + b"hello " * 100 + b"\r\n\r\n"
+    answer = tasks(decide(rules, 'require "vacation"; vacation "text";', mail))[0]
+    assert isinstance(answer, Answer)
+    assert answer.subject.startswith("Auto: hello hello")
+    assert len(answer.subject) <= 256
+
+
 def test_different_answers_have_different_handles(rules: Rules) -> None:
     made = [tasks(decide(rules, f'require "vacation"; vacation "{text}";'))[0] for text in ("a", "b", "a")]
     handles = [each.handle for each in made if isinstance(each, Answer)]

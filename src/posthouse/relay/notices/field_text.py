@@ -5,18 +5,12 @@ import re
 from email.header import Header, decode_header, make_header
 
 _LONGEST_LINE = 900
-_LONGEST_SUBJECT = 256
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~ ]*")
 
 
 def one_line(text: str) -> str:
     """The text without line ends, control characters and octets that were no UTF-8."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
-def echoed(subject: str) -> str:
-    """A subject made of somebody else's: what he wrote is not repeated at any length."""
-    return subject if len(subject) <= _LONGEST_SUBJECT else subject[: _LONGEST_SUBJECT - 1].rstrip() + "…"
 
 
 def decoded(text: str) -> str:

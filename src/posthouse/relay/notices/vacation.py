@@ -17,8 +17,9 @@ import re
 from dataclasses import dataclass
 from email.utils import getaddresses
 
+from posthouse.mail.subject import echoed
 from posthouse.relay.notices.dsn import rfc_date
-from posthouse.relay.notices.field_text import decoded, echoed, one_line, phrase, words
+from posthouse.relay.notices.field_text import decoded, one_line, phrase, words
 
 _PROGRAMS = re.compile(r"owner-.*|.*-request|mailer-daemon|postmaster|listserv|majordomo", re.IGNORECASE)
 _ADDRESSED = frozenset({"to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc"})

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from posthouse.mail.imap_flags import flags_value
+from posthouse.mail.subject import echoed
 from posthouse.mail.task import Answer, Bounce, Forward, Note, Task, decode_task, encode_task
 from posthouse.relay.filtering.actions import Action, Discard, FileInto, Keep, Outcome, Redirect, Reject, Vacation
 from posthouse.relay.filtering.address_list import addresses
@@ -33,6 +34,8 @@ from posthouse.relay.scripts.fileinto import folder_address, inbox_address
 REDIRECTED = "x-sieve-redirected-from"
 MOST_REDIRECTED = 10
 """redirects one message may have behind it"""
+_LONGEST_MARK = 1000
+"""characters of the field that says so"""
 TRUSTED_FOLDER = 1
 """XDFLG: the subaddress is a folder name (lmtp.md 2)"""
 COMPILING = 2
@@ -192,8 +195,10 @@ class Decisions:
 
     def _has_been_redirected(self, user: UserFilter) -> bool:
         before = self._message.raws(REDIRECTED)
-        ours = {casemap(each.raw) for value in before for each in addresses(value)}
-        return len(before) >= MOST_REDIRECTED or not ours.isdisjoint({casemap(user.mail), *user.addresses})
+        if len(before) >= MOST_REDIRECTED:
+            return True
+        ours = {casemap(each.raw) for value in before for each in addresses(value[:_LONGEST_MARK])}
+        return not ours.isdisjoint({casemap(user.mail), *user.addresses})
 
     def _answered(self, action: Vacation, target: Target, user: UserFilter) -> Sequence[Target]:
         if not self._sender or not self._has(PROCESS) or not user.addresses:
@@ -214,7 +219,7 @@ class Decisions:
     def _subject(self) -> str:
         """Without :subject: the original one behind `Auto: ` (RFC 5230 4.4)."""
         subject = "".join(self._message.texts("subject")[:1])
-        return f"Auto: {subject}" if subject else "Automatic answer"
+        return echoed(f"Auto: {subject}") if subject else "Automatic answer"
 
     @property
     def _process_host(self) -> str:
