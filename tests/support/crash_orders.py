@@ -24,7 +24,8 @@ from posthouse.config.instance import Instance
 from posthouse.journal.body_file import BodyReference
 from posthouse.journal.disk import Octets
 from posthouse.mail.envelope import Envelope
-from posthouse.relay.channels.worker import ChannelWorker, _settings
+from posthouse.relay.channels.settings import read_all
+from posthouse.relay.channels.worker import ChannelWorker
 from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.job_controller.child import Child
 from posthouse.relay.job_controller.control import Line
@@ -133,7 +134,7 @@ class Office:
         wording = Wording.from_configuration(configuration, "relay1.example.com")
         near = self.controller.near
         shop = Workshop(
-            loop, configuration, rules, _settings(configuration), places, log, enqueuer, "relay1.example.com", wording, near.up
+            loop, configuration, rules, read_all(configuration), places, log, enqueuer, "relay1.example.com", wording, near.up
         )
         near.worker = ChannelWorker(shop, POOL)
         ids = near.worker.ids

@@ -1,32 +1,12 @@
 """A scripted LMTP server: takes mail, and misbehaves where it is told to."""
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from support.scripted_sink import ScriptedSink, Taken, address_of, read_body
+
 EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "SIZE 52428800", "XQUOTA", "XDFLG")
-_ADDRESS = re.compile(r"<([^>]*)>")
-
-
-@dataclass
-class Taken:
-    """One transaction whose body arrived whole."""
-
-    mail: str
-    rcpts: list[str]
-    body: bytes
-    connection: int
-
-    @property
-    def addresses(self) -> list[str]:
-        return [address_of(line) for line in self.rcpts]
-
-
-def address_of(line: str) -> str:
-    match = _ADDRESS.search(line)
-    assert match
-    return match[1]
 
 
 @dataclass
@@ -47,52 +27,13 @@ class Script:
 
 
 @dataclass
-class Sink:
+class Sink(ScriptedSink):
     """Serves until `stop`."""
 
     script: Script = field(default_factory=Script)
-    taken: list[Taken] = field(default_factory=list)
-    commands: list[str] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
-    connections: int = 0
-    open_now: int = 0
-    most_open: int = 0
-    port: int = 0
-    host: str = "127.0.0.1"
-    _server: asyncio.Server | None = None
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
-    async def start(self) -> "Sink":
-        self._server = await asyncio.start_server(self._serve, self.host, self.port, limit=1 << 26)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in tuple(self._writers):
-            writer.transport.abort()
-
-    @property
-    def bodies(self) -> list[bytes]:
-        return [taken.body for taken in self.taken]
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.open_now += 1
-        self.most_open = max(self.most_open, self.open_now)
-        self._writers.add(writer)
-        try:
-            await self._talk(reader, writer, self.connections)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self.open_now -= 1
-            self._writers.discard(writer)
-            writer.close()
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         mail = ""
         rcpts: list[str] = []
         if not await self._say(writer, "greeting", [self.script.greeting]):
@@ -127,11 +68,7 @@ class Sink:
     async def _body(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, taken: Taken) -> bool:
         if not await self._say(writer, "body", []):
             return False
-        first = await reader.readexactly(3)
-        octets = first if first == b".\r\n" else first + await reader.readuntil(b"\r\n.\r\n")
-        taken.body = octets[:-3].replace(b"\r\n..", b"\r\n.")
-        if taken.body.startswith(b".."):
-            taken.body = taken.body[1:]
+        taken.body = await read_body(reader)
         self.taken.append(taken)
         for address in taken.addresses:
             self.seen[address] = self.seen.get(address, 0) + 1

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from support.lmtp_sink import Taken, address_of
+from support.scripted_sink import ScriptedSink, Taken, address_of, read_body
 
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 52428800", "DSN", "ENHANCEDSTATUSCODES")
 
@@ -37,54 +37,18 @@ class SmtpScript:
 
 
 @dataclass
-class SmtpSink:
+class SmtpSink(ScriptedSink):
     """Serves until `stop`."""
 
     script: SmtpScript = field(default_factory=SmtpScript)
-    host: str = "127.0.0.1"
-    port: int = 0
-    taken: list[Taken] = field(default_factory=list)
-    commands: list[str] = field(default_factory=list)
-    connections: int = 0
-    open_now: int = 0
-    most_open: int = 0
     secured: int = 0
     """connections that went over to TLS"""
     signed_in: list[str] = field(default_factory=list)
     in_clear: list[str] = field(default_factory=list)
     """commands heard without TLS"""
-    _server: asyncio.Server | None = None
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
-    async def start(self) -> "SmtpSink":
-        self._server = await asyncio.start_server(self._serve, self.host, self.port, limit=1 << 26)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in tuple(self._writers):
-            writer.transport.abort()
-
-    @property
-    def bodies(self) -> list[bytes]:
-        return [taken.body for taken in self.taken]
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.open_now += 1
-        self.most_open = max(self.most_open, self.open_now)
-        self._writers.add(writer)
-        try:
-            await _Talk(self, reader, writer, self.connections).run()
-        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-            pass
-        finally:
-            self.open_now -= 1
-            self._writers.discard(writer)
-            writer.close()
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        await _Talk(self, reader, writer, number).run()
 
 
 class _ClosedError(ConnectionError):
@@ -179,10 +143,7 @@ class _Talk:
         if not reply.startswith("354"):
             return
         await self._step("body")
-        first = await self.reader.readexactly(3)
-        octets = first if first == b".\r\n" else first + await self.reader.readuntil(b"\r\n.\r\n")
-        body = octets[:-3].replace(b"\r\n..", b"\r\n.")
-        taken = Taken(self.mail, self.rcpts, body[1:] if body.startswith(b"..") else body, self.number)
+        taken = Taken(self.mail, self.rcpts, await read_body(self.reader), self.number)
         self.sink.taken.append(taken)
         if self.script.wait:
             await asyncio.sleep(self.script.wait)

@@ -68,8 +68,14 @@ class Configuration:
         """`<channel>_option`, empty when there is no such file."""
         return self.channel_options.get(channel.lower(), _NO_OPTIONS)
 
+    @property
+    def notice_unit(self) -> float:
+        """RETURN_UNITS: seconds in one unit of `notices`; an unknown number counts as days."""
+        return _NOTICE_UNITS.get(self.options.integer("RETURN_UNITS", 0), 86400.0)
+
 
 _NO_OPTIONS = OptionFile()
+_NOTICE_UNITS = {0: 86400.0, 1: 3600.0, 3: 1.0}
 
 
 Check: TypeAlias = Callable[[Configuration], Iterable[Fault]]

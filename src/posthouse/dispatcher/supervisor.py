@@ -104,12 +104,8 @@ def main(
         return EX_CANTCREAT
     adopt_orphans()
     _raise_file_limit()
-    commands = {"dispatcher": (dispatcher, None), "job_controller": (job_controller, user)}
-    if not queues(configuration):
-        del commands["job_controller"]
     (instance.run / control.NATIVE_WRITER).unlink(missing_ok=True)
-    if writes_as_others(configuration):
-        commands["native_writer"] = (NATIVE_WRITER, None)
+    commands = _commands(configuration, user, dispatcher, job_controller)
     made = None
     if "job_controller" in commands and tuple(dispatcher[:2]) == PYTHON_MODULE:  # a store has too few processes to gain
         modules = modules_of(configuration, (dispatcher, job_controller), images)
@@ -121,6 +117,18 @@ def main(
         supervisor.children[role] = Child(role, full, held, child_user, supervisor.changed, log, source)
     with asyncio.Runner() as runner:
         return runner.run(supervisor.run())
+
+
+def _commands(
+    configuration: Configuration, user: User | None, dispatcher: Sequence[str], job_controller: Sequence[str]
+) -> dict[str, tuple[Sequence[str], User | None]]:
+    """The children by role: what is run, and as whom instead of us."""
+    commands: dict[str, tuple[Sequence[str], User | None]] = {"dispatcher": (dispatcher, None)}
+    if queues(configuration):
+        commands["job_controller"] = (job_controller, user)
+    if writes_as_others(configuration):
+        commands["native_writer"] = (NATIVE_WRITER, None)
+    return commands
 
 
 def _is_served(instance: Instance) -> bool:

@@ -53,6 +53,11 @@ SITE_OWN=1
     assert [str(fault) for fault in configuration.warnings] == ["config/option.dat:15: unknown option SITE_OWN"]
 
 
+@pytest.mark.parametrize(("units", "seconds"), [(0, 86400), (1, 3600), (3, 1), (2, 86400)])
+def test_the_unit_of_notices(tmp_path: Path, units: int, seconds: float) -> None:
+    assert read(tmp_path, **{"option.dat": f"RETURN_UNITS={units}\n"}).notice_unit == seconds
+
+
 def test_the_clause_trap_is_warned_about(tmp_path: Path) -> None:
     text = "DELIVERY_OPTIONS=\\\n    *mailbox=$M@x,\\\n#&members=*,\\\n# only a remark\\\n    *native=$M@y\n"
     configuration = read(tmp_path, **{"option.dat": text})

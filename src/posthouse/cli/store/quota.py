@@ -71,21 +71,9 @@ def quota(
         code = 0
         if given is not None and not dry_run:
             chosen, code = _set(store, chosen, given)
-        found = []
-        for mailbox in progress(chosen, len(chosen), "mailboxes"):
-            try:
-                usage = _usage(store, mailbox)
-            except FileNotFoundError:  # removed meanwhile
-                continue
-            except OSError as error:
-                say(reason(error, mailbox.owner))
-                code = code or code_of(error)
-                continue
-            if given is not None and dry_run:
-                saved = usage.saved._replace(limits=given.over(usage.saved.limits))
-                usage = Usage(usage.sizes, saved, saved.limits.resolved(store.defaults))
-            if over is None or (usage.percent or 0) >= over:
-                found.append((mailbox.owner, usage))
+        found, unread = _usages(store, chosen, given if dry_run else None)
+        code = code or unread
+    found = [one for one in found if over is None or (one[1].percent or 0) >= over]
     found.sort(key=lambda one: (-(one[1].percent if one[1].percent is not None else -1), one[0]))
     if as_json:
         print_json([_facts(*one) for one in found])
@@ -93,6 +81,25 @@ def quota(
         show(("diskquota", "bytes", "%", "msgquota", "messages", "over since", "owner"), [_row(*one) for one in found])
     if code:
         raise SystemExit(code)
+
+
+def _usages(store: Opened, chosen: list[Mailbox], given: GivenLimits | None) -> tuple[list[tuple[str, Usage]], int]:
+    """What each owner uses, of these limits where they are given, and the exit code of the first that cannot be read."""
+    found, code = [], 0
+    for mailbox in progress(chosen, len(chosen), "mailboxes"):
+        try:
+            usage = _usage(store, mailbox)
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        except OSError as error:
+            say(reason(error, mailbox.owner))
+            code = code or code_of(error)
+            continue
+        if given is not None:
+            saved = usage.saved._replace(limits=given.over(usage.saved.limits))
+            usage = Usage(usage.sizes, saved, saved.limits.resolved(store.defaults))
+        found.append((mailbox.owner, usage))
+    return found, code
 
 
 def _usage(store: Opened, mailbox: Mailbox) -> Usage:

@@ -12,7 +12,7 @@ from posthouse.config.instance import Instance
 from posthouse.dispatcher.family import EX_CONFIG, EX_UNAVAILABLE, ignore_interrupt
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.relay.channels.local_program import Opener
-from posthouse.relay.channels.worker import run
+from posthouse.relay.channels.program import run
 
 
 def main(program: str, open_local: Opener = None) -> int:

@@ -82,3 +82,8 @@ class ChannelSettings:
 
 def _minutes(options: OptionFile, name: str, default: float) -> float:
     return options.number(name, default) * 60.0
+
+
+def read_all(configuration: Configuration) -> dict[str, ChannelSettings]:
+    """Those of every channel, by name."""
+    return {name: ChannelSettings.read(configuration, channel) for name, channel in configuration.imta.channels.items()}

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
 from posthouse.mail.envelope import Priority
-from posthouse.relay.job_controller.backoff import unit_seconds
 from posthouse.relay.job_controller.places import ChannelLimits
 from posthouse.relay.job_controller.programs import Program, program_of, worker_module
 from posthouse.relay.job_controller.schedule import Schedule
@@ -29,7 +28,7 @@ class Plan:
     """seconds in a unit of `notices`"""
 
     def __post_init__(self) -> None:
-        self.unit = unit_seconds(self.configuration.options.integer("RETURN_UNITS", 0))
+        self.unit = self.configuration.notice_unit
         named = ((name, channel.value("daemon")) for name, channel in self.configuration.imta.channels.items())
         self._fixed = {name: host.lower() for name, host in named if host}
 

@@ -22,7 +22,6 @@ from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.queue.names import log_path
 from posthouse.trace.record import Action, Record
 
-_UNITS = {0: 86400.0, 1: 3600.0, 3: 1.0}
 HEADER_LIMIT = 256 << 10
 CHANNEL = "process"
 
@@ -54,7 +53,7 @@ class Wording:
             subdirs=process.subdirs if process is not None else 0,
             queue_folder=str(configuration.instance.queue),
             texts=configuration.returns,
-            unit=_UNITS.get(options.integer("RETURN_UNITS", 0), 86400.0),
+            unit=configuration.notice_unit,
         )
 
 

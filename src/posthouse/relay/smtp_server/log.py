@@ -64,23 +64,26 @@ def enqueued(session: "EnvelopeSession", envelope: Envelope, doubles: Sequence[D
         )
         for recipient in envelope.recipients
     ]
-    for double in doubles:
-        first = envelope.recipients[double.recipient]
-        again = Record(
-            ts=ts,
-            ac=Action.ENQUEUED,
-            mo=mode,
-            so=envelope.sender,
-            od=f"rfc822;{double.original}",
-            de=first.address,
-            ei=envelope.id,
-            ri=first.id,
-            mi=envelope.message_id,
-            pi=process,
-            re=f"{double.why} {first.original}",
-        )
-        records.append(again)
+    if doubles:
+        records += [_without_mail(session, envelope, double, ts) for double in doubles]
     return records
+
+
+def _without_mail(session: "EnvelopeSession", envelope: Envelope, double: Double, ts: str) -> Record:
+    first = envelope.recipients[double.recipient]
+    return Record(
+        ts=ts,
+        ac=Action.ENQUEUED,
+        mo=_modifiers(session),
+        so=envelope.sender,
+        od=f"rfc822;{double.original}",
+        de=first.address,
+        ei=envelope.id,
+        ri=first.id,
+        mi=envelope.message_id,
+        pi=session.relay.log.process,
+        re=f"{double.why} {first.original}",
+    )
 
 
 def refused(session: "EnvelopeSession", transaction: Transaction, status: Status) -> list[Record]:
