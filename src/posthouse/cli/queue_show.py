@@ -1,6 +1,7 @@
 """`posthouse queue show`: one copy whole: envelope, header, each recipient's state, and the attempts made.
 
-Read from the disk without a lock and without changing anything. A copy that goes away meanwhile is gone; that is no fault.
+Read from the disk without a lock and without changing anything: the queue tree and the journal are gone through once, whatever
+the number of copies. A copy that goes away meanwhile is gone; that is no fault.
 """
 
 import sys
@@ -67,63 +68,86 @@ def read_copies(instance: Instance, rows: list[dict[str, Any]]) -> list[dict[str
     """
     places = Places(LinuxDisk(), str(instance.journal), str(instance.queue))
     try:
-        return [{**row, **_one(places, row)} for row in rows]
+        wanted = {(row["id"], row["copy"]): dict[str, Any]() for row in rows}
+        _from_files(places, wanted)
+        _from_journal(places, wanted)
     finally:
         places.close()
+    return [{**row, **_said(row, wanted[row["id"], row["copy"]])} for row in rows]
 
 
-def _one(places: Places, row: dict[str, Any]) -> dict[str, Any]:
-    try:
-        content = _from_file(places, row) or _from_journal(places, row)
-    except (OSError, DamagedQueueFile, CorruptRecord, JournalError) as error:
-        return {"reason": row.get("reason") or str(error)}
-    return content.facts() if content is not None else {"reason": "it has gone meanwhile"}
+def _said(row: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    if "header" in found:
+        return found
+    return {"reason": row.get("reason") or found.get("reason") or "it has gone meanwhile"}
 
 
-def _from_file(places: Places, row: dict[str, Any]) -> Content | None:
-    """The copy's queue file, whatever its prefix is by now."""
+_Wanted = dict[tuple[str, int], dict[str, Any]]
+"""by message id and copy number: the content, or the reason it cannot be read; empty while it has not been found"""
+_FAULTS = (OSError, DamagedQueueFile, CorruptRecord, JournalError)
+
+
+def _from_files(places: Places, wanted: _Wanted) -> None:
+    """The copies' queue files, whatever their prefixes are by now."""
     for entry in places.tree.entries():
-        if (entry.name.message, entry.name.copy) == (row["id"], row["copy"]):
-            try:
-                opened = OpenQueueFile.open(places.tree, entry.ref)
-            except FileNotFoundError:
-                continue
-            try:
-                states = {key: _STATES[state.value] for key, state in opened.content.states.items()}
-                return Content(opened.envelope, _header(opened), states, tuple(opened.history()))
-            finally:
-                opened.close()
-    return None
-
-
-def _from_journal(places: Places, row: dict[str, Any]) -> Content | None:
-    for name in segment_names(places.disk, places.journal):
+        found = wanted.get((entry.name.message, entry.name.copy))
+        if found is None or "header" in found:
+            continue
         try:
-            segment = Segment.open(places.disk, places.journal, name)
+            opened = OpenQueueFile.open(places.tree, entry.ref)
         except FileNotFoundError:
             continue
-        try:
-            found = _in_segment(places, segment, row) if segment.tier is Tier.RELAY else None
-        finally:
-            segment.close()
-        if found is not None:
-            return found
-    return None
-
-
-def _in_segment(places: Places, segment: Segment, row: dict[str, Any]) -> Content | None:
-    for ref in scan(segment, bodies=False).records:
-        envelope = envelope_of(ref, segment.read_envelope(ref))
-        if envelope.id != row["id"]:
+        except _FAULTS as error:
+            found["reason"] = str(error)
             continue
-        marks = segment.marks(ref.first_slot, ref.slots)
-        opened = OpenRecord(places, JournalCopy(ref.segment, ref.offset, row["copy"]), ref)
         try:
-            states = {each.id: _STATES.get(chr(marks[each.id]), "to do") for each in envelope.recipients}
-            return Content(envelope, _header(opened), states, ())
+            states = {key: _STATES[state.value] for key, state in opened.content.states.items()}
+            found.update(Content(opened.envelope, _header(opened), states, tuple(opened.history())).facts())
+        except _FAULTS as error:
+            found["reason"] = str(error)
         finally:
             opened.close()
-    return None
+
+
+def _from_journal(places: Places, wanted: _Wanted) -> None:
+    """The others, as far as the journal has them."""
+    left: dict[str, list[int]] = {}
+    for (message, copy), found in wanted.items():
+        if not found:
+            left.setdefault(message, []).append(copy)
+    for name in segment_names(places.disk, places.journal) if left else ():
+        try:
+            segment = Segment.open(places.disk, places.journal, name)
+        except (OSError, JournalError):
+            continue
+        try:
+            if segment.tier is Tier.RELAY:
+                _in_segment(places, segment, left, wanted)
+        finally:
+            segment.close()
+
+
+def _in_segment(places: Places, segment: Segment, left: dict[str, list[int]], wanted: _Wanted) -> None:
+    for ref in scan(segment, bodies=False).records:
+        try:
+            envelope = envelope_of(ref, segment.read_envelope(ref))
+        except CorruptRecord:  # of another message, as far as can be told
+            continue
+        marks = segment.marks(ref.first_slot, ref.slots)
+        for copy in left.get(envelope.id, ()):
+            found = wanted[envelope.id, copy]
+            try:
+                opened = OpenRecord(places, JournalCopy(ref.segment, ref.offset, copy), ref)
+            except _FAULTS as error:
+                found["reason"] = str(error)
+                continue
+            try:
+                states = {each.id: _STATES.get(chr(marks[each.id]), "to do") for each in envelope.recipients}
+                found.update(Content(envelope, _header(opened), states, ()).facts())
+            except _FAULTS as error:
+                found["reason"] = str(error)
+            finally:
+                opened.close()
 
 
 def _header(opened: OpenCopy) -> bytes:
