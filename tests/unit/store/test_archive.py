@@ -167,6 +167,17 @@ def test_an_import_that_was_killed_is_finished_by_the_next(store: Instance, tmp_
     assert len(files(store, "bob")) == 4
 
 
+def test_messages_a_killed_import_had_not_counted_are_counted_by_the_next(store: Instance, tmp_path: Path) -> None:
+    full(store)
+    export("ann", tmp_path / "ann.tar", instance=store.root)
+    import_("bob", tmp_path / "ann.tar", instance=store.root)
+    size_file = root(store, "bob") / "maildirsize"
+    whole = size_file.read_bytes()
+    size_file.write_bytes(whole.partition(b"\n")[0] + b"\n10 1\n")  # three had their names, their line was not written
+    import_("bob", tmp_path / "ann.tar", instance=store.root)
+    assert size_file.read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     "member", ["../up", "/etc/passwd", ".a..b/cur/x", "cur/../../x", "folder/cur/x", "cur/.hidden", "cur/a\nb"]
 )

@@ -23,13 +23,14 @@ from posthouse.store.administration.snapshot import Snapshot
 from posthouse.store.delivery.placement import remove, write_all
 from posthouse.store.mailbox.base_name import BaseNames, notice_seconds
 from posthouse.store.mailbox.folder import make_maildir_folder, read_small, subscribe
-from posthouse.store.mailbox.maildirsize import SizeFile, limits_line
+from posthouse.store.mailbox.maildirsize import SizeFile, Sizes, limits_line
 from posthouse.store.mailbox.marked import KEYWORDS, keyword_names
 from posthouse.store.mailbox.recount import recount
 from posthouse.store.quota.limits import DEFAULT, Limits
 
 BATCH = 64
 BATCH_OCTETS = 16 << 20
+_LOOKS, _PAUSE = 4, 0.2
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -229,17 +230,35 @@ class Intake:
             sizes.close()
 
     def _count(self) -> None:
-        """A quota file where there is none: an IMAP server shows quotas before the next delivery has counted."""
+        """Bring the quota file in step: there may be none, and an import that was killed has not told of its last messages.
+
+        What an IMAP server has removed and not yet told of looks like a fault for a moment: it must be the same at a second look.
+        """
+        difference: Sizes | None = None
+        for look in range(_LOOKS):
+            if look:
+                self._pace.pause(_PAUSE)
+            found = self._compare(difference)
+            if found is None:
+                return
+            difference = found
+
+    def _compare(self, before: Sizes | None) -> Sizes | None:
+        """By how much the file is wrong; None when it is right, or was as wrong before and has been written anew."""
         disk, now = self._disk, self._pace.now()
         with hold(disk, self._partition, self._owner, self._pace) as held:
             tmp = disk.open_dir("tmp", held.root)
             sizes = SizeFile(disk, held.root, tmp)
             try:
-                if sizes.load(now) is None:
-                    usage, steady = recount(disk, held.root)
-                    if steady:
-                        limits = held.saved.limits.resolved(self._defaults)
-                        sizes.write(limits_line(*limits), usage, self._names.unsized(), now, keep_late=False)
+                said, (usage, steady) = sizes.load(now), recount(disk, held.root)
+                if said == usage:
+                    return None
+                difference = Sizes(0, 0) if said is None else Sizes(said.bytes - usage.bytes, said.messages - usage.messages)
+                if not steady or (said is not None and difference != before):
+                    return difference
+                limits = held.saved.limits.resolved(self._defaults)
+                sizes.write(limits_line(*limits), usage, self._names.unsized(), now, keep_late=False)
             finally:
                 sizes.close()
                 disk.close(tmp)
+        return None
