@@ -9,9 +9,12 @@ and before 220 to STARTTLS. A line over `max_command_line` is refused (500 5.5.2
 after the connection is to be closed, `next_event` returns None; octets fed meanwhile wait. After `handshaking` comes
 `tls_started(policy)`, or the end.
 
+`commands_left` is how many commands `next_event` still obeys: a session beside which others are served sets it for each turn.
+
 Memory: the unread octets of one `feed`, one command line, and a body of at most `Policy.spill`.
 """
 
+import sys
 from collections.abc import Sequence
 from enum import Enum
 
@@ -48,7 +51,7 @@ _CLOSING, _ANSWER, _AT_COMMAND, _IN_BODY = Phase.CLOSING, Phase.ANSWER, Phase.CO
 class Server:
     """One connection's dialogue. The greeting is queued at once."""
 
-    __slots__ = ("_buffer", "_early", "_longest", "_position", "_shed", "_skipping", "_talk")
+    __slots__ = ("_buffer", "_early", "_longest", "_position", "_shed", "_skipping", "_talk", "commands_left")
 
     def __init__(self, policy: Policy) -> None:
         self._talk = Conversation(policy)
@@ -58,6 +61,8 @@ class Server:
         self._longest = policy.max_command_line
         self._skipping = False
         self._shed: Status | None = None
+        self.commands_left = sys.maxsize
+        """how many commands may still be obeyed; none: `next_event` returns None"""
         self._talk.say(Status(220, "", policy.greeting or f"{policy.hostname} {policy.role.value}"))
 
     # what the session reads
@@ -153,6 +158,9 @@ class Server:
                 position = self._position
                 end = buffer.find(b"\n", position)
                 if 0 <= end <= position + self._longest and not self._skipping:
+                    if not self.commands_left:
+                        return None
+                    self.commands_left -= 1
                     if end + 1 < len(buffer):
                         self._position = end + 1
                     else:

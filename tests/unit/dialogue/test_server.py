@@ -228,3 +228,19 @@ def test_phases_for_deadlines() -> None:
     events_of(server, b"QUIT\r\n")
     seen.append(server.phase)
     assert seen == [Phase.COMMAND, Phase.BODY, Phase.ANSWER, Phase.CLOSING]
+
+
+def test_no_more_commands_than_the_session_allows_for_a_turn() -> None:
+    server = Server(lmtp_policy("s"))
+    server.feed(b"LHLO x\r\n" + b"NOOP\r\n" * 50 + b"QUIT\r\n")
+    server.commands_left = 3
+    assert isinstance(server.next_event(), Hello)
+    assert server.next_event() is None
+    assert server.commands_left == 0
+    assert server.to_send().count(b"250 2.0.0 OK\r\n") == 2
+    assert server.phase is Phase.COMMAND
+    server.commands_left = 100
+    while server.next_event() is not None:
+        pass
+    assert server.to_send().count(b"250 2.0.0 OK\r\n") == 48
+    assert server.closing

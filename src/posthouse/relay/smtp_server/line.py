@@ -36,7 +36,9 @@ _NEVER = float("inf")
 _SILENT = Status(421, "4.4.2", "connection timed out")
 _BUSY = Status(421, "4.3.2", "service is shutting down or busy; try again")
 _FAULT = Status(421, "4.3.0", "internal error; try again later")
-_ANSWER, _BODY, _CLOSING = Phase.ANSWER, Phase.BODY, Phase.CLOSING
+_COMMANDS_IN_A_TURN = 250
+"""obeyed of what a client sends at once, before others have their turn (decision 146)"""
+_COMMAND, _ANSWER, _BODY, _CLOSING = Phase.COMMAND, Phase.ANSWER, Phase.BODY, Phase.CLOSING
 
 
 class Line(asyncio.Protocol):
@@ -66,7 +68,7 @@ class Line(asyncio.Protocol):
         self._moved = False
         """something was said since the last look: the client has its time for a command anew"""
         self._octets = self._ahead = self._held = 0
-        self._paused = self._stalled = self._deaf = self._ended = self._leaving = False
+        self._paused = self._stalled = self._deaf = self._ended = self._leaving = self._resting = False
         self._handshake: asyncio.Task[None] | None = None
         self.abrupt = False
         """the client has nothing more to say: closing may be at once"""
@@ -111,7 +113,7 @@ class Line(asyncio.Protocol):
             self._octets += len(data)
             if self.transaction_ends != _NEVER:  # else the body is refused already and only passes by
                 self.hold(self._held + len(data))
-        if wanted:
+        if wanted and not self._resting:
             self.pump()
             return
         self._ahead += len(data)
@@ -121,7 +123,8 @@ class Line(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client has closed its side, perhaps behind a message whose reply it still wants to hear."""
         self._ended = True
-        return (self.server.awaiting or self._deaf) and not self._leaving and not self.secured
+        self.relay.round.send_all()  # the loop closes as soon as this is False
+        return (self.server.awaiting or self._deaf or self._resting) and not self._leaving and not self.secured
 
     def pause_writing(self) -> None:
         """The client does not read our replies: neither do we read."""
@@ -190,6 +193,7 @@ class Line(asyncio.Protocol):
         transport, server = self.transport, self.server
         if transport is None or self._deaf or self._leaving:
             return
+        server.commands_left = _COMMANDS_IN_A_TURN
         try:
             while (event := server.next_event()) is not None:
                 self.handle(event)
@@ -203,7 +207,11 @@ class Line(asyncio.Protocol):
         if out:
             relay.round.send(transport, out)
             self._moved = True
-        if phase is _CLOSING or (self._ended and phase is not _ANSWER):
+        if not server.commands_left and phase is _COMMAND and not self._resting:
+            self._resting = True
+            relay.loop.call_soon(self._rested)
+            self._set_reading()
+        if phase is _CLOSING or (self._ended and phase is not _ANSWER and not self._resting):
             self._leave(transport)
             return
         if phase is _BODY:
@@ -215,6 +223,12 @@ class Line(asyncio.Protocol):
         memory = relay.memory
         if self._paused or memory.held > memory.limit:
             self._set_reading()
+
+    def _rested(self) -> None:
+        """The others have had their turn (decision 146)."""
+        self._resting = False
+        self.pump()
+        self._set_reading()
 
     def _fail(self) -> None:
         """Something of ours is wrong: this connection ends, the others go on."""
@@ -247,7 +261,7 @@ class Line(asyncio.Protocol):
         if memory.is_full and self.receiving_since is not None and not self._stalled:
             self._stalled = True
             memory.wait(self._unstall)
-        wait = self._deaf or self._stalled or self._ahead > READ or self._handshake is not None
+        wait = self._deaf or self._stalled or self._resting or self._ahead > READ or self._handshake is not None
         if wait != self._paused:
             self._paused = wait
             transport.pause_reading() if wait else transport.resume_reading()

@@ -1,9 +1,10 @@
 """One LMTP connection: octets into the dialogue, its events into transactions, results back as replies.
 
 RCPT checks only the form of XQUOTA and XDFLG; who the recipient is shows in the final replies (LMTP chapter 16.5). While
-final replies are owed nothing is read beyond one buffer. A silent client is told 421 4.4.2 at its deadline; when others need
-the connection, after ten seconds, in the middle of a message too. When the
-connection is lost the transaction that was complete is delivered all the same: its sender will try again.
+final replies are owed nothing is read beyond one buffer, and nothing from a client that does not read our replies. A silent
+client is told 421 4.4.2 at its deadline; when others need the connection, after ten seconds, in the middle of a message too. Of
+commands sent all at once so many are obeyed, then it is the others' turn (decision 146). When the connection is lost the
+transaction that was complete is delivered all the same: its sender will try again.
 """
 
 import asyncio
@@ -44,6 +45,8 @@ _LEAST_RATE = 1000
 """octets in a second, asked of a body that takes long"""
 _PATIENCE = 10.0
 """seconds after which a transaction that stands still counts as idle when all connections are taken"""
+_COMMANDS_IN_A_TURN = 250
+"""some milliseconds of work"""
 SILENT = Status(421, "4.4.2", "connection timed out")
 DRAINING = Status(421, "4.3.2", "service is shutting down or busy; try again")
 _BAD_PARAMETER = "5.5.4"
@@ -66,6 +69,7 @@ class LmtpSession(asyncio.Protocol):
         self._large: Streaming | None = None
         self._transaction: Transaction | None = None
         self._pumping = self._paused = self._ended = self._wanted = False
+        self._deaf = self._resting = False
         self._ahead = self._octets = 0
         self._turn = -1
         self._now = program.loop.time
@@ -86,18 +90,48 @@ class LmtpSession(asyncio.Protocol):
         server = self._server
         server.feed(data)
         self._octets += len(data)
-        if not server.awaiting:
+        if not (server.awaiting or self._deaf or self._resting):
             self._pump()
             return
         self._ahead += len(data)
-        if self._ahead > _READ_AHEAD and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        if self._ahead > _READ_AHEAD:
+            self._set_reading()
+
+    def _set_reading(self) -> None:
+        """Read, or let the socket wait."""
+        transport = self._transport
+        wait = self._deaf or self._resting or self._ahead > _READ_AHEAD or self._handshake is not None
+        if transport is not None and wait != self._paused and not transport.is_closing():
+            self._paused = wait
+            transport.pause_reading() if wait else transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """The client does not read our replies: neither do we read, or what we have to say would grow without end."""
+        self._deaf = True
+        self._set_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._deaf = False
+        self._go_on()
+
+    def _rested(self) -> None:
+        """The others have had their turn."""
+        self._resting = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Obey what came meanwhile, and read on."""
+        if not self._server.awaiting:
+            self._ahead = 0
+        self._pump()
+        self._set_reading()
 
     def eof_received(self) -> bool:
         """The client has closed its side, perhaps behind a message whose replies it still wants."""
         self._ended = True
-        return self._transaction is not None
+        self._program.round.send_all()  # the loop closes as soon as this is False
+        return self._transaction is not None or self._deaf or self._resting
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
         """Forget what was not complete."""
@@ -113,18 +147,21 @@ class LmtpSession(asyncio.Protocol):
         """The loop's time since when no transaction is open, or since when the one that is open has stood still."""
         if self._transaction is not None:
             return None
-        if not self._server.in_transaction:
+        if not (self._server.in_transaction or self._deaf):
             return self._idle
         return self._since if self._stands_still() else None
 
     def _stands_still(self) -> bool:
         """Whether the client leaves its transaction waiting: no whole command, or less of the body than the least rate."""
         waited = self._now() - self._since
-        return waited > _PATIENCE and (self._server.phase is not Phase.BODY or self._octets < waited * _LEAST_RATE)
+        slow = self._deaf or self._server.phase is not Phase.BODY or self._octets < waited * _LEAST_RATE
+        return slow and waited > _PATIENCE
 
     def shed(self) -> None:
-        """421 at the next quiet point, which is now for a transaction that stands still."""
-        if self._server.in_transaction and not self._server.awaiting and self._stands_still():
+        """421 at the next quiet point, which is now for a transaction that stands still; who reads no reply hears none."""
+        if self._deaf and self._transport is not None and self._stands_still():
+            self._transport.abort()
+        elif self._server.in_transaction and not self._server.awaiting and self._stands_still():
             self._server.hang_up(DRAINING)
         else:
             self._server.shed(DRAINING)
@@ -132,9 +169,10 @@ class LmtpSession(asyncio.Protocol):
         self._pump()
 
     def expire(self) -> None:
-        """The deadline has passed: 421 now, whatever is open."""
-        if self._transport is not None and self._handshake is not None:
-            self._transport.abort()
+        """The deadline has passed: 421 now, whatever is open; a client that does not read is cut off."""
+        transport = self._transport
+        if transport is not None and (self._handshake is not None or self._deaf or transport.is_closing()):
+            transport.abort()
         elif self._transport is not None and not self._server.awaiting:
             self._program.round.send(self._transport, self._server.to_send() + f"{SILENT}\r\n".encode())
             self._close(self._transport)
@@ -147,10 +185,11 @@ class LmtpSession(asyncio.Protocol):
     def _pump(self) -> None:
         """Handle all events the input allows, write what is to be said, set the next deadline."""
         transport, server = self._transport, self._server
-        if transport is None or self._pumping:
+        if transport is None or self._pumping or self._deaf:
             return
         self._pumping = True
         moved = False
+        server.commands_left = _COMMANDS_IN_A_TURN
         try:
             while (event := server.next_event()) is not None:
                 moved = True
@@ -166,7 +205,11 @@ class LmtpSession(asyncio.Protocol):
         if output := server.to_send():
             self._program.round.send(transport, output)
             moved = True
-        if server.closing or (self._ended and self._transaction is None):
+        if not server.commands_left and not self._resting and server.phase is Phase.COMMAND:
+            self._resting = True
+            self._program.loop.call_soon(self._rested)
+            self._set_reading()
+        if server.closing or (self._ended and self._transaction is None and not self._resting):
             self._close(transport)
             return
         self._last = self._now()
@@ -183,7 +226,7 @@ class LmtpSession(asyncio.Protocol):
         settings = self._program.settings
         if self._handshake is not None:
             return self._since + HANDSHAKE_SECONDS
-        if self._wanted and self._server.in_transaction and self._stands_still():
+        if self._wanted and (self._server.in_transaction or self._deaf) and self._stands_still():
             return 0.0
         if self._server.phase is not Phase.BODY:
             return self._since + settings.command_seconds
@@ -267,11 +310,9 @@ class LmtpSession(asyncio.Protocol):
         context, transport = self._program.tls(), self._transport
         assert context is not None  # else it would not have been offered
         assert transport is not None
-        if not self._paused:
-            self._paused = True
-            transport.pause_reading()
         self._since = self._now()
         self._handshake = self._program.loop.create_task(self._shake_hands(transport, context))
+        self._set_reading()
 
     async def _shake_hands(self, transport: asyncio.Transport, context: "ssl.SSLContext") -> None:
         program = self._program
@@ -298,9 +339,7 @@ class LmtpSession(asyncio.Protocol):
         self._idle = self._now()
         self._server.answer_data(replies)
         self._ahead = 0
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        self._set_reading()
         self._pump()
 
     _handlers: ClassVar[dict[type[Event], Callable[["LmtpSession", Any], None]]] = {
