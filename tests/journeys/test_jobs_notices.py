@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from posthouse.mail.envelope import Recipient
-from support.jobs_relay import BODY, Start, until
+from support.jobs_relay import BODY, JobsRelay, Start, until
 from support.lmtp_sink import Sink
+from support.pipe import CHANNEL, to
 
 LOCAL = "ann@example.com"
 
@@ -110,6 +111,23 @@ async def test_a_channel_without_a_program_times_out_like_any_other(start: Start
     text = await notice_of(sink)
     assert "Final-Recipient: rfc822;x@remote.test" in text
     await relay.empty()
+
+
+async def test_a_delay_on_this_machine_blames_no_server(sink: Sink, tmp_path: Path) -> None:
+    """A program that is not there: the notice says so, and names no remote system."""
+    relay = JobsRelay(tmp_path / "relay", sink.port, notices="1 600", units=3)
+    with (relay.root / "config" / "imta.cnf").open("a") as file:
+        file.write(CHANNEL.format(keywords=""))
+    try:
+        await relay.start()
+        await relay.put_recipients([to("missing")], sender=LOCAL)
+        text = await notice_of(sink)
+    finally:
+        await relay.close()
+    assert "Reason: this program is not available" in text
+    assert "Action: delayed" in text
+    assert "Status: 4.3.5 (this program is not available)" in text
+    assert "Remote" not in text
 
 
 async def test_bitbucket_swallows(start: Start, sink: Sink) -> None:

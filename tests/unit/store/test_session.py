@@ -13,6 +13,7 @@ import pytest
 from posthouse.config.instance import Instance
 from posthouse.store.lmtp_server import __main__ as lmtp_worker
 from posthouse.store.native import __main__ as native_worker
+from posthouse.trace.reader import time_line
 from support.store_files import LmtpTalk, running_store, store_instance
 
 GOOD = b"Subject: hello\r\nMessage-ID: <m1@example.org>\r\n\r\ntext\r\n"
@@ -180,6 +181,19 @@ async def test_draining_finishes_the_transaction_first(tmp_path: Path) -> None:
         assert (await client.reply()).startswith("421 4.3.2")
         assert await client.reader.read() == b""
         client.writer.close()
+
+
+async def test_the_relays_id_of_a_message_finds_it_in_the_stores_log(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.deliver(GOOD, *(f"<{uid}> XQID=2AH9WR82V5LM4U708G.{n}" for uid, n in (("bob", 0), ("sue", 12))))
+        await client.deliver(GOOD, "<tim> XQID=other", "<jo>")
+        await client.close()
+    records = [json.loads(line) for line in (tmp_path / "log" / "transactions.jsonl").read_text().splitlines()]
+    assert [(record.get("ei", ""), record.get("ri", -1)) for record in records] == [
+        ("2AH9WR82V5LM4U708G", 0), ("2AH9WR82V5LM4U708G", 12), ("", -1), ("", -1),
+    ]  # fmt: skip
+    assert len(time_line(tmp_path / "log", "2AH9WR82V5LM4U708G")) == 2
 
 
 async def test_every_recipient_has_one_line_in_both_logs(tmp_path: Path) -> None:

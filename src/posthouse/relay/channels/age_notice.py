@@ -49,8 +49,10 @@ def warn(shop: Workshop, lease: Lease, opened: OpenCopy, ended: Callable[[], Non
     if not told and not posted:
         done(None)
         return
+    block = shop.configuration.imta.channels.get(lease.channel)
+    remote = last.code and (block is None or block.is_smtp or block.is_lmtp)  # else nobody's server is to blame
     reports, copies = (
-        [Report(each, own.get(each.id, last), each.host if last.code else "") for each in about] for about in (told, posted)
+        [Report(each, own.get(each.id, last), each.host if remote else "") for each in about] for about in (told, posted)
     )
     until = _given_up(shop, lease.channel, envelope)
     tell(shop, Kind.DELAYED, envelope, tuple(opened.parts()), lease.channel, reports, copies, done, until)

@@ -1,6 +1,8 @@
 """The store's lines of the transaction log: one for each recipient (logging.md 5, last paragraph).
 
 <time> tcp_lmtpss - <D|Q|R>L <size> <from> <rcpt> <mailbox> <file name> <message-id> <reply>
+
+A relay of ours says its id of the message with each recipient (XQID): `posthouse trace` finds it in both logs.
 """
 
 import re
@@ -44,6 +46,7 @@ def recipient_record(
     """The line of one recipient."""
     address, message = text_of(addressee.token), transaction.message
     fault, place = addressee.fault, addressee.place
+    identity, _, number = addressee.xqid.rpartition(b".")
     return Record(
         ts=ts,
         ac=row.action,
@@ -55,6 +58,8 @@ def recipient_record(
         od=f"rfc822;{address[1:-1] if address.startswith('<') else address}",
         de=mailbox_name(addressee),
         fi=place.base if place is not None and fault is None else "",
+        ei=text_of(identity),
+        ri=int(number) if identity and number.isdigit() and len(number) < 10 else -1,
         mi=text_of(transaction.message_id),
         pi=process,
         re=str(fault) if fault is not None else "",
