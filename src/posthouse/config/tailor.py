@@ -140,5 +140,8 @@ def read_tailor(instance: Instance, source: Source) -> Tailor:
             value += "/"
         if value.lower().startswith(_ROOT_MARK):
             value = value[len(_ROOT_MARK) :].lstrip("/")
+        if name == "IMTA_QUEUE" and instance.root / value != instance.queue:
+            reason = f"IMTA_QUEUE does not move the queue: it is {instance.name_of(instance.queue)}/"
+            source.faults.warn(line.file, line.line, reason)
         values[name] = value
     return Tailor(instance.root, MappingProxyType(values))
