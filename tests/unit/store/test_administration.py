@@ -1,11 +1,13 @@
 """The administrator's lock against deliveries, unchecked records, removals cut short, snapshots of moving mail."""
 
 import asyncio
+import errno
+import os
 import smtplib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -19,6 +21,7 @@ from posthouse.store.administration.unchecked import is_unchecked, recover_stopp
 from posthouse.store.delivery.account import Account, Entry
 from posthouse.store.mailbox.errors import MailboxLocked, MailboxNonexistent
 from posthouse.store.mailbox.maildir import open_maildir
+from posthouse.store.quota.limits import Limits
 from support.store_alone import message
 from support.store_files import running_store, store_instance
 
@@ -123,6 +126,31 @@ def test_a_removal_cut_short_is_finished_later(mailboxes: Mailboxes, instance: I
     assert list(finish_removals(mailboxes, repair=False)) == [("primary/.deleted-unique", "")]
     assert list(finish_removals(mailboxes, repair=True)) == [("primary/.deleted-unique", "")]
     assert list(root.iterdir()) == []
+
+
+class FullDisk(LinuxDisk):
+    """Takes new names, but no octet in a file that has none."""
+
+    @staticmethod
+    def pwrite(fd: int, data: Any, offset: int, /) -> int:
+        if not os.fstat(fd).st_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.pwrite(fd, data, offset)
+
+
+def test_a_mailbox_can_be_removed_from_a_full_disk(mailboxes: Mailboxes, instance: Instance) -> None:
+    ann = make(mailboxes, "ann")
+    with hold(mailboxes.disk, mailboxes.descriptor("primary"), "ann", Clock().pace) as held:
+        held.save(held.saved._replace(limits=Limits(5, 5)))
+    mailboxes.disk = cast("Disk", FullDisk())
+    with pytest.raises(OSError, match="No space"):
+        rename(mailboxes, ann, "eve", Clock().pace, "unique")
+    root = instance.store / "primary" / "ann"
+    assert sorted(path.name for path in root.iterdir()) == [".lmtp-lock", "cur", "new", "tmp"]  # as it was
+    with hold(mailboxes.disk, mailboxes.descriptor("primary"), "ann", Clock().pace) as held:
+        assert held.saved.limits == Limits(5, 5)
+    remove(mailboxes, ann, Clock().pace, "unique")
+    assert list((instance.store / "primary").iterdir()) == []
 
 
 async def test_unchecked_mail_is_waited_for(instance: Instance, mailboxes: Mailboxes) -> None:

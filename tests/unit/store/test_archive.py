@@ -1,5 +1,6 @@
 """Export and import of mailboxes: the same octets, flags, dates, folders, keywords and limits; twice is once."""
 
+import errno
 import json
 import os
 import tarfile
@@ -14,6 +15,7 @@ from posthouse.cli.store.exporting import export
 from posthouse.cli.store.importing import import_
 from posthouse.cli.store.quota import quota
 from posthouse.config.instance import Instance
+from posthouse.journal.disk import LinuxDisk
 from posthouse.store.administration.archive import TarSource, subscribed
 from support.store_files import store_instance
 
@@ -176,6 +178,30 @@ def test_messages_a_killed_import_had_not_counted_are_counted_by_the_next(store:
     size_file.write_bytes(whole.partition(b"\n")[0] + b"\n10 1\n")  # three had their names, their line was not written
     import_("bob", tmp_path / "ann.tar", instance=store.root)
     assert size_file.read_bytes() == whole
+
+
+def test_an_import_that_finds_the_disk_full_leaves_no_files(
+    store: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full(store)
+    export("ann", tmp_path / "ann.tar", instance=store.root)
+    room = iter(["the ACL", "limits", "one message"])
+
+    def little(fd: int, data: Any, offset: int, /) -> int:
+        if not next(room, ""):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.pwrite(fd, data, offset)
+
+    create("bob", instance=store.root)
+    with monkeypatch.context() as patched:
+        patched.setattr(LinuxDisk, "pwrite", staticmethod(little))
+        with pytest.raises(SystemExit) as ended:
+            import_("bob", tmp_path / "ann.tar", instance=store.root)
+    assert ended.value.code == 74
+    assert "bob: stopped behind 0 of 4 messages; the same command again brings the others" in capsys.readouterr().err
+    assert list((root(store, "bob") / "tmp").iterdir()) == []
+    import_("bob", tmp_path / "ann.tar", instance=store.root)
+    assert len(files(store, "bob")) == 4
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from posthouse.store.administration import mbox
 from posthouse.store.administration.archive import Source, TarSource
 from posthouse.store.administration.intake import Intake
 from posthouse.store.mailbox.base_name import BaseNames
+from posthouse.store.mailbox.errors import MailboxError
 from posthouse.store.mailbox.folder_name import folder_directory
 from posthouse.store.mailbox.maildir import open_maildir
 
@@ -103,8 +104,12 @@ def _import(store: Opened, owner: str, archive: Source, *, dry_run: bool) -> dic
         if dry_run:
             return _facts(owner, len(lacking), intake.tally.present, 0, archive)
         before = len(lacking)
-        for _ in progress(_singly(intake.take(archive, lacking)), before, "importing"):
-            pass
+        try:
+            for _ in progress(_singly(intake.take(archive, lacking)), before, "importing"):
+                pass
+        except (MailboxError, OSError, KeyboardInterrupt):
+            say(f"{owner}: stopped behind {intake.tally.imported} of {before} messages; the same command again brings the others")
+            raise
     finally:
         barriers.close()
     return _facts(owner, *intake.tally, archive)

@@ -145,6 +145,7 @@ class Intake:
             tmp = disk.open_dir("tmp", held.root)
             files: list[int] = []
             names = [self._names.unsized() for _ in batch]
+            placed: list[Incoming] | None = None
             try:
                 files.extend(self._write(message, name, tmp) for message, name in zip(batch, names, strict=True))
                 self._barrier.sync(files=files, folders=[tmp])
@@ -153,6 +154,9 @@ class Intake:
             finally:
                 for fd in files:
                     disk.close(fd)
+                if placed is None:  # the disk may be full: what has no name yet takes no room
+                    for name in names:
+                        remove(disk, name, tmp)
                 disk.close(tmp)
         tally = self.tally
         self.tally = tally._replace(imported=tally.imported + len(placed), present=tally.present + len(batch) - len(placed))

@@ -53,18 +53,27 @@ class Held:
         """Remember it; deliveries see it when they next take the lock."""
         self.disk.pwrite(self.lock, saved.encode(), 0)
 
-    def retire(self, name: str) -> None:
+    def retire(self, name: str, *, saved: bytes | None = None) -> None:
         """Put another lock file in the place of the held one, which says `GONE` from now on. Both are held.
 
         Args:
             name: a unique name for it meanwhile.
+            saved: what the new one says; by default what the held one says.
+
+        Raises:
+            OSError: the disk failed; nothing has changed.
         """
-        disk, octets = self.disk, self.disk.pread(self.lock, LENGTH, 0)
+        disk, octets = self.disk, self.disk.pread(self.lock, LENGTH, 0) if saved is None else saved
         fresh = disk.create_excl(name, self.root)
-        if octets:
-            disk.pwrite(fresh, octets, 0)
-        disk.flock(fresh)
-        disk.rename(name, LOCK, self.root, self.root)
+        try:
+            if octets:
+                disk.pwrite(fresh, octets, 0)
+            disk.flock(fresh)
+            disk.rename(name, LOCK, self.root, self.root)
+        except BaseException:
+            disk.close(fresh)
+            disk.unlink(name, self.root)
+            raise
         disk.pwrite(self.lock, GONE, 0)
         disk.ftruncate(self.lock, len(GONE))
         disk.close(self.lock)  # whoever gets it now reads GONE

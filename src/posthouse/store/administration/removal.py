@@ -13,6 +13,7 @@ is finished by the next `check`. The lock goes with the folder, so a delivery to
 old name that comes later makes a new mailbox (or is 511 without `store.autocreate`): the directory is changed first.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 
@@ -26,6 +27,7 @@ from posthouse.store.mailbox.maildir import LOCK
 
 DELETED = ".deleted-"
 _ALL = 0o700
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class MailboxExistsError(Exception):
@@ -87,7 +89,12 @@ def remove(
     disk, partition = mailboxes.disk, mailboxes.descriptor(mailbox.partition)
     with hold(disk, partition, mailbox.owner, pace) as held:
         wait_until_checked(disk, mailboxes.journal, mailbox.owner, pace)
-        held.retire(name)
+        try:
+            held.retire(name)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            held.retire(name, saved=b"")  # room is made by this, so it must not need any
         hidden = f"{DELETED}{name}"
         disk.rename(mailbox.owner, hidden, partition, partition)
         disk.fsync_dir(partition)
