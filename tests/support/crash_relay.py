@@ -14,7 +14,7 @@ from posthouse.journal.scan import scan
 from posthouse.journal.segment import BLOCK, RECORDS_AT, RecordRef
 from posthouse.mail.envelope import Envelope
 from posthouse.relay.queue.copy_ref import CopyRef, FileCopy, JournalCopy
-from posthouse.relay.queue.free import free_segment, is_settled
+from posthouse.relay.queue.free import free_segment
 from posthouse.relay.queue.move_out import MoveOut, Moving, sync_marks
 from posthouse.relay.queue.open_copy import open_copy
 from posthouse.relay.queue.places import Places
@@ -25,7 +25,7 @@ from posthouse.relay.queue.recovery import read_segment, recover
 from posthouse.relay.queue.release import hold, release
 from posthouse.testing.crash_disk import EXT4, CrashDisk
 from posthouse.testing.crash_state import Extreme
-from support.queue_world import Accepting, body_of, make_folders, message, open_places
+from support.queue_world import Accepting, body_of, is_settled, make_folders, message, open_places
 
 SIZE = RECORDS_AT + 8 * BLOCK
 LATER = 4e9

@@ -1,12 +1,12 @@
 """A relay's queue folders on any disk, and messages to put there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.body_file import BodyReference
 from posthouse.journal.commit import Committer, Item, NewSegment, SegmentMaker
 from posthouse.journal.disk import Disk
-from posthouse.journal.segment import BLOCK, RECORDS_AT, Flag, RecordRef, Tier
+from posthouse.journal.segment import BLOCK, RECORDS_AT, Flag, RecordRef, Segment, Tier
 from posthouse.mail.envelope import Envelope, Recipient, encode_envelope
 from posthouse.mail.message_id import base36
 from posthouse.relay.queue.places import Places
@@ -78,3 +78,9 @@ class Accepting:
 def open_places(disk: Disk, root: str) -> Places:
     """The folders opened as a process does."""
     return Places(disk, root + "/journal", root + "/queue", kernel=KERNEL)
+
+
+def is_settled(segment: Segment, records: Iterable[RecordRef]) -> bool:
+    """Whether no slot of the records is open."""
+    marks = segment.marks()
+    return not any(0 in marks[ref.first_slot : ref.first_slot + ref.slots] for ref in records)

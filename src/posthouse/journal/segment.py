@@ -284,12 +284,3 @@ class Segment:
         octets = struct.pack("<Q", offset)
         self.disk.pwrite(self.fd, octets + _CRC.pack(zlib.crc32(octets, self.seed)), CHECKPOINT_AT)
         self.disk.fdatasync(self.fd)
-
-
-def read_record(segment: Segment, offset: int) -> tuple[bytes, bytes]:
-    """Envelope and body of the record at the offset, header and both crcs checked.
-
-    Raises:
-        CorruptRecord: no intact record stands there.
-    """
-    return segment.read(segment.header(offset))

@@ -14,7 +14,6 @@ from posthouse.relay.job_controller.backoff import (
     next_notice,
     notices_passed,
     ordinary_wait,
-    unit_seconds,
 )
 
 NORMAL = tuple(60.0 * minutes for minutes in (60, 120, 120, 240, 240, 240, 480))
@@ -91,11 +90,6 @@ def test_host_wait_doubles_up_to_the_first_backoff(failures: int, wait: float) -
 )
 def test_which_replies_are_busy(reply: str, busy: bool) -> None:
     assert is_busy(Status.parse(reply)) is busy
-
-
-@pytest.mark.parametrize(("units", "seconds"), [(0, 86400), (1, 3600), (3, 1), (2, 86400)])
-def test_units(units: int, seconds: float) -> None:
-    assert unit_seconds(units) == seconds
 
 
 def test_notices_count_full_units() -> None:

@@ -20,7 +20,6 @@ from posthouse.journal.segment import (
     Tier,
     UnknownVersion,
     UnreadableSegment,
-    read_record,
 )
 from posthouse.testing.crash_disk import CrashDisk
 
@@ -70,7 +69,7 @@ def check(segment: Segment, found: Scan, missing: set[int]) -> None:
     expected = [ref for number, ref in enumerate(written().records) if number not in missing]
     assert list(found.records) == expected
     for ref in found.records:
-        assert read_record(segment, ref.offset) == written().payloads[written().records.index(ref)]
+        assert segment.read(segment.header(ref.offset)) == written().payloads[written().records.index(ref)]
 
 
 def used(number: int) -> range:
@@ -106,7 +105,7 @@ def test_every_changed_octet_of_every_record_harms_that_record_only() -> None:
             assert place < damage.offset + damage.length or not octets[place]
             assert damage.acknowledged is (number < 18), "the last batch is not known to have been synced"
             with pytest.raises(CorruptRecord):
-                read_record(segment, written().records[number].offset)
+                segment.read(segment.header(written().records[number].offset))
 
 
 def test_octets_between_the_records_do_not_matter() -> None:

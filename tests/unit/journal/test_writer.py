@@ -9,7 +9,7 @@ import pytest
 from posthouse.journal.commit import Completion, Item
 from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.scan import scan
-from posthouse.journal.segment import BLOCK, RECORDS_AT, SLOTS, Flag, Mark, Segment, Tier, read_record
+from posthouse.journal.segment import BLOCK, RECORDS_AT, SLOTS, Flag, Mark, Segment, Tier
 from posthouse.journal.writer import Writer
 
 SIZE = RECORDS_AT + 64 * BLOCK
@@ -54,7 +54,7 @@ def test_appended_records_read_back_as_given(folder: int) -> None:
     assert len(refs) == 20
     segment = Segment.open(disk, folder, refs[0].segment)
     for number, ref in enumerate(refs):
-        assert read_record(segment, ref.offset) == (b"envelope %d" % number, b"body " + bytes([number]) * number)
+        assert segment.read(segment.header(ref.offset)) == (b"envelope %d" % number, b"body " + bytes([number]) * number)
         assert (ref.first_slot, ref.slots, ref.kind) == (2 * number, 2, 7)
     found = scan(segment)
     assert found.records == tuple(refs)
@@ -83,7 +83,7 @@ def test_what_is_committed_now_is_durable_on_return(folder: int) -> None:
     writer.stop()
     assert not writer.commit_now([item]), "the journal is closed"
     segment = Segment.open(disk, folder, ref.segment)
-    assert [read_record(segment, each.offset) for each in scan(segment).records] == [(b"envelope", b"body")] * 4
+    assert [segment.read(segment.header(each.offset)) for each in scan(segment).records] == [(b"envelope", b"body")] * 4
     segment.close()
 
 

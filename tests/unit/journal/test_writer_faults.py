@@ -10,7 +10,7 @@ import pytest
 
 from posthouse.journal.adopt import adopt, remove_unfinished, segment_names, set_segment_aside
 from posthouse.journal.commit import Completion
-from posthouse.journal.segment import BLOCK, RECORDS_AT, Segment, Tier, UnreadableSegment, read_record
+from posthouse.journal.segment import BLOCK, RECORDS_AT, Segment, Tier, UnreadableSegment
 from posthouse.journal.writer import Writer
 from posthouse.testing.failing_disk import FailingDisk, disk_full
 
@@ -82,7 +82,7 @@ def test_a_failed_batch_is_answered_and_the_next_segment_is_used(disk: FailingDi
     assert later.segment != first.segment
     segment = Segment.open(disk, folder, first.segment)
     assert segment.marks(0, 3) == b"\0V\0"
-    assert read_record(segment, first.offset) == (b"envelope", bytes(100))
+    assert segment.read(segment.header(first.offset)) == (b"envelope", bytes(100))
     segment.close()
 
 

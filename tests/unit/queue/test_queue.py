@@ -10,7 +10,7 @@ from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.segment import CorruptRecord, Mark
 from posthouse.relay.job_controller.files import read_files
 from posthouse.relay.queue.copy_ref import FileCopy, JournalCopy
-from posthouse.relay.queue.free import free_segment, is_settled
+from posthouse.relay.queue.free import free_segment
 from posthouse.relay.queue.move_out import Moving, move_out
 from posthouse.relay.queue.open_copy import OpenCopy, open_copy, set_aside
 from posthouse.relay.queue.places import Places
@@ -19,7 +19,7 @@ from posthouse.relay.queue.queue_format import Attempt, DamagedQueueFile, State
 from posthouse.relay.queue.recovery import read_segment, recover
 from posthouse.relay.queue.release import hold, release
 from posthouse.testing.failing_disk import FailingDisk
-from support.queue_world import Accepting, body_of, make_folders, message, message_id, open_places
+from support.queue_world import Accepting, body_of, is_settled, make_folders, message, message_id, open_places
 
 LATER = 4e9
 

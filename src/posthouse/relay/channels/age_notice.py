@@ -12,7 +12,7 @@ from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.telling import policy_of, tell
 from posthouse.relay.channels.workshop import Workshop, copy_path
-from posthouse.relay.job_controller.backoff import Verdict, unit_seconds
+from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.protocol import Lease, Result, own_replies
 from posthouse.relay.notices.dsn import Kind, Report, wants
 from posthouse.relay.queue.open_copy import OpenCopy
@@ -61,8 +61,9 @@ def warn(shop: Workshop, lease: Lease, opened: OpenCopy, ended: Callable[[], Non
 def _given_up(shop: Workshop, channel: str, envelope: Envelope) -> float:
     """Unix time at which the message is returned."""
     block = shop.configuration.imta.channels.get(channel)
-    unit = unit_seconds(shop.configuration.options.integer("RETURN_UNITS", 0))
-    return envelope.enqueued / 1000 + block.notices(envelope.priority)[-1] * unit if block is not None else 0.0
+    if block is None:
+        return 0.0
+    return envelope.enqueued / 1000 + block.notices(envelope.priority)[-1] * shop.configuration.notice_unit
 
 
 def return_copy(shop: Workshop, attempt: Attempt, opened: OpenCopy) -> None:

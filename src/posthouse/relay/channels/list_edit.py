@@ -21,7 +21,6 @@ _FIELD = re.compile(rb"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
 _BOUNDARY = re.compile(rb'boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.IGNORECASE)
 _CHARSET = re.compile(rb'charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 _UNTOUCHABLE = (b"multipart/signed", b"multipart/encrypted", b"application/")
-_PLAIN_CHARSETS = {b"us-ascii", b"utf-8", b""}
 _DEEPEST = 10
 _UNFOLD = re.compile(rb"\r\n(?=[ \t])")
 

@@ -7,7 +7,7 @@ Rules (job-controller-cnf 3 to 5), all times in seconds:
 * busy (`MAILBOX_BUSY_FAST_RETRY`): 1-15 s by chance, the range doubled after every 5 in a row up to 120 s, not counted
   as a failure; from the 51st on ordinary. Other recipients of the copy wait their ordinary time meanwhile;
 * host down: min(60 s x 2^(n-1), first backoff value), stretched likewise, shared by all copies for the host;
-* notices: a copy is `n` units old when n full units have passed since it was accepted. RETURN_UNITS 0 days, 1 hours, 3 seconds.
+* notices: a copy is `n` units old when n full units have passed since it was accepted. How long a unit is: RETURN_UNITS.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,6 @@ BUSY_CEILING = 120.0
 BUSY_STEP = 5
 BUSY_LIMIT = 50
 HOST_FIRST_WAIT = 60.0
-_UNITS = {0: 86400.0, 1: 3600.0, 3: 1.0}
 
 
 class Verdict(StrEnum):
@@ -120,11 +119,6 @@ def after(tries: Tries, verdict: Verdict, intervals: Sequence[float], chance: fl
     failures = tries.failures + 1
     busies = tries.busies if verdict is Verdict.BUSY else 0
     return Tries(attempts, failures, busies, tries.instant), ordinary_wait(intervals, failures, chance)
-
-
-def unit_seconds(return_units: int) -> float:
-    """Seconds in one unit of `notices`; an unknown number counts as days."""
-    return _UNITS.get(return_units, 86400.0)
 
 
 def next_notice(ages: Sequence[int], unit: float, enqueued: float, given: int) -> float | None:

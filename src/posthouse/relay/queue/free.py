@@ -11,12 +11,6 @@ from posthouse.journal.segment import CorruptRecord, RecordRef, Segment
 from posthouse.relay.queue.places import Places
 
 
-def is_settled(segment: Segment, records: Iterable[RecordRef]) -> bool:
-    """Whether no slot of the records is open."""
-    marks = segment.marks()
-    return not any(0 in marks[ref.first_slot : ref.first_slot + ref.slots] for ref in records)
-
-
 def free_segment(places: Places, name: str, records: Iterable[RecordRef]) -> None:
     """Make the marks durable, take the segment's name away and close it, then remove its body files.
 
