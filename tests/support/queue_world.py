@@ -1,14 +1,18 @@
 """A relay's queue folders on any disk, and messages to put there."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.body_file import BodyReference
 from posthouse.journal.commit import Committer, Item, NewSegment, SegmentMaker
-from posthouse.journal.disk import Disk
+from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.journal.segment import BLOCK, RECORDS_AT, Flag, RecordRef, Segment, Tier
 from posthouse.mail.envelope import Envelope, Recipient, encode_envelope
 from posthouse.mail.message_id import base36
+from posthouse.relay.queue.copy_ref import FileCopy, JournalCopy
+from posthouse.relay.queue.move_out import Moving, move_out
+from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.queue.places import Places
 
 KERNEL = (6, 1)
@@ -84,3 +88,27 @@ def is_settled(segment: Segment, records: Iterable[RecordRef]) -> bool:
     """Whether no slot of the records is open."""
     marks = segment.marks()
     return not any(0 in marks[ref.first_slot : ref.first_slot + ref.slots] for ref in records)
+
+
+def again(places: Places, folder: Path) -> Places:
+    """The same folders opened anew, as by a process that has just started."""
+    places.close()
+    places.__dict__.update(open_places(LinuxDisk(), str(folder)).__dict__)
+    return places
+
+
+def read(copy: OpenCopy) -> bytes:
+    """The whole message."""
+    return b"".join(copy.parts())
+
+
+def file_one(places: Places, number: int = 1, **options: object) -> FileCopy:
+    """One copy of a message with two recipients, moved out to its queue file."""
+    accepting = Accepting(places.disk, places.journal)
+    body = body_of(number, 500)
+    (ref,) = accepting.accept([(message(number, (0, 0, 1), len(body)), body)])
+    accepting.end()
+    result = move_out(places, [Moving(JournalCopy(ref.segment, ref.offset, 0), "tcp_lmtpcs", **options)])  # type: ignore[arg-type]
+    ((_, copy),) = result.moved
+    assert not result.unsynced
+    return copy
