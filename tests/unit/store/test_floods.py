@@ -138,3 +138,16 @@ async def test_what_a_deaf_client_costs_is_bounded(tmp_path: Path) -> None:
             for number in range(sent):
                 assert (await client.reader.readline()).startswith(b"250 2.1.5" if number < 1000 else b"452 4.5.3")
         await client.close()
+
+
+@pytest.mark.parametrize(("files", "most"), [(256, 100), (1024, 104), (4096, 616), (65_536, 1000)])
+async def test_no_more_recipients_than_their_mailboxes_can_be_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, most: int
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (files, files))
+    async with running_store(store_instance(tmp_path)) as (program, _):
+        session, wire = await opened(program)
+        session.data_received(RCPT * 1001)
+        await until(lambda: wire.sent.count(b"250 2.1.5") + wire.sent.count(b"452 4.5.3") == 1001)
+        assert wire.sent.count(b"250 2.1.5") == most
+        session.connection_lost(None)

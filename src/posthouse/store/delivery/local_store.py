@@ -258,6 +258,11 @@ class LocalStore:
         self._accounts.close()
 
 
+def most_recipients() -> int:
+    """Of one transaction: their mailboxes are open together. At least the hundred of RFC 5321 4.5.3.1.8."""
+    return max(100, min(1000, _mailboxes_to_keep()))
+
+
 def _mailboxes_to_keep() -> int:
     """As many as there are descriptors for, once the limit is as high as it may be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -12,10 +12,10 @@ from posthouse.config.instance import Instance
 from posthouse.dispatcher.worker import WorkerContext
 from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.store.delivery.large import LargeMessage
-from posthouse.store.delivery.local_store import LocalStore
+from posthouse.store.delivery.local_store import LocalStore, most_recipients
 from posthouse.store.delivery.transaction import Transaction
 from posthouse.store.lmtp_server.serving import Serving
-from posthouse.store.lmtp_server.settings import with_xflags, with_xqid
+from posthouse.store.lmtp_server.settings import with_recipients, with_xflags, with_xqid
 from posthouse.store.mailbox.owner import Target, parse_target
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class LmtpProgram(Serving):
     def configure(self) -> Configuration:
         """Take the settings as the files say now; XQID is listed when repeats are told by it, XFLAGS where flags are taken."""
         configuration = super().configure()
-        self.settings = with_xflags(self.settings)
+        self.settings = with_recipients(with_xflags(self.settings), most_recipients())
         if configuration.store.dupcheck:
             self.settings = with_xqid(self.settings)
         return configuration

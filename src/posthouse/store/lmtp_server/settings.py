@@ -121,6 +121,15 @@ def with_xflags(settings: ServerSettings) -> ServerSettings:
     return _listing(settings, "XFLAGS") if settings.delivery.flag_transfer else settings
 
 
+def with_recipients(settings: ServerSettings, most: int) -> ServerSettings:
+    """The settings of a server that takes so many recipients in one transaction."""
+
+    def holding(policy: Policy) -> Policy:
+        return replace(policy, max_recipients=most)
+
+    return replace(settings, policy=holding(settings.policy), secured=holding(settings.secured))
+
+
 def _listing(settings: ServerSettings, parameter: str) -> ServerSettings:
     """The settings with one more parameter of RCPT listed and known."""
 
