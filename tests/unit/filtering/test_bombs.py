@@ -137,6 +137,8 @@ NAMES = [f'header "h{number}" ""' for number in range(2400)]
         'require "variables"; set "a" "' + "é" * 4000 + '";' + 'set :upper :lowerfirst "b" "${a}";' * 4000,
         'require ["regex", "variables"]; set "a" ".{900}";'
         + "".join(f'if header :regex "h" "${{a}}{number}" {{}}' for number in range(1000)),
+        'require "variables"; set "a" "'
+        + "x?" * 2000 + '";' + "".join(f'if string :matches "x" "*${{a}}{number}*" {{}}' for number in range(1000)),
         'require "imap4flags";' + ('addflag "' + "( " * 1000 + '";') * 100,
         'require ["imap4flags", "variables"]; set "a" "' + "a " * 2000 + '"; if hasflag [' + ",".join(['"${a}"'] * 1000) + "] {}",
     ],

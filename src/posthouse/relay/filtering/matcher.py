@@ -29,6 +29,8 @@ from posthouse.relay.filtering.syntax import Node, Strings
 Matcher: TypeAlias = Callable[[Run, Sequence[str]], bool]
 _COMPILING = 2
 """units of work that an instruction of a regular expression is"""
+_PATTERN = 100
+"""for each group of octets of a `:matches` key that has variables, which is compiled for every use"""
 _SUBSTRINGS = {MatchType.CONTAINS, MatchType.MATCHES, MatchType.REGEX}
 
 
@@ -163,7 +165,7 @@ def _matches(compare: Comparison, fixed: tuple[Pattern, ...] | None, keys: Texts
         if fixed is None:
             now = values(keys, run)
             for one in now:
-                _charge(run, one, line, 8)
+                _charge(run, one, line, _PATTERN)
             wanted = _patterns(compare, now)
         else:
             wanted = fixed
