@@ -90,7 +90,10 @@ _OTHERS: tuple[tuple[Status, str], ...] = (
         Status(552, "5.3.4", "message size exceeds the limit of N octets"),
         "MAIL with a SIZE above `store.maxmessagesize`, after LHLO with a domain",
     ),
-    (Status(452, "4.5.3", "Too many recipients specified"), "the 1001st RCPT of a transaction, or fewer where the process may open few files; the others stand"),
+    (
+        Status(452, "4.5.3", "Too many recipients specified"),
+        "the 1001st RCPT of a transaction, or fewer where the process may open few files; the others stand",
+    ),
     (
         SILENT,
         "no command within COMMAND_RECEIVE_TIME, a message silent for DATA_RECEIVE_TIME or below 1000 octets a second; closed",
