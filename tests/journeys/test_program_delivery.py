@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from support.family_rig import wait_for
+from support.journey_mail import records
 from support.journey_tiers import append, edit, journey, wait_empty
 from support.lists import directory, mail_of, owners_of, person, send
 from support.pipe import program
@@ -30,6 +31,7 @@ def test_mail_for_a_user_with_programs(tmp_path: Path, open_folder: Path) -> Non
         assert send(tiers, ["file%both@pipe-daemon"], "direct").startswith("550")
         assert send(tiers, ["both"], "one").startswith("250")
         assert send(tiers, ["refused"], "two", sender="user1").startswith("250")
+        assert send(tiers, ["refused"], "three", sender="user2%file@pipe-daemon").startswith("250")
         kept = open_folder / "both@example.com"
         wait_for(lambda: kept.exists() and b"one@journey.test" in kept.read_bytes())
         assert kept.read_bytes().startswith(b"From user0@example.com ")
@@ -41,6 +43,8 @@ def test_mail_for_a_user_with_programs(tmp_path: Path, open_folder: Path) -> Non
         assert "nobody here" in text
         assert "Status: 5.1.1" in text
         assert "pipe-daemon" not in text
+        wait_for(lambda: [each for each in records(tiers.relay, "K") if "user2%file" in each["de"]])
+        assert {path.name for path in open_folder.iterdir()} == {"keep", "nouser", "both@example.com"}  # the notice ran nothing
         (copy,) = [copy for copy in tiers.relay.json("queue", "list") if copy["channel"] == "pipe"]
         assert copy["recipients"][0]["address"] == "both%missing@pipe-daemon"
 

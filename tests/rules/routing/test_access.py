@@ -74,6 +74,25 @@ def test_delivery_channels_cannot_be_named_even_without_a_table(make_relay: Make
     assert make_relay(mappings="OTHER\n\n  *  $Y\n").refusal(address).startswith("550 5.")
 
 
+@pytest.mark.parametrize("source", ["process", "reprocess", "hold", "tcp_local"])
+@pytest.mark.parametrize("address", ["x%run@pipe-daemon", JDOE, "jdoe@lmtpcs-daemon", "@hold-daemon:jd@example.com"])
+def test_notices_answers_and_redirects_name_no_delivery_channel(make_relay: MakeRelay, source: str, address: str) -> None:
+    """They go to whom a sender or a user has named (decision 155)."""
+    for relay in (make_relay(), make_relay(mappings="PORT_ACCESS\n\n  *  $Y\n\n")):
+        assert relay.refusal(address, source_channel=source, sender="", redirected=True).startswith("550 5.")
+        assert relay.refusal(address, source_channel=source, from_reprocess=True).startswith("550 5.")
+
+
+@pytest.mark.parametrize("address", ["x%run@pipe-daemon", JDOE, "@hold-daemon:jd@example.com"])
+def test_a_forwarding_address_names_no_delivery_channel(make_relay: MakeRelay, address: str) -> None:
+    name = "uid=jdoe,ou=People,o=example.com,o=usergroup"
+    forwards = {"maildeliveryoption": ("mailbox", "forward"), "mailforwardingaddress": (address,)}
+    relay = make_relay({**EXAMPLE, name: {**EXAMPLE[name], **forwards}})
+    (mailbox, refused) = relay.addresses("jd@example.com")
+    assert mailbox == ("tcp_lmtpcs", JDOE)
+    assert refused[0] == "reprocess"  # whose job tells the sender, and refuses it for good
+
+
 @pytest.mark.parametrize("address", ["x@remote.test", "x%remote.test@example.com"])
 def test_quoted_and_percent_forms_name_the_address_as_given(relay: Relay, address: str) -> None:
     assert relay.refusal(address) == f"550 5.7.1 Relaying not permitted: {address}"

@@ -22,10 +22,12 @@ from posthouse.relay.routing.connect import destination_host
 from posthouse.relay.routing.expansion import Expansion, Made
 from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry
 from posthouse.relay.routing.list_policy import Judgement, ListPolicy, address_of
+from posthouse.relay.routing.refusal import Refusal
 from posthouse.relay.routing.result import Ahead, Batch, RouteRequest, Step, Streaming, Target
 from posthouse.relay.routing.rewrite import Rewritten
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.standing import Refuse
+from posthouse.relay.routing.target import delivers
 from posthouse.relay.routing.way import ListEdit, Postpone, Stop, Way
 
 SLICE = 250
@@ -119,6 +121,8 @@ class _Gathered:
         router.note(Step(4, one.address, "", one.file, one.line, one.why))
         try:
             there = yield from router.rewrite(one.address.strip(), keep_route=one.keep_route, step=5)
+            if one.forwarded and delivers(there.channel):
+                raise Refuse(Refusal.RELAYING, f"a forwarding address names the channel {there.channel.name}")
             found = yield from router.deliver(there, way)
         except (Refuse, Stop, AmbiguousEntry) as refused:
             if not (way.listed or one.forwarded):

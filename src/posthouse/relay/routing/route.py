@@ -30,7 +30,7 @@ from posthouse.relay.routing.rule_table import coming_in
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.srs import SrsFault
 from posthouse.relay.routing.standing import Refuse
-from posthouse.relay.routing.target import target_of, without_route
+from posthouse.relay.routing.target import delivers, target_of, without_route
 from posthouse.relay.routing.way import START, Postpone, Stop, Way
 
 _FIRST_REWRITE = 2
@@ -214,12 +214,14 @@ class _Run:
             self.noted = Noted((*before.header, *verdict.header.splitlines()), (*before.log, *filter(None, (verdict.log,))))
 
     def _guard(self, first: Rewritten, verdict: Verdict) -> None:
-        """Nobody outside may name a delivery channel: what is not local and not SMTP needs an explicit `$Y`."""
-        source = self.rules.imta.channels.get(self.request.source_channel)
+        """Nobody may name a delivery channel: what is not local and not SMTP needs an explicit `$Y`.
+
+        That holds for mail of our own too: notices and answers go to senders, redirects to whom users name (decision 155).
+        """
         channel = first.channel
-        if source is None or not source.is_smtp or verdict.allowed_by_table:
+        if self.request.source_channel not in self.rules.imta.channels or verdict.allowed_by_table:
             return
-        if channel.name != "l" and (channel.is_lmtp or not channel.is_smtp) and not channel.has("aliaslocal"):
+        if delivers(channel):
             status = self.rules.refusals.status(Refusal.RELAYING, self.request.recipient)
             raise Stop(status, f"{self.request.source_channel} named the channel {channel.name} directly")
 

@@ -1,5 +1,6 @@
 """A rewritten address on its channel, as a recipient that can be queued (source-routes 3, step 7)."""
 
+from posthouse.config.channel import Channel
 from posthouse.mail.address import parse_address
 from posthouse.relay.routing.connect import destination_host
 from posthouse.relay.routing.result import Target
@@ -25,6 +26,11 @@ def target_of(rules: Rules, there: Rewritten, way: Way) -> Target:
         blocklimit=min((limit for limit in limits if limit > 0), default=0),
         filter=owner.filter if owner else None,
     )
+
+
+def delivers(channel: Channel) -> bool:
+    """Whether what is on the channel has passed the directory: only expansion may put it there."""
+    return channel.name != "l" and (channel.is_lmtp or not channel.is_smtp) and not channel.has("aliaslocal")
 
 
 def without_route(address: str) -> str:
