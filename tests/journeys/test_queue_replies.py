@@ -136,6 +136,17 @@ async def test_a_file_removed_while_it_is_leased_is_not_tried_again(start: Start
     assert [record["ac"] for record in relay.records() if record["ac"] in "QDRK"] == ["Q", "Q"]
 
 
+async def test_a_file_somebody_removed_is_named_in_the_log(start: Start, sink: Sink) -> None:
+    sink.script.final = lambda address, _: QUOTA.format(address)
+    relay = await start()
+    await relay.put("bob")
+    (copy,) = await relay.until_list(lambda copies: copies and copies[0]["state"] == "file")
+    Path(copy["file"]).unlink()
+    await relay.retry()
+    await relay.empty()
+    assert f"{copy['file'].partition('/queue/')[2]}: taken away or replaced by somebody else" in relay.stderr()
+
+
 async def test_a_file_held_while_it_is_leased_stays_held(start: Start, sink: Sink) -> None:
     sink.script.final = lambda address, _: QUOTA.format(address)
     relay = await start()

@@ -5,14 +5,17 @@ With --json one object:
     {"ready": bool, "state": "starting"|"running"|"stopping"|"stopped", "instance": path,
      "processes": [{"pid", "role", "service", "state", "active", "served", "since"}],
      "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}},
-     "queue": null or {"waiting", "held", "segments", "alarms": [{"time", "text"}], ...}}
+     "queue": null or {"waiting", "held", "segments", "alarms": [{"time", "text"}], ...},
+     "disk": null or {"free": octets, "files": number or null, "low": bool}}
 
 `queue` is the job controller's on a relay; its alarms are what a person must know. A process in state `silent` lives and does not
-answer; after a minute of that it is killed and started again.
+answer; after a minute of that it is killed and started again. `disk` is what is free below `data/`; `files` is null where
+there is no limit, and `low` says that mail may soon be refused for want of room.
 Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running, 77 when it
 belongs to another user.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -27,6 +30,8 @@ from posthouse.relay.job_controller.client import ControllerDown, request
 
 app = App(name="status", help="Show processes and listeners.")
 EX_UNAVAILABLE, EX_TEMPFAIL = 69, 75
+LITTLE_ROOM, FEW_FILES = 256 << 20, 10_000
+"""below these a person is told: a worker's journal needs 64 MiB, a message that waits or is stored a file"""
 _NOT_WELL = ("silent", "dead", "starting")
 
 
@@ -39,7 +44,7 @@ def status(*, instance: InstanceOption = None, as_json: Json = False) -> None:
         as_json: print one JSON object.
     """
     place = here(instance)
-    facts = _ask(place)
+    facts = {**_ask(place), "disk": _disk(place)}
     if as_json:
         print_json(facts)
     else:
@@ -59,6 +64,15 @@ def _ask(place: Instance) -> dict[str, Any]:
     state = "stopping" if lock.is_held(place.data / "lock") else "stopped"
     nothing: dict[str, Any] = {"processes": [], "listeners": [], "services": {}, "queue": None}
     return {"ready": False, "state": state, "instance": str(place.root), **nothing}
+
+
+def _disk(place: Instance) -> dict[str, Any] | None:
+    try:
+        found = os.statvfs(place.data)
+    except OSError:
+        return None
+    free, files = found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None
+    return {"free": free, "files": files, "low": free < LITTLE_ROOM or (files is not None and files < FEW_FILES)}
 
 
 def _queue(place: Instance, answer: dict[str, Any]) -> dict[str, Any] | None:
@@ -95,3 +109,7 @@ def _table(facts: dict[str, Any]) -> None:
         out(f"{queue['waiting']} copies wait, {queue['held']} are held\n")
         for alarm in queue["alarms"]:
             out(f"alarm {alarm['time']}: {alarm['text']}\n")
+    disk = facts["disk"]
+    if disk is not None and disk["low"]:
+        files = "" if disk["files"] is None else f" and room for {disk['files']} files"
+        out(f"data/ has {disk['free'] >> 20} MiB{files} free: mail is refused when that is used up\n")

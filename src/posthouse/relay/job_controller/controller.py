@@ -87,8 +87,6 @@ class JobController:
         self._housekeeping = Housekeeping(self, configuration)
         self.ended = asyncio.Event()
 
-    # start
-
     async def start(self) -> None:
         """Read what waits, listen, start the first workers.
 
@@ -218,7 +216,9 @@ class JobController:
 
     def _missed(self, result: Result) -> None:
         """A copy's file is not where it was: an operator's doing. It may stand there under another name."""
-        _log.warning("%s: taken away or replaced by somebody else", result.file or "a copy")
+        entry = self._stock.schedule.get(result.key)
+        path = result.file or (cargo_of(entry).path if entry is not None else "")
+        _log.warning("%s: taken away or replaced by somebody else", path or "a copy")
         self._next_scan = min(self._next_scan, self._loop.time() + TURN)
 
     def _lost(self, pool: str) -> None:
