@@ -26,11 +26,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from posthouse.config.configuration import Configuration, load
+from posthouse.config.configuration import load
 from posthouse.config.fault import ConfigurationError, Severity
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import control, descendants, lock, template
 from posthouse.dispatcher.child import Child
+from posthouse.dispatcher.children import DISPATCHER, JOB_CONTROLLER, commands_of
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL, leave
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, check_services, instance_of, modules_of, show_faults
@@ -44,26 +45,7 @@ KILL_SECONDS = 10.0
 """how much longer than its drain a child may take before it is killed"""
 _FAMILY_SECONDS = 6.0
 _ANSWER_SECONDS = 5.0
-_NO_QUEUE = "tcp_lmtps"
 _OPEN_FILES = 65536
-
-DISPATCHER = (sys.executable, "-m", "posthouse.dispatcher")
-JOB_CONTROLLER = (sys.executable, "-m", "posthouse.relay.job_controller")
-NATIVE_WRITER = (sys.executable, "-m", "posthouse.store.native.writer")
-_NATIVE_IMAGE = "tcp_lmtpn_server"
-
-
-def queues(configuration: Configuration) -> bool:
-    """Whether the instance needs a job controller."""
-    return configuration.job_controller is not None and any(
-        not name.startswith(_NO_QUEUE) for name in configuration.imta.channels
-    )
-
-
-def writes_as_others(configuration: Configuration) -> bool:
-    """Whether root is needed to write mailboxes of UNIX users: a native service, started by root."""
-    services = configuration.dispatcher.services
-    return os.geteuid() == 0 and any(service.enabled and service.image == _NATIVE_IMAGE for service in services)
 
 
 def main(
@@ -105,7 +87,7 @@ def main(
     adopt_orphans()
     _raise_file_limit()
     (instance.run / control.NATIVE_WRITER).unlink(missing_ok=True)
-    commands = _commands(configuration, user, dispatcher, job_controller)
+    commands = commands_of(configuration, user, dispatcher, job_controller)
     made = None
     if "job_controller" in commands and tuple(dispatcher[:2]) == PYTHON_MODULE:  # a store has too few processes to gain
         modules = modules_of(configuration, (dispatcher, job_controller), images)
@@ -117,18 +99,6 @@ def main(
         supervisor.children[role] = Child(role, full, held, child_user, supervisor.changed, log, source)
     with asyncio.Runner() as runner:
         return runner.run(supervisor.run())
-
-
-def _commands(
-    configuration: Configuration, user: User | None, dispatcher: Sequence[str], job_controller: Sequence[str]
-) -> dict[str, tuple[Sequence[str], User | None]]:
-    """The children by role: what is run, and as whom instead of us."""
-    commands: dict[str, tuple[Sequence[str], User | None]] = {"dispatcher": (dispatcher, None)}
-    if queues(configuration):
-        commands["job_controller"] = (job_controller, user)
-    if writes_as_others(configuration):
-        commands["native_writer"] = (NATIVE_WRITER, None)
-    return commands
 
 
 def _is_served(instance: Instance) -> bool:
