@@ -2,7 +2,8 @@
 
 The job controller is asked. When none runs, these commands read journal and queue tree themselves, so that an operator finds the
 message on a machine that will not start, too. Queue files beyond MAX_MESSAGES, which a running controller knows by the disk only,
-are read from there as well; `summary` counts them apart. `show` and `why` end with 66 when nothing that waits is meant.
+are read from there as well; `summary` counts them apart. `show` and `why` end with 66 when nothing that waits is meant. A store
+that only hears LMTP has no queue, and says so.
 """
 
 import sys
@@ -15,6 +16,7 @@ from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.queue_change import add_orders
 from posthouse.cli.queue_filter import NO_FILTER, Filter, must_say
+from posthouse.cli.queue_none import NO_QUEUE, has_no_queue
 from posthouse.cli.queue_orders import NO_INPUT, ask
 from posthouse.cli.queue_table import table
 from posthouse.cli.rows import show as show_rows
@@ -39,6 +41,8 @@ def list_(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None,
     selection = which.selection("list", ids)
     waiting = _rows(here(instance), "list", selection)
     nothing = "nothing waits" if selection.is_empty or selection.every else "no copy that waits is meant"
+    if not waiting and not as_json and has_no_queue(here(instance)):
+        nothing = NO_QUEUE
     print_json(waiting) if as_json else table(waiting, nothing)
 
 
@@ -58,7 +62,7 @@ def show(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, 
     rows = _rows(place, "list", must_say(which.selection("show", ids), "show"))
     copies = read_copies(place, rows)
     print_json(copies) if as_json else print_copies(copies)
-    _must_be(copies, "show")
+    _must_be(copies, "show", place)
 
 
 @app.command
@@ -77,7 +81,12 @@ def summary(*, which: Filter = NO_FILTER, instance: InstanceOption = None, as_js
         from posthouse.cli.queue_on_disk import summary_from_disk
 
         answer = _read(lambda: summary_from_disk(place, selection))
-    print_json(answer) if as_json else _print_summary(answer)
+    if as_json:
+        print_json(answer)
+    elif not answer["groups"] and has_no_queue(place):
+        sys.stdout.write(f"{NO_QUEUE}\n")
+    else:
+        _print_summary(answer)
 
 
 @app.command
@@ -90,7 +99,8 @@ def why(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, a
         instance: the instance's folder.
         as_json: print a JSON list.
     """
-    copies = _rows(here(instance), "why", must_say(which.selection("why", ids), "why"))
+    place = here(instance)
+    copies = _rows(place, "why", must_say(which.selection("why", ids), "why"))
     if as_json:
         print_json(copies)
     for copy in () if as_json else copies:
@@ -99,7 +109,7 @@ def why(*ids: str, which: Filter = NO_FILTER, instance: InstanceOption = None, a
             said = each["status"]
             words = f"{said['code']} {said['enhanced']} {said['text']}" if said else "no reply so far"
             sys.stdout.write(f"  {each['original']}: {words}\n")
-    _must_be(copies, "why")
+    _must_be(copies, "why", place)
 
 
 add_orders(app)
@@ -118,9 +128,10 @@ def _rows(place: Instance, op: str, selection: Selection) -> list[dict[str, Any]
     return rows
 
 
-def _must_be(copies: list[dict[str, Any]], command: str) -> None:
+def _must_be(copies: list[dict[str, Any]], command: str, place: Instance) -> None:
     if not copies:
-        sys.stderr.write(f"posthouse queue {command}: no copy that waits is meant\n")
+        reason = NO_QUEUE if has_no_queue(place) else "no copy that waits is meant"
+        sys.stderr.write(f"posthouse queue {command}: {reason}\n")
         raise SystemExit(NO_INPUT)
 
 

@@ -23,6 +23,7 @@ from cyclopts import App, Parameter
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.queue_filter import NO_FILTER, Filter, must_say
+from posthouse.cli.queue_none import NO_QUEUE, has_no_queue
 from posthouse.cli.queue_orders import NO_INPUT, TEMPORARY, UNAVAILABLE, ask, order
 from posthouse.cli.queue_table import table
 from posthouse.relay.job_controller.client import ControllerDown
@@ -105,6 +106,9 @@ def retry(*ids: str, which: Filter = NO_FILTER, how: How = AS_USUAL) -> None:
     try:
         answer = ask(here(how.instance), "retry", selection, dry_run=how.dry_run)
     except ControllerDown:
+        if has_no_queue(here(how.instance)):
+            sys.stderr.write(f"posthouse queue retry: {NO_QUEUE}\n")
+            raise SystemExit(NO_INPUT) from None
         sys.stderr.write("posthouse queue retry: the job controller does not answer; its start tries everything that is due\n")
         raise SystemExit(UNAVAILABLE) from None
     if how.as_json:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from posthouse.cli.loading import load_or_exit
+from posthouse.cli.queue_none import NO_QUEUE, has_no_queue
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import lock
 from posthouse.dispatcher.family import LOCK_VARIABLE, PARENT_VARIABLE
@@ -70,6 +71,9 @@ def _controller(place: Instance, op: str) -> Iterator[None]:
     configuration = load_or_exit(place)
     if not place.queue.is_dir():
         sys.stderr.write(f"posthouse queue {op}: {place.queue}: there is no queue\n")
+        raise SystemExit(NO_INPUT)
+    if has_no_queue(place):
+        sys.stderr.write(f"posthouse queue {op}: {NO_QUEUE}\n")
         raise SystemExit(NO_INPUT)
     try:
         user = wanted_user(configuration.tailor.user)
