@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posthouse.mail.modified_utf7 import encode_utf7
 from posthouse.store.mailbox.errors import MailboxNonexistent
-from posthouse.store.mailbox.folder_name import Unwritable, encode_utf7, folder_directory
+from posthouse.store.mailbox.folder_name import Unwritable, folder_directory
 from posthouse.store.mailbox.owner import Target, parse_target
 
 

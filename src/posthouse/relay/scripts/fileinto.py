@@ -6,11 +6,11 @@ The edited address is not rewritten again. `INBOX` takes the subaddress away. Fo
 modified UTF-7. A channel without the keyword, and a name no address can carry, leave the mail to the inbox.
 """
 
-import base64
 import re
 from functools import lru_cache
 
 from posthouse.mail.address import Address, AddressError, parse_address, quote, unquote
+from posthouse.mail.modified_utf7 import encode_utf7
 from posthouse.relay.routing.clause_template import (
     ClauseError,
     ClauseInputs,
@@ -21,7 +21,6 @@ from posthouse.relay.routing.clause_template import (
 )
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_RUN = re.compile(r"[^\x20-\x7e]+|&")
 _NOBODY = OwnerValues("", "", "")
 
 
@@ -59,18 +58,6 @@ def inbox_address(address: str, separator: str) -> str:
         return address
     mailbox = unquote(parsed.local).partition(separator)[0]
     return str(Address(parsed.route, quote(mailbox), parsed.domain)) if mailbox else address
-
-
-def encode_utf7(text: str) -> str:
-    """Modified UTF-7 (RFC 3501 5.1.3), all but names that are printable ASCII without `&`."""
-
-    def run(match: re.Match[str]) -> str:
-        if match[0] == "&":
-            return "&-"
-        octets = base64.b64encode(match[0].encode("utf-16-be")).rstrip(b"=").replace(b"/", b",")
-        return f"&{octets.decode('ascii')}-"
-
-    return _RUN.sub(run, text)
 
 
 @lru_cache(100)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from posthouse.journal.disk import Disk
+from posthouse.mail.modified_utf7 import decode_utf7
 from posthouse.store.administration.lock import Held
 from posthouse.store.mailbox.folder import read_small
-from posthouse.store.mailbox.folder_name import decode_utf7
 from posthouse.store.mailbox.maildir import LOCK
 from posthouse.store.mailbox.maildirsize import NAME as MAILDIRSIZE
 from posthouse.store.mailbox.maildirsize import SizeFile, Sizes, limits_line, parse

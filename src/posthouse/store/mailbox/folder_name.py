@@ -14,13 +14,12 @@ front are written as the plugin does: `\2e`, `\5c`, `\7e`.
 import re
 from enum import Enum
 
+from posthouse.mail.modified_utf7 import decode_utf7, encode_utf7
 from posthouse.store.mailbox.maildir import ADMIN_LOCK, LOCK
 
 MAX_DIRECTORY = 240
 """octets of a folder's directory name: leaves room under the 255 of Linux file systems"""
 _PLAIN = re.compile(r"[\x20-\x25\x27-\x2d\x30-\x7e]+")
-_RUN = re.compile(r"[^\x20-\x7e]+|&")
-_ENCODED = re.compile(r"&([A-Za-z0-9+,]*)-")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LOCKS = frozenset({LOCK, ADMIN_LOCK})
 
@@ -31,38 +30,6 @@ class Unwritable(Enum):
     REFUSED = "refused"
     ESCAPED = "escaped"
     """as Dovecot's plugin listescape does"""
-
-
-def encode_utf7(text: str) -> str:
-    """The text in modified UTF-7: printable US-ASCII as itself, `&` as `&-`, the rest in base64 of UTF-16."""
-    import base64
-
-    def run(match: re.Match[str]) -> str:
-        if match[0] == "&":
-            return "&-"
-        octets = base64.b64encode(match[0].encode("utf-16-be")).rstrip(b"=").replace(b"/", b",")
-        return f"&{octets.decode('ascii')}-"
-
-    return _RUN.sub(run, text)
-
-
-def decode_utf7(text: str) -> str:
-    """The text that modified UTF-7 stands for; text that is not in the one form `encode_utf7` writes comes back as it is."""
-    if not text.isascii():  # a directory's name may be any octets
-        return text
-    import base64
-
-    def run(match: re.Match[str]) -> str:
-        if not match[1]:
-            return "&"
-        octets = match[1].replace(",", "/")
-        return base64.b64decode(octets + "=" * (-len(octets) % 4)).decode("utf-16-be")
-
-    try:
-        decoded = _ENCODED.sub(run, text)
-    except ValueError:
-        return text
-    return decoded if encode_utf7(decoded) == text else text
 
 
 def folder_directory(folder: str, unwritable: Unwritable = Unwritable.REFUSED) -> str | None:
