@@ -61,6 +61,16 @@ def test_a_move_that_fails_is_tried_again_and_the_copy_stays_deliverable(world: 
     assert [job for job, _ in world.jobs(START + OLD + 31)] == [Job.MOVE]
 
 
+def test_a_move_that_fails_leaves_the_last_reply_as_it_was(world: World) -> None:
+    world.put("a")
+    (lease,) = world.lease(START)
+    world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 422, "4.2.2", "Quota Exceeded"), START)
+    assert world.jobs(START) == [(Job.MOVE, lease.key)]
+    world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 451, "4.3.1", "disk full"), START + 1)
+    (entry,) = world.stock.schedule
+    assert str(cargo_of(entry).reply(0)) == "422 4.2.2 Quota Exceeded"
+
+
 def test_copies_of_a_host_that_is_down_are_filed_when_its_wait_is_long(world: World) -> None:
     world.put("a")
     world.put("a")

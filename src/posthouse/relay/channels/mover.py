@@ -65,8 +65,9 @@ class Mover(Batches[_Work]):
             if isinstance(fault, CorruptRecord):
                 give_up(self._shop, lease, str(fault))
             else:
-                self._shop.alarm(f"a queue file could not be written: {fault.strerror or fault}")
-                self._shop.tell(Result(lease.key, Verdict.DEFERRED, (), _FULL.code, _FULL.enhanced, _FULL.text))
+                why = fault.strerror or str(fault)
+                self._shop.alarm(f"a queue file could not be written: {why}")
+                self._shop.tell(Result(lease.key, Verdict.DEFERRED, (), _FULL.code, _FULL.enhanced, f"{_FULL.text}: {why}"))
 
     def _note_held(self, lease: Lease, path: str) -> None:
         shop = self._shop

@@ -266,7 +266,7 @@ class Stock:
             if cargo.record is not None:
                 self.ledger.settled(cargo.record.segment, len(result.settled))
             cargo.settle({key for key, _ in result.settled})
-        if result.code:
+        if result.code and entry.state is not _TAKEN:  # what keeps a move or a notice back is no reply of the next system
             before = {key: said for key in cargo.patient if (said := cargo.reply(key)) is not None}  # not tried this time
             cargo.status = Status(result.code, result.enhanced, result.text)
             cargo.replies = before | own_replies(result)
