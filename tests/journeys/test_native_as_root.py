@@ -228,6 +228,25 @@ def test_an_owner_s_process_is_kept_and_never_anybody_else(store: RunningInstanc
         end(store)
 
 
+def test_a_spool_that_is_moved_away_gets_no_more_mail(store: RunningInstance, open_folder: Path) -> None:
+    spool, away = open_folder / "mail", open_folder / "away"
+    store.start()
+    try:
+        with client_of(store) as client:
+            assert client.deliver(["alice"], TEXT % b"one") == ["250 2.5.0 <alice> OK"]
+            mode, group = spool.stat().st_mode, spool.stat().st_gid
+            spool.rename(away)
+            assert client.deliver(["alice"], TEXT % b"two") == ["430 4.3.0 <alice> IMAP IOERROR"]
+            spool.mkdir()
+            os.chown(spool, 0, group)
+            spool.chmod(mode & 0o7777)
+            assert client.deliver(["alice"], TEXT % b"three") == ["250 2.5.0 <alice> OK"]
+        assert [len(read_mbox(folder / "alice")) for folder in (spool, away)] == [1, 1]
+        assert store.stop() == 0
+    finally:
+        end(store)
+
+
 def test_owners_without_number_have_few_processes(store: RunningInstance, open_folder: Path) -> None:
     names = [f"user{number}" for number in range(MOST + 8)]
     passwd_file(open_folder / "passwd", {name: 62_000 + number for number, name in enumerate(names)})

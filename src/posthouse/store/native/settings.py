@@ -63,6 +63,14 @@ class NativeSettings:
     defaults: Limits
     wait: LockWait = _OFTEN
 
+    def spool_now(self) -> tuple[int, int] | None:
+        """Device and inode of the folder the spool's name means now; None: it cannot be had."""
+        try:
+            found = self.spool.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
 
 def native_settings(configuration: Configuration, channel: str) -> NativeSettings:
     """The settings of a native service with this channel.

@@ -105,9 +105,10 @@ def _open_notes(disk: Disk, instance: Instance) -> Notes:
 class _Owner:
     """One forked process and what it is asked."""
 
-    def __init__(self, name: str, pid: int, sock: socket.socket, now: float) -> None:
+    def __init__(self, name: str, pid: int, sock: socket.socket, now: float, spool: tuple[int, int] | None) -> None:
         self.name = name
         self.pid = pid
+        self.spool = spool  # as it was at the fork
         self.sock = sock
         self.born = self.since = now
         """when it was forked; when its last request began or ended"""
@@ -119,9 +120,10 @@ class _Owner:
 class WriterProcess:
     """Accepts requests, has each appended by its owner's process, looks after what those leave.
 
-    An owner's process is kept `KEEP_SECONDS` for his next request, and `LIFE_SECONDS` at most: then accounts and spool are looked
-    at anew. At most `MOST` live; where another one is needed the one that is idle longest goes. One that works on a request for
-    `STUCK_SECONDS` is killed: its owner may have stopped it.
+    An owner's process is kept `KEEP_SECONDS` for his next request, and `LIFE_SECONDS` at most: then accounts are looked at anew.
+    It has the spool open and goes as soon as that name means another folder: mounted, moved, gone. At most `MOST` live; where
+    another one is needed the one that is idle longest goes. One that works on a request for `STUCK_SECONDS` is killed: its owner
+    may have stopped it.
     """
 
     def __init__(
@@ -234,6 +236,9 @@ class WriterProcess:
 
     def _hand_over(self, order: Order) -> None:
         owner = self._owners.get(order.request.owner)
+        if owner is not None and owner.slot < 0 and owner.spool != self._settings.spool_now():
+            self._retire(owner)
+            owner = None
         if owner is None and len(self._children) >= MOST:
             self._waiting.append(order)
             self._retire_idlest()
@@ -264,6 +269,7 @@ class WriterProcess:
 
     def _fork(self, name: str) -> _Owner:
         self._accounts.refresh()
+        spool = self._settings.spool_now()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
         try:
@@ -276,7 +282,7 @@ class WriterProcess:
             ours.close()
             self._child(theirs, parent)
         theirs.close()
-        owner = self._owners[name] = self._children[pid] = _Owner(name, pid, ours, self._loop.time())
+        owner = self._owners[name] = self._children[pid] = _Owner(name, pid, ours, self._loop.time(), spool)
         self._loop.add_reader(ours.fileno(), self._told, owner)
         return owner
 
@@ -307,7 +313,8 @@ class WriterProcess:
             told = b""
         if told:
             self._settle(owner)
-        done = told != KEPT or self._ended.is_set() or self._loop.time() - owner.born > LIFE_SECONDS
+        old = self._loop.time() - owner.born > LIFE_SECONDS or owner.spool != self._settings.spool_now()
+        done = told != KEPT or self._ended.is_set() or old
         if done or self._waiting:  # others first; its own requests go behind them
             self._retire(owner)
         elif owner.waiting:
