@@ -1,0 +1,48 @@
+"""`doveadm backup` to a store where the user has a mailbox already: refused, and what docs/dovecot.md then says to do."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from support.imap_tier import dovecot_of, served_store
+from support.interop_daemon import needs_root
+from support.store_alone import deliver, faults, subjects
+
+pytestmark = needs_root
+
+DOVEADM = shutil.which("doveadm") or "/usr/bin/doveadm"
+USER = "early"
+
+
+def backup(old: Path, new: Path) -> subprocess.CompletedProcess[str]:
+    """`doveadm backup -u USER ssh NEW doveadm dsync-server -u USER`, but no ssh: it leaves doveadm's environment behind."""
+    there = ["env", "-i", "PATH=/usr/bin:/bin", DOVEADM, "-c", str(new), "dsync-server", "-u", USER]
+    words = [DOVEADM, "-c", str(old), "backup", "-u", USER, *there]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_mail_that_came_too_early_is_taken_along() -> None:
+    with TemporaryDirectory(prefix="posthouse-doveadm-", ignore_cleanup_errors=True) as text:
+        folder = Path(text)
+        folder.chmod(0o755)
+        with (
+            served_store(folder) as old,
+            served_store(folder, name="store2") as new,
+            dovecot_of(old, folder / "old", users=(USER,)),
+            dovecot_of(new, folder / "new", users=(USER,)),
+        ):
+            here, there = folder / "old" / "dovecot.conf", folder / "new" / "dovecot.conf"
+            assert deliver(old, USER, "mail-1", "mail-2") == [250] * 2
+            assert deliver(new, USER, "too-early") == [250]
+            tar = str(folder / "early.tar")
+            new.command("store", "export", USER, tar)
+            refused = backup(here, there)
+            assert refused.returncode == 75
+            assert "INBOX can't be deleted" in refused.stderr
+            assert subjects(old, USER) == ["mail-1", "mail-2"]
+            new.command("store", "delete", USER)
+            assert backup(here, there).returncode == 0
+            new.command("store", "import", USER, tar)
+            assert subjects(new, USER) == ["mail-1", "mail-2", "too-early"]
+            assert faults(new, USER) == faults(old, USER) == []
