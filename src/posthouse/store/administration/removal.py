@@ -124,8 +124,10 @@ def finish_removals(mailboxes: Mailboxes, *, repair: bool) -> Iterator[tuple[str
                 try:
                     for _ in empty(disk, name, folder) if repair else ():
                         pass
-                except (MailboxError, OSError) as error:
+                except MailboxError as error:
                     reason = str(error)
+                except OSError as error:
+                    reason = f"{error.filename}: {reason_of(error)}"
                 yield f"{partition}/{name}", reason
 
 
