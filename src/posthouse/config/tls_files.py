@@ -6,7 +6,8 @@
     TLS_REQUIRE_CLIENT=1        a client without a certificate is refused, too
 
 Files are relative to the configuration's folder. TLS 1.2 is the least. What cannot be used is an error with the option's line;
-a key that others may read is warned about. The files are read again whenever the configuration is.
+a key that others may read and a certificate that has expired are warned about. The files are read again whenever the
+configuration is.
 """
 
 import ssl
@@ -16,6 +17,9 @@ from pathlib import Path
 from posthouse.config.sections import Option, Values
 from posthouse.config.source import Source
 from posthouse.config.tailor import Tailor
+
+_DATES = {9, 10}
+"""X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ def _check(files: TlsFiles, certificate: Option, key: Option | None, authorities
     except OSError as error:
         faults.error(certificate.file, certificate.line, f"TLS_CERTIFICATE cannot be used: {reason(error)}")
         return
+    if words := _untimely(files):
+        faults.warn(certificate.file, certificate.line, f"TLS_CERTIFICATE: {certificate.text}: {words}")
     try:
         files.context()
     except OSError as error:
@@ -90,6 +96,27 @@ def _check(files: TlsFiles, certificate: Option, key: Option | None, authorities
     secret = key or certificate
     if (files.key or files.certificate).stat().st_mode & 0o077:
         faults.warn(secret.file, secret.line, f"{secret.name}: the key in {secret.text} may be read by others: chmod 600")
+
+
+def _untimely(files: TlsFiles) -> str:
+    """What is wrong with the certificate's dates, told by a handshake with ourselves; empty when nothing is."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.load_verify_locations(files.certificate)
+    server = TlsFiles(files.certificate, files.key).context().wrap_bio(there, back, server_side=True)
+    ours = client.wrap_bio(back, there)
+    for side in (ours, server, ours):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return str(error.verify_message) if error.verify_code in _DATES else ""
+        except ssl.SSLError:  # whatever clients will say of it, its dates are not known
+            return ""
+    return ""
 
 
 def reason(error: OSError) -> str:
