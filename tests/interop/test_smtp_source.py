@@ -2,11 +2,18 @@
 
 import shutil
 
-from posthouse.testing.tiers import TwoTiers
+from posthouse.testing.tiers import RunningInstance, TwoTiers
+from support.family_rig import wait_for
 from support.interop_daemon import run
-from support.interop_tiers import arrived
+from support.interop_tiers import arrived, maildir, messages
 
 SMTP_SOURCE = shutil.which("smtp-source") or "/usr/sbin/smtp-source"
+
+
+def copies(store: RunningInstance, name: str) -> list[int]:
+    """How many messages each owner has whom it made of this name: with a number before it, since Postfix 3.9 behind it."""
+    owners = [folder.name for folder in maildir(store, name).parent.glob(f"*{name}*")]
+    return [len(messages(store, owner, "Subject: source-")) for owner in owners]
 
 
 def test_smtp_to_the_relay(tiers: TwoTiers) -> None:
@@ -26,8 +33,7 @@ def test_lmtp_to_a_store(tiers: TwoTiers) -> None:
          "-t", "source@example.com", f"inet:{store.address}:{store.port}"]
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    found = [len(arrived(store, f"{number}source", "Subject: source-lmtp")) for number in range(1, 51)]
-    assert found == [1] * 50
+    assert wait_for(lambda: copies(store, "source") if sum(copies(store, "source")) == 50 else []) == [1] * 50
 
 
 def test_many_recipients_and_kept_connections(tiers: TwoTiers) -> None:
@@ -37,5 +43,4 @@ def test_many_recipients_and_kept_connections(tiers: TwoTiers) -> None:
          "-t", "many@example.com", f"inet:{store.address}:{store.port}"]
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    for number in ("", *range(2, 8)):  # how it names them
-        arrived(store, f"{number}many", "Subject: source-several", count=10)
+    assert wait_for(lambda: sum(copies(store, "many")) == 70)
