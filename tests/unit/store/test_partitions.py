@@ -196,3 +196,39 @@ async def test_a_partition_made_while_the_store_runs_is_taken(tmp_path: Path) ->
         assert await client.deliver(BODY, "<kim>") == ["250 2.5.0 <kim> OK"]
         assert len(messages(instance.store, "third", "kim")) == 1
         await client.close()
+
+
+def test_a_partition_under_another_name_takes_no_mail_until_it_is_back() -> None:
+    world = world_of(with_partitions(CrashDisk(), "second"))
+    world.send(BODY, "<bob>", "<sue>")
+    world.disk.rename("second", "away", world.store, world.store)
+    world.partitions.look_for_strays()
+    world.send(BODY, "<bob>", "<sue>", "<kim>")
+    assert [type(each) for each in world.refused] == [MailboxIOError, MailboxIOError]
+    world.disk.mkdir("second", world.store)
+    world.partitions.look_for_strays()
+    world.send(BODY, "<sue>")
+    assert len(world.refused) == 3
+    world.disk.rmdir("second", world.store)
+    world.disk.rename("away", "second", world.store, world.store)
+    world.partitions.look_for_strays()
+    world.send(BODY, "<sue>", "<kim>")
+    assert len(world.refused) == 3
+    assert [each.owner for each in world.accepted] == ["bob", "sue", "bob", "sue", "kim"]
+
+
+async def test_a_running_store_sees_its_partition_go_and_come(tmp_path: Path) -> None:
+    instance = store_instance(tmp_path)
+    primary = instance.store / "primary"
+    async with running_store(instance) as (_, port):
+        client = await LmtpTalk.connect(port)
+        assert await client.deliver(BODY, "<bob>") == ["250 2.5.0 <bob> OK"]
+        primary.rename(instance.store / "away")
+        primary.mkdir()
+        while await client.deliver(BODY, "<bob>") != ["430 4.3.0 <bob> IMAP IOERROR"]:
+            pass
+        primary.rmdir()
+        (instance.store / "away").rename(primary)
+        while await client.deliver(BODY, "<bob>") != ["250 2.5.0 <bob> OK"]:
+            pass
+        await client.close()

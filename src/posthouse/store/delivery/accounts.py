@@ -45,6 +45,8 @@ class Accounts:
         """
         account = self._open.get(owner)
         if account is not None:
+            if self._partitions.strays:
+                self._partitions.need(account.maildir.partition)
             try:
                 if account.maildir.still_there(now):
                     self._open.move_to_end(owner)
@@ -64,6 +66,7 @@ class Accounts:
             partition = self._partitions.of(owner)
         except OSError as error:
             raise fault_of(error, owner) from error
+        self._partitions.need(partition)
         maildir = open_maildir(self._disk, partition, owner, create=self.create, now=now)
         if not maildir.fresh and self._opened % SWEEP_EVERY == 0:
             with contextlib.suppress(OSError):  # nothing depends on it

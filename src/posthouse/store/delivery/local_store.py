@@ -46,6 +46,8 @@ UNCHECKED_LIMIT = 4
 _SYNCERS = 8
 """threads that sync messages without a record: those who wait for the file system's journal share its commits"""
 _RESERVED_FILES = 400
+_LOOK_SECONDS = 1.0
+"""between two looks whether the partitions are where they were"""
 _log = logging.getLogger("posthouse.store")
 
 
@@ -112,6 +114,7 @@ class LocalStore:
         """the loop's"""
         self._writer: Writer | None = None
         self._checkpoint: Checkpoint | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._untrusted = False
         """a partition taken later has no barrier to be trusted: no records any more"""
         data = disk.open_dir(str(instance.data))
@@ -163,6 +166,7 @@ class LocalStore:
 
         store = await loop.run_in_executor(pool, begin)
         store._thread = threading.get_ident()  # noqa: SLF001 - our own
+        store._look_for_strays()  # noqa: SLF001 - our own
         return store
 
     def begin(self, finished: Finished) -> None:
@@ -183,6 +187,19 @@ class LocalStore:
             _log.warning("no barrier to be trusted in a new partition: every message is synced by itself")
             self._untrusted = self.delivery.without_record = True
         self.delivery.several = True
+
+    def _look_for_strays(self) -> None:
+        before = self._partitions.strays
+        try:
+            self._partitions.look_for_strays()
+        except OSError as error:
+            _log.error("data/store: %s", error)
+        strays = self._partitions.strays
+        for folder in strays.keys() - before.keys():
+            _log.error("partition %s was moved away, or covered: its mail is refused until it is back", strays[folder])
+        for folder in before.keys() - strays.keys():
+            _log.warning("partition %s is back", before[folder])
+        self._looking = self._loop.call_later(_LOOK_SECONDS, self._look_for_strays)
 
     def _choose(self) -> None:
         self._partitions.choose(self._settings.default_partition, self._settings.partition_of)
@@ -247,6 +264,8 @@ class LocalStore:
         Raises:
             OSError: the last checkpoint failed; the next start will replay.
         """
+        if self._looking is not None:
+            self._looking.cancel()
         writer, checkpoint = self._writer, self._checkpoint
         if writer is not None and checkpoint is not None:
             await self._loop.run_in_executor(None, writer.stop)

@@ -3,7 +3,8 @@
 A mailbox is where it stands. One that is made now comes to the partition of the owner's setting (`store.partitionof.<owner>`),
 else to `store.defaultpartition`. A partition named there that has no folder is not made: its disk may just not be mounted, and
 mail must not go beneath it. Once it is there it is taken: it is looked for when a mailbox is to be made in it, and all folders
-made later are at a reload. `found` hears of each before anything is written there.
+made later are at a reload. `found` hears of each before anything is written there. One that was moved away, or that another disk
+was mounted over, takes no mail until it is back (`look_for_strays`).
 """
 
 from collections.abc import Callable, Mapping
@@ -34,6 +35,8 @@ class Partitions:
         self._names = {self._folders[PRIMARY]: PRIMARY}
         self.found: Callable[[int], None] = lambda _folder: None
         """told of a partition that was not there before, by its descriptor"""
+        self.strays: dict[int, str] = {}
+        """those that did not stand under their name at the last look: descriptor -> name"""
         self.look()
         self._default = PRIMARY
         self._chosen: Mapping[str, str] = {}
@@ -60,6 +63,28 @@ class Partitions:
         for name in sorted(self._disk.listdir(self._store)):
             if name not in self._folders and not name.startswith("."):
                 self._take(name)
+
+    def look_for_strays(self) -> None:
+        """See whether each still is the folder under its name: mail would go where nobody looks for it.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        strays = {}
+        for name, folder in self._folders.items():
+            there, ours = self._disk.stat(name, self._store), self._disk.fstat(folder)
+            if there is None or (there.device, there.inode) != (ours.device, ours.inode):
+                strays[folder] = name
+        self.strays = strays
+
+    def need(self, folder: int) -> None:
+        """Refuse one that is a stray.
+
+        Raises:
+            MailboxIOError: it is.
+        """
+        if folder in self.strays:
+            raise MailboxIOError(f"partition {self.strays[folder]}: data/store has another folder of this name, or none")
 
     def _take(self, name: str) -> int | None:
         found = self._disk.stat(name, self._store)
