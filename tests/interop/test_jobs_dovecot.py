@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from posthouse.cli.store.dovecot_versions import installed_version
 from support.jobs_relay import BODY, JobsRelay
 
-CONF = """
+CONFS = {
+    "2.3": """
 base_dir = {d}/run
 state_dir = {d}/run
 log_path = {d}/dovecot.log
@@ -41,7 +43,39 @@ service lmtp {{
     port = {port}
   }}
 }}
-"""
+""",
+    "2.4": """
+dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
+base_dir = {d}/run
+state_dir = {d}/run
+log_path = {d}/dovecot.log
+protocols = lmtp
+listen = 127.0.0.1
+ssl = no
+first_valid_uid = 5000
+mail_driver = maildir
+mail_path = ~/Maildir
+protocol lmtp {{
+  postmaster_address = postmaster@example.com
+}}
+namespace inbox {{
+  inbox = yes
+}}
+passdb passwd-file {{
+  passwd_file_path = {d}/users
+}}
+userdb passwd-file {{
+  passwd_file_path = {d}/users
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    listen = 127.0.0.1
+    port = {port}
+  }}
+}}
+""",
+}
 
 
 @pytest.fixture
@@ -55,7 +89,7 @@ def dovecot(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     (folder / "users").write_text("".join(f"{user}:{{plain}}x:5000:5000::{folder}/mail/{user}\n" for user in ("bob", "jane")))
-    (folder / "dovecot.conf").write_text(CONF.format(d=folder, port=port))
+    (folder / "dovecot.conf").write_text(CONFS[installed_version()].format(d=folder, port=port))
     server = subprocess.Popen(["dovecot", "-F", "-c", str(folder / "dovecot.conf")], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:

@@ -14,7 +14,7 @@ import pytest
 from posthouse.testing.tiers import RunningInstance
 from support.imap_tier import Imap, dovecot_of, served_store
 from support.interop_daemon import needs_root
-from support.interop_dovecot import found
+from support.interop_dovecot import VERSION, found, move
 from support.store_alone import deliver, faults, subjects
 
 pytestmark = needs_root
@@ -49,7 +49,7 @@ def dsync(how: str, user: str, old: Tier, new: Tier) -> None:
     """`doveadm backup -u USER ssh NEW doveadm dsync-server -u USER`, but no ssh: it leaves doveadm's environment behind."""
     there = ["env", "-i", "PATH=/usr/bin:/bin", DOVEADM, "-c", str(new.conf), "dsync-server", "-u", user]
     done = subprocess.run(
-        [DOVEADM, "-c", str(old.conf), how, "-u", user, *there], capture_output=True, text=True, timeout=60, check=False
+        [DOVEADM, "-c", str(old.conf), *how.split(), "-u", user, *there], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -81,7 +81,7 @@ def fill(old: Tier, user: str) -> None:
         uids = found(client, "ALL")
         client.uid("STORE", uids[1], "+FLAGS", "(\\Seen $Todo)")
         client.uid("STORE", uids[2], "+FLAGS", "(\\Answered \\Flagged)")
-        client.uid("MOVE", uids[3], "Work/2026")
+        move(client, uids[3], "Work/2026")
         client.uid("STORE", uids[0], "+FLAGS", "(\\Deleted)")
         client.expunge()
 
@@ -111,14 +111,20 @@ def test_backup_carries_uids_flags_dates_and_folders(tiers: tuple[Tier, Tier]) -
 
 
 def test_sync_brings_together_what_came_on_both_stores(tiers: tuple[Tier, Tier]) -> None:
-    """Where nobody could be held: mail has come to both; the same message is there once, however often it is run."""
+    """Where nobody could be held: mail has come to both; the same message is there once, however often it is run.
+
+    Without `-f` 2.4 takes folders for unchanged that have grown by as many messages on both sides.
+    """
     old, new = tiers
     fill(old, "flows")
     dsync("backup", "flows", old, new)
     assert deliver(old.store, "flows", "late-old", octets=2000) == [250]
     assert deliver(new.store, "flows", "late-new", octets=2000) == [250]
     for _ in range(2):
-        dsync("sync", "flows", old, new)
+        dsync("sync -f", "flows", old, new)
     wanted = ["late-new", "late-old", "mail-1", "mail-2", "mail-4", "mail-5"]
     assert subjects(old.store, "flows") == subjects(new.store, "flows") == wanted
-    assert faults(new.store, "flows") == faults(old.store, "flows") == []
+    for tier in tiers:
+        if VERSION == "2.4":  # it counts mail that gets another UID as gone
+            tier.store.command("store", "check", "flows")
+        assert faults(tier.store, "flows") == []

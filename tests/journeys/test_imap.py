@@ -16,7 +16,7 @@ from posthouse.testing.tiers import RunningInstance
 from support.family_rig import wait_for
 from support.imap_tier import Imap, dovecot_of, served_store
 from support.interop_daemon import needs_root
-from support.interop_dovecot import body_of, fetch, found
+from support.interop_dovecot import body_of, fetch, found, move
 from support.store_alone import deliver, faults, message, root_of, subjects
 
 pytestmark = needs_root
@@ -87,9 +87,9 @@ def test_moved_and_deleted_mail_is_gone_for_the_store(store: RunningInstance, im
     with imap.login("moves") as client:
         assert client.create("Work/2026")[0] == "OK"
         client.select()
-        client.uid("MOVE", "1:2", "Work/2026")
-        client.uid("COPY", "3", "Work/2026")
-        client.uid("STORE", "4", "+FLAGS", r"(\Deleted)")
+        move(client, ",".join(found(client, "1:2")), "Work/2026")
+        client.copy("1", "Work/2026")
+        client.store("2", "+FLAGS", r"(\Deleted)")
         client.expunge()
         assert client.select("Work/2026")[1] == [b"3"]
     assert subjects(store, "moves") == ["mail-2", "mail-4", "mail-5"]
@@ -160,7 +160,7 @@ def test_ten_thousand_messages_in_one_folder(store: RunningInstance, imap: Imap)
         assert len(found(client, "SUBJECT", "last")) == 1
         assert time.monotonic() - started < 10
         assert client.create("Old")[0] == "OK"
-        client.uid("MOVE", "1:5000", "Old")
+        move(client, "1:5000", "Old")
         assert client.select("Old")[1] == [b"5000"]
     (listed,) = store.json("store", "list", "many", "--folders")
     assert sorted(each["messages"] for each in listed["each"]) == [5000, 5000]
@@ -190,7 +190,7 @@ def test_nothing_is_lost_when_imap_moves_mail_under_deliveries(store: RunningIns
             uids = found(client, "ALL")
             for number, uid in enumerate(uids):
                 client.uid("STORE", uid, "+FLAGS", r"(\Seen)" if number % 2 else r"(\Flagged)")
-                client.uid("MOVE", uid, "Archive" if number % 3 else "Later")
+                move(client, uid, "Archive" if number % 3 else "Later")
             return not uids and not any(thread.is_alive() for thread in threads)
 
         wait_for(everything_moved, 60.0)

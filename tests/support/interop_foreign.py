@@ -35,7 +35,7 @@ def foreign_stores() -> Iterator[ForeignStores]:
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(open_folder("foreign"))
         lmtp, smtp = free_port(), free_port()
-        imap = stack.enter_context(dovecot(lmtp=lmtp))
+        imap = stack.enter_context(dovecot(lmtp))
         sunk = root / "sunk"
         sunk.mkdir()
         shutil.chown(sunk, "postfix")

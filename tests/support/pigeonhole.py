@@ -1,6 +1,6 @@
 """Pigeonhole's `sieve-test` as a second opinion: the actions it performs on a message, in a form ours can be compared with.
 
-    ["keep", "fileinto Lists/a (\\seen)", "redirect x@y.test", "discard", "reject", "vacation"]     None: it does not compile
+["keep", "fileinto Lists/a (\\seen)", "redirect x@y.test", "discard", "reject", "vacation"]     None: it does not compile
 """
 
 import os
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from posthouse.cli.store.dovecot_versions import installed_version
 from posthouse.relay.filtering.actions import Action, Discard, FileInto, Keep, Redirect, Reject, Vacation
 from posthouse.relay.filtering.compiler import compile_script
 from posthouse.relay.filtering.fault import ScriptError
@@ -16,7 +17,8 @@ from posthouse.relay.filtering.run import Surroundings, folder_of
 
 SIEVE_TEST = shutil.which("sieve-test")
 SENDER, RECIPIENT = "alice@outside.test", "john.doe+work@example.com"
-_CONFIG = """mail_home = {home}
+_CONFIGS = {
+    "2.3": """mail_home = {home}
 mail_location = maildir:{home}/Maildir
 log_path = /dev/stderr
 mail_uid = nobody
@@ -27,7 +29,23 @@ plugin {{
   sieve_extensions = +imap4flags +vacation-seconds
   sieve_redirect_envelope_from = sender
 }}
-"""
+""",
+    "2.4": """dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
+mail_home = {home}
+mail_driver = maildir
+mail_path = {home}/Maildir
+log_path = /dev/stderr
+mail_uid = nobody
+mail_gid = nogroup
+first_valid_uid = 1
+ssl = no
+sieve_extensions {{
+  vacation-seconds = yes
+}}
+sieve_redirect_envelope_from = sender
+""",
+}
 
 
 class Oracle:
@@ -41,7 +59,7 @@ class Oracle:
         for each in (folder, home):
             each.chmod(0o777)
         self._config = folder / "dovecot.conf"
-        self._config.write_text(_CONFIG.format(home=home))
+        self._config.write_text(_CONFIGS[installed_version()].format(home=home))
         self._prefix = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
 
     def actions(self, script: str, message: bytes) -> list[str] | None:
@@ -56,7 +74,7 @@ class Oracle:
             capture_output=True, timeout=20, check=False, env={"PATH": os.environ["PATH"], "USER": "nobody", "HOME": "/"},
         )  # fmt: skip
         self.said = done.stderr.decode("utf-8", "replace")
-        if "Fatal: failed to compile" in self.said:
+        if "Fatal: failed to compile" in self.said or "Fatal: failed to open sieve script" in self.said:  # 2.3, 2.4
             return None
         if "resolved with successful implicit keep" in self.said:
             return ["keep"]
