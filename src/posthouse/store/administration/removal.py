@@ -21,7 +21,7 @@ from posthouse.journal.disk import Disk
 from posthouse.store.administration.lock import Pace, hold
 from posthouse.store.administration.mailboxes import Mailbox, Mailboxes
 from posthouse.store.administration.unchecked import wait_until_checked
-from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxError
+from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxError, MailboxIOError
 from posthouse.store.mailbox.faults import fault_of, reason_of
 from posthouse.store.mailbox.maildir import LOCK
 
@@ -34,7 +34,7 @@ class MailboxExistsError(Exception):
     """The new owner has a mailbox already."""
 
 
-class NotEmptiedError(MailboxError):
+class NotEmptiedError(MailboxIOError):
     """The mailbox is away, but something that was in it could not be removed."""
 
 
