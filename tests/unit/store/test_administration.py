@@ -150,6 +150,7 @@ def test_a_mailbox_can_be_removed_from_a_full_disk(mailboxes: Mailboxes, instanc
     with hold(mailboxes.disk, mailboxes.descriptor("primary"), "ann", Clock().pace) as held:
         assert held.saved.limits == Limits(5, 5)
     remove(mailboxes, ann, Clock().pace, "unique")
+    remove(mailboxes, make(mailboxes, "bob"), Clock().pace, "unique")  # nothing is saved for him: his lock file is empty
     assert list((instance.store / "primary").iterdir()) == []
 
 

@@ -5,7 +5,7 @@ dies. It is taken by path, and counts only when, with the lock held, the owner's
 `.lmtp-lock` in it still means this file. Deliveries meanwhile wait up to five seconds and are then answered Mailbox
 Locked; the relay keeps the mail.
 
-A command that takes the mailbox away (delete, rename) first replaces the lock file and writes `GONE` into the one it
+A command that takes the mailbox away (delete, rename) first replaces the lock file and leaves `GONE` in the one it
 holds (`retire`). A delivery looks at the name, then takes the lock: had it looked just before, it gets the lock of a mailbox
 that is another one by now, reads `GONE` there and is answered Mailbox Locked. An `.admin-lock` put there by hand is
 honoured: nothing is done in such a mailbox.
@@ -74,7 +74,7 @@ class Held:
             disk.close(fresh)
             disk.unlink(name, self.root)
             raise
-        disk.pwrite(self.lock, GONE, 0)
+        disk.ftruncate(self.lock, 0)
         disk.ftruncate(self.lock, len(GONE))
         disk.close(self.lock)  # whoever gets it now reads GONE
         self.lock = fresh

@@ -18,8 +18,9 @@ from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxLocked, Mail
 from posthouse.store.mailbox.faults import fault_of, need_folder
 
 LOCK = ".lmtp-lock"
-GONE = b"GONE\n"
-"""all that is in the lock file of a mailbox that was renamed or removed: who gets that lock holds nothing"""
+GONE = bytes(5)
+"""all that is in the lock file of a mailbox that was renamed or removed: who gets that lock holds nothing. A length alone
+makes it, so a full disk has room for it"""
 ADMIN_LOCK = ".admin-lock"
 STRAY_SECONDS = 36 * 3600.0
 PARTS = ("tmp", "new", "cur")
