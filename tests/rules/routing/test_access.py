@@ -93,6 +93,30 @@ def test_a_forwarding_address_names_no_delivery_channel(make_relay: MakeRelay, a
     assert refused[0] == "reprocess"  # whose job tells the sender, and refuses it for good
 
 
+def _forwarding(make_relay: MakeRelay, address: str, mappings: str) -> Relay:
+    name = "uid=jdoe,ou=People,o=example.com,o=usergroup"
+    forwards = {"maildeliveryoption": ("mailbox", "forward"), "mailforwardingaddress": (address,)}
+    return make_relay({**EXAMPLE, name: {**EXAMPLE[name], **forwards}}, mappings=mappings)
+
+
+@pytest.mark.parametrize("table", ["ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS"])
+def test_a_table_lets_users_forward_to_a_delivery_channel(make_relay: MakeRelay, table: str) -> None:
+    """As it lets everybody else name it: a list manager, say, that is reached by LMTP."""
+    entries = "  *|hold|*  $NNo\n  *|pipe|*  $Y\n"
+    relay = _forwarding(make_relay, "x%run@pipe-daemon", f"{table}\n\n{entries}\n")
+    assert relay.addresses("jd@example.com")[1] == ("pipe", "x%run@pipe-daemon")
+    again = "x%run@pipe-daemon"  # where it waited on reprocess for better times
+    assert relay.addresses(again, from_reprocess=True) == [("pipe", "x%run@pipe-daemon")]
+    relay = _forwarding(make_relay, "@hold-daemon:x@example.com", f"{table}\n\n{entries}\n")
+    assert relay.addresses("jd@example.com")[1][0] == "reprocess"
+    assert relay.refusal("@hold-daemon:x@example.com", from_reprocess=True).startswith("550 5.")
+
+
+def test_a_user_may_throw_away_what_is_forwarded(make_relay: MakeRelay) -> None:
+    """bitbucket runs nothing and has no mailboxes."""
+    assert _forwarding(make_relay, "x@bitbucket", "").addresses("jd@example.com")[1] == ("bitbucket", "x@bitbucket")
+
+
 @pytest.mark.parametrize("address", ["x@remote.test", "x%remote.test@example.com"])
 def test_quoted_and_percent_forms_name_the_address_as_given(relay: Relay, address: str) -> None:
     assert relay.refusal(address) == f"550 5.7.1 Relaying not permitted: {address}"

@@ -60,6 +60,9 @@ class Router(Protocol):
     def rewrite(self, address: str, *, keep_route: bool = False, step: int = 2) -> Asking[Rewritten]:
         """Find its channel."""
 
+    def may_be_forwarded_to(self, there: Rewritten) -> Asking[bool]:
+        """Whether a user may forward to this delivery channel."""
+
     def deliver(self, there: Rewritten, way: Way) -> Streaming[list[Target]]:
         """The targets of one rewritten address."""
 
@@ -121,7 +124,7 @@ class _Gathered:
         router.note(Step(4, one.address, "", one.file, one.line, one.why))
         try:
             there = yield from router.rewrite(one.address.strip(), keep_route=one.keep_route, step=5)
-            if one.forwarded and delivers(there.channel):
+            if one.forwarded and delivers(there.channel) and not (yield from router.may_be_forwarded_to(there)):
                 raise Refuse(Refusal.RELAYING, f"a forwarding address names the channel {there.channel.name}")
             found = yield from router.deliver(there, way)
         except (Refuse, Stop, AmbiguousEntry) as refused:

@@ -119,7 +119,8 @@ class _Run:
         tables = () if request.from_reprocess else rules.before_tables
         verdict = yield from check_access(rules, self.inquiry, probe, tables)
         self._obey(verdict, 3, first.address, first.channel.name)
-        self._guard(first, verdict)
+        if delivers(first.channel) and not verdict.allowed_by_table:
+            yield from self._guard(first)
         if verdict.bitbucket:
             return Accepted((self._swallowed(first.address),), verdict.hold, verdict.delay, self.done(), self.noted)
         targets = yield from self._targets(first)
@@ -213,17 +214,25 @@ class _Run:
             before = self.noted or Noted((), ())
             self.noted = Noted((*before.header, *verdict.header.splitlines()), (*before.log, *filter(None, (verdict.log,))))
 
-    def _guard(self, first: Rewritten, verdict: Verdict) -> None:
+    def _guard(self, first: Rewritten) -> Asking[None]:
         """Nobody may name a delivery channel: what is not local and not SMTP needs an explicit `$Y`.
 
         That holds for mail of our own too: notices and answers go to senders, redirects to whom users name (decision 155).
         """
-        channel = first.channel
-        if self.request.source_channel not in self.rules.imta.channels or verdict.allowed_by_table:
+        request, channel = self.request, first.channel
+        if request.source_channel not in self.rules.imta.channels:
             return
-        if delivers(channel):
-            status = self.rules.refusals.status(Refusal.RELAYING, self.request.recipient)
-            raise Stop(status, f"{self.request.source_channel} named the channel {channel.name} directly")
+        if not request.from_reprocess or not (yield from self.may_be_forwarded_to(first)):
+            status = self.rules.refusals.status(Refusal.RELAYING, request.recipient)
+            raise Stop(status, f"{request.source_channel} named the channel {channel.name} directly")
+
+    def may_be_forwarded_to(self, there: Rewritten) -> Asking[bool]:
+        """Whether a user may forward there: a table allows the delivery channel, or it runs nothing and has no mailboxes."""
+        if there.channel.name == "bitbucket":
+            return True
+        probe = self._probe(there.channel.name, there.address)
+        verdict = yield from check_access(self.rules, self.inquiry, probe, self.rules.before_tables)
+        return verdict.allowed_by_table and verdict.rejected is None
 
     def _targets(self, first: Rewritten) -> Streaming[list[Target]]:
         try:
