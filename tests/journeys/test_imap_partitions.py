@@ -33,10 +33,11 @@ def test_each_mailbox_is_served_from_its_partition(folder: Path) -> None:
             run_as(store, STORE_USER)
         store.start()
         for owner in places:
-            assert deliver(store, owner, f"for-{owner}") == [250]
+            assert deliver(store, owner, f"for-{owner}", options=("xquota=-1,9",)) == [250]
         assert all((mailboxes / partition / owner / "new").is_dir() for owner, partition in places.items())
         with dovecot_of(store, folder / "dovecot", users=tuple(places)) as imap:
             for owner in places:
                 with imap.login(owner) as client:
                     client.select("INBOX")
                     assert client.search(None, "SUBJECT", f"for-{owner}") == ("OK", [b"1"])
+                    assert client.getquotaroot("INBOX")[1][1] == [b'"User quota" (MESSAGE 1 9)']

@@ -31,10 +31,8 @@ def store(tmp_path: Path) -> Instance:
     return instance
 
 
-def settings(text: str, tmp_path: Path) -> str:
+def settings(file: Path) -> str:
     """What `doveconf -n` makes of a configuration; fails when it refuses it."""
-    file = tmp_path / "read.conf"
-    file.write_text(text)
     done = subprocess.run([DOVECONF, "-n", "-c", str(file)], capture_output=True, text=True, timeout=10, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -46,10 +44,11 @@ def settings(text: str, tmp_path: Path) -> str:
     ids=["passwd-file", "ldap", "proxy", "addresses"],
 )
 def test_dovecot_takes_it(store: Instance, tmp_path: Path, options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    dovecot_config(instance=store.root, **options)
-    text = capsys.readouterr().out
+    dovecot_config(instance=store.root, write=tmp_path / "to", **options)
+    capsys.readouterr()
+    text = (tmp_path / "to" / "dovecot.conf").read_text()
     assert "{{" not in text
-    read = settings(text, tmp_path)
+    read = settings(tmp_path / "to" / "dovecot.conf")
     assert text.startswith(f"# Dovecot {installed_version()}: ")
     assert "auth_username_format = %{" in read
     if "proxy" not in options:
@@ -319,7 +318,7 @@ def test_mailboxes_outside_the_default_partition_are_listed(
         line.format(instance.store) for line in (_LINES_2_4 if options == NEW else _LINES_2_3)
     ]
     if installed_version() == options.get("dovecot"):
-        assert f"{instance.store}/second/%" in settings(text, tmp_path)
+        assert f"{instance.store}/second/%" in settings(tmp_path / "to" / "dovecot.conf")
 
 
 def test_a_store_with_one_partition_needs_no_list(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:
