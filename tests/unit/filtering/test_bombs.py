@@ -150,3 +150,22 @@ def test_many_small_things_are_much_work(script: str) -> None:
     assert time.process_time() - begun < SECONDS
     assert "does too much" in outcome.error
     assert outcome.actions == (Keep(),)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        'header :contains ["from", "sender", "resent-from"] "x{}@other.test"',
+        'address :is ["from", "to", "cc"] "x{}@other.test"',
+        'exists ["list-id", "list-post"]',
+    ],
+)
+def test_a_header_is_looked_through_once_for_a_name_however_many_rules_ask(test: str) -> None:
+    """A thousand rules are a long script, a hundred KiB a long header: neither is hostile."""
+    rules = "".join(f'if {test.format(number)} {{ fileinto "f"; stop; }}\n' for number in range(1000))
+    received = b"Received: from a.test by b.test; Mon, 23 Nov 2026 05:00:00 +0000\r\n" * 1500
+    octets = received + b"From: Bob <bob@b.test>\r\nTo: ann@b.test, cy@b.test\r\nSubject: s\r\n\r\nbody\r\n"
+    message = Message(octets, len(octets))
+    outcome = compile_script('require "fileinto";' + rules).evaluate(message, Envelope("a@b.test", "c@d.test"), Surroundings())
+    assert outcome.error == ""
+    assert outcome.work < limits.BUDGET / 4

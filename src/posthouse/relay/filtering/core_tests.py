@@ -9,7 +9,7 @@ import posthouse
 from posthouse.relay.filtering import capabilities
 from posthouse.relay.filtering.address_list import Mailbox, addresses, envelope_address
 from posthouse.relay.filtering.arguments import INDEX, MATCH, PART, Signature, TagUse, Taken, Tests, Want
-from posthouse.relay.filtering.context import Context, Test, TestBuilder
+from posthouse.relay.filtering.context import Context, Test, TestBuilder, Texts
 from posthouse.relay.filtering.flags import words
 from posthouse.relay.filtering.matcher import Comparison, comparison, matcher
 from posthouse.relay.filtering.matching import Comparator, MatchType
@@ -48,6 +48,13 @@ def selected(context: Context, taken: Taken, line: int) -> Callable[[list[str]],
     return one
 
 
+def _fields(run: Run, names: Texts, line: int) -> list[str]:
+    """The names of the fields wanted, in lower case; finding them is charged."""
+    wanted = [name.lower() for name in values(names, run)]
+    run.spend(run.message.seeking(wanted), line)
+    return wanted
+
+
 def header(context: Context, node: Node, taken: Taken) -> Test:
     """`header`."""
     names = context.texts(taken.strings(0))
@@ -58,16 +65,16 @@ def header(context: Context, node: Node, taken: Taken) -> Test:
         only, line = fixed[0], node.line
 
         def single(run: Run) -> bool:
-            run.spend(run.message.seeking, line)
+            run.spend(run.message.seeking((only,)), line)
             return match(run, run.message.texts(only))
 
         return single
 
     def test(run: Run) -> bool:
-        run.spend(len(names) * run.message.seeking, node.line)
+        wanted = _fields(run, names, node.line)
         found: list[str] = []
-        for name in values(names, run):
-            texts = run.message.texts(name.lower())
+        for name in wanted:
+            texts = run.message.texts(name)
             found += select(texts) if select else texts
         return match(run, found)
 
@@ -121,10 +128,10 @@ def address(context: Context, node: Node, taken: Taken) -> Test:
     match = matcher(context, compare, context.texts(taken.strings(1)))
 
     def test(run: Run) -> bool:
-        run.spend(len(names) * run.message.seeking, node.line)
+        wanted = _fields(run, names, node.line)
         found: list[str] = []
-        for name in values(names, run):
-            raws = run.message.raws(name.lower())
+        for name in wanted:
+            raws = run.message.raws(name)
             for raw in select(raws) if select else raws:
                 parts = (part_of(each, part, run.around.separator) for each in _mailboxes(run, raw, node.line))
                 found += [text for text in parts if text is not None]
@@ -157,13 +164,18 @@ def envelope(context: Context, node: Node, taken: Taken) -> Test:
     return test
 
 
+def _is_there(run: Run, name: str, line: int) -> bool:
+    run.spend(run.message.seeking((name,)), line)
+    return run.message.has(name)
+
+
 def exists(context: Context, node: Node, taken: Taken) -> Test:
     """`exists`."""
     names = context.texts(taken.strings(0))
 
     def test(run: Run) -> bool:
-        run.spend(len(names) * run.message.seeking, node.line)
-        result = all(run.message.has(name.lower()) for name in values(names, run))
+        run.spend(len(names), node.line)
+        result = all(_is_there(run, name.lower(), node.line) for name in values(names, run))
         if context.explain:
             context.step(run, node.line, f"exists {', '.join(values(names, run))}: {'yes' if result else 'no'}")
         return result

@@ -119,8 +119,9 @@ def date(context: Context, node: Node, taken: Taken) -> Test:
     match = matcher(context, comparison(context, taken, node), context.texts(taken.strings(2)))
 
     def test(run: Run) -> bool:
-        run.spend(run.message.seeking, node.line)
-        raws = run.message.raws(value(name, run).lower())
+        wanted = value(name, run).lower()
+        run.spend(run.message.seeking((wanted,)), node.line)
+        raws = run.message.raws(wanted)
         raws = select(raws) if select else raws
         found: list[str] = []
         for raw in raws[:1]:

@@ -7,6 +7,7 @@ A field is found by its name in any case, blanks before the colon allowed. What 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -61,6 +62,7 @@ class Message:
     octets: bytes
     size: int
     end: int = -1
+    _found: dict[str, list[bytes]] = field(default_factory=dict)
     _texts: dict[tuple[str, bool], list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,6 +76,12 @@ class Message:
 
     def values(self, name: str) -> list[bytes]:
         """The octets of every field with this name, in lower case, in their order."""
+        known = self._found.get(name)
+        if known is None:
+            known = self._found[name] = self._look_for(name)
+        return known
+
+    def _look_for(self, name: str) -> list[bytes]:
         lower, octets = self._lower, self.octets
         found: list[bytes] = []
         at = 0
@@ -94,7 +102,7 @@ class Message:
 
     def has(self, name: str) -> bool:
         """Whether there is such a field."""
-        return _named(name).search(self._lower) is not None
+        return bool(self.values(name))
 
     def texts(self, name: str) -> list[str]:
         """The decoded values of a field, by its name in lower case."""
@@ -113,10 +121,10 @@ class Message:
             self._texts[key] = known
         return known
 
-    @cached_property
-    def seeking(self) -> int:
-        """Units of work that finding a field is."""
-        return 1 + self.end // _SEEN
+    def seeking(self, names: Sequence[str]) -> int:
+        """Units of work that finding the fields with these names is: the header is looked through once for each."""
+        new = sum(name not in self._found for name in names)
+        return len(names) + new * (self.end // _SEEN)
 
     @property
     def has_body(self) -> bool:
