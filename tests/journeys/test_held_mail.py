@@ -99,6 +99,7 @@ def test_held_by_a_mapping_and_released_by_rename(tmp_path: Path) -> None:
             other = ledger.send(client, ["user0"])
             assert (held.code, other.code) == (250, 250)
         (copy,) = wait_for(lambda: [copy for copy in queued(tiers.relay) if copy["state"] == "held"], 30)
+        assert copy["why"] == "held: an access table wants it"
         assert copy["next_try"] is None
         assert [recipient["original"] for recipient in copy["recipients"]] == ["user0@example.com"]
         (path,) = files(tiers.relay)

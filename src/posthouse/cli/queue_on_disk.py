@@ -17,6 +17,7 @@ from posthouse.journal.scan import scan
 from posthouse.journal.segment import CorruptRecord, JournalError, Segment, Tier
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
+from posthouse.relay.job_controller.cargo import HELD
 from posthouse.relay.job_controller.selection import Matcher, Selection
 from posthouse.relay.job_controller.summary import Counted, summary_of
 from posthouse.relay.queue.places import Places
@@ -134,12 +135,16 @@ def _file(places: Places, queue: Path, entry: QueueEntry) -> dict[str, Any] | No
     except (DamagedQueueFile, OSError) as error:
         unread = Envelope(entry.name.message, "", "", "", int(entry.mtime * 1000), entry.size, ())
         row = _row(unread, (), state, entry.name.attempts, file, entry.name.copy)
-        return {**row, "channel": entry.ref.channel, "reason": str(error)}
+        why = f"held: {error}" if entry.name.held else str(error)
+        return {**row, "channel": entry.ref.channel, "reason": str(error), "why": why}
     try:
         row = _row(opened.envelope, opened.recipients, state, entry.name.attempts, file, entry.name.copy)
+        reason = opened.held_because() if state == "held" else ""
         last = {attempt.recipient: attempt for attempt in opened.history()}
     finally:
         opened.close()
+    if reason:
+        row |= {"reason": reason, "why": reason}
     for recipient in row["recipients"]:
         if (attempt := last.get(recipient["id"])) is not None:
             recipient["status"] = {"code": attempt.code, "enhanced": attempt.enhanced, "text": attempt.text}
@@ -165,7 +170,7 @@ def _row(
         "size": envelope.size,
         "sender": envelope.sender,
         "file": file,
-        "why": "held: it waits for `posthouse queue release`" if state == "held" else _NOBODY,
+        "why": (first.why if first else "") or HELD if state == "held" or (first and first.held) else _NOBODY,
         "host_state": None,
         "recipients": [
             {"id": each.id, "address": each.address, "original": each.original, "status": None} for each in recipients

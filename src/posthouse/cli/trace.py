@@ -73,6 +73,7 @@ def _fields(record: Record) -> dict[str, Any]:
         "channel": record.dc or record.sc,
         "host": record.ho,
         "reply": reply,
+        "reason": record.re,
     }
 
 

@@ -52,6 +52,8 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True):
     """what the job is to do instead of, or beside, routing the address (mail/task.py), or empty"""
     imap_flags: str = ""
     """XFLAGS value: IMAP flags the message is to have in the mailbox (mail/imap_flags.py), or empty"""
+    why: str = ""
+    """why the copy is to be held, in words, or empty: nobody said"""
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):

@@ -53,6 +53,7 @@ def test_postmaster_without_an_alias_is_held(make_relay: MakeRelay, entries: dic
     assert [(target.channel, target.address, target.held) for target in routed.recipients] == [
         ("hold", f"@hold-daemon:{full}", True)
     ]
+    assert routed.recipients[0].why_held.startswith("held: postmaster is always accepted, but ")
 
 
 def test_postmaster_without_an_alias_and_without_channel_hold(make_relay: MakeRelay, entries: dict[str, Attributes]) -> None:

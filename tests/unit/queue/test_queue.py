@@ -296,8 +296,8 @@ def test_however_long_the_history_its_end_is_read(places: Places) -> None:
     opened.add_history([Attempt(9999, 5000, 0, "4.2.0", 420, "Mailbox Locked", "store0")])
     assert opened.history()[-1].text == "Mailbox Locked"
     opened.close()
-    content, history = read_with_history(places.tree, copy)
-    assert content.open_ids == (0, 1)
+    content, history, why = read_with_history(places.tree, copy)
+    assert (content.open_ids, why) == ((0, 1), "")
     assert {line.recipient: line.code for line in history} == {0: 420, 1: 422}
 
 

@@ -40,8 +40,9 @@ def test_holdlimit_holds_what_has_more(tmp_path: Path) -> None:
         client = world.hello()
         assert client.message(BODY, *PEOPLE[:2]).startswith("250 ")
         assert client.message(BODY, *PEOPLE).startswith("250 ")
-        held = {len(each.envelope.recipients): {one.held for one in each.envelope.recipients} for each in world.queued()}
-        assert held == {2: {False}, 3: {True}}
+        envelopes = [each.envelope for each in world.queued()]
+        found = {len(each.recipients): {(one.held, one.why) for one in each.recipients} for each in envelopes}
+        assert found == {2: {(False, "")}, 3: {(True, "held: 3 recipients, over holdlimit 2")}}
 
 
 def test_transactionlimit_defers_the_next_message(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.routing.copies import MOST, assign_copies
 from posthouse.relay.routing.detour import detour
 from posthouse.relay.routing.list_success import of_member, told_of, wants_success
-from posthouse.relay.routing.result import Target
+from posthouse.relay.routing.result import HELD_BY_TABLE, Target
 from posthouse.relay.routing.way import ListEdit
 from posthouse.trace.record import Action, Record
 
@@ -249,7 +249,7 @@ class Expander:
                 notify=_notify(recipient, target),
                 quota=target.quota, flags=target.flags,
                 intermediate=target.intermediate, held=held, sender=target.sender, answers=target.answers,
-                task=target.task, imap_flags=target.imap_flags,
+                task=target.task, imap_flags=target.imap_flags, why=(target.why_held or HELD_BY_TABLE) if held else "",
             )
             for place, (copy, (recipient, target, held)) in enumerate(zip(copies, those, strict=True))
         ])  # fmt: skip

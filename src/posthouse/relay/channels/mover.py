@@ -35,7 +35,9 @@ class Mover(Batches[_Work]):
         settings = self._shop.settings.get(lease.channel)
         subdirs, now = settings.channel.subdirs if settings else 0, int(self._shop.now() * 1000)
         history = _history(lease, now) if lease.code and lease.attempts else ()
-        return Moving(ref, lease.channel, subdirs, lease.attempts, held=bool(lease.notice), history=history)
+        return Moving(
+            ref, lease.channel, subdirs, lease.attempts, held=bool(lease.notice), history=history, why=_reason(lease)
+        )  # fmt: skip
 
     def _work(self, batch: Sequence[Lease]) -> _Work:
         leases = {self._moving(lease): lease for lease in batch}
@@ -56,8 +58,8 @@ class Mover(Batches[_Work]):
             lease = leases[moving]
             if moving.held:
                 self._note_held(lease, ref.path)
-            text = HELD_BY_OPERATOR if lease.job is Job.HOLD else ""
-            self._shop.tell(Result(lease.key, Verdict.HELD if moving.held else Verdict.AGAIN, text=text, file=ref.path))
+            verdict = Verdict.HELD if moving.held else Verdict.AGAIN
+            self._shop.tell(Result(lease.key, verdict, text=moving.why, file=ref.path))
         for moving in result.settled:  # perhaps by a former try that could not sync its marks: there may be a file
             self._shop.tell(Result(leases[moving].key, Verdict.GONE))
         for moving, fault in result.failed:
@@ -73,9 +75,14 @@ class Mover(Batches[_Work]):
         shop = self._shop
         record = Record(
             ts=shop.stamp(), ac=Action.HELD, sc=lease.channel, fi=f"{shop.wording.queue_folder}/{path}", ei=message_of(path),
-            pi=shop.log.process, re=HELD_BY_OPERATOR if lease.job is Job.HOLD else "", ho=lease.host, at=lease.attempts,
+            pi=shop.log.process, re=_reason(lease), ho=lease.host, at=lease.attempts,
         )  # fmt: skip
         shop.note((record,))
+
+
+def _reason(lease: Lease) -> str:
+    """Why it is held."""
+    return HELD_BY_OPERATOR if lease.job is Job.HOLD else lease.why
 
 
 def _history(lease: Lease, now: int) -> tuple[Attempt, ...]:

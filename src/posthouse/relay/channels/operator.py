@@ -1,11 +1,13 @@
 """Operators' orders in the channel worker (queue.md 6, job-controller-cnf 8): hold, release, return, drop.
 
 * hold of a file, release: a rename, in batches and in a thread, durable before the result. A hold of a record is a move to a
-  `.HELD` file (mover.py). Both are logged `H`, a release with the reason `released`.
+  `.HELD` file (mover.py). Both are logged `H`, a release with the reason `released`. A file that is not what was written is not
+  released: it would be held again at its next attempt.
 * return: the sender's notice first, then F, as for every failure. NOTIFY=NEVER and the null sender get none.
 * drop: F, and nobody is told; logged `K`.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Job, Lease
 from posthouse.relay.notices.dsn import Kind
 from posthouse.relay.queue.copy_ref import FileCopy
 from posthouse.relay.queue.open_copy import OpenCopy
+from posthouse.relay.queue.queue_file import OpenQueueFile
+from posthouse.relay.queue.queue_format import DamagedQueueFile
 from posthouse.relay.queue.release import rename_all
 from posthouse.trace.record import Action, Record
 
@@ -53,7 +57,39 @@ class Renamer(Batches[list[FileCopy | OSError]]):
 
     def _work(self, batch: Sequence[Lease]) -> list[FileCopy | OSError]:
         refs = [ref for lease in batch if isinstance(ref := ref_of(lease), FileCopy)]
-        return rename_all(self._shop.places.tree, refs, held=batch[0].job is Job.HOLD)
+        hold = batch[0].job is Job.HOLD
+        faults = {} if hold else {ref: fault for ref in refs if (fault := self._fault(ref)) is not None}
+        done = iter(rename_all(self._shop.places.tree, [ref for ref in refs if ref not in faults], held=hold))
+        result = [faults[ref] if ref in faults else next(done) for ref in refs]
+        for each in result if hold else ():
+            if isinstance(each, FileCopy):
+                self._note(each)
+        return result
+
+    def _fault(self, ref: FileCopy) -> OSError | None:
+        """Why a file cannot be released; one that can is no more said to be held."""
+        try:
+            opened = OpenQueueFile.open(self._shop.places.tree, ref)
+        except DamagedQueueFile as fault:
+            return OSError(str(fault))
+        except OSError as error:
+            return error
+        try:
+            if opened.held_because():
+                with contextlib.suppress(OSError):
+                    opened.note_held("")
+        finally:
+            opened.close()
+        return None
+
+    def _note(self, ref: FileCopy) -> None:
+        """Write down why it is held, as far as it can be: of no weight."""
+        with contextlib.suppress(OSError, DamagedQueueFile):
+            opened = OpenQueueFile.open(self._shop.places.tree, ref)
+            try:
+                opened.note_held(HELD_BY_OPERATOR)
+            finally:
+                opened.close()
 
     def _ended(self, batch: Sequence[Lease], done: "asyncio.Future[list[FileCopy | OSError]]") -> None:
         fault = done.exception()

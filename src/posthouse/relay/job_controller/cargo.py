@@ -1,10 +1,10 @@
 """What the controller knows of one waiting copy beside its place in the schedule, and how `queue list` shows it.
 
     {"id", "copy", "channel", "state": "journal"|"file"|"held", "host", "attempts", "next_try", "enqueued", "size", "sender",
-     "file", "recipients": [{"id", "address", "original", "status"}]}
+     "file", "recipients": [{"id", "address", "original", "status"}], "why"}
 
 `status` is the recipient's own last reply. Times are ISO 8601 UTC; `next_try` is null where no time is known: held, or waiting
-for a session. A copy that was held because it is damaged has the key `reason` too.
+for a session. A held copy of which the reason is known has the key `reason` too.
 """
 
 import time
@@ -21,6 +21,8 @@ from posthouse.relay.queue.names import COPY_DIGITS, unique
 from posthouse.relay.queue.tree import QueueEntry
 
 NO_PROGRAM = Status(450, "4.3.5", "no program empties this channel in this version; the copy waits")
+HELD = "held: it waits for `posthouse queue release`"
+"""why a copy waits of which nobody has said why it is held"""
 _NONE: Mapping[int, Status] = {}
 _PACKED = frozenset(("envelope", "recipients", "file", "status", "replies", "reason"))
 _NO_WAITS: Mapping[int, float] = {}
@@ -234,7 +236,7 @@ def damaged_listing(entry: QueueEntry, reason: str, queue: str) -> dict[str, Any
         "id": entry.name.message, "copy": entry.name.copy, "channel": entry.ref.channel, "state": "held", "host": "",
         "attempts": entry.name.attempts,
         "next_try": None, "enqueued": iso(entry.mtime), "size": entry.size, "sender": "", "file": f"{queue}/{entry.ref.path}",
-        "recipients": [], "reason": reason,
+        "recipients": [], "reason": reason, "why": f"held: {reason}",
     }  # fmt: skip
 
 

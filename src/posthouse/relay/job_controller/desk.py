@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from posthouse.mail.status import Status
-from posthouse.relay.job_controller.cargo import NO_PROGRAM, Cargo, cargo_of, damaged_listing, iso, listing
+from posthouse.relay.job_controller.cargo import HELD, NO_PROGRAM, Cargo, cargo_of, damaged_listing, iso, listing
 from posthouse.relay.job_controller.control import Line
 from posthouse.relay.job_controller.entry import Entry, State
 from posthouse.relay.job_controller.orders import ORDERS, PATIENCE, Asked, Order
@@ -83,8 +83,11 @@ class Desk:
     def rows(self, selection: Selection) -> list[dict[str, Any]]:
         """All rows."""
         now = time.time()
-        rows = [self.row(found) for found in self.select(selection, now)]
-        return rows + [damaged_listing(entry, reason, self._queue) for entry, reason in self._unreadable(selection, now)]
+        rows = [{**self.row(found), "why": self._why(found)["why"]} for found in self.select(selection, now)]
+        return rows + self._damaged_rows(selection, now)
+
+    def _damaged_rows(self, selection: Selection, now: float) -> list[dict[str, Any]]:
+        return [damaged_listing(entry, reason, self._queue) for entry, reason in self._unreadable(selection, now)]
 
     def _unreadable(self, selection: Selection, now: float) -> Iterator[tuple[QueueEntry, str]]:
         """Held files that cannot be read and are meant."""
@@ -97,12 +100,13 @@ class Desk:
     def why(self, selection: Selection) -> list[dict[str, Any]]:
         """All rows, each with the reason it waits and the state of its host."""
         now = time.time()
-        return [{**self.row(found), **self._why(found)} for found in self.select(selection, now)]
+        rows = [{**self.row(found), **self._why(found)} for found in self.select(selection, now)]
+        return rows + [{**row, "host_state": None} for row in self._damaged_rows(selection, now)]
 
     def _why(self, found: Found) -> dict[str, Any]:
         _, cargo, entry, _ = found
         if entry is None:
-            return {"why": cargo.reason or "held: it waits for `posthouse queue release`", "host_state": None}
+            return {"why": cargo.reason or HELD, "host_state": None}
         host = entry.host
         assert host is not None
         blocked = bool(host.blocked_until)

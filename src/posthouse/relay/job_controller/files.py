@@ -40,7 +40,7 @@ def read_files(places: Places, entries: Sequence[QueueEntry], damaged: Damaged) 
 def read_file(places: Places, entry: QueueEntry, damaged: Damaged) -> Cargo | None:
     """The copy in a queue file; None: nothing of it is left to do, or it went away, or it had to be held."""
     try:
-        content, history = read_with_history(places.tree, entry.ref)
+        content, history, why = read_with_history(places.tree, entry.ref)
     except FileNotFoundError:
         return None
     except DamagedQueueFile as fault:
@@ -57,6 +57,7 @@ def read_file(places: Places, entry: QueueEntry, damaged: Damaged) -> Cargo | No
             places.tree.touched(places.tree.of(entry.ref))
         return None
     cargo = Cargo(content.envelope, entry.name.copy, recipients, None, entry.ref.path)
+    cargo.reason = why if entry.name.held else ""
     _remember(cargo, history, still)
     return cargo
 

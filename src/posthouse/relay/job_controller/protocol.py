@@ -76,6 +76,8 @@ class Lease(msgspec.Struct, array_like=True, tag="l", gc=False):
     """the host has had the recipients' quota already: what is recorded here may be older than what it knows now"""
     replies: tuple[Reply, ...] = ()
     """the recipients' own, where they are not all the same"""
+    why: str = ""
+    """MOVE of what is to be held: the reason"""
 
 
 class Result(msgspec.Struct, array_like=True, tag="r", gc=False):

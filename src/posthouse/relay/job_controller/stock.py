@@ -169,6 +169,7 @@ class Stock:
         lease = Lease(
             entry.key, job, entry.channel, entry.host_name, cargo.copy, cargo.record, cargo.file, cargo.open,
             entry.tries.attempts, not entry.tries.instant, int(cargo.held or job is Job.HOLD), told=cargo.told,
+            why=cargo.recipients[0].why if cargo.held and job is Job.MOVE else "",
         )  # fmt: skip
         if cargo.patient and job is Job.DELIVER:
             lease.open, lease.some = cargo.impatient, True

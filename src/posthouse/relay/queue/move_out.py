@@ -21,7 +21,7 @@ from posthouse.relay.queue import names
 from posthouse.relay.queue.copy_ref import FileCopy, JournalCopy
 from posthouse.relay.queue.open_copy import OpenRecord
 from posthouse.relay.queue.places import Places
-from posthouse.relay.queue.queue_format import Attempt, encode_head, encode_history, new_boundary
+from posthouse.relay.queue.queue_format import Attempt, encode_head, encode_held, encode_history, new_boundary
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Moving:
     """made so far: the file begins with that prefix"""
     held: bool = False
     history: tuple[Attempt, ...] = ()
+    why: str = ""
+    """why it is held"""
 
 
 @dataclass(slots=True)
@@ -126,7 +128,8 @@ class MoveOut:
         for part in opened.parts():
             offset = self._put(fd, part, offset)
         closing = (b"" if last == b"\n" else b"\n") + boundary + b"\n"
-        self._put(fd, closing + encode_history(moving.history), offset)
+        reason = encode_held(moving.why) if moving.held and moving.why else b""
+        self._put(fd, closing + encode_history(moving.history) + reason, offset)
 
     def _put(self, fd: int, octets: Octets, offset: int) -> int:
         view = memoryview(octets)

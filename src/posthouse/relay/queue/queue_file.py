@@ -20,7 +20,9 @@ from posthouse.relay.queue.queue_format import (
     QueueFile,
     State,
     decode_head,
+    decode_held,
     decode_history,
+    encode_held,
     encode_history,
 )
 from posthouse.relay.queue.tree import QueueTree
@@ -105,7 +107,15 @@ class OpenQueueFile:
 
     def history(self) -> list[Attempt]:
         """The lines behind the message; the last MiB of them."""
-        return _read_history(self._tree, self._fd, self.content)
+        return decode_history(_behind(self._tree, self._fd, self.content))
+
+    def held_because(self) -> str:
+        """Why the file is held, or was last; empty where nobody said."""
+        return decode_held(_behind(self._tree, self._fd, self.content))
+
+    def note_held(self, reason: str) -> None:
+        """Append why it is held, or with no reason that it is so no more. OSError may be ignored, as for history."""
+        self._tree.disk.pwrite(self._fd, encode_held(reason), self._tree.disk.fstat(self._fd).size)
 
     def next_attempt(self) -> FileCopy:
         """Make states and history durable and rename to the next prefix; the new reference.
@@ -173,8 +183,8 @@ def read_queue_file(tree: QueueTree, ref: FileCopy) -> QueueFile:
         tree.disk.close(fd)
 
 
-def read_with_history(tree: QueueTree, ref: FileCopy) -> tuple[QueueFile, list[Attempt]]:
-    """`read_queue_file`, and the lines behind the message: the last MiB of them.
+def read_with_history(tree: QueueTree, ref: FileCopy) -> tuple[QueueFile, list[Attempt], str]:
+    """`read_queue_file`, and of the last MiB behind the message: the history, and why the file is held.
 
     Raises:
         FileNotFoundError: no such file.
@@ -183,16 +193,17 @@ def read_with_history(tree: QueueTree, ref: FileCopy) -> tuple[QueueFile, list[A
     fd = tree.disk.open_file(ref.name, tree.of(ref))
     try:
         content = _read_head(tree, ref, fd)
-        return content, _read_history(tree, fd, content)
+        behind = _behind(tree, fd, content)
+        return content, decode_history(behind), decode_held(behind)
     finally:
         tree.disk.close(fd)
 
 
-def _read_history(tree: QueueTree, fd: int, content: QueueFile) -> list[Attempt]:
-    """Whatever else stands there (the boundary, half a line) is no history line and passed over."""
+def _behind(tree: QueueTree, fd: int, content: QueueFile) -> bytes:
+    """What stands behind the message; the boundary and half a line are neither history nor a reason and passed over."""
     size = tree.disk.fstat(fd).size
     start = max(content.body_end, size - _MAX_HISTORY)
-    return decode_history(tree.disk.pread(fd, size - start, start)) if start < size else []
+    return tree.disk.pread(fd, size - start, start) if start < size else b""
 
 
 def hold_damaged(tree: QueueTree, ref: FileCopy) -> FileCopy:

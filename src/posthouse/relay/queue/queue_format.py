@@ -9,6 +9,7 @@ r"""What is written in a queue file (queue.md 4).
     <z octets: the message>
     Boundary_(ID_...)        after a LF if the message does not end in one
     H;<Unix ms>;<attempt>;<recipient>;<4.2.1>;<450>;<text>;<host>       history, appended
+    W;<text>                                                            why it is held, appended; the last one counts
 
 Of ours beside the letters of queue.md 4: `w` octets dot-stuffing adds, `a` the message a notice is about, `b` crc32 of the
 message in hexadecimal; `y` is a recipient's task (mail/task.py), `I` its IMAP flags (mail/imap_flags.py). Unknown letters are
@@ -142,6 +143,17 @@ def decode_history(octets: bytes) -> list[Attempt]:
             time, attempt, recipient, enhanced, code, text, host = fields[1:]
             found.append(Attempt(int(time), int(attempt), int(recipient), enhanced, int(code), unescape(text), unescape(host)))
     return found
+
+
+def encode_held(reason: str) -> bytes:
+    """The line that says why the file is held; with no reason: that it is held no more."""
+    return f"W;{escape(reason)}\n".encode("utf-8", "surrogateescape")
+
+
+def decode_held(octets: bytes) -> str:
+    """Why the file is held, as the lines behind the message say; empty where none does."""
+    lines = [line for line in octets.split(b"\n")[:-1] if line.startswith(b"W;")]
+    return unescape(lines[-1][2:].decode("utf-8", "surrogateescape")) if lines else ""
 
 
 class _Head:

@@ -58,6 +58,10 @@ class RouteRequest(msgspec.Struct, frozen=True):
     lines: int | None = None
 
 
+ON_HOLD = "held: its recipient is on hold"
+HELD_BY_TABLE = "held: an access table wants it"
+
+
 class Target(msgspec.Struct, frozen=True):
     """One final recipient address and the channel it waits on."""
 
@@ -96,6 +100,13 @@ class Target(msgspec.Struct, frozen=True):
     """it comes out of a group: who is told of its success is the group's affair (list_success.py)"""
     repeat: int = 0
     """how many of the same channel and address stand before it: a group may want one copy for each time somebody is named"""
+    why: str = ""
+    """why it is held, where that is not its owner's status"""
+
+    @property
+    def why_held(self) -> str:
+        """Why its copy is to be held; empty when it is not."""
+        return (self.why or ON_HOLD) if self.held else ""
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from posthouse.relay.routing.fan_out import EXPAND_LIMIT, fan_out, postponed
 from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry, NoAnswer
 from posthouse.relay.routing.lookup import POSTMASTER
 from posthouse.relay.routing.refusal import Refusal
-from posthouse.relay.routing.result import Accepted, Noted, Rejected, Routed, RouteRequest, Step, Streaming, Target
+from posthouse.relay.routing.result import HELD_BY_TABLE, Accepted, Noted, Rejected, Routed, RouteRequest, Step, Streaming, Target
 from posthouse.relay.routing.rewrite import Job, Rewritten, Unroutable
 from posthouse.relay.routing.rule_table import coming_in
 from posthouse.relay.routing.rules import Rules
@@ -258,9 +258,10 @@ class _Run:
 
     def _held_postmaster(self, address: str, reason: str) -> Target:
         hold = self.rules.imta.channels.get("hold") or self.rules.imta.channels["l"]
+        why = f"held: postmaster is always accepted, but {reason}"
         waiting = f"@{hold.official_host}:{address}" if hold.name == "hold" else address
         self.note(Step(4, waiting, hold.name, text=f"postmaster is always accepted; held, since: {reason}"))
-        return Target(hold.name, waiting, destination_host(waiting), intermediate=address, held=True)
+        return Target(hold.name, waiting, destination_host(waiting), intermediate=address, held=True, why=why)
 
     def deliver(self, there: Rewritten, way: Way) -> Streaming[list[Target]]:
         """The targets of one rewritten address: itself, or what alias expansion makes of it."""
@@ -300,7 +301,7 @@ class _Run:
         if verdict.bitbucket:
             target = self._swallowed(target.address)
         if verdict.hold:
-            target = msgspec.structs.replace(target, held=True)
+            target = msgspec.structs.replace(target, held=True, why=HELD_BY_TABLE)
         if verdict.size:
             smallest = min(filter(None, (target.own_limit, verdict.size)))
             target = msgspec.structs.replace(target, own_limit=smallest)

@@ -111,7 +111,10 @@ class Decisions:
     def _decided(self, original: str, target: Target, scripts: Sequence[UserFilter]) -> Sequence[Target]:
         user = target.filter
         if user is not None and self._is_put_off(user, original, target):
-            put_off = Target(PROCESS, target.intermediate, self._process_host, intermediate=target.intermediate, held=target.held)
+            put_off = Target(
+                PROCESS, target.intermediate, self._process_host, intermediate=target.intermediate, held=target.held,
+                why=target.why,
+            )  # fmt: skip
             return (msgspec.structs.replace(put_off, listed=True) if target.listed else put_off,)
         return self._through(scripts, original, msgspec.structs.replace(target, filter=None))
 
@@ -133,7 +136,7 @@ class Decisions:
             if user.mail and self._has(PROCESS):
                 found.append(self._task(user.mail, Note(user.owner, outcome.error, _digest(user.script)), user))
         if plain.held:
-            found = [msgspec.structs.replace(one, held=True) for one in found]
+            found = [msgspec.structs.replace(one, held=True, why=plain.why) for one in found]
         return found or [plain]
 
     def _is_put_off(self, user: UserFilter, original: str, target: Target) -> bool:

@@ -17,6 +17,7 @@ from posthouse.relay.routing.copies import assign_copies
 from posthouse.relay.routing.detour import detour
 from posthouse.relay.routing.fan_out import put_off
 from posthouse.relay.routing.list_success import of_member, told_of, wants_success
+from posthouse.relay.routing.result import HELD_BY_TABLE
 from posthouse.relay.routing.route import block_over, is_too_long, line_over
 from posthouse.relay.scripts.decisions import has_script
 from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
@@ -106,10 +107,10 @@ def accept(
     header = start[: event.header_end]
     low = b"\n" + header.lower()
     message_id, priority = message_id_and_priority(header, low)
-    held = _held(relay, session, transaction, looping(header, low, relay.host, relay.limits.loops))
+    why = _held(relay, session, transaction, looping(header, low, relay.host, relay.limits.loops))
     if transaction.rules.joined_channels and FRAGMENT in low and fragment_of(header) is not None:
         _detour(transaction)
-    recipients, doubles = _recipients(transaction, held=held)
+    recipients, doubles = _recipients(transaction, why)
     client = session.client
     envelope = Envelope(
         id=transaction.message_id,
@@ -131,14 +132,16 @@ def accept(
     return Taken(envelope, parts, doubles)
 
 
-def _held(relay: Relay, session: "SmtpSession", transaction: Transaction, loop: str) -> bool:
-    """Whether the whole message waits for the operator; `loop` says why it goes in circles, or nothing."""
+def _held(relay: Relay, session: "SmtpSession", transaction: Transaction, loop: str) -> str:
+    """Why the whole message waits for the operator, or nothing; `loop` says why it goes in circles, or nothing."""
     if loop:
         relay.report(f"message {transaction.message_id} is held: {loop}")
-        return True
+        return f"held: mail loop, {loop}"
     recipients = transaction.recipients
     beyond = session.way_in.limits.hold_beyond
-    return transaction.hold or len(recipients) > beyond or any(recipient.hold for recipient in recipients)
+    if len(recipients) > beyond:
+        return f"held: {len(recipients)} recipients, over holdlimit {beyond}"
+    return HELD_BY_TABLE if transaction.hold or any(recipient.hold for recipient in recipients) else ""
 
 
 def _too_large(transaction: Transaction, size: int) -> Status | None:
@@ -192,11 +195,11 @@ def _detour(transaction: Transaction) -> None:
     ]
 
 
-def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipient, ...], tuple[Double, ...]]:
+def _recipients(transaction: Transaction, why: str) -> tuple[tuple[Recipient, ...], tuple[Double, ...]]:
     """Everybody who gets the message, each final address on a channel once, in the order of RCPT; and who does not again."""
     taken = transaction.recipients[0]
     if len(transaction.recipients) == len(taken.targets) == 1 and not taken.targets[0].listed:
-        return (_recipient(0, 0, taken, taken.targets[0], held=held),), ()
+        return (_recipient(0, 0, taken, taken.targets[0], why),), ()
     chosen: dict[tuple[str, str, str, int], tuple[int, TakenRecipient, Target]] = {}
     doubles: list[Double] = []
     for taken in transaction.recipients:
@@ -213,11 +216,11 @@ def _recipients(transaction: Transaction, *, held: bool) -> tuple[tuple[Recipien
             chosen.setdefault((told.channel, told.address, told.task, 0), (len(chosen), taken, told))
     ordered = list(chosen.values())
     copies = assign_copies(transaction.rules.imta.channels, [target for _, _, target in ordered])
-    recipients = [_recipient(number, copies[number], taken, target, held=held) for number, taken, target in ordered]
+    recipients = [_recipient(number, copies[number], taken, target, why) for number, taken, target in ordered]
     return tuple(recipients), tuple(doubles)
 
 
-def _recipient(number: int, copy: int, taken: TakenRecipient, target: "Target", *, held: bool) -> Recipient:
+def _recipient(number: int, copy: int, taken: TakenRecipient, target: "Target", why: str) -> Recipient:
     return Recipient(
         id=number,
         copy=copy,
@@ -228,13 +231,14 @@ def _recipient(number: int, copy: int, taken: TakenRecipient, target: "Target", 
         quota=target.quota,
         flags=target.flags,
         intermediate=target.intermediate,
-        held=held or target.held,
+        held=bool(why) or target.held,
         sender=target.sender,
         answers=target.answers,
         orcpt="" if target.shown else taken.orcpt,
         notify=_notify(taken, target),
         task=target.task,
         imap_flags=target.imap_flags,
+        why=why or target.why_held,
     )
 
 
