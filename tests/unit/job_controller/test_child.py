@@ -38,3 +38,11 @@ def test_one_that_starts_has_longer() -> None:
     child = _child()
     assert not any(child.second() for _ in range(SILENT_START - 1))
     assert child.second()
+
+
+async def test_one_that_has_been_killed_and_not_started_again_is_not_told_of_each_second() -> None:
+    child = _child()
+    child.data_received(frame([Alive()]))
+    assert sum(child.second() for _ in range(SILENT)) == 1
+    child.connection_lost(None)
+    assert not any(child.second() for _ in range(10))

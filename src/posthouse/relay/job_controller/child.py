@@ -134,8 +134,9 @@ class Child(asyncio.Protocol):
 
     def second(self) -> bool:
         """A second has passed: whether the worker has been silent for too long, told once."""
-        if self.running:
-            self._silence += 1
+        if not self.running:
+            return False
+        self._silence += 1
         return self._silence == self._patience
 
     def ended(self) -> bool:
