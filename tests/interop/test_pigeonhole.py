@@ -1,7 +1,7 @@
 """Pigeonhole's sieve-test does the same with our scripts, and with scripts nobody has written.
 
 Where it does not, tests/rules/sieve says so beside the script: 2.3.19 files into a folder without a
-name, and runs scripts although it has found an error in them.
+name, and runs scripts although it has found an error in them; 2.4.1 compares in `string` by i;ascii-casemap.
 """
 
 import tempfile
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.pigeonhole import Oracle, ours
+from support.pigeonhole import VERSION, Oracle, ours
 from support.sieve_rules import MESSAGE, REQUIRE, cases
 
 
@@ -25,9 +25,7 @@ def oracle() -> Iterator[Oracle]:
 @pytest.mark.parametrize("name", ["tests.txt", "commands.txt", "syntax.txt", "language.txt", "values.txt"])
 def test_it_agrees_on_our_scripts(oracle: Oracle, name: str) -> None:
     wrong = [
-        (case.script, answer, case.theirs)
-        for case in cases(name)
-        if (answer := oracle.actions(case.script, MESSAGE)) != case.theirs
+        (case.script, answer) for case in cases(name) if (answer := oracle.actions(case.script, MESSAGE)) != case.theirs[VERSION]
     ]
     assert wrong == []
 
@@ -70,7 +68,7 @@ _SIMPLE = st.one_of(
     _tagged("address", st.sampled_from(["", ":all ", ":domain ", ":localpart ", ":user ", ":detail "])),
     st.builds(lambda keys: f"exists {_list(keys)}", st.lists(_FIELDS, min_size=1, max_size=2)),
     st.builds(lambda how, number: f"size :{how} {number}", st.sampled_from(["over", "under"]), st.integers(0, 3000)),
-    st.builds(lambda key: f'string :matches "abcabc.e@ [x] two" "{key}"', _PATTERNS),
+    st.builds(lambda key: f'string :matches :comparator "i;octet" "abcabc.e@ [x] two" "{key}"', _PATTERNS),
     st.builds(lambda kind, key: f'body :{kind} :contains "{key}"', st.sampled_from(["raw", 'content "text"']), _WORDS),
     st.builds(lambda flag: f'hasflag "{flag}"', st.sampled_from(["a", "b", "\\\\Seen", "A b"])),
     st.sampled_from(["true", "false", 'envelope :detail "to" "work"', 'envelope :domain :is "from" "OUTSIDE.test"']),

@@ -16,6 +16,7 @@ from posthouse.relay.filtering.message import Envelope, Message
 from posthouse.relay.filtering.run import Surroundings, folder_of
 
 SIEVE_TEST = shutil.which("sieve-test")
+VERSION = installed_version()
 SENDER, RECIPIENT = "alice@outside.test", "john.doe+work@example.com"
 _CONFIGS = {
     "2.3": """mail_home = {home}
@@ -59,7 +60,7 @@ class Oracle:
         for each in (folder, home):
             each.chmod(0o777)
         self._config = folder / "dovecot.conf"
-        self._config.write_text(_CONFIGS[installed_version()].format(home=home))
+        self._config.write_text(_CONFIGS[VERSION].format(home=home))
         self._prefix = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
 
     def actions(self, script: str, message: bytes) -> list[str] | None:

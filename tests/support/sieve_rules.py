@@ -1,8 +1,9 @@
-"""The scripts of tests/rules/sieve: a script, `=> ` what it does with message.eml, and where Pigeonhole 2.3.19 differs, that.
+"""The scripts of tests/rules/sieve: a script, `=> ` what it does with message.eml, and where Pigeonhole differs, that.
 
-    # requires: nothing          instead of everything in require.txt, other lines to stand before the script
-    if true { fileinto "x"; }
-    => fileinto x                "refused": it does not compile
+# requires: nothing          instead of everything in require.txt, other lines to stand before the script
+if true { fileinto "x"; }
+=> fileinto x                "refused": it does not compile
+=> Pigeonhole: keep          2.3.19 and 2.4.1; `=> Pigeonhole 2.4: ` for the later one alone
 """
 
 from pathlib import Path
@@ -18,7 +19,8 @@ class Case(NamedTuple):
 
     script: str
     ours: list[str] | None
-    theirs: list[str] | None
+    theirs: dict[str, list[str] | None]
+    """by version of Dovecot"""
 
 
 def _actions(text: str) -> list[str] | None:
@@ -38,6 +40,9 @@ def cases(name: str) -> list[Case]:
             requires = lines[0].removeprefix("# requires: ").replace("nothing", "") + "\n"
             lines, first = lines[1:], first - 1
         ours = _actions(lines[first].removeprefix("=> "))
-        theirs = _actions(lines[first + 1].removeprefix("=> Pigeonhole: ")) if len(lines) > first + 1 else ours
+        theirs = {"2.3": ours, "2.4": ours}
+        for line in lines[first + 1 :]:
+            version, _, actions = line.removeprefix("=> Pigeonhole").partition(": ")
+            theirs |= dict.fromkeys([version.strip()] if version else theirs, _actions(actions))
         found.append(Case(requires + "\n".join(lines[:first]), ours, theirs))
     return found
