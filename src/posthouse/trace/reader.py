@@ -1,6 +1,7 @@
 """Reads the JSON transaction log back: the time line of one message (logging.md 5).
 
-A torn last line (a writer was killed) is passed over. Rotated files `transactions.jsonl.1`, `.2`... are read oldest first.
+A torn line (a writer was killed, the disk was full) is passed over, and what another process has appended to it is read.
+Rotated files `transactions.jsonl.1`, `.2`... are read oldest first.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from posthouse.trace.record import Record
 from posthouse.trace.writer import JSON_LOG
 
 _decoder = msgspec.json.Decoder(Record)
+_BEGIN = b'{"ts":'
+"""of a record, and of nothing in one: its strings' quotes are escaped"""
 
 
 def read_records(folder: Path) -> Iterator[Record]:
@@ -21,12 +24,18 @@ def read_records(folder: Path) -> Iterator[Record]:
         try:
             with path.open("rb") as lines:
                 for line in lines:
-                    try:
-                        yield _decoder.decode(line)
-                    except (msgspec.DecodeError, UnicodeDecodeError):
-                        continue
+                    record = _record(line) or _record(line[max(0, line.rfind(_BEGIN)) :])
+                    if record is not None:
+                        yield record
         except FileNotFoundError:
             continue
+
+
+def _record(line: bytes) -> Record | None:
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _age(path: Path) -> int:

@@ -6,7 +6,7 @@
 Every call is one write(2) for each file, opened for appending, so lines of several processes never mix. A file that was
 renamed away (rotation) is opened anew within a second. A log that cannot be written never stops mail: the records are
 dropped, and the process log says so once, and how many they were once it can be written again. A line that a full disk
-has cut short is ended before the next one.
+has cut short is ended before the next one; another process that is quicker appends to it, which `reader` understands.
 """
 
 import errno

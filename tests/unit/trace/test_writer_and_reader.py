@@ -121,3 +121,13 @@ def test_a_recipient_is_known_by_what_the_store_was_told(tmp_path: Path) -> None
     for name in ("jdoe+lists/python", "<jdoe+Lists/python>", "@store1.example.com.LMTP:jdoe+Lists/python@lmtpcs-daemon"):
         assert time_line(tmp_path, name) == [filed], name
     assert time_line(tmp_path, "jdoe") == []
+
+
+def test_what_another_process_appends_to_a_torn_line_is_found(tmp_path: Path) -> None:
+    log = _log(tmp_path)
+    log.write([OTHER])
+    path = tmp_path / JSON_LOG
+    path.write_bytes(path.read_bytes()[:-30])
+    other = _log(tmp_path)
+    other.write([ACCEPTED, DELIVERED])
+    assert list(read_records(tmp_path)) == [ACCEPTED, DELIVERED]
