@@ -9,7 +9,7 @@ With --json one object:
      "disk": null or {"free": octets, "files": number or null, "low": bool}}
 
 `queue` is the job controller's on a relay; its alarms are what a person must know. A process in state `silent` lives and does not
-answer; after a minute of that it is killed and started again. `disk` is what is free below `data/`; `files` is null where
+answer; after a minute or two of that it is killed and started again. `disk` is what is free below `data/`; `files` is null where
 there is no limit, and `low` says that mail may soon be refused for want of room.
 Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running, 77 when it
 belongs to another user.

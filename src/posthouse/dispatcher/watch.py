@@ -1,11 +1,13 @@
 """The supervisor's watch over children that live and no longer answer (DURABILITY 5).
 
 A ready child with a control socket is asked for its status every PERIOD_SECONDS. One that has left QUESTIONS in a row
-unanswered, a minute in all and more, is killed; the supervisor starts it again. Questions are counted, not seconds: a machine
-that slept, or a family that was frozen as a whole, misses one at most.
+unanswered, after one to two minutes, is killed; the supervisor starts it again. Questions are counted, not seconds: a machine
+that slept, or a family that was frozen as a whole, misses one at most. One that we cannot ask (no descriptors, no memory) is not
+held to be silent.
 """
 
 import asyncio
+import errno
 import logging
 import signal
 from collections.abc import Mapping
@@ -20,6 +22,8 @@ JOB_CONTROLLER = "job_controller.sock"
 """the name of its socket"""
 SOCKETS = {"dispatcher": control.DISPATCHER, "job_controller": JOB_CONTROLLER}
 """of the children that can be asked, in `run/`"""
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""errors that say nothing about the child"""
 
 
 class Watched(Protocol):
@@ -70,9 +74,12 @@ class Watch:
 
 
 async def answers(run: Path, role: str, seconds: float) -> bool:
-    """Whether a child with a socket answers in time."""
+    """Whether a child with a socket answers in time, as far as we can tell."""
     try:
         await control.ask_async(run / SOCKETS[role], {"op": "status"}, seconds)
-    except (control.NotRunning, OSError):
-        return False
+    except (control.NotRunning, OSError) as error:
+        cause = error.__cause__ if isinstance(error, control.NotRunning) else error
+        return isinstance(cause, OSError) and cause.errno in _OURS
+    except RuntimeError:  # no thread to ask in
+        return True
     return True

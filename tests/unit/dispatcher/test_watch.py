@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
 
 from posthouse.dispatcher import control
 from posthouse.dispatcher.child import Child
-from posthouse.dispatcher.watch import JOB_CONTROLLER, QUESTIONS, Watch
+from posthouse.dispatcher.watch import JOB_CONTROLLER, QUESTIONS, Watch, answers
 
-PERIOD = 0.2
+PERIOD = 0.4
 _CHILD = """
 import contextlib, sys
 sys.path[:0] = {path!r}
@@ -85,7 +86,7 @@ def test_one_that_answers_again_in_time_lives(tmp_path: Path) -> None:
             child.signal(signal.SIGSTOP)
             await asyncio.sleep(1.2)  # two questions at most
             child.signal(signal.SIGCONT)
-            await asyncio.sleep(0.8)
+            await asyncio.sleep(2.0)  # one of them is answered, on a busy machine too
         assert child.is_alive
         watch.cancel()
         child.signal(signal.SIGKILL)
@@ -94,3 +95,18 @@ def test_one_that_answers_again_in_time_lives(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
 
     asyncio.run(watched())
+
+
+def test_who_cannot_be_asked_is_not_silent(tmp_path: Path) -> None:
+    async def asked() -> bool:
+        return await answers(tmp_path, "job_controller", 1.0)
+
+    with asyncio.Runner() as runner:
+        assert not runner.run(asked())  # nobody listens
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # none can be opened any more
+        try:
+            cannot_ask = runner.run(asked())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert cannot_ask
