@@ -1,6 +1,7 @@
 """Operators' orders on a job controller, running and stopped: what they do, leave alone and leave behind."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,9 @@ async def test_hold_and_release_a_file(start: Start, sink: Sink) -> None:
     assert (answer["copies"], answer["done"], answer["failed"], answer["busy"]) == (1, 1, 0, 0)
     assert [Path(name).suffix for name in relay.files() if bob in name] == [".HELD"]
     full(sink)
+    dry = command(relay, "retry", "--all", "--dry-run")
+    assert (dry["dry_run"], [(copy["id"], copy["selected"]) for copy in dry["would"]]) == (True, [(eve, [0])])
+    assert (dry["retried"], sink.seen.get("eve")) == (1, 1)
     assert command(relay, "retry", "--all") == {"copies": 2, "retried": 1, "held": 1, "missing": [], "beyond": 0}
     await until(lambda: sink.seen.get("eve") == 2)
     (copy,) = command(relay, "why", "--state", "held")
@@ -101,6 +105,19 @@ async def test_return_tells_the_sender_what_kept_it_waiting(start: Start, sink: 
     await relay.start(writer=False)
     (copy,) = await relay.copies()
     assert (copy["id"], [each["original"] for each in copy["recipients"]]) == (number, ["eve@example.com"])
+
+
+async def test_a_return_whose_notice_cannot_be_made_says_so(start: Start, sink: Sink) -> None:
+    full(sink, "bob")
+    relay = await start()
+    number = await relay.put("bob", sender=LOCAL)
+    await waiting(relay, 1)
+    for pid in relay.workers():
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # as if the disk were full
+    answer = command(relay, "return", number, code=70)
+    why = "to be returned by an operator's order, but the notice to the sender could not be enqueued"
+    assert (answer["done"], answer["failed"], answer["faults"]) == (0, 1, [f"{number}: {why}"])
+    assert [copy["id"] for copy in await relay.copies()] == [number]
 
 
 @pytest.mark.parametrize("held", [True, False])

@@ -114,6 +114,8 @@ def retry(*ids: str, which: Filter = NO_FILTER, how: How = AS_USUAL) -> None:
     if how.as_json:
         print_json(answer)
     else:
+        if how.dry_run and answer["would"]:
+            table(answer["would"])
         held = f"; {answer['held']} are held: `posthouse queue release`" if answer["held"] else ""
         sys.stdout.write(f"{answer['retried']} copies {'would be' if how.dry_run else 'are'} due now{held}\n")
     _end("retry", answer, selection)

@@ -37,6 +37,7 @@ _KEPT = (Action.DEFERRED, Action.PARTLY)
 _DONE = State.DONE
 _DONE_MARK = State.DONE.value
 _DEQUEUED = Action.DEQUEUED
+_DECIDED = {Kind.FAILED: "refused for good", Kind.TIMED_OUT: "too old", Kind.RETURNED: "to be returned by an operator's order"}
 _NO_RESULT = Status(451, "4.3.0", "no result")
 
 
@@ -205,7 +206,7 @@ class Attempt:
             self._fail(Action.RETURNED, told)
         else:
             self._shop.alarm(f"a notice could not be enqueued: {error}")
-            reason = Status(451, "4.3.1", "refused for good, but the notice to the sender could not be enqueued")
+            reason = Status(451, "4.3.1", f"{_DECIDED[self.kind]}, but the notice to the sender could not be enqueued")
             self._left += [(recipient, reason) for recipient, _ in told]
         self._close()
 

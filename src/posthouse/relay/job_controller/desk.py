@@ -149,13 +149,19 @@ class Desk:
         return summary_of(copies, len(self._damaged), self._stock.ages.overdue(now))
 
     def retry(self, selection: Selection, *, dry_run: bool) -> dict[str, Any]:
-        """Let them go now, all recipients of each copy; how many there are. A dry run only counts. What is held stays so."""
+        """Let them go now, all recipients of each copy; how many there are. A dry run says which. What is held stays so."""
         meant = list(self.select(selection, time.time()))
-        keys = [found.entry.key for found in meant if found.entry is not None]
+        todo = [found for found in meant if found.entry is not None]
+        keys = [found.entry.key for found in todo if found.entry is not None]
+        would = {"dry_run": True, "would": [self._meant_row(found) for found in todo]} if dry_run else {}
         return {
             "copies": len(meant), "retried": len(keys) if dry_run else self._stock.retry(keys), "held": len(meant) - len(keys),
             "missing": missing(selection, (found.cargo.identity for found in meant)),
+            **would,
         }  # fmt: skip
+
+    def _meant_row(self, found: Found) -> dict[str, Any]:
+        return {**self.row(found), "selected": list(found.ids)}
 
     def order(self, line: Line, selection: Selection, finished: Callable[[Order], None]) -> dict[str, Any] | None:
         """Begin an order; with `dry_run` the answer, which says what it would be done to."""
@@ -170,7 +176,7 @@ class Desk:
         known = [*(found.cargo.identity for found in meant), *(entry.name.message for entry, _ in unreadable)]
         order.missing = missing(selection, known)
         if line.dry_run:
-            rows = [{**self.row(found), "selected": list(found.ids)} for found in meant if _changes(order.job, found)]
+            rows = [self._meant_row(found) for found in meant if _changes(order.job, found)]
             return {**order.answer(), "dry_run": True, "would": rows}
         todo = [found for found in meant if _changes(order.job, found)]
         order.left = len(todo)
