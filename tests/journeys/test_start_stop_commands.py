@@ -76,6 +76,11 @@ def test_a_bad_reload_changes_nothing_and_names_the_fault(store: Path) -> None:
     reload = posthouse("reload", "--instance", str(store))
     assert reload.returncode == 78
     assert "mappings:3" in reload.stderr
+    (store / "config" / "mappings").write_text("FROM_ACCESS\n\n  *  $I\n")
+    reload, check = posthouse("reload", "--instance", str(store)), posthouse("check", "--instance", str(store))
+    assert (reload.returncode, reload.stdout) == (0, "")
+    assert "$I has no effect in FROM_ACCESS" in reload.stderr
+    assert reload.stderr == check.stderr, "a reload warns of what check warns of"
     assert posthouse("status", "--instance", str(store)).returncode == 0
     assert posthouse("stop", "--instance", str(store)).returncode == 0
     process.communicate(timeout=10)

@@ -1,6 +1,7 @@
 """`posthouse reload`: have every process read again what can be read without a restart.
 
 The files are checked first; with a fault nothing is changed anywhere, the faults are printed and the exit code is 78.
+Warnings are printed as `posthouse check` prints them, and change nothing.
 Ports, images and limits of dispatcher.cnf need a restart. Exit 69 when the instance is not running.
 """
 
@@ -12,7 +13,7 @@ from posthouse.cli.check import CHECKS
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.supervisor_call import ask_supervisor
 from posthouse.config.configuration import load
-from posthouse.config.fault import ConfigurationError, Severity
+from posthouse.config.fault import ConfigurationError, Fault, Severity
 
 app = App(name="reload", help="Read the configuration again.")
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
@@ -26,11 +27,14 @@ def reload(*, instance: InstanceOption = None) -> None:
         instance: the instance's folder.
     """
     place = here(instance)
+    warnings: tuple[Fault, ...] = ()
     try:
-        load(place, *CHECKS)
+        warnings = load(place, *CHECKS).warnings
         answer = ask_supervisor(place, "reload", 60.0)
     except ConfigurationError as error:
+        warnings = tuple(fault for fault in error.faults if fault.severity is Severity.WARNING)
         answer = {"faults": [fault for fault in error.faults if fault.severity is Severity.ERROR]}
+    sys.stderr.write("".join(f"{warning}\n" for warning in warnings))
     if answer is None:
         sys.stderr.write("not running\n")
         raise SystemExit(EX_UNAVAILABLE)
