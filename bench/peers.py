@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import DOMAIN, Group, compiled, free_port, wait_port
+from posthouse.cli.store.dovecot_versions import installed_version
 
 UID = 5000
 BASE = "o=usergroup"
@@ -72,6 +73,8 @@ class Dovecot(Server):
 
     def launch(self) -> None:
         binary = need("/usr/sbin/dovecot", "dovecot-core dovecot-lmtpd")
+        if (version := installed_version()) != "2.3":
+            raise Missing(f"this is Dovecot {version}: it is measured with a configuration for 2.3 (Debian 12)")
         folder = self.folder
         mail = folder / "mail"
         mail.mkdir(exist_ok=True)

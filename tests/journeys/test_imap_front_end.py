@@ -12,7 +12,7 @@ import pytest
 from posthouse.testing.tiers import RunningInstance, free_port
 from support.imap_tier import PASSWORD, Imap, dovecot_of, served_store
 from support.interop_daemon import needs_root
-from support.slapd import Slapd
+from support.slapd import MANAGER_PASSWORD, Slapd
 from support.store_alone import deliver
 
 pytestmark = needs_root
@@ -61,10 +61,12 @@ def tier() -> Iterator[Tier]:
         ):
             look = ("--ldap", slapd.uri, "--base", BASE, "--domain", f"other.org={HOSTED}")
             back = (*look, "--trust", "127.0.0.0/8")
+            (folder / "password").write_text(f"{MANAGER_PASSWORD}\n")
+            bind = ("--bind-dn", slapd.manager("o=usergroup"), "--bind-password-file", str(folder / "password"))
             front = (*look, "--proxy", "--backend-port", str(port))
             with (
                 dovecot_of(first, folder / "imap1", *back, "--mail-host", HOSTS[0], port=port) as one,
-                dovecot_of(second, folder / "imap2", *back, "--mail-host", HOSTS[1], address=HOSTS[1], port=port) as two,
+                dovecot_of(second, folder / "imap2", *back, *bind, "--mail-host", HOSTS[1], address=HOSTS[1], port=port) as two,
                 dovecot_of(first, folder / "front", *front) as proxy,
             ):
                 yield Tier([first, second], [one, two], proxy)

@@ -43,8 +43,10 @@ from posthouse.cli.store.dovecot_options import (
     trusted,
     version_of,
 )
-from posthouse.cli.store.dovecot_versions import VERSIONS
+from posthouse.cli.store.dovecot_versions import VERSIONS, Version
 from posthouse.cli.store.opening import CANNOT_CREATE, USAGE, end, say
+from posthouse.config.instance import Instance
+from posthouse.config.store_conf import StoreConf
 from posthouse.store.quota.limits import Limits
 
 MAIN = "dovecot.conf"
@@ -117,23 +119,20 @@ def dovecot_config(
     check_port(backend_port)
     back_ends = back_ends_of(backend_port, directory, tls=backend_tls or backend_ca is not None) if proxy else None
     owner = owner_of(place, conf, proxy=proxy)
-    elsewhere = {} if proxy else mailboxes_elsewhere(place, conf)
     folder = str(write.absolute()) if write is not None else _PLACE
-    files, auth, needs = {}, "", []
+    users = str(passwd_file.absolute())
     if directory is None:
-        auth, needs = password_file_lookup(version, passwd_file.absolute()), [str(passwd_file.absolute())]
+        files, auth = {}, password_file_lookup(version, users)
     else:
         files = ldap_files(version, directory, mail_host or conf.hostname, back_ends)
         auth = directory_lookups(version, directory, folder, proxy=proxy)
-    if elsewhere:
-        files[ELSEWHERE] = mailbox_lines(version, place, elsewhere)
+    if not proxy:
+        files |= _of_mailboxes(version, place, conf, owner["store"])
+    if ELSEWHERE in files:
         auth = put_in(version.elsewhere, {"path": f"{folder}/{ELSEWHERE}"}) + auth
-    if version.limits and not proxy:
-        defaults = Limits(conf.defaultmailboxquota, conf.defaultmessagequota)
-        files[version.limits] = limits_script(version, owner["store"], defaults)
     words = {
         "host": conf.hostname, "instance": str(place.root), "auth": auth, "limits": f"{folder}/{version.limits}",
-        "files": ", ".join([*needs, *(f"{folder}/{name}" for name in files)]),
+        "files": ", ".join([*([] if directory else [users]), *(f"{folder}/{name}" for name in files)]),
         "run": f"base_dir = {run}\nstate_dir = {run}\n" if run else "", "log": f"log_path = {log}\n" if log else "",
         **listeners(version, imap, imaps, tls_cert, tls_key), "trust": trusted(trust),
         "backend_tls": put_in(version.believed, {"ca": believed_ca(backend_ca)}) if back_ends and back_ends.tls else "",
@@ -142,6 +141,16 @@ def dovecot_config(
     }  # fmt: skip
     files = {MAIN: filled(version, "proxy.conf" if proxy else "store.conf", words), **files}
     _deliver(files, file, write, force=force, as_json=as_json)
+
+
+def _of_mailboxes(version: Version, place: Instance, conf: StoreConf, store: str) -> dict[str, str]:
+    """Files that say something of single mailboxes: where they are, which limits they have."""
+    files = {}
+    if elsewhere := mailboxes_elsewhere(place, conf):
+        files[ELSEWHERE] = mailbox_lines(version, place, elsewhere)
+    if version.limits:
+        files[version.limits] = limits_script(version, store, Limits(conf.defaultmailboxquota, conf.defaultmessagequota))
+    return files
 
 
 def _deliver(files: dict[str, str], file: str, write: Path | None, *, force: bool, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 import shlex
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 from posthouse.cli.store.dovecot_versions import Version
 from posthouse.config.instance import Instance
@@ -60,9 +59,9 @@ def filled(version: Version, name: str, words: dict[str, str]) -> str:
     return put_in(template.read_text(encoding="utf-8"), words)
 
 
-def password_file_lookup(version: Version, path: Path) -> str:
+def password_file_lookup(version: Version, path: str) -> str:
     """Blocks for users in a passwd-file."""
-    return _USERS + put_in(version.users_file, {"path": str(path)})
+    return _USERS + put_in(version.users_file, {"path": path})
 
 
 def mailbox_lines(version: Version, place: Instance, elsewhere: dict[str, str]) -> str:
