@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.instance import Instance
 from posthouse.journal.body_file import BodyReference
-from posthouse.journal.disk import Octets
+from posthouse.journal.disk import Disk, Octets
 from posthouse.mail.envelope import Envelope
 from posthouse.relay.channels.settings import read_all
 from posthouse.relay.channels.worker import ChannelWorker
@@ -66,7 +66,7 @@ class Inline(ThreadPoolExecutor):
 class AtOnce(Enqueuer):
     """The journal's writer without its threads."""
 
-    def __init__(self, disk: CrashDisk, journal: int) -> None:
+    def __init__(self, disk: Disk, journal: int) -> None:
         self._accepting = Accepting(disk, journal)
 
     def submit(self, envelope: Envelope, body: "list[Octets] | tuple[Octets, ...] | BodyReference", done: Done) -> bool:  # type: ignore[override]

@@ -121,7 +121,7 @@ class Expander:
         if accepted:
             wanted = found.members and wants_success(found.recipient.notify)
             told = told_of(self._shop.rules, found.recipient.original, found.members.values()) if wanted else None
-            if told is not None:
+            if told is not None and _mark(told) not in found.seen:
                 found.targets.append((told, False))
             self._found[found.recipient.id] = found
             return
