@@ -9,7 +9,7 @@ import pytest
 from posthouse.testing.tiers import RunningInstance, posthouse
 from support.imta_user import USER, use_it
 from support.journey_mail import Ledger, connect, reconcile, wait_delivered
-from support.journey_tiers import everyone, journey, status, wait_empty
+from support.journey_tiers import everyone, journey, queued, status, wait_empty
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -73,6 +73,32 @@ def test_started_as_root_without_it_check_and_start_warn(tmp_path: Path) -> None
         checked = tiers.relay.command("check")
         assert checked.returncode == 0
         assert "IMTA_USER" in checked.stderr
+
+
+def test_orders_typed_by_root_on_a_stopped_relay_leave_it_to_its_owner(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_it(monkeypatch)
+    with journey(open_folder, users=4, stores=1, relay_options=("--user", USER), start=False) as tiers:
+        relay = tiers.relay
+        relay.start()
+        ledger = Ledger()
+        with connect(relay) as client:
+            for user in ("user0", "user1"):
+                ledger.send(client, [user], sender="user3@example.com")
+        number, other = (copy["id"] for copy in queued(relay))
+        assert relay.stop() == 0
+        tailor = next(path for path in (relay.folder / "config").iterdir() if "IMTA_USER" in path.read_text())
+        text = tailor.read_text()
+        tailor.write_text("\n".join(line for line in text.splitlines() if "IMTA_USER" not in line) + "\n")
+        assert relay.json("queue", "hold", number)["done"] == 1
+        assert relay.json("queue", "return", other)["done"] == 1
+        assert owners(relay) == {USER}
+        assert {path.owner() for path in (relay.folder / "run").iterdir() if path.is_socket()} <= {USER}
+        tailor.write_text(text)
+        tiers.start()
+        assert relay.json("queue", "release", number)["done"] == 1
+        wait_empty(relay)
 
 
 def again(store: RunningInstance) -> None:

@@ -1,7 +1,8 @@
 """Asking the job controller of an instance, running or not.
 
 When none runs, one is started for the time of an order (`--orders-only`): it has data/lock and jobs.lock, so that no other start
-can come in between, reads journal and queue as every start does, carries the order out with the same code, and ends.
+can come in between, reads journal and queue as every start does, carries the order out with the same code, and ends. Typed by
+root, it runs as IMTA_USER or else as the owner of data/: the relay has to read what it writes.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from posthouse.cli.queue_none import NO_QUEUE, has_no_queue
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import lock
 from posthouse.dispatcher.family import LOCK_VARIABLE, PARENT_VARIABLE
-from posthouse.dispatcher.user import NoSuchUser, User, wanted_user
+from posthouse.dispatcher.user import NoSuchUser, User, owner_of, wanted_user
 from posthouse.relay.job_controller.client import ControllerDown, request
 from posthouse.relay.job_controller.local_socket import NAME
 from posthouse.relay.job_controller.selection import Selection
@@ -76,7 +77,7 @@ def _controller(place: Instance, op: str) -> Iterator[None]:
         sys.stderr.write(f"posthouse queue {op}: {NO_QUEUE}\n")
         raise SystemExit(NO_INPUT)
     try:
-        user = wanted_user(configuration.tailor.user)
+        user = wanted_user(configuration.tailor.user) or owner_of(place.data)
         held = lock.take(place.data / "lock", 0.0)
     except NoSuchUser as error:
         sys.stderr.write(f"{error}\n")

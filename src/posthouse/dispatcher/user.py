@@ -43,6 +43,20 @@ def wanted_user(name: str | None) -> User | None:
     return user if user.uid else None
 
 
+def owner_of(folder: Path) -> User | None:
+    """The user to become where IMTA_USER names none, this process is root, and the folder is somebody else's.
+
+    Raises:
+        NoSuchUser: it belongs to a number that has no name.
+    """
+    if os.geteuid() != 0 or not folder.is_dir() or not (uid := folder.stat().st_uid):
+        return None
+    try:
+        return wanted_user(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        raise NoSuchUser(f"{folder} belongs to user {uid}, who has no name here") from None
+
+
 def become(user: User) -> None:
     """Give up root: groups, group, user, in this order. Raises OSError when the kernel refuses; then nothing may go on.
 

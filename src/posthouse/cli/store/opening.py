@@ -10,14 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
 from posthouse.cli.loading import load_or_exit
 from posthouse.config.configuration import Configuration
 from posthouse.config.instance import Instance
 from posthouse.config.store_conf import StoreConf
-from posthouse.dispatcher.user import NoSuchUser, User, become, wanted_user
+from posthouse.dispatcher.user import NoSuchUser, become, owner_of, wanted_user
 from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.relay.job_controller.programs import Program, program_of
 from posthouse.store.administration.lock import Pace
@@ -95,7 +94,7 @@ def opened(instance: Instance) -> contextlib.AbstractContextManager[Opened]:
     """The store of an instance, to work on as its owner."""
     configuration = _configuration(instance)
     try:
-        user = wanted_user(configuration.tailor.user) or _owner_of(instance.store)
+        user = wanted_user(configuration.tailor.user) or owner_of(instance.store)
     except NoSuchUser as error:
         raise end(str(error), NO_USER) from None
     if user is not None:
@@ -143,18 +142,6 @@ def _import_late_modules() -> None:
         importlib.import_module(name)
     if sys.stderr.isatty():
         importlib.import_module("rich.progress")
-
-
-def _owner_of(store: Path) -> User | None:
-    """The user the mailboxes belong to, when this process is root and they are not root's."""
-    import pwd
-
-    if os.geteuid() != 0 or not store.is_dir() or not (uid := store.stat().st_uid):
-        return None
-    try:
-        return wanted_user(pwd.getpwuid(uid).pw_name)
-    except KeyError:
-        raise NoSuchUser(f"{store} belongs to user {uid}, who has no name here") from None
 
 
 def failed(error: MailboxError | OSError) -> SystemExit:
