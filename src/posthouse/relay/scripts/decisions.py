@@ -113,9 +113,9 @@ class Decisions:
         if user is not None and self._is_put_off(user, original, target):
             put_off = Target(
                 PROCESS, target.intermediate, self._process_host, intermediate=target.intermediate, held=target.held,
-                why=target.why,
+                why=target.why, listed=target.listed,
             )  # fmt: skip
-            return (msgspec.structs.replace(put_off, listed=True) if target.listed else put_off,)
+            return (put_off,)
         return self._through(scripts, original, msgspec.structs.replace(target, filter=None))
 
     def _through(self, scripts: Sequence[UserFilter], original: str, target: Target) -> list[Target]:

@@ -338,9 +338,7 @@ class LmtpSession(asyncio.Protocol):
             return
         self._idle = self._now()
         self._server.answer_data(replies)
-        self._ahead = 0
-        self._set_reading()
-        self._pump()
+        self._go_on()
 
     _handlers: ClassVar[dict[type[Event], Callable[["LmtpSession", Any], None]]] = {
         Mail: _mail,
