@@ -1,5 +1,6 @@
 """What is delivered gives its room on the disk back while the relay runs: no process keeps a freed segment open."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -13,14 +14,19 @@ def unlinked(instance: RunningInstance) -> list[str]:
     """Files of the instance's journal without a name that a process of it still has open."""
     journal, found = f"{instance.folder}/data/journal/", []
     for pid in everyone(instance):
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                target = os.readlink(link)  # noqa: PTH115 - Path.readlink would lose what is behind the name
-            except FileNotFoundError:
-                continue
-            if target.startswith(journal) and target.endswith(" (deleted)"):
-                found.append(f"{pid}: {target}")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                target = _target(link)
+                if target.startswith(journal) and target.endswith(" (deleted)"):
+                    found.append(f"{pid}: {target}")
     return found
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)  # noqa: PTH115 - Path.readlink would lose what is behind the name
+    except FileNotFoundError:
+        return ""
 
 
 def segments(instance: RunningInstance) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from posthouse.dispatcher.worker import Connection
+from posthouse.store.delivery.local_store import most_recipients
 from posthouse.store.lmtp_server.program import LmtpProgram
 from posthouse.store.lmtp_server.session import LmtpSession
 from support.store_files import LmtpTalk, running_store, store_instance
@@ -71,8 +72,9 @@ async def test_commands_sent_all_at_once_are_obeyed_in_turns(tmp_path: Path) -> 
         session.data_received(RCPT * 1000)
         assert not wire.reading
         await asyncio.sleep(0)
-        assert 0 < wire.sent.count(b"250 2.1.5 OK") < 1000
-        await until(lambda: wire.sent.count(b"250 2.1.5 OK") == 1000)
+        assert 0 < wire.sent.count(b"250 2.1.5 OK") + wire.sent.count(b"452 4.5.3") < 1000
+        await until(lambda: wire.sent.count(b"250 2.1.5 OK") + wire.sent.count(b"452 4.5.3") == 1000)
+        assert wire.sent.count(b"250 2.1.5 OK") == most_recipients()  # as many as this machine lets a process open
         await until(lambda: wire.reading)
         session.connection_lost(None)
 
@@ -134,9 +136,10 @@ async def test_what_a_deaf_client_costs_is_bounded(tmp_path: Path) -> None:
             taken = await within_two_seconds(client.writer.drain())
         assert not taken
         client_reads.resume_reading()
-        async with asyncio.timeout(60):
-            for number in range(sent):
-                assert (await client.reader.readline()).startswith(b"250 2.1.5" if number < 1000 else b"452 4.5.3")
+        async with asyncio.timeout(180):
+            answers = [(await client.reader.readline())[:9] for _ in range(sent)]
+        most = most_recipients()
+        assert answers == [b"250 2.1.5"] * most + [b"452 4.5.3"] * (sent - most)
         await client.close()
 
 
