@@ -184,6 +184,23 @@ async def test_orders_on_a_relay_that_does_not_run(start: Start, sink: Sink) -> 
     assert dict(sink.seen) == {"bob": 2, "ann": 1, "eve": 1, "joe": 1}
 
 
+async def test_copies_whose_files_were_removed_by_hand_are_forgotten_at_a_retry(start: Start, sink: Sink) -> None:
+    full(sink, "bob", "eve", "joe")
+    relay = await start()
+    numbers = [await relay.put(user) for user in ("bob", "eve", "joe")]
+    copies = {copy["id"]: copy for copy in await waiting(relay, 3)}
+    Path(copies[numbers[0]]["file"]).unlink()
+    command(relay, "hold", numbers[1])
+    (held,) = command(relay, "list", "--state", "held")
+    Path(held["file"]).unlink()
+    assert command(relay, "retry", "--all", "--dry-run")["retried"] == 1
+    assert [copy["id"] for copy in await relay.copies()] == [numbers[2]]
+    assert relay.stderr().count("1 queue files were removed and are forgotten, the first: tcp_lmtpcs/") == 2
+    full(sink)
+    assert command(relay, "retry", "--all")["retried"] == 1
+    await relay.empty()
+
+
 async def test_nothing_is_done_without_being_told_to_what(start: Start, sink: Sink) -> None:
     full(sink, "bob")
     relay = await start()

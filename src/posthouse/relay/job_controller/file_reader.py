@@ -1,7 +1,7 @@
 """Finding queue files that are not known and reading them, a few in each turn of the event loop (see shelf.py).
 
 First every name is looked at: since when its file stands as it is tells in which order they fall due. Then the heads are read.
-Mail comes in and goes out meanwhile.
+Mail comes in and goes out meanwhile. A copy whose file somebody has removed is forgotten, and an alarm says so.
 """
 
 import asyncio
@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.cargo import cargo_of
+from posthouse.relay.job_controller.entry import State
 from posthouse.relay.job_controller.files import read_files
+from posthouse.relay.job_controller.protocol import Result
 from posthouse.relay.job_controller.shelf import Shelf, Waiting
 from posthouse.relay.job_controller.stock import Stock
 from posthouse.relay.queue.copy_ref import FileCopy
-from posthouse.relay.queue.names import parse
+from posthouse.relay.queue.names import parse, unique
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.tree import Files, QueueEntry
 
@@ -44,6 +48,8 @@ class FileReader:
         self._names: Iterator[tuple[FileCopy, QueueName]] | None = None
         """not looked at yet"""
         self._left = 0
+        self._seen: set[str] = set()
+        """known copies among the names looked at"""
         self._found: list[Waiting] = []
         """looked at, and not known"""
         self._is_told = False
@@ -73,7 +79,7 @@ class FileReader:
         """These are all files there are: read those that are not known. A few are looked at at once."""
         self.damaged.clear()
         self._names, self._left = files.apart(), len(files)
-        self._found, self._is_told = [], False
+        self._found, self._seen, self._is_told = [], set(), False
         self._stock.dropped = 0
         self._look_on()
         if not self._knows_all and (self.reading is None or self.reading.done()):
@@ -86,6 +92,9 @@ class FileReader:
         stock, seen = self._stock, 0
         for ref, name in islice(self._names, LOOKED_AT):
             seen += 1
+            known = unique(name.message, name.copy)
+            if known in stock.names or known in stock.held:
+                self._seen.add(known)
             if not stock.knows_file(name.message, name.copy, ref.path):
                 entry = self._look(ref, name)
                 if entry is not None:
@@ -98,6 +107,35 @@ class FileReader:
         """All that will be looked at has been."""
         self._shelf.put(self._found, max(0, self._stock.plan.most - len(self._stock)))
         self._names, self._left, self._found = None, 0, []
+        self._forget_removed()
+        self._seen = set()
+
+    def _forget_removed(self) -> None:
+        """Copies that wait in a queue file nobody has seen: it is gone, if it does not stand there after all."""
+        stock, gone = self._stock, []
+        for name in [name for name in stock.names if name not in self._seen]:
+            entry = stock.schedule.get(stock.names[name])
+            if entry is None or entry.state not in {State.READY, State.WAITING}:
+                continue
+            cargo = cargo_of(entry)
+            if cargo.record is None and self._is_gone(path := cargo.path):
+                stock.forget(entry, cargo, Result(entry.key, Verdict.GONE))
+                gone.append(path)
+        for name in [name for name in stock.held if name not in self._seen]:
+            if self._is_gone(path := stock.held[name][1].path):
+                del stock.held[name]
+                gone.append(path)
+        if gone:
+            self._alarm(f"{len(gone)} queue files were removed and are forgotten, the first: {gone[0]}")
+
+    def _is_gone(self, path: str) -> bool:
+        channel, *middle, file = path.split("/")
+        name = parse(file)
+        assert name is not None, "a copy's file has a queue file's name"
+        try:
+            return self._places.tree.look(FileCopy(channel, middle[0] if middle else "", file), name) is None
+        except OSError:
+            return False
 
     async def _read(self) -> None:
         while not self._knows_all and not self.ended:
