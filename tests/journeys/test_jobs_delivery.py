@@ -144,6 +144,28 @@ async def test_a_second_deferral_renames_the_file_and_keeps_history(start: Start
     await until(lambda: b";430;" in Path(copy["file"]).read_bytes())
 
 
+@pytest.mark.parametrize("refusal", ["452 4.5.3 Too many recipients specified", "452 too many", "552 5.5.3 too many"])
+async def test_a_store_that_takes_few_recipients_at_a_time_has_the_others_at_once(start: Start, sink: Sink, refusal: str) -> None:
+    """Not one transaction for each interval of the backoff (RFC 5321 4.5.3.1.10)."""
+    taken: list[str] = []
+
+    def mail(_line: str) -> str:
+        taken.clear()
+        return "250 2.1.0 OK"
+
+    def rcpt(address: str) -> str:
+        taken.append(address)
+        return "250 2.1.5 OK" if len(taken) <= 3 else refusal
+
+    sink.script.mail, sink.script.rcpt = mail, rcpt
+    relay = await start(backoff='"pt1h"')
+    await relay.put(*(f"u{number}" for number in range(10)))
+    await relay.empty()
+    assert [len(each.rcpts) for each in sink.taken] == [3, 3, 3, 1]
+    assert set(sink.seen.values()) == {1}
+    assert len(sink.seen) == 10
+
+
 async def test_busy_is_retried_soon_unless_switched_off(start: Start, sink: Sink) -> None:
     sink.script.final = lambda address, seen: f"420 4.2.0 <{address}> Mailbox Locked" if seen == 1 else "250 2.5.0 OK"
     relay = await start()

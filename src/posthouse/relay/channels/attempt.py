@@ -53,7 +53,7 @@ class Attempt:
 
     __slots__ = (
         "_delivered", "_ended", "_failed", "_fast", "_good", "_left", "_opened", "_ours", "_reach", "_settled", "_shop",
-        "body_sent", "diagnostics", "kind", "lease", "quiet", "success", "verdict",
+        "body_sent", "diagnostics", "kind", "lease", "partly", "quiet", "success", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +77,8 @@ class Attempt:
         """what a sender who wants to hear of success is told; None where the next system tells"""
         self.verdict: Verdict | None = None
         """set it to report something else than what the replies mean, e.g. HOST_DOWN"""
+        self.partly = Verdict.PARTLY
+        """what is reported where some were delivered, and marked so, and others are left"""
         self.body_sent = False
         """set it when the message has gone out: what the log says of its size"""
         self.quiet = ""
@@ -238,7 +240,7 @@ class Attempt:
             return Verdict.REST if self.lease.some else Verdict.DONE
         if self.verdict is not None:
             return self.verdict
-        return Verdict.PARTLY if self._delivered else Verdict.DEFERRED
+        return self.partly if self._delivered else Verdict.DEFERRED
 
     def _close_file(self, opened: OpenQueueFile, verdict: Verdict) -> tuple[Verdict, str]:
         """In a thread: what the queue file says next."""

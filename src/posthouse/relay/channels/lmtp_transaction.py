@@ -7,6 +7,8 @@
 * An address outside ASCII is not sent to a server without SMTPUTF8: 5.6.7 for its recipients.
 * `500 message too big`: SIZE is counted again over the octets and the copy is sent once more at once; then it is 5.3.4. A copy
   that has had its immediate retry is counted from the start.
+* Recipients put off with 452 while others of the copy were delivered have the next transaction (RFC 5321 4.5.3.1.10), at once:
+  that is no failure.
 * A kept connection that turns out to be closed before the body was sent has cost nothing: the copy goes over another one.
 """
 
@@ -151,6 +153,8 @@ class LmtpTransaction:
         else:
             if status.code == 552 and not self.body_sent and status.enhanced != "5.3.4":
                 status = Status(452, "4" + status.enhanced[1:] if status.enhanced else "", status.text)  # RFC 5321 4.5.3.1.10
+            if status.code == 452 and not self.body_sent and status.enhanced in {"", "4.5.3"}:
+                self.attempt.partly = Verdict.AGAIN  # too many: a transaction for the others at once
             if status.enhanced == "5.1.1":
                 name = self._host.connect_name
                 self._host.shop.alarm(f"{name} has no mailbox for {recipient.original}; its mail is sent there")
