@@ -1,5 +1,6 @@
 """Commands on mailboxes with something in them that belongs in none: the rest is worked on, what is wrong is named."""
 
+import errno
 import json
 import os
 import tarfile
@@ -17,6 +18,7 @@ from posthouse.cli.store.listing import list_
 from posthouse.cli.store.moving import delete, rename
 from posthouse.cli.store.quota import quota
 from posthouse.config.instance import Instance
+from posthouse.journal.disk import LinuxDisk
 from support.store_files import store_instance
 
 NAME = "1700000000.M000001P1R1Q1.store1,S=5,W=5:2,S"
@@ -151,9 +153,26 @@ def test_of_several_one_that_cannot_be_removed(store: Instance, capsys: pytest.C
     assert "ann/.lmtp-lock: a symbolic link stands there" in capsys.readouterr().err
 
 
+@pytest.fixture
+def nobody_in_particular(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modes count for root, too."""
+    open_dir = LinuxDisk.open_dir
+
+    def asked(disk: LinuxDisk, name: str, folder: int | None = None) -> int:
+        if folder is not None and os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode & 0o500 != 0o500:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        return open_dir(disk, name, folder)
+
+    monkeypatch.setattr(LinuxDisk, "open_dir", asked)
+
+
+@pytest.mark.usefixtures("nobody_in_particular")
 def test_modes_do_not_keep_a_removed_mailbox(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:
     (root(store) / ".Work" / "cur").mkdir(parents=True)
     (root(store) / ".Work" / "cur" / "mail").touch()
     (root(store) / ".Work").chmod(0)
-    assert run(capsys, delete, "ann", instance=store.root)[0] == 0
+    delete("ann", instance=store.root, dry_run=True)
+    assert capsys.readouterr().out.endswith("ann: some messages would be removed\n")
+    code, answer = run(capsys, delete, "ann", instance=store.root)
+    assert (code, [(one["owner"], one["messages"]) for one in answer]) == (0, [("ann", None)])
     assert sorted(path.name for path in (store.store / "primary").iterdir()) == ["bob"]

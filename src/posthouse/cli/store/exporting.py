@@ -45,7 +45,7 @@ from posthouse.journal.adopt import segment_names
 from posthouse.store.administration import mbox
 from posthouse.store.administration.archive import EXTRAS, MANIFEST, TarWriter, manifest
 from posthouse.store.administration.mailboxes import Mailbox
-from posthouse.store.administration.snapshot import Found, Snapshot
+from posthouse.store.administration.snapshot import UNREADABLE, Found, Snapshot
 from posthouse.store.administration.usage import usage_of
 from posthouse.store.mailbox.folder import read_small
 from posthouse.store.mailbox.marked import KEYWORDS, keyword_names
@@ -141,7 +141,11 @@ def _extras(store: Opened, root: int, directory: str) -> Iterator[tuple[str, byt
     disk = store.disk
     try:
         folder = disk.open_dir(directory, root) if directory else root
-    except OSError:  # removed meanwhile, or told of as unread
+    except FileNotFoundError:  # removed meanwhile
+        return
+    except OSError as error:
+        if error.errno not in UNREADABLE:  # those are told of as unread
+            raise
         return
     try:
         for name in EXTRAS:

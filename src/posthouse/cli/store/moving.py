@@ -4,7 +4,8 @@ Both wait until no delivery is under way in the mailbox and the journal needs it
 deliveries to it wait meanwhile or are deferred with Mailbox Locked. A mailbox vanishes or moves with one rename, so it is
 whole under one name whatever happens; `store.administration.removal` says why nothing is lost. Of several to be removed, one that
 cannot be is told of and the others are removed; one that is away and cannot be emptied (something in it is another user's)
-is told of by `check` from then on.
+is told of by `check` from then on. With --json a list of {"owner", "path", "messages"}; `messages` is null where something in the
+mailbox cannot be looked into, which does not keep it.
 
 Change the directory first: mail that comes for the old name later makes a new mailbox there. Exit 67 when there is no such
 mailbox (then nothing is removed), 73 when the new owner has one, 74 when the disk failed or refused, 75 when the lock
@@ -26,6 +27,7 @@ from posthouse.store.administration.mailboxes import Mailbox
 from posthouse.store.administration.removal import MailboxExistsError
 from posthouse.store.administration.removal import remove as remove_mailbox
 from posthouse.store.administration.removal import rename as rename_mailbox
+from posthouse.store.administration.snapshot import UNREADABLE
 from posthouse.store.administration.usage import usage_of
 from posthouse.store.mailbox.errors import MailboxError, MailboxNonexistent
 
@@ -51,14 +53,15 @@ def delete(*owners: str, instance: InstanceOption = None, as_json: Json = False,
             try:
                 total = _messages(store, mailbox)
                 if not dry_run:
-                    _remove(store, mailbox, total)
+                    _remove(store, mailbox, total or 0)
             except (MailboxError, OSError) as error:
                 say(reason(error, mailbox.owner))
                 code = code or (NO_USER if isinstance(error, MailboxNonexistent) else code_of(error))
                 continue
             done.append({"owner": mailbox.owner, "path": store.path(mailbox), "messages": total})
             if not as_json:
-                sys.stdout.write(f"{mailbox.owner}: {total} messages{' would be' if dry_run else ''} removed\n")
+                number = "some" if total is None else total
+                sys.stdout.write(f"{mailbox.owner}: {number} messages{' would be' if dry_run else ''} removed\n")
     if as_json:
         print_json(done)
     if code:
@@ -74,10 +77,15 @@ def _watch(names: Iterator[str], total: int) -> None:
         pass
 
 
-def _messages(store: Opened, mailbox: Mailbox) -> int:
+def _messages(store: Opened, mailbox: Mailbox) -> int | None:
+    """How many it holds; None: something in it cannot be looked into."""
     root = store.mailboxes.open_root(mailbox)
     try:
         return usage_of(store.disk, root, store.defaults).sizes.messages
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+        return None
     finally:
         store.disk.close(root)
 

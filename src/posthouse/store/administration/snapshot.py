@@ -20,7 +20,7 @@ from posthouse.store.mailbox.recount import folders_of
 
 _LISTINGS = 10
 ABSENT = 3
-_UNREADABLE = frozenset({errno.EACCES, errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
+UNREADABLE = frozenset({errno.EACCES, errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
 """every other error of the disk ends the reading"""
 
 
@@ -155,7 +155,7 @@ class Snapshot:
         try:
             yield
         except OSError as error:
-            if error.errno not in _UNREADABLE:
+            if error.errno not in UNREADABLE:
                 raise
             self.unread[path] = reason_of(error)
 
