@@ -27,6 +27,7 @@ def test_mail_waits_while_the_user_is_moved_and_follows_him(tmp_path: Path) -> N
                 assert ledger.send(client, ["user0"]).code == 250
             assert ledger.send(client, ["user1", "user0"]).code == 250
         wait_for(lambda: [copy["channel"] for copy in queued(relay) if copy["state"] == "held"] == ["hold"] * 4, 20)
+        assert {copy["why"] for copy in queued(relay)} == {"held: its recipient is on hold"}
         assert len(mailboxes(tiers.stores)) == 1, "user1 has his own"
         assert relay.json("queue", "retry", "--all")["retried"] == 0
         rewrite(tmp_path, "mailUserStatus: hold", "mailUserStatus: active")

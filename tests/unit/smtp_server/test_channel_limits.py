@@ -45,6 +45,14 @@ def test_holdlimit_holds_what_has_more(tmp_path: Path) -> None:
         assert found == {2: {(False, "")}, 3: {(True, "held: 3 recipients, over holdlimit 2")}}
 
 
+def test_a_mail_loop_is_held_and_says_so(tmp_path: Path) -> None:
+    with SmtpWorld(relay_files(tmp_path)) as world:
+        client = world.hello()
+        assert client.message(b"Received: from a by b; today\r\n" * 51 + BODY, PEOPLE[0]).startswith("250 ")
+        (message,) = world.queued()
+        assert [(each.held, each.why) for each in message.envelope.recipients] == [(True, "held: mail loop, 51 Received lines")]
+
+
 def test_transactionlimit_defers_the_next_message(tmp_path: Path) -> None:
     with SmtpWorld(relay_files(tmp_path, keywords="transactionlimit 2")) as world:
         client = world.hello()
