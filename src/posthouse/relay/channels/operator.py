@@ -20,7 +20,7 @@ from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Job, Lease
 from posthouse.relay.notices.dsn import Kind
 from posthouse.relay.queue.copy_ref import FileCopy
 from posthouse.relay.queue.open_copy import OpenCopy
-from posthouse.relay.queue.queue_file import OpenQueueFile
+from posthouse.relay.queue.queue_file import OpenQueueFile, append_reason
 from posthouse.relay.queue.queue_format import DamagedQueueFile
 from posthouse.relay.queue.release import rename_all
 from posthouse.trace.record import Action, Record
@@ -85,11 +85,7 @@ class Renamer(Batches[list[FileCopy | OSError]]):
     def _note(self, ref: FileCopy) -> None:
         """Write down why it is held, as far as it can be: of no weight."""
         with contextlib.suppress(OSError, DamagedQueueFile):
-            opened = OpenQueueFile.open(self._shop.places.tree, ref)
-            try:
-                opened.note_held(HELD_BY_OPERATOR)
-            finally:
-                opened.close()
+            append_reason(self._shop.places.tree, ref, HELD_BY_OPERATOR)
 
     def _ended(self, batch: Sequence[Lease], done: "asyncio.Future[list[FileCopy | OSError]]") -> None:
         fault = done.exception()

@@ -199,6 +199,22 @@ def read_with_history(tree: QueueTree, ref: FileCopy) -> tuple[QueueFile, list[A
         tree.disk.close(fd)
 
 
+def append_reason(tree: QueueTree, ref: FileCopy, reason: str) -> None:
+    """Append why the file is held. Its message is not read; one that is cut short is left as it is.
+
+    Raises:
+        OSError: nothing may have been written: of no weight, as history.
+        DamagedQueueFile: it is left as it is.
+    """
+    fd = tree.disk.open_file(ref.name, tree.of(ref), write=True)
+    try:
+        content, size = _read_head(tree, ref, fd), tree.disk.fstat(fd).size
+        if size > content.body_end:
+            tree.disk.pwrite(fd, encode_held(reason), size)
+    finally:
+        tree.disk.close(fd)
+
+
 def _behind(tree: QueueTree, fd: int, content: QueueFile) -> bytes:
     """What stands behind the message; the boundary and half a line are neither history nor a reason and passed over."""
     size = tree.disk.fstat(fd).size
