@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from posthouse.testing.tiers import RunningInstance
+from support.family_rig import wait_for
 
 _SHUTDOWN = 0x8004587D
 _NO_FLUSH = 2
@@ -32,7 +33,8 @@ class Ext4Image:
 
     def unmount(self) -> None:
         if self.mounted:
-            subprocess.run(["umount", str(self.path)], check=True)
+            # what was killed may have it open for another moment
+            wait_for(lambda: subprocess.run(["umount", str(self.path)], check=False).returncode == 0)
             self.mounted = False
 
     def end(self) -> None:

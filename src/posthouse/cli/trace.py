@@ -73,8 +73,7 @@ def _fields(record: Record) -> dict[str, Any]:
         "channel": record.dc or record.sc,
         "host": record.ho,
         "reply": reply,
-        "reason": record.re,
-    }
+    } | ({"reason": record.re} if record.re else {})
 
 
 def _table(records: list[Record]) -> None:

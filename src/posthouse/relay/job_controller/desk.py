@@ -81,10 +81,14 @@ class Desk:
         return listing(cargo, channel, entry.host_name, entry.tries.attempts, due, self._queue, why)
 
     def rows(self, selection: Selection) -> list[dict[str, Any]]:
-        """All rows."""
+        """All rows; of held copies with the reason."""
         now = time.time()
-        rows = [{**self.row(found), "why": self._why(found)["why"]} for found in self.select(selection, now)]
+        rows = [self.row(found) | self._held(found) for found in self.select(selection, now)]
         return rows + self._damaged_rows(selection, now)
+
+    @staticmethod
+    def _held(found: Found) -> dict[str, str]:
+        return {"why": found.cargo.reason or HELD} if found.entry is None else {}
 
     def _damaged_rows(self, selection: Selection, now: float) -> list[dict[str, Any]]:
         return [damaged_listing(entry, reason, self._queue) for entry, reason in self._unreadable(selection, now)]
