@@ -45,6 +45,7 @@ CASES = [
          goal={"cpu": (4, 8), "rate": (3, 6), "to_store_p50_ms": 1, "to_store_p99_ms": 1, "pss_mib": 3}),
     Case("4 KiB, 8 connections, 10 recipients", 8, 300, recipients=10, goal={"cpu": 6, "rate": 3}),
     Case("4 KiB, 8 connections, recipients known", 8, 3000, known=True, goal={"cpu": 6, "rate": 4}),
+    Case("4 KiB, 32 connections, recipients known", 32, 3000, known=True, goal={"cpu": 8, "rate": 6}),
     Case("4 KiB, 8 connections, 10 recipients, known", 8, 300, recipients=10, known=True, goal={"cpu": 6, "rate": 3}),
     Case("64 KiB, 8 connections", 8, 500, size=65536, goal=AS_GOOD),
     Case("1 MiB, 8 connections", 8, 60, size=1 << 20, goal=AS_GOOD),
