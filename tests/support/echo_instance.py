@@ -13,7 +13,6 @@ from pathlib import Path
 from posthouse.dispatcher import control, process, supervisor
 from posthouse.dispatcher.family import Parent, ignore_interrupt
 from posthouse.dispatcher.programs import instance_of
-from posthouse.dispatcher.watch import JOB_CONTROLLER
 
 HERE = Path(__file__).resolve()
 ECHO = (sys.executable, str(HERE.with_name("echo_worker.py")))
@@ -25,7 +24,7 @@ async def well(_: control.Answer) -> control.Answer:
 
 
 async def jobs(words: list[str]) -> None:
-    server = control.ControlServer(control.bind_unix(instance_of(words, "jobs").run / JOB_CONTROLLER), well)
+    server = control.ControlServer(control.bind_unix(instance_of(words, "jobs").run / control.JOB_CONTROLLER), well)
     await server.start()
     loop = asyncio.get_running_loop()
     over = asyncio.Event()

@@ -27,6 +27,7 @@ from posthouse.cli.supervisor_call import ask_supervisor
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import lock
 from posthouse.relay.job_controller.client import ControllerDown, request
+from posthouse.relay.job_controller.local_socket import NAME
 
 app = App(name="status", help="Show processes and listeners.")
 EX_UNAVAILABLE, EX_TEMPFAIL = 69, 75
@@ -80,7 +81,7 @@ def _queue(place: Instance, answer: dict[str, Any]) -> dict[str, Any] | None:
     if not any(process["role"] == "job_controller" and process["state"] == "ready" for process in answer["processes"]):
         return None
     try:
-        return request(place.run / "job_controller.sock", "status", timeout=5)
+        return request(place.run / NAME, "status", timeout=5)
     except ControllerDown:
         return None
 

@@ -22,6 +22,7 @@ import msgspec
 SUPERVISOR = "supervisor.sock"
 DISPATCHER = "dispatcher.sock"
 NATIVE_WRITER = "native_writer.sock"
+JOB_CONTROLLER = "job_controller.sock"
 _MAX_REQUEST = 65536
 _MAX_ANSWER = 16 << 20
 _PEER = struct.Struct("3i")

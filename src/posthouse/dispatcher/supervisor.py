@@ -37,7 +37,7 @@ from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, check_services, instance_of, modules_of, show_faults
 from posthouse.dispatcher.sd_notify import notify, reloading
 from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, wanted_user
-from posthouse.dispatcher.watch import SOCKETS, Watch, answers
+from posthouse.dispatcher.watch import Watch, answers
 
 EX_CANTCREAT = 73
 PID_FILE = "posthouse.pid"
@@ -171,7 +171,7 @@ class Supervisor:
             notify("STOPPING=1")
             await self._end()
             server.close()
-            for name in (PID_FILE, control.SUPERVISOR, control.DISPATCHER, control.NATIVE_WRITER, SOCKETS["job_controller"]):
+            for name in (PID_FILE, control.SUPERVISOR, control.DISPATCHER, control.NATIVE_WRITER, control.JOB_CONTROLLER):
                 (self._instance.run / name).unlink(missing_ok=True)
         return code
 

@@ -18,9 +18,7 @@ from posthouse.dispatcher import control
 
 PERIOD_SECONDS = 15.0
 QUESTIONS = 4
-JOB_CONTROLLER = "job_controller.sock"
-"""the name of its socket"""
-SOCKETS = {"dispatcher": control.DISPATCHER, "job_controller": JOB_CONTROLLER}
+SOCKETS = {"dispatcher": control.DISPATCHER, "job_controller": control.JOB_CONTROLLER}
 """of the children that can be asked, in `run/`"""
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """errors that say nothing about the child"""

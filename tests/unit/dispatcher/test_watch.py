@@ -10,7 +10,7 @@ from pathlib import Path
 
 from posthouse.dispatcher import control
 from posthouse.dispatcher.child import Child
-from posthouse.dispatcher.watch import JOB_CONTROLLER, QUESTIONS, Watch, answers
+from posthouse.dispatcher.watch import QUESTIONS, Watch, answers
 
 PERIOD = 0.4
 _CHILD = """
@@ -48,7 +48,7 @@ def test_who_leaves_all_questions_unanswered_is_killed_and_the_other_is_not(tmp_
     async def watched() -> None:
         children = {
             "dispatcher": _child(tmp_path, "dispatcher", control.DISPATCHER, log),
-            "job_controller": _child(tmp_path, "job_controller", JOB_CONTROLLER, log),
+            "job_controller": _child(tmp_path, "job_controller", control.JOB_CONTROLLER, log),
         }
         loop = asyncio.get_running_loop()
         for child in children.values():

@@ -110,7 +110,7 @@ class Desk:
     def _why(self, found: Found) -> dict[str, Any]:
         _, cargo, entry, _ = found
         if entry is None:
-            return {"why": cargo.reason or HELD, "host_state": None}
+            return self._held(found) | {"host_state": None}
         host = entry.host
         assert host is not None
         blocked = bool(host.blocked_until)

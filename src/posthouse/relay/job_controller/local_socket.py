@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from posthouse.dispatcher.watch import JOB_CONTROLLER
+from posthouse.dispatcher.control import JOB_CONTROLLER
 
 NAME = JOB_CONTROLLER
 

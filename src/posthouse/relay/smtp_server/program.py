@@ -24,6 +24,7 @@ from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.mail.message_id import MessageIds
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.job_controller.client import Announcer
+from posthouse.relay.job_controller.local_socket import NAME
 from posthouse.relay.names.servers import servers_of
 from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.routing import rules as routing_rules
@@ -83,7 +84,7 @@ class SmtpProgram:
         journal = disk.open_dir(str(self._instance.journal))
         body = open_folder(disk, BODY, journal)
         self._fds = [journal, body]
-        self._announcer = Announcer(self._instance.run / "job_controller.sock")
+        self._announcer = Announcer(self._instance.run / NAME)
         enqueuer = Enqueuer(disk, journal, "smtp", call_soon=worker.loop.call_soon_threadsafe, announce=self._synced)
         enqueuer.start()
         limits = self._limits(configuration)

@@ -42,14 +42,7 @@ _TOO_MANY_LOGINS = Status(421, "4.7.0", "Too many failed logins")
 
 
 class SmtpSession(EnvelopeSession):
-    """The protocol object of one connection.
-
-    Args:
-        relay: what all sessions of this worker share.
-        connection: the hand-off's facts.
-        channel: the source channel of what comes in here.
-        closed: to be called once the connection is gone.
-    """
+    """The protocol object of one connection; its arguments are those of `EnvelopeSession`."""
 
     def __init__(self, relay: Relay, connection: Connection, channel: str, closed: Callable[[], None]) -> None:
         super().__init__(relay, connection, channel, closed)
