@@ -2,8 +2,6 @@
 
 import imaplib
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,13 +10,12 @@ from typing import NamedTuple
 import pytest
 
 from posthouse.testing.tiers import RunningInstance
-from support.imap_tier import Imap, dovecot_of, served_store
+from support.imap_tier import Imap, dovecot_of, dsync, served_store
 from support.interop_daemon import needs_root
 from support.interop_dovecot import VERSION, found, move
 from support.store_alone import deliver, faults, subjects
 
 pytestmark = needs_root
-DOVEADM = shutil.which("doveadm") or "/usr/bin/doveadm"
 USERS = ("moves", "flows")
 _ROW = (r"FLAGS \(([^)]*)\)", r'INTERNALDATE "([^"]*)"', r"Subject: (\S+)")
 
@@ -45,12 +42,9 @@ def tiers() -> Iterator[tuple[Tier, Tier]]:
             yield Tier(old, old_imap, folder / "old" / "dovecot.conf"), Tier(new, new_imap, folder / "new" / "dovecot.conf")
 
 
-def dsync(how: str, user: str, old: Tier, new: Tier) -> None:
-    """`doveadm backup -u USER ssh NEW doveadm dsync-server -u USER`, but no ssh: it leaves doveadm's environment behind."""
-    there = ["env", "-i", "PATH=/usr/bin:/bin", DOVEADM, "-c", str(new.conf), "dsync-server", "-u", user]
-    done = subprocess.run(
-        [DOVEADM, "-c", str(old.conf), *how.split(), "-u", user, *there], capture_output=True, text=True, timeout=60, check=False
-    )
+def synced(how: str, user: str, old: Tier, new: Tier) -> None:
+    """`dsync` goes well."""
+    done = dsync(how, user, old.conf, new.conf)
     assert done.returncode == 0, done.stderr
 
 
@@ -91,7 +85,7 @@ def test_backup_carries_uids_flags_dates_and_folders(tiers: tuple[Tier, Tier]) -
     fill(old, "moves")
     with old.imap.login("moves") as client:
         before = {folder: seen(client, folder) for folder in ("INBOX", "Work/2026")}
-    dsync("backup", "moves", old, new)
+    synced("backup", "moves", old, new)
     with new.imap.login("moves") as client:
         assert {folder: seen(client, folder) for folder in ("INBOX", "Work/2026")} == before
         assert b"Work/2026" in b"".join(row for row in client.lsub()[1] if isinstance(row, bytes))
@@ -117,11 +111,11 @@ def test_sync_brings_together_what_came_on_both_stores(tiers: tuple[Tier, Tier])
     """
     old, new = tiers
     fill(old, "flows")
-    dsync("backup", "flows", old, new)
+    synced("backup", "flows", old, new)
     assert deliver(old.store, "flows", "late-old", octets=2000) == [250]
     assert deliver(new.store, "flows", "late-new", octets=2000) == [250]
     for _ in range(2):
-        dsync("sync -f", "flows", old, new)
+        synced("sync -f", "flows", old, new)
     wanted = ["late-new", "late-old", "mail-1", "mail-2", "mail-4", "mail-5"]
     assert subjects(old.store, "flows") == subjects(new.store, "flows") == wanted
     for tier in tiers:

@@ -1,25 +1,15 @@
 """`doveadm backup` to a store where the user has a mailbox already: refused, and what docs/dovecot.md then says to do."""
 
-import shutil
-import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from support.imap_tier import dovecot_of, served_store
+from support.imap_tier import dovecot_of, dsync, served_store
 from support.interop_daemon import needs_root
 from support.store_alone import deliver, faults, subjects
 
 pytestmark = needs_root
 
-DOVEADM = shutil.which("doveadm") or "/usr/bin/doveadm"
 USER = "early"
-
-
-def backup(old: Path, new: Path) -> subprocess.CompletedProcess[str]:
-    """`doveadm backup -u USER ssh NEW doveadm dsync-server -u USER`, but no ssh: it leaves doveadm's environment behind."""
-    there = ["env", "-i", "PATH=/usr/bin:/bin", DOVEADM, "-c", str(new), "dsync-server", "-u", USER]
-    words = [DOVEADM, "-c", str(old), "backup", "-u", USER, *there]
-    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_mail_that_came_too_early_is_taken_along() -> None:
@@ -37,12 +27,12 @@ def test_mail_that_came_too_early_is_taken_along() -> None:
             assert deliver(new, USER, "too-early") == [250]
             tar = str(folder / "early.tar")
             new.command("store", "export", USER, tar)
-            refused = backup(here, there)
+            refused = dsync("backup", USER, here, there)
             assert refused.returncode == 75
             assert "INBOX can't be deleted" in refused.stderr
             assert subjects(old, USER) == ["mail-1", "mail-2"]
             new.command("store", "delete", USER)
-            assert backup(here, there).returncode == 0
+            assert dsync("backup", USER, here, there).returncode == 0
             new.command("store", "import", USER, tar)
             assert subjects(new, USER) == ["mail-1", "mail-2", "too-early"]
             assert faults(new, USER) == faults(old, USER) == []

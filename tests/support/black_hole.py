@@ -2,45 +2,21 @@
 
 import contextlib
 import socket
-import threading
-from types import TracebackType
-from typing import Self
 
-from support.tcp_proxy import TcpProxy
+from support.tcp_proxy import Acceptor, TcpProxy
 
 
-class BlackHole:
-    """Listens on a free loopback port; whatever comes in is kept open and never answered."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._kept: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
+class BlackHole(Acceptor):
+    """Whatever comes in is kept open and never answered."""
 
     @property
     def connections(self) -> int:
         """How many have come."""
         return len(self._kept)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(5)
-        for kept in self._kept:
-            kept.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                kept, _ = self._listener.accept()
-            except OSError:
-                return
-            self._kept.append(kept)
+    def accepted(self, client: socket.socket) -> None:
+        """Keep it."""
+        self._kept.append(client)
 
 
 class HalfAnswers(TcpProxy):

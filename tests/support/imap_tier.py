@@ -7,6 +7,7 @@ import contextlib
 import imaplib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from support.interop_tiers import STORE_USER, run_as
 from support.store_alone import store_alone
 
 DOVECOT = shutil.which("dovecot") or "/usr/sbin/dovecot"
+DOVEADM = shutil.which("doveadm") or "/usr/bin/doveadm"
 PASSWORD = "open sesame"
 NO_PENALTY = "auth_failure_delay = 0\nservice anvil {\n  unix_listener anvil-auth-penalty {\n    mode = 0\n  }\n}\n"
 """a wrong password makes the next log-ins of that address wait; not here"""
@@ -40,6 +42,20 @@ def served_store(folder: Path, *settings: str, name: str = "store1") -> Iterator
             run_as(store, STORE_USER)
         store.start()
         yield store
+
+
+def dsync(how: str, user: str, old: Path, new: Path) -> subprocess.CompletedProcess[str]:
+    """`doveadm HOW -u USER ssh NEW doveadm dsync-server -u USER`, but no ssh: it leaves doveadm's environment behind.
+
+    Args:
+        how: `backup` or `sync`, with its options.
+        user: whose mailbox.
+        old: the configuration of the Dovecot that is told.
+        new: that of the other one.
+    """
+    there = ["env", "-i", "PATH=/usr/bin:/bin", DOVEADM, "-c", str(new), "dsync-server", "-u", user]
+    words = [DOVEADM, "-c", str(old), *how.split(), "-u", user, *there]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
 
 @dataclass(frozen=True, slots=True)

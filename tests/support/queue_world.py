@@ -1,6 +1,7 @@
 """A relay's queue folders on any disk, and messages to put there."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from posthouse.journal.adopt import open_folder
@@ -82,6 +83,17 @@ class Accepting:
 def open_places(disk: Disk, root: str) -> Places:
     """The folders opened as a process does."""
     return Places(disk, root + "/journal", root + "/queue", kernel=KERNEL)
+
+
+@contextlib.contextmanager
+def empty_places(disk: Disk, folder: Path) -> Iterator[Places]:
+    """A relay's queue made in the folder, opened; closed at the end."""
+    root = disk.open_dir(str(folder))
+    make_folders(disk, root)
+    disk.close(root)
+    opened = open_places(disk, str(folder))
+    yield opened
+    opened.close()
 
 
 def is_settled(segment: Segment, records: Iterable[RecordRef]) -> bool:

@@ -1,4 +1,4 @@
-"""A proxy on a free loopback port before a server on loopback: what happens between them is a subclass's."""
+"""Listeners on a free loopback port, and a proxy before a server on loopback: what they do with connections is a subclass's."""
 
 import contextlib
 import socket
@@ -8,17 +8,12 @@ from types import TracebackType
 from typing import Self
 
 
-class TcpProxy(ABC):
-    """Accepts connections and makes one to the server for each; all are closed at the end.
+class Acceptor(ABC):
+    """Accepts connections; all that are kept are closed at the end."""
 
-    Args:
-        server: the port behind it.
-    """
-
-    def __init__(self, server: int) -> None:
+    def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._server = server
         self._kept: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
@@ -41,10 +36,30 @@ class TcpProxy(ABC):
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self._server))
-            self._kept += [client, server]
-            threading.Thread(target=self.ask, args=(client, server), daemon=True).start()
-            threading.Thread(target=self.answer, args=(server, client), daemon=True).start()
+            self.accepted(client)
+
+    @abstractmethod
+    def accepted(self, client: socket.socket) -> None:
+        """One has come."""
+
+
+class TcpProxy(Acceptor):
+    """Makes a connection to the server for each that comes.
+
+    Args:
+        server: the port behind it.
+    """
+
+    def __init__(self, server: int) -> None:
+        super().__init__()
+        self._server = server
+
+    def accepted(self, client: socket.socket) -> None:
+        """Both ways are handed on, each in a thread."""
+        server = socket.create_connection(("127.0.0.1", self._server))
+        self._kept += [client, server]
+        threading.Thread(target=self.ask, args=(client, server), daemon=True).start()
+        threading.Thread(target=self.answer, args=(server, client), daemon=True).start()
 
     @abstractmethod
     def ask(self, client: socket.socket, server: socket.socket) -> None:

@@ -17,7 +17,7 @@ from posthouse.relay.queue.open_copy import open_copy
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import copies_of, read_segment
 from posthouse.testing.failing_disk import FailingDisk, disk_full
-from support.queue_world import SEGMENT, body_of, make_folders, message, message_id, open_places
+from support.queue_world import SEGMENT, body_of, empty_places, message, message_id
 
 Fault = Callable[[str, str], OSError | None]
 
@@ -29,13 +29,8 @@ def no_sync(operation: str, _name: str) -> OSError | None:
 
 @pytest.fixture
 def places(tmp_path: Path) -> Iterator[Places]:
-    disk = FailingDisk()
-    root = disk.open_dir(str(tmp_path))
-    make_folders(disk, root)
-    disk.close(root)
-    opened = open_places(disk, str(tmp_path))
-    yield opened
-    opened.close()
+    with empty_places(FailingDisk(), tmp_path) as opened:
+        yield opened
 
 
 class Told:
