@@ -103,13 +103,7 @@ class Attempt:
     def result(self, recipient: Recipient, status: Status, *, after_data: bool = True) -> None:
         """One recipient's own reply, or a status that is nobody's: 2yz only from a server."""
         if status.is_success:
-            try:
-                self._opened.settle(recipient.id, _DONE)
-            except OSError as error:
-                self._shop.alarm(f"a delivered recipient cannot be marked and will be delivered again: {error}")
-                self._left.append((recipient, Status(451, "4.3.0", "delivered, but the queue could not be written")))
-                return
-            self._is_marked([(recipient, status)])
+            self._mark(recipient, status, self.success)
         elif status.is_permanent:
             self._failed.append((recipient, status))
         else:
@@ -119,9 +113,16 @@ class Attempt:
 
     def tell(self, recipient: Recipient, status: Status, kind: Kind) -> None:
         """A recipient that stands for nothing but the sender's being told of a success."""
-        before, self.success = self.success, kind
-        self.result(recipient, status)
-        self.success = before
+        self._mark(recipient, status, kind)
+
+    def _mark(self, recipient: Recipient, status: Status, success: Kind | None) -> None:
+        try:
+            self._opened.settle(recipient.id, _DONE)
+        except OSError as error:
+            self._shop.alarm(f"a delivered recipient cannot be marked and will be delivered again: {error}")
+            self._left.append((recipient, Status(451, "4.3.0", "delivered, but the queue could not be written")))
+            return
+        self._is_marked([(recipient, status)], success)
 
     def delivered(self, pairs: list[tuple[Recipient, Status]]) -> None:
         """Recipients' own replies that came together and are all 2yz: they are marked together."""
@@ -131,14 +132,13 @@ class Attempt:
             for recipient, status in pairs:  # those that can be marked are
                 self.result(recipient, status)
             return
-        self._is_marked(pairs)
+        self._is_marked(pairs, self.success)
 
-    def _is_marked(self, pairs: list[tuple[Recipient, Status]]) -> None:
-        """Delivered recipients have their mark."""
+    def _is_marked(self, pairs: list[tuple[Recipient, Status]], success: Kind | None) -> None:
+        """Delivered recipients have their mark; of which success their sender is told, if he wants to hear."""
         self._delivered += len(pairs)
         self._settled += [(recipient.id, _DONE_MARK) for recipient, _ in pairs]
         self._shop.note(self._records(_DEQUEUED, pairs))
-        success = self.success
         if success is not None:
             for pair in pairs:
                 if pair[0].notify and wants(pair[0], success):

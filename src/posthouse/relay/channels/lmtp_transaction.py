@@ -21,7 +21,7 @@ from posthouse.dialogue.stuffing import Stuffer, wire_size
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
-from posthouse.relay.channels.next_system import NEEDS_UTF8
+from posthouse.relay.channels.next_system import NEEDS_UTF8, is_wide
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.notices.dsn import Kind
 from posthouse.relay.queue.open_copy import OpenCopy
@@ -107,7 +107,7 @@ class LmtpTransaction:
             return None
         growth = _exact_growth(opened) if self.job.exact else envelope.wire_growth
         params = b"BODY=8BITMIME" if envelope.eight_bit and offers.eight_bit else b""
-        if utf8 and (envelope.utf8 or not sender.isascii() or not all(map(bytes.isascii, arguments))):
+        if utf8 and is_wide(envelope, arguments):
             params += b" SMTPUTF8" if params else b"SMTPUTF8"
         size = wire_size(envelope.size, growth)
         return Transaction(sender.encode("utf-8", "surrogateescape"), size, tuple(arguments), params)

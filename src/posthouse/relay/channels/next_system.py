@@ -25,6 +25,11 @@ _NEEDS_UTF8_FIELDS = Status(550, "5.6.7", "the next system does not take interna
 _NEEDS_8_BIT = Status(554, "5.6.1", "the next system takes no 8-bit content, and this message must not be converted")
 
 
+def is_wide(envelope: Envelope, arguments: Iterable[bytes]) -> bool:
+    """Whether a transaction needs SMTPUTF8, by its envelope and by what stands behind its `RCPT TO:` (RFC 6531 3.4)."""
+    return envelope.utf8 or not envelope.sender.isascii() or not all(map(bytes.isascii, arguments))
+
+
 @dataclass(frozen=True, slots=True)
 class NextSystem:
     """One server.
@@ -105,7 +110,7 @@ class NextSystem:
             arguments: what stands behind `RCPT TO:` in the transaction.
         """
         found = ["BODY=8BITMIME"] if envelope.eight_bit and self.eight_bit else []
-        if self.wide and (envelope.utf8 or not envelope.sender.isascii() or not all(map(bytes.isascii, arguments))):
+        if self.wide and is_wide(envelope, arguments):
             found.append("SMTPUTF8")
         if self.notifies:
             found += [f"RET={envelope.ret}"] if envelope.ret else []
