@@ -116,8 +116,8 @@ class Admission:
         if isinstance(target, MailboxError):
             raise target
         now = self._around.now()
-        account = self._accounts.get(target.owner, now)
         try:
+            account = self._accounts.get(target.owner, now)
             entry = account.enter(now)
             if entry is _BUSY:
                 self._wait(_Waiting(transaction, addressee, message, account), now)

@@ -21,6 +21,7 @@ from posthouse.journal.disk import Disk, Octets
 from posthouse.journal.segment import JournalError, Mark, RecordRef, Segment
 from posthouse.store.delivery.accounts import Accounts
 from posthouse.store.delivery.admission import Admission, Settings, Surroundings
+from posthouse.store.delivery.long_transactions import AT_ONCE, LongTransactions
 from posthouse.store.delivery.partitions import Partitions
 from posthouse.store.delivery.placement import place, place_synced, remove, write_tmp
 from posthouse.store.delivery.record import Placement, encode_placement
@@ -87,6 +88,7 @@ class Delivery:
         self._journal = journal
         self._finished = finished
         self._admission = Admission(disk, accounts, names, settings, around, self._late)
+        self._long = LongTransactions(self._admit, self._begin, around.later)
         self._done: list[Transaction] = []
         self._unsent: list[Part] = []
         """files that wait for their record"""
@@ -121,16 +123,20 @@ class Delivery:
         self._admission.seen = seen
 
     def deliver(self, transaction: Transaction, message: Message, fault: MailboxError | None = None) -> None:
-        """Deliver; `finished` is told, perhaps before this returns.
+        """Deliver to at least one addressee; `finished` is told, perhaps before this returns.
 
-        Args:
-            transaction: with at least one addressee.
-            message: what to deliver.
-            fault: what is wrong with the message itself: all addressees get it.
+        A fault is what is wrong with the message itself: all addressees get it.
         """
         transaction.message = message
-        fault = fault or self.closed
-        ready = [addressee for addressee in transaction.addressees if self._admit(transaction, addressee, message, fault)]
+        if len(transaction.addressees) > AT_ONCE:
+            self._long.take(transaction, fault)
+            return
+        self._begin(transaction, [each for each in transaction.addressees if self._admit(transaction, each, fault)])
+
+    def _begin(self, transaction: Transaction, ready: list[Addressee]) -> None:
+        """Steps b and c for those who are admitted."""
+        message = transaction.message
+        assert message is not None
         shared = [addressee for addressee in ready if not addressee.flags & OWN_COPY]
         if shared:
             for group in _by_partition(shared) if self.several else (shared,):
@@ -141,11 +147,13 @@ class Delivery:
         self._send_soon()
         self.flush()
 
-    def _admit(self, transaction: Transaction, addressee: Addressee, message: Message, fault: MailboxError | None) -> bool:
+    def _admit(self, transaction: Transaction, addressee: Addressee, fault: MailboxError | None) -> bool:
+        assert transaction.message is not None
+        fault = fault or self.closed
         try:
             if fault is not None and not (isinstance(fault, MailboxIOError) and isinstance(addressee.target, MailboxError)):
                 raise fault
-            return self._admission.admit(transaction, addressee, message)
+            return self._admission.admit(transaction, addressee, transaction.message)
         except MailboxError as refused:
             self._settle(transaction, addressee, refused)
             return False
@@ -173,6 +181,8 @@ class Delivery:
 
     def flush(self) -> None:
         """Tell `finished` of what has become finished."""
+        if self._long.current:
+            self._long.look()
         if self._done:
             done, self._done = self._done, []
             self._finished(done)
