@@ -41,6 +41,7 @@ from posthouse.relay.queue.recovery import recover
 from posthouse.relay.routing import rules as routing_rules
 from posthouse.testing.crash_disk import EXT4, CrashDisk
 from posthouse.testing.crash_state import Extreme
+from posthouse.trace.counters import Counters
 from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
 from support.crash_relay import LATER, Broken, Relay, Who, require
@@ -129,7 +130,8 @@ class Office:
         self.controller.begin()
         places = open_places(disk, "")
         rules = routing_rules.compile(configuration, chance=random.random, clock=time.time)
-        log = TransactionLog(configuration.instance.log, LogOptions.from_options(configuration.options.integer), [])
+        instance, options = configuration.instance, LogOptions.from_options(configuration.options.integer)
+        log = TransactionLog(instance.log, options, [], Counters(instance.counters))
         enqueuer = AtOnce(disk, places.journal)
         wording = Wording.from_configuration(configuration, "relay1.example.com")
         near = self.controller.near

@@ -50,7 +50,7 @@ def write_instance(plan: Plan, *, force: bool) -> None:
     words = {**plan.words, "user": f"IMTA_USER={plan.user}" if plan.user else "! IMTA_USER=mailsrv"}
     templates = resources.files("posthouse.cli") / "templates"
     try:
-        for name in ("config", "data/queue", "data/journal", "data/store", "log", "run"):
+        for name in ("config", "data/queue", "data/journal", "data/store", "data/counters", "log", "run"):
             (folder / name).mkdir(mode=0o755 if name == "config" else 0o700, parents=True, exist_ok=True)
         for name in plan.files:
             text = (templates / name).read_text(encoding="utf-8")

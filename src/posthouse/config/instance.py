@@ -36,6 +36,11 @@ class Instance:
         return self.root / "data" / "store"
 
     @property
+    def counters(self) -> Path:
+        """What was counted of each channel, a file for each process that counts."""
+        return self.root / "data" / "counters"
+
+    @property
     def log(self) -> Path:
         """Transaction log and process logs."""
         return self.root / "log"

@@ -118,7 +118,7 @@ def _raise_file_limit() -> None:
 
 
 def _make_folders(instance: Instance, user: User | None) -> None:
-    for folder in (instance.data, instance.journal, instance.queue, instance.store, instance.log, instance.run):
+    for folder in (instance.data, instance.journal, instance.queue, instance.store, instance.counters, instance.log, instance.run):
         if not folder.is_dir():
             folder.mkdir(mode=0o750, parents=True)
             if user is not None:

@@ -7,6 +7,7 @@ Every call is one write(2) for each file, opened for appending, so lines of seve
 renamed away (rotation) is opened anew within a second. A log that cannot be written never stops mail: the records are
 dropped, and the process log says so once, and how many they were once it can be written again. A line that a full disk
 has cut short is ended before the next one; another process that is quicker appends to it, which `reader` understands.
+What the records tell is counted as well (`counters`), whether they could be written or not.
 """
 
 import errno
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from posthouse.trace.counters import Counters
 from posthouse.trace.options import LogOptions
 from posthouse.trace.record import Record
 from posthouse.trace.text_line import TextLines
@@ -113,20 +115,23 @@ class TransactionLog:
         folder: the instance's log folder.
         options: which fields the text shows.
         logging_channels: names of the channels with the keyword `logging`.
+        counters: told of every record; somebody calls their `tick` now and then.
     """
 
-    def __init__(self, folder: Path, options: LogOptions, logging_channels: Iterable[str]) -> None:
+    def __init__(self, folder: Path, options: LogOptions, logging_channels: Iterable[str], counters: Counters) -> None:
         self._text = _Appender(folder / TEXT_LOG)
         self._json = _Appender(folder / JSON_LOG)
         self._lines = TextLines(options)
         self._channels = frozenset(logging_channels)
         self.options = options
+        self.counters = counters
         self.process = f"{os.getpid():x}"
 
     def write(self, records: Sequence[Record]) -> None:
         """Append the records to both files."""
         if not records:
             return
+        self.counters.count(records)
         self._json.write(_json.encode_lines(records))
         shown = [r for r in records if r.sc in self._channels or r.dc in self._channels]
         if shown:
@@ -134,6 +139,7 @@ class TransactionLog:
             self._text.write("".join([render(r) for r in shown]).encode("utf-8", "replace"))
 
     def close(self) -> None:
-        """Close both files; a later write opens them again."""
+        """Close all files; a later write opens them again."""
         self._text.close()
         self._json.close()
+        self.counters.close()

@@ -19,6 +19,7 @@ from posthouse.relay.queue.recovery import recover
 from posthouse.relay.routing import rules as routing_rules
 from posthouse.relay.routing.result import Target
 from posthouse.relay.routing.way import ListEdit
+from posthouse.trace.counters import Counters
 from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
 from support.crash_orders import AtOnce
@@ -40,7 +41,8 @@ def _shop(folder: Path) -> Workshop:
     places = open_places(disk, str(folder))
     (folder / "log").mkdir()
     rules = routing_rules.compile(configuration, chance=lambda: 0.0, clock=lambda: 0.0)
-    log = TransactionLog(folder / "log", LogOptions.from_options(configuration.options.integer), [])
+    options, counters = LogOptions.from_options(configuration.options.integer), Counters(folder / "counters")
+    log = TransactionLog(folder / "log", options, [], counters)
     wording = Wording.from_configuration(configuration, "relay1.example.com")
     return Workshop(
         asyncio.get_running_loop(), configuration, rules, read_all(configuration), places, log,

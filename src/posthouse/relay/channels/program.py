@@ -29,6 +29,7 @@ from posthouse.relay.notices.notifier import Notifier, Wording
 from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.queue.places import Places
 from posthouse.relay.routing import rules as routing_rules
+from posthouse.trace.counters import Counters
 from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
 
@@ -118,6 +119,7 @@ async def run(instance: Instance, pool: str, link: socket.socket, open_local: Op
         await worker.local.stop()
     if worker.process is not None:
         await worker.process.directory.close()
+    shop.log.close()
 
 
 def _workshop(
@@ -128,7 +130,8 @@ def _workshop(
     host = rules.local_host or instance.root.name
     places = Places(LinuxDisk(), str(instance.journal), str(instance.queue))
     logging_channels = [name for name, channel in configuration.imta.channels.items() if channel.logging]
-    log = TransactionLog(instance.log, LogOptions.from_options(configuration.options.integer), logging_channels)
+    options = LogOptions.from_options(configuration.options.integer)
+    log = TransactionLog(instance.log, options, logging_channels, Counters(instance.counters))
     enqueuer = Enqueuer(
         places.disk, places.journal, f"jobs-{pool.lower()}", call_soon=loop.call_soon_threadsafe, announce=announcer.synced
     )
@@ -142,6 +145,7 @@ async def _tick(worker: ChannelWorker, link: Link) -> None:
     while True:
         await asyncio.sleep(1.0)
         link.send([Alive()])
+        worker.shop.log.counters.tick()
         try:
             worker.tick()
         except Exception:  # without it no deadline is looked at any more, and nobody would know

@@ -34,6 +34,7 @@ from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.sender_domain import SenderDomains
 from posthouse.relay.smtp_server.session import SmtpSession
 from posthouse.relay.smtp_server.source import SourceChannel
+from posthouse.trace.counters import Counters
 from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
 
@@ -205,6 +206,7 @@ class SmtpProgram:
     def _tick(self) -> None:
         self._ticking = self.relay.loop.call_later(_TICK, self._tick)
         self.relay.tick()
+        self.relay.log.counters.tick()
 
 
 def _compile(configuration: Configuration) -> routing_rules.Rules:
@@ -222,7 +224,8 @@ def _sender_domains(configuration: Configuration, channel: Channel, options: Opt
 
 def _transaction_log(configuration: Configuration) -> TransactionLog:
     channels = [name for name, channel in configuration.imta.channels.items() if channel.logging]
-    return TransactionLog(configuration.instance.log, LogOptions.from_options(configuration.options.integer), channels)
+    instance, options = configuration.instance, LogOptions.from_options(configuration.options.integer)
+    return TransactionLog(instance.log, options, channels, Counters(instance.counters))
 
 
 def _no_channel(configuration: Configuration, service: str, channel: str) -> Fault:

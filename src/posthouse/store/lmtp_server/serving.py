@@ -22,6 +22,7 @@ from posthouse.store.lmtp_server.status_table import IO_ERROR, row_of
 from posthouse.store.lmtp_server.transaction_log import recipient_record
 from posthouse.store.mailbox.errors import MailboxError
 from posthouse.store.mailbox.owner import Target
+from posthouse.trace.counters import StoreCounters
 from posthouse.trace.writer import TransactionLog, stamp
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class Serving(ABC):
         self.tls = worker.tls
         self.round = SendingRound(worker.loop, self.sessions)
         configuration = self.configure()
-        self._transactions = TransactionLog(self._instance.log, self.settings.log_options, self.settings.logging_channels)
+        self._transactions = TransactionLog(
+            self._instance.log, self.settings.log_options, self.settings.logging_channels, StoreCounters(self._instance.counters)
+        )
         return configuration
 
     def configure(self) -> Configuration:
@@ -108,10 +111,11 @@ class Serving(ABC):
         return LmtpSession(self, connection, closed)
 
     def sweep(self) -> None:
-        """Close sessions whose deadline has passed, now and every few seconds."""
+        """Close sessions whose deadline has passed and keep the counters, now and every few seconds."""
         now = self.loop.time()
         for session in [each for each in self.sessions if each.deadline < now]:
             session.expire()
+        self._transactions.counters.tick()
         self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self.sweep)
 
     def finished(self, transactions: list[Transaction]) -> None:

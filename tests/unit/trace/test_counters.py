@@ -1,0 +1,253 @@
+"""Counting records: what each kind adds to which channel, in memory and in the files of several processes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from posthouse.trace.counter_file import MOST_ROWS, CounterFile, read_all
+from posthouse.trace.counters import Counters, StoreCounters
+from posthouse.trace.figures import (
+    ATTEMPTED,
+    DELIVERED,
+    FAILED,
+    FIRST,
+    FIRST_MS,
+    KINDS,
+    QUEUED,
+    QUEUED_MS,
+    RECEIVED,
+    REJECTED,
+    SUBMITTED,
+    Rows,
+    new_row,
+    replies,
+)
+from posthouse.trace.record import Action, Record
+
+TS = "2026-11-23T10:00:00.310Z"
+
+
+def enqueued(message: str, channel: str = "tcp_lmtpcs", *, copy: int = 0, size: int = 3) -> Record:
+    file = f"/q/{channel}/007/ZZ{message}{copy}.00"
+    return Record(ts=TS, ac=Action.ENQUEUED, sc="tcp_local", dc=channel, sz=size, ei=message, fi=file)
+
+
+def dequeued(action: Action, message: str, *, size: int = 3) -> Record:
+    return Record(ts=TS, ac=action, sc="tcp_lmtpcs", sz=size, ei=message, fi=f"/q/tcp_lmtpcs/007/ZZ{message}0.00", qt=1.5)
+
+
+def stored(code: int, session: str, action: Action = Action.DEQUEUED) -> Record:
+    return Record(ts=TS, ac=action, sc="tcp_lmtpss", dc="-", sz=2, tr=session, co=code)
+
+
+def totals(folder: Path) -> Rows:
+    found = read_all(folder)
+    assert found.faults == ()
+    return found.rows
+
+
+def kinds(row: list[int]) -> dict[str, list[int]]:
+    return {kind: row[3 * n : 3 * n + 3] for n, kind in enumerate(KINDS) if any(row[3 * n : 3 * n + 3])}
+
+
+def test_a_message_is_counted_once_for_each_channel_and_its_source(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    counters.count([enqueued("A"), enqueued("A", "tcp_out"), enqueued("A"), enqueued("A", copy=1), enqueued("B", size=5)])
+    counters.close()
+    rows = totals(tmp_path)
+    assert {channel: kinds(row) for channel, row in rows.items()} == {
+        "tcp_lmtpcs": {"received": [3, 4, 11]},
+        "tcp_out": {"received": [1, 1, 3]},
+        "tcp_local": {"submitted": [2, 5, 8]},
+    }
+
+
+def test_a_recipient_that_leads_where_another_leads_is_no_mail(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    counters.count([Record(ts=TS, ac=Action.ENQUEUED, ei="A", re="same as")])
+    counters.close()
+    assert totals(tmp_path) == {}
+
+
+def test_what_leaves_the_queue(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    counters.count([dequeued(Action.DEQUEUED, "A"), dequeued(Action.PARTLY, "A"), dequeued(Action.DEFERRED, "B", size=0)])
+    counters.count([dequeued(Action.RETURNED, "A"), dequeued(Action.DROPPED, "A")])
+    counters.left("tcp_lmtpcs", 3, 1.5, 1)
+    counters.left("tcp_lmtpcs", 4, 0.25, 0)
+    counters.close()
+    row = totals(tmp_path)["tcp_lmtpcs"]
+    assert kinds(row) == {"delivered": [2, 3, 7], "attempted": [2, 2, 3], "failed": [1, 2, 3]}
+    assert [row[at] for at in (QUEUED, QUEUED_MS, FIRST, FIRST_MS)] == [2, 1750, 1, 250]
+
+
+def test_refused_recipients_count_for_the_source_channel(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    refused = Record(ts=TS, ac=Action.REFUSED, sc="tcp_local", co=550)
+    of_one = Record(ts=TS, ac=Action.REFUSED, sc="tcp_local", ei="A", co=550)
+    counters.count([refused, refused, of_one, of_one])
+    counters.close()
+    assert totals(tmp_path)["tcp_local"][REJECTED : REJECTED + 3] == [3, 4, 0]
+
+
+def test_connections_and_what_is_held_are_not_counted(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    counters.count([Record(ts=TS, ac=action, sc="tcp_local", dc="+") for action in (Action.OPENED, Action.CLOSED, Action.HELD)])
+    counters.close()
+    assert totals(tmp_path) == {}
+
+
+def test_a_store_counts_its_replies(tmp_path: Path) -> None:
+    counters = StoreCounters(tmp_path)
+    ok = stored(250, "TCP|1")
+    later, never = stored(422, "TCP|1", Action.DEFERRED), stored(511, "TCP|1", Action.RETURNED)
+    counters.count([ok, ok, later, never, stored(250, "TCP|2"), stored(599, "TCP|2", Action.RETURNED)])
+    counters.close()
+    row = totals(tmp_path)["tcp_lmtpss"]
+    assert kinds(row) == {"received": [2, 3, 4], "delivered": [2, 3, 4], "attempted": [1, 1, 2], "failed": [2, 2, 4]}
+    assert {code: n for code, n in replies(row).items() if n} == {250: 3, 422: 1, 511: 1, 0: 1}
+
+
+def test_the_next_process_carries_on_in_the_first_free_file(tmp_path: Path) -> None:
+    first, second = Counters(tmp_path), Counters(tmp_path)
+    for counters in (first, second):
+        counters.count([enqueued("A")])
+        counters.close()
+    third, fourth = Counters(tmp_path), Counters(tmp_path)
+    third.count([enqueued("B")])
+    fourth.count([enqueued("C")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"], "two at once"
+    third.close()
+    fourth.close()
+    assert totals(tmp_path)["tcp_lmtpcs"][RECEIVED] == 4
+
+
+def test_a_second_life_in_the_same_process_counts_nothing_twice(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    for message in "AB":
+        counters.count([enqueued(message)])
+        counters.close()
+    assert totals(tmp_path)["tcp_lmtpcs"][RECEIVED] == 2
+
+
+def test_what_came_last_is_kept_by_the_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posthouse.trace.counters.SAVE_SECONDS", 3600.0)
+    counters = Counters(tmp_path)
+    counters.count([enqueued("A")])
+    counters.count([enqueued("B")])
+    counters.tick()
+    assert totals(tmp_path)["tcp_lmtpcs"][RECEIVED] == 1
+    counters._next = 0.0
+    counters.tick()
+    assert totals(tmp_path)["tcp_lmtpcs"][RECEIVED] == 2
+
+
+@pytest.mark.parametrize("octets", [b"x", b"\0" * 4096, b"PHCOUNT1" + b"\xff" * 64, b"<html>" * 1000])
+def test_a_damaged_file_is_told_once_and_counted_anew(tmp_path: Path, octets: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "1").write_bytes(octets)
+    found = read_all(tmp_path)
+    assert found.rows == {}
+    assert found.faults[0].startswith(f"{tmp_path}/1: it is ")
+    counters = Counters(tmp_path)
+    for message in "AB":
+        counters._next = 0.0
+        counters.count([enqueued(message)])
+    counters.close()
+    assert totals(tmp_path)["tcp_lmtpcs"][RECEIVED] == 2
+    assert len(caplog.messages) == 1
+    assert "begin anew" in caplog.messages[0]
+
+
+def test_a_cut_file_is_damaged_wherever_it_is_cut(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    counters.count([enqueued("A")])
+    counters.close()
+    whole = (tmp_path / "1").read_bytes()
+    for length in range(1, len(whole)):
+        (tmp_path / "1").write_bytes(whole[:length])
+        assert read_all(tmp_path).rows == {}, length
+        assert len(read_all(tmp_path).faults) == 1, length
+
+
+def test_files_that_cannot_be_kept_are_told_once_and_nothing_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "data" / "counters"
+    counters = Counters(folder)
+    for message in "ABC":
+        counters._next = 0.0
+        counters.count([enqueued(message)])
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].endswith("counters cannot be kept: No such file or directory; mail goes on")
+    folder.parent.mkdir()
+    counters._next = 0.0
+    counters.tick()
+    counters.close()
+    assert totals(folder)["tcp_lmtpcs"][RECEIVED] == 3
+
+
+def test_a_full_disk_stops_nothing_and_counts_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counters = Counters(tmp_path)
+    counters.count([enqueued("A")])
+    write = os.pwrite
+
+    def torn(fd: int, octets: bytes, offset: int) -> int:
+        return write(fd, octets[: len(octets) // 2], offset)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("posthouse.trace.counter_file.os.pwrite", torn)
+        counters._next = 0.0
+        counters.count([enqueued("B", "tcp_out")])
+    counters._next = 0.0
+    counters.tick()
+    counters.close()
+    rows = totals(tmp_path)
+    assert (rows["tcp_lmtpcs"][RECEIVED], rows["tcp_out"][RECEIVED], rows["tcp_local"][SUBMITTED]) == (1, 1, 2)
+
+
+def test_a_file_removed_by_hand_is_made_anew_with_all_that_was_counted(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    counters.count([enqueued("A")])
+    (tmp_path / "1").unlink()
+    counters._next = 0.0
+    counters.count([enqueued("B")])
+    assert totals(tmp_path)["tcp_lmtpcs"][RECEIVED] == 2
+    counters.close()
+
+
+def test_numbers_begin_again_behind_64_bits(tmp_path: Path) -> None:
+    row = new_row()
+    row[RECEIVED] = (1 << 64) - 1
+    file = CounterFile.take(tmp_path)
+    file.write({"tcp_lmtpcs": row})
+    file.close()
+    counters = Counters(tmp_path)
+    counters.count([enqueued("A")])
+    counters.close()
+    assert totals(tmp_path)["tcp_lmtpcs"][RECEIVED : RECEIVED + 3] == [0, 1, 3]
+
+
+def test_more_channels_than_a_file_has_rows_for_are_left_out(tmp_path: Path) -> None:
+    counters = Counters(tmp_path)
+    for number in range(MOST_ROWS + 5):
+        counters.count([enqueued("A", f"channel{number}")])
+    counters.close()
+    counters = Counters(tmp_path)
+    counters.count([enqueued("A", f"another{number}") for number in range(5)])
+    counters.close()
+    assert len(totals(tmp_path)) == MOST_ROWS
+
+
+def test_nothing_is_counted_nowhere(tmp_path: Path) -> None:
+    assert read_all(tmp_path / "missing") == ({}, ())
+    row = new_row()
+    assert {row[at] for at in (RECEIVED, DELIVERED, SUBMITTED, ATTEMPTED, REJECTED, FAILED)} == {0}
+
+
+def test_rows_of_an_older_version_are_shorter(tmp_path: Path) -> None:
+    name = b"tcp_lmtpcs".ljust(64, b"\0")
+    old = b"PHCOUNT1" + (2).to_bytes(4, "little") + (1).to_bytes(4, "little") + name + bytes([7, *[0] * 7, 9, *[0] * 7])
+    (tmp_path / "1").write_bytes(old)
+    counters = Counters(tmp_path)
+    counters.count([enqueued("A")])
+    counters.close()
+    assert totals(tmp_path)["tcp_lmtpcs"][RECEIVED : RECEIVED + 4] == [8, 10, 3, 0]
