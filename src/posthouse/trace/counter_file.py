@@ -153,10 +153,18 @@ def unpack(octets: bytes) -> Rows:
 
 
 def read_all(folder: Path) -> Totals:
-    """Everything counted on an instance; a file that cannot be read is left out and named."""
+    """Everything counted on an instance; a file that cannot be read is left out and named.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
     rows: Rows = {}
     faults = []
-    for path in sorted(folder.glob("[0-9]*")):
+    try:
+        paths = [path for path in folder.iterdir() if path.name.isdecimal()]  # a glob is silent about a folder it may not read
+    except FileNotFoundError:
+        paths = []
+    for path in sorted(paths):
         try:
             octets = path.read_bytes()
             add(rows, unpack(octets) if octets else {})
