@@ -2,6 +2,7 @@
 
 import os
 import signal
+import smtplib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,19 @@ def test_server_in_15_lines_and_client() -> None:
         server.send_signal(signal.SIGINT)
         out, _ = server.communicate(timeout=10)
     assert [line.rpartition(" ")[2] for line in out.splitlines()] == ["bob@example.com", "eve@example.com"]
+
+
+def test_smtp_server_in_15_lines() -> None:
+    source = (EXAMPLES / "smtp_server.py").read_text(encoding="utf-8").splitlines()[1:]
+    assert len([line for line in source if line]) <= 15
+    port = free_port()
+    with running("smtp_server.py", str(port)) as server:
+        assert listening(server) == f"listening on port {port}\n"
+        with smtplib.SMTP("127.0.0.1", port, "client.example.org") as client:
+            client.sendmail("ann@example.org", ["bob@example.com", "eve@example.com"], "Subject: x\n\ntext\n")
+        server.send_signal(signal.SIGINT)
+        out, _ = server.communicate(timeout=10)
+    assert out == "17 octets from <ann@example.org> for bob@example.com, eve@example.com, by ESMTP from client.example.org\n"
 
 
 async def test_maildirs_of_the_standard_library(tmp_path: Path) -> None:

@@ -71,6 +71,10 @@ BARE_WORDS = Words(
     mail=_OK, rcpt=_OK, data=_GO, chunk=_OK, reset=_OK, noop=_OK, verify=Status(252, "", "OK"), quit=Status(221, "", "OK")
 )
 
+SILENT = Status(421, "4.4.2", "connection timed out")
+"""what a session hangs up with at a client's deadline"""
+BUSY = Status(421, "4.3.2", "service is shutting down or busy; try again")
+
 ESMTP_MAIL = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"})
 ESMTP_RCPT = frozenset({"NOTIFY", "ORCPT"})
 LMTP_RCPT = ESMTP_RCPT | {"XQUOTA", "XDFLG", "XQID", "XFLAGS", "IGNOREQUOTA"}

@@ -43,6 +43,8 @@ class EnvelopeSession(Line):
         closed: to be called once the connection is gone.
     """
 
+    relay: Relay
+
     def __init__(self, relay: Relay, connection: Connection, channel: str, closed: Callable[[], None]) -> None:
         self.way_in = way_in = relay.way_in(channel, connection.peer[0], secured=connection.tls)
         """the source channel, as it is now"""

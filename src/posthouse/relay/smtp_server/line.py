@@ -22,19 +22,17 @@ from collections.abc import Callable
 from typing import cast
 
 from posthouse.dialogue.event import Event
-from posthouse.dialogue.policy import Policy
+from posthouse.dialogue.policy import BUSY, SILENT, Policy
 from posthouse.dialogue.server import Phase, Server
+from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.handshake import HANDSHAKE_SECONDS, accept_tls
-from posthouse.dispatcher.worker import Connection
 from posthouse.mail.status import Status
+from posthouse.relay.smtp_server.host import LineHost
 from posthouse.relay.smtp_server.memory import READ
-from posthouse.relay.smtp_server.relay import Relay
 
 _LEAST_RATE = 1024
 _LINGER = 2.0
 _NEVER = float("inf")
-_SILENT = Status(421, "4.4.2", "connection timed out")
-_BUSY = Status(421, "4.3.2", "service is shutting down or busy; try again")
 _FAULT = Status(421, "4.3.0", "internal error; try again later")
 _COMMANDS_IN_A_TURN = 250
 """obeyed of what a client sends at once, before others have their turn (decision 146)"""
@@ -45,13 +43,13 @@ class Line(asyncio.Protocol):
     """The protocol object of one connection; what its events mean is the subclass's.
 
     Args:
-        relay: what all sessions of this worker share.
+        relay: what all sessions share.
         connection: the hand-off's facts.
         closed: to be called once the connection is gone.
         policy: what the dialogue allows.
     """
 
-    def __init__(self, relay: Relay, connection: Connection, closed: Callable[[], None], policy: Policy) -> None:
+    def __init__(self, relay: LineHost, connection: Connection, closed: Callable[[], None], policy: Policy) -> None:
         self.relay = relay
         self.connection = connection
         self.transport: asyncio.Transport | None = None
@@ -86,6 +84,10 @@ class Line(asyncio.Protocol):
     @abstractmethod
     def handle(self, event: Event) -> None:
         """Obey one event of the dialogue."""
+
+    @abstractmethod
+    def idle_since(self) -> float | None:
+        """The loop's time since when no transaction is open, None while one is."""
 
     @abstractmethod
     def over(self) -> None:
@@ -156,7 +158,7 @@ class Line(asyncio.Protocol):
     def shed(self) -> None:
         """421 at the next quiet point."""
         self.abrupt = True
-        self.server.shed(_BUSY)
+        self.server.shed(BUSY)
         self.pump()
 
     def expire(self) -> None:
@@ -164,9 +166,14 @@ class Line(asyncio.Protocol):
         if self.transport is not None and (self._deaf or self._leaving or self._handshake is not None):
             self.transport.abort()
         elif not self.server.awaiting and not self._stalled:
-            self.hang_up(_SILENT)
+            self.hang_up(SILENT)
 
-    def hang_up(self, status: Status = _BUSY) -> None:
+    def cut(self) -> None:
+        """Close without a word."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def hang_up(self, status: Status = BUSY) -> None:
         """Close with this reply, in the middle of whatever is going on."""
         self.abrupt = True
         self.over()

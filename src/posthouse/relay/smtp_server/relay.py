@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from itertools import count
-from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 import posthouse
@@ -31,6 +30,7 @@ from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.switch import switched
 from posthouse.relay.smtp_server.gather import Gather
+from posthouse.relay.smtp_server.host import hang_up_oldest
 from posthouse.relay.smtp_server.limits import Limits
 from posthouse.relay.smtp_server.login import LOGIN_DELAY, Failures
 from posthouse.relay.smtp_server.memory import Memory
@@ -221,10 +221,5 @@ class Relay:
     def _make_room(self) -> None:
         """Bodies that wait go on; when all memory is held by bodies that do not end, the oldest of them have to go."""
         self.memory.resume()
-        if not self.memory.overfull() or self._waiting or self._stuck or self.enqueuer.writer.waiting:
-            return
-        arriving = [(one.receiving_since, one.connection.serial, one) for one in self.sessions if one.receiving_since is not None]
-        for _, _, session in sorted(arriving, key=itemgetter(0, 1)):  # the loop counts milliseconds: two may be as old
-            session.hang_up()
-            if not self.memory.overfull():
-                return
+        if not (self._waiting or self._stuck or self.enqueuer.writer.waiting):
+            hang_up_oldest(self.sessions, self.memory)

@@ -16,8 +16,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
+from posthouse.dispatcher.program_calls import ProgramCalls
 from posthouse.mail.status import Status
 from posthouse.store.delivery.stored_form import LineEnds, return_path
 from posthouse.store.delivery.transaction import Message, Transaction
@@ -30,8 +32,6 @@ Finish: TypeAlias = Callable[[Transaction, list[Status]], None]
 """a transaction and its replies, one for each addressee in order"""
 
 FAILED = Status(430, "4.3.0", "delivery failed; try again later")
-TOO_SLOW = Status(450, "4.4.7", "delivery took too long; try again later")
-STOPPING = Status(450, "4.3.2", "service is shutting down; try again later")
 NO_ROOM = Status(452, "4.3.1", "too many large messages at the same time; try again later")
 
 
@@ -152,13 +152,9 @@ class Calls:
 
     def __init__(self, call: Deliver, limits: Limits, finish: Finish, log: logging.Logger) -> None:
         self.room = Room(limits.memory)
+        self.running = ProgramCalls(limits.calls, limits.deliver_seconds, FAILED, log)
         self._call = call
-        self._seconds = limits.deliver_seconds
-        self._turns = asyncio.Semaphore(limits.calls)
         self._finish = finish
-        self._log = log
-        self._transactions: set[asyncio.Task[None]] = set()
-        self._running: set[asyncio.Task[Status]] = set()
 
     def expect(self) -> int:
         """A transaction has begun: nothing is put off for it."""
@@ -169,9 +165,7 @@ class Calls:
 
     def deliver(self, transaction: Transaction, message: Message, fault: MailboxError | None = None) -> None:
         """Call for each recipient, and finish when all have answered."""
-        task = asyncio.get_running_loop().create_task(self._deliver(transaction, message, fault))
-        self._transactions.add(task)
-        task.add_done_callback(self._transactions.discard)
+        self.running.use(self._deliver(transaction, message, fault))
 
     async def _deliver(self, transaction: Transaction, message: Message, fault: MailboxError | None) -> None:
         try:
@@ -187,58 +181,12 @@ class Calls:
         if fault is not None:
             return [row_of(fault).status(recipient) for recipient in recipients]
         octets = message.stored[len(return_path(transaction.sender)) :]
-        sender = _text(transaction.sender)
-        loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(self._one(sender, recipient, octets)) for recipient in recipients]
-        self._running.update(tasks)
-        try:
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
-            self._running.difference_update(tasks)
-        return [each if isinstance(each, Status) else STOPPING for each in results]
-
-    async def _one(self, sender: str, recipient: str, message: bytes) -> Status:
-        async with self._turns:
-            try:
-                async with asyncio.timeout(self._seconds) as limit:
-                    return _checked(await self._call(sender, recipient, message))
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                self._log.exception("deliver for %s was cancelled by itself", recipient)
-            except TimeoutError:
-                if limit.expired():
-                    self._log.error("deliver for %s took longer than %g seconds", recipient, self._seconds)
-                    return TOO_SLOW
-                self._log.exception("deliver for %s failed", recipient)
-            except Exception:
-                self._log.exception("deliver for %s failed", recipient)
-            return FAILED
-
-    async def drain(self, seconds: float) -> None:
-        """Wait for what is under way; cancel what is left after that."""
-        if self._transactions:
-            await asyncio.wait(self._transactions, timeout=seconds)
-        for task in tuple(self._running):
-            task.cancel()
-        if self._transactions:
-            await asyncio.wait(self._transactions, timeout=1.0)
-
-
-def _checked(status: object) -> Status:
-    """The status, if it can be a final reply.
-
-    Raises:
-        TypeError: it is none.
-        ValueError: its code is no final one, or the enhanced code is of another class.
-    """
-    if not isinstance(status, Status):
-        raise TypeError(f"deliver returned {status!r}, wanted a posthouse.mail.status.Status")
-    first = status.code // 100
-    if first not in {2, 4, 5} or (status.enhanced and status.enhanced[0] != str(first)):
-        raise ValueError(f"deliver returned {str(status)!r}, which is no final reply")
-    return status
+        call = partial(self._call, _text(transaction.sender))
+        return list(
+            await asyncio.gather(
+                *(self.running.start(f"deliver for {each}", partial(call, each, octets)) for each in recipients)
+            )
+        )
 
 
 def _text(token: bytes) -> str:

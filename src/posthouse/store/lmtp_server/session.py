@@ -24,6 +24,7 @@ from posthouse.dialogue.event import (
     Reset,
     StartTls,
 )
+from posthouse.dialogue.policy import BUSY, SILENT
 from posthouse.dialogue.server import Phase, Server
 from posthouse.dispatcher.handshake import HANDSHAKE_SECONDS, accept_tls
 from posthouse.mail.status import Status
@@ -47,8 +48,6 @@ _PATIENCE = 10.0
 """seconds after which a transaction that stands still counts as idle when all connections are taken"""
 _COMMANDS_IN_A_TURN = 250
 """some milliseconds of work"""
-SILENT = Status(421, "4.4.2", "connection timed out")
-DRAINING = Status(421, "4.3.2", "service is shutting down or busy; try again")
 _BAD_PARAMETER = "5.5.4"
 
 
@@ -162,9 +161,9 @@ class LmtpSession(asyncio.Protocol):
         if self._deaf and self._transport is not None and self._stands_still():
             self._transport.abort()
         elif self._server.in_transaction and not self._server.awaiting and self._stands_still():
-            self._server.hang_up(DRAINING)
+            self._server.hang_up(BUSY)
         else:
-            self._server.shed(DRAINING)
+            self._server.shed(BUSY)
             self._wanted = True
         self._pump()
 
@@ -176,6 +175,11 @@ class LmtpSession(asyncio.Protocol):
         elif self._transport is not None and not self._server.awaiting:
             self._program.round.send(self._transport, self._server.to_send() + f"{SILENT}\r\n".encode())
             self._close(self._transport)
+
+    def cut(self) -> None:
+        """Close without a word."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def _close(self, transport: asyncio.Transport) -> None:
         """Close behind what is still to be sent."""

@@ -5,8 +5,8 @@ A test compares the page with what this prints.
 
 import sys
 
+from posthouse.dialogue.policy import BUSY, SILENT
 from posthouse.mail.status import Status
-from posthouse.store.lmtp_server.session import DRAINING, SILENT
 from posthouse.store.lmtp_server.status_table import MESSAGE_TOO_BIG, TABLE
 from posthouse.store.mailbox.errors import (
     MailboxBadFormat,
@@ -99,7 +99,7 @@ _OTHERS: tuple[tuple[Status, str], ...] = (
         "no command within COMMAND_RECEIVE_TIME, a message silent for DATA_RECEIVE_TIME or below 1000 octets a second; closed",
     ),
     (
-        DRAINING,
+        BUSY,
         "the service ends or is restarted, or all connections are taken and this one was idle longest; closed between messages",
     ),
 )

@@ -1,0 +1,213 @@
+"""A server inside any Python program: it listens in the loop it is started in, and takes nothing of an instance.
+
+Promise: `stop` lets calls that are under way end within the time to drain, says 421 to everybody at the next quiet point, and
+leaves no connection behind. Beyond the most connections the one that has been idle longest makes room, or the new one is told
+421. What is said to clients is the subclass's protocol (`LmtpServer`, `SmtpServer`).
+"""
+
+import asyncio
+import contextlib
+import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar, cast
+
+from posthouse.dialogue.policy import BUSY
+from posthouse.dispatcher.sending_round import SendingRound
+
+if TYPE_CHECKING:
+    from posthouse.dispatcher.program_calls import ProgramCalls
+
+_SWEEP_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 0.1
+"""left to clients for reading 421 when calls have used up the time to drain"""
+
+
+class EmbeddedSession(Protocol):
+    """What the server asks of one connection."""
+
+    def idle_since(self) -> float | None:
+        """The loop's time since when nothing is under way, None while something is."""
+        ...
+
+    def shed(self) -> None:
+        """421 at the next quiet point."""
+        ...
+
+    def expire(self) -> None:
+        """Too slow: 421 now, unless an answer of ours is owed."""
+        ...
+
+    def cut(self) -> None:
+        """Close without a word."""
+        ...
+
+
+S = TypeVar("S", bound=EmbeddedSession)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to listen.
+
+    Args:
+        host: the address.
+        port: 0 for any.
+        path: of a Unix socket; None for a port.
+    """
+
+    host: str
+    port: int
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Numbers and seconds of one server."""
+
+    connections: int
+    look_seconds: float
+    """the shortest deadline of a client"""
+    drain_seconds: float
+
+
+class EmbeddedServer(ABC, Generic[S]):
+    """The life of a server and its connections.
+
+    Args:
+        endpoint: where to listen.
+        bounds: how many, how long.
+        log: the program's.
+    """
+
+    def __init__(self, endpoint: Endpoint, bounds: Bounds, log: logging.Logger) -> None:
+        self._endpoint = endpoint
+        self._bounds = bounds
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._stopping = False
+        self.log = log
+        self.sessions: set[S] = set()
+        self.loop: asyncio.AbstractEventLoop
+        self.round: SendingRound
+        self.calls: ProgramCalls
+
+    @abstractmethod
+    def session(self) -> asyncio.Protocol:
+        """The protocol object of a new connection."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """The loop is known: make what sessions share, `calls` among it."""
+
+    @abstractmethod
+    def is_late(self, session: S, now: float) -> bool:
+        """Whether a client's deadline has passed."""
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen. Connections are served by the running loop from now on.
+
+        Raises:
+            OSError: the address cannot be had.
+            RuntimeError: it is running already.
+        """
+        if self._server is not None:
+            raise RuntimeError("the server is running")
+        loop = self.loop = asyncio.get_running_loop()
+        self.round = SendingRound(loop)
+        self.begin()
+        self._stopping = False
+        endpoint = self._endpoint
+        if endpoint.path is not None:
+            self._server = await loop.create_unix_server(self.session, endpoint.path)
+        else:
+            self._server = await loop.create_server(self.session, endpoint.host, endpoint.port)
+        self._sweep()
+
+    @property
+    def address(self) -> tuple[str, int] | str:
+        """Where it listens: host and port, or the path of the Unix socket.
+
+        Raises:
+            RuntimeError: it does not run.
+        """
+        if self._server is None:
+            raise RuntimeError("the server does not run")
+        name = self._server.sockets[0].getsockname()
+        return name if isinstance(name, str) else (name[0], name[1])
+
+    async def stop(self) -> None:
+        """Take no more connections, finish what is under way within `drain_seconds`, close.
+
+        A client hears the reply to its message if it comes in time, then 421 4.3.2. What is still under way after that is
+        cancelled and told 450 4.3.2. Stopping a server that does not run changes nothing.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        self._stopping = True
+        self._empty.clear()
+        end = self.loop.time() + self._bounds.drain_seconds
+        for session in tuple(self.sessions):
+            session.shed()
+        await self.calls.drain(self._bounds.drain_seconds)
+        if self.sessions:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), max(end - self.loop.time(), _LAST_WORDS_SECONDS))
+        for session in tuple(self.sessions):
+            session.expire()
+        await asyncio.sleep(0)
+        for session in tuple(self.sessions):
+            session.cut()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    async def serve_forever(self) -> None:
+        """Serve until the task that waits here is cancelled, as by Ctrl-C under `asyncio.run`; then `stop`."""
+        async with self:
+            await self.loop.create_future()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # --- connections ----------------------------------------------------------------------------------------------
+
+    def admit(self, transport: asyncio.BaseTransport) -> bool:
+        """Whether one more connection can be taken, else it is closed; the one that has been idle longest makes room for it."""
+        if not self._stopping:
+            if len(self.sessions) < self._bounds.connections:
+                return True
+            idle = [(since, each) for each in self.sessions if (since := each.idle_since()) is not None]
+            if idle:
+                min(idle, key=lambda pair: pair[0])[1].shed()
+                return True
+        stream = cast("asyncio.Transport", transport)
+        stream.write(f"{BUSY}\r\n".encode())
+        stream.close()
+        return False
+
+    def left(self) -> None:
+        """A session has ended."""
+        if not self.sessions:
+            self._empty.set()
+
+    def _sweep(self) -> None:
+        """Close sessions whose deadline has passed, now and again."""
+        self.look(self.loop.time())
+        self._sweeper = self.loop.call_later(min(_SWEEP_SECONDS, self._bounds.look_seconds / 2), self._sweep)
+
+    def look(self, now: float) -> None:
+        """End sessions that are too slow."""
+        for session in [each for each in self.sessions if self.is_late(each, now)]:
+            session.expire()
