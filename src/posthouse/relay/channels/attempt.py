@@ -228,6 +228,10 @@ class Attempt:
         if self._left:
             action = Action.PARTLY if verdict is Verdict.PARTLY and self.lease.instant else Action.DEFERRED
             self._shop.note(self._records(action, self._left))
+        elif verdict is Verdict.DONE:
+            envelope, shop = self._opened.envelope, self._shop
+            waited = shop.now() - envelope.enqueued / 1000
+            shop.log.counters.left(self.lease.channel, -(-envelope.size // 1024), waited, self.lease.attempts)
         if isinstance(self._opened, OpenQueueFile):
             future = self._shop.loop.run_in_executor(None, self._close_file, self._opened, verdict)
             future.add_done_callback(lambda done: self._give_back(_outcome(done, verdict)))
