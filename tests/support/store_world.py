@@ -258,3 +258,10 @@ class QuickWorld(World):
             return False
         self._make_durable(items)
         return True
+
+
+def write_file(disk: Disk, folder: int, name: str, octets: bytes) -> None:
+    """A file as somebody else may have left it."""
+    fd = disk.create_excl(name, folder)
+    disk.pwrite(fd, octets, 0)
+    disk.close(fd)

@@ -7,53 +7,15 @@ from hypothesis import strategies as st
 from posthouse.dialogue.client import ClientPhase, LmtpClient, Transaction
 from posthouse.dialogue.client_event import (
     Bye,
-    ClientEvent,
     Greeting,
     ProtocolError,
-    Ready,
     RecipientResult,
     Refused,
     TransactionDone,
     WantBody,
 )
-from posthouse.dialogue.reply import REMEMBERED, REMEMBERED_LENGTH
 from posthouse.mail.status import Status
-
-_HELLO = b"220 s LMTP\r\n250-s\r\n250-PIPELINING\r\n250 SIZE 100\r\n"
-_THREE = Transaction(b"a@b", 10, (b"<u>", b"<v>", b"<w>"), b"BODY=8BITMIME")
-
-
-def drain(client: LmtpClient) -> list[ClientEvent]:
-    found = []
-    while (event := client.next_event()) is not None:
-        found.append(event)
-    return found
-
-
-def hear(client: LmtpClient, octets: bytes) -> list[ClientEvent]:
-    client.feed(octets)
-    return drain(client)
-
-
-def started(hello: bytes = _HELLO, transaction: Transaction = _THREE) -> LmtpClient:
-    client = LmtpClient("relay")
-    first, _, rest = hello.partition(b"\r\n")
-    assert isinstance(hear(client, first + b"\r\n")[0], Greeting)
-    assert client.to_send() == b"LHLO relay\r\n"
-    assert isinstance(hear(client, rest)[0], Ready)
-    client.begin(transaction)
-    return client
-
-
-def in_final(client: LmtpClient) -> LmtpClient:
-    assert drain(client) == []
-    assert hear(client, b"250 ok\r\n" * 4 + b"354 go\r\n") == [WantBody()]
-    client.body_sent()
-    return client
-
-
-def results(events: list[ClientEvent]) -> list[tuple[int, int, bool]]:
-    return [(event.index, event.status.code, event.final) for event in events if isinstance(event, RecipientResult)]
+from support.lmtp_conversation import HELLO, THREE, drain, hear, in_final, results, started
 
 
 def test_pipelined_commands_go_in_one_write() -> None:
@@ -77,7 +39,7 @@ def test_without_an_accepted_recipient_no_data_is_sent_and_the_next_begins_with_
     assert results(hear(client, b"550 no\r\n")) == [(0, 550, True)]
     assert client.to_send() == b""
     assert client.phase is ClientPhase.IDLE
-    client.begin(_THREE)
+    client.begin(THREE)
     assert client.to_send() == b"RSET\r\n"
     hear(client, b"250 ok\r\n")
     assert client.to_send().startswith(b"MAIL FROM:<a@b>")
@@ -149,7 +111,7 @@ def test_a_refused_sender_is_every_recipients_result() -> None:
     assert results(events) == [(0, 552, True), (1, 552, True), (2, 552, True)]
     assert events[-1] == TransactionDone()
     client.to_send()
-    client.begin(_THREE)
+    client.begin(THREE)
     assert client.to_send().startswith(b"MAIL")
 
 
@@ -158,7 +120,7 @@ def test_a_refused_data_is_the_result_of_the_accepted() -> None:
     events = hear(client, b"250 ok\r\n550 no\r\n250 ok\r\n250 ok\r\n451 4.3.0 later\r\n")
     assert results(events) == [(0, 550, True), (1, 451, True), (2, 451, True)]
     client.to_send()
-    client.begin(_THREE)
+    client.begin(THREE)
     assert client.to_send().startswith(b"RSET\r\nMAIL")
     hear(client, b"250 reset\r\n" + b"250 ok\r\n" * 4 + b"354 go\r\n")
     assert client.phase is ClientPhase.BODY
@@ -182,7 +144,7 @@ def test_421_at_any_command(after: int) -> None:
 
 def test_421_between_transactions() -> None:
     client = LmtpClient("relay")
-    hear(client, _HELLO)
+    hear(client, HELLO)
     assert [type(event) for event in hear(client, b"421 4.4.2 idle\r\n")] == [Bye]
     assert client.closed
 
@@ -198,7 +160,7 @@ def test_more_replies_than_asked_is_a_protocol_error_and_the_settled_stay() -> N
 def test_a_stray_reply_is_not_taken_for_the_next_command() -> None:
     client = in_final(started())
     assert hear(client, b"250 ok\r\n" * 3 + b"250 str")[-1] == TransactionDone()
-    client.begin(_THREE)
+    client.begin(THREE)
     events = hear(client, b"ay\r\n")
     assert results(events) == [(0, 451, False), (1, 451, False), (2, 451, False)]
     assert isinstance(events[-1], ProtocolError)
@@ -323,7 +285,7 @@ def test_an_end_of_file_at_the_envelope_leaves_all_unsettled_but_the_refused() -
 
 def test_quit() -> None:
     client = LmtpClient("relay")
-    hear(client, _HELLO)
+    hear(client, HELLO)
     client.to_send()
     client.quit()
     assert client.to_send() == b"QUIT\r\n"
@@ -342,7 +304,7 @@ def test_quit() -> None:
 )
 def test_injection_and_emptiness_are_refused(transaction: Transaction) -> None:
     client = LmtpClient("relay")
-    hear(client, _HELLO)
+    hear(client, HELLO)
     client.to_send()
     with pytest.raises(ValueError, match=r"line end|recipients"):
         client.begin(transaction)
@@ -381,7 +343,7 @@ def test_whatever_the_server_says_each_recipient_has_one_result(pieces: list[byt
                 client.body_sent()
         if client.phase is ClientPhase.IDLE:
             open_results = {0, 1, 2}
-            client.begin(_THREE)
+            client.begin(THREE)
     assert not open_results
     assert client.closed
 
@@ -390,75 +352,3 @@ def test_octets_that_are_no_text_are_not_let_in() -> None:
     client = LmtpClient("relay1")
     (event,) = hear(client, b"554 5.7.1 caf\xc3\xa9 \xff\x00\x1b[1m\ttab\r\n")
     assert event == Refused(Status(554, "5.7.1", "caf\u00e9 \ufffd\ufffd\ufffd[1m\ttab"))
-
-
-def test_a_reply_that_was_heard_before_says_the_same_again() -> None:
-    """Replies are remembered by their octets; neither the place in a reply of several lines nor the line's end is mixed up."""
-    lines = [b"250 2.5.0 same\r\n", b"250 2.5.0 same\n", b"250-2.5.0 same\r\n250 2.5.0 same\r\n", b"250 2.5.0 same\r\n"]
-    texts = []
-    for line in lines * 2:
-        (result, _) = hear(in_final(started(transaction=Transaction(b"", 1, (b"<u>",) * 3))), line * 3)[1:3]
-        assert isinstance(result, RecipientResult)
-        texts.append((result.status.enhanced, result.status.text))
-    assert texts == [("2.5.0", "same"), ("2.5.0", "same"), ("2.5.0", "same\nsame"), ("2.5.0", "same")] * 2
-
-
-def test_ever_new_replies_are_no_trouble() -> None:
-    client = started()
-    for number in range(3 * REMEMBERED):
-        events = hear(in_final(client), b"250 2.5.0 <u%d> OK\r\n" % number * 3)
-        assert results(events) == [(place, 250, True) for place in range(3)]
-        client.begin(_THREE)
-        client.to_send()
-
-
-_LINES = (
-    b"250 ok\r\n", b"250 2.1.5 yes\r\n", b"550 5.1.1 no\r\n", b"452 4.2.2 later\r\n", b"354 go\r\n", b"421 gone\r\n",
-    b"500 message too big\r\n",
-)  # fmt: skip
-_ONE = Transaction(b"a@b", 10, (b"<u>",))
-
-
-def conversation(pieces: list[bytes], transaction: Transaction) -> list[ClientEvent]:
-    """What a client tells that hears the pieces one after the other, after a first transaction that was refused."""
-    client = started(transaction=_ONE)
-    found = hear(client, b"550 no\r\n503 no\r\n503 no\r\n")
-    client.begin(transaction)
-    for piece in pieces:
-        if client.phase is ClientPhase.BODY:
-            client.body_sent()
-            found += drain(client)
-        found += hear(client, piece)
-    return found
-
-
-@given(st.lists(st.sampled_from(_LINES), max_size=12), st.sampled_from((_ONE, _THREE)))
-@settings(max_examples=500)
-def test_known_replies_mean_the_same_together_as_one_by_one(lines: list[bytes], transaction: Transaction) -> None:
-    known = started()
-    for line in _LINES[:4]:  # from now on they are known
-        hear(known, line)
-    count = len(transaction.recipients) + 2
-    envelope, final = lines[:count], lines[count:]
-    together = conversation([b"".join(envelope), b"".join(final)], transaction)
-    strange = [line[:-2] + b" " * REMEMBERED_LENGTH + b"\r\n" for line in lines]  # too long to be remembered
-    one_by_one = conversation([*strange[:count], *strange[count:]], transaction)
-    assert results(together) == results(one_by_one)
-    assert [type(event) for event in together] == [type(event) for event in one_by_one]
-
-
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=6))
-def test_final_replies_may_come_in_any_pieces(cuts: list[int]) -> None:
-    client = in_final(started())
-    octets = b"250 ok\r\n" * 3
-    events = hear(client, octets[: 8 * cuts[0]]) + hear(client, octets[8 * cuts[0] :])
-    assert results(events) == [(0, 250, True), (1, 250, True), (2, 250, True)]
-    assert events[-1] == TransactionDone()
-    assert client.phase is ClientPhase.IDLE
-
-
-def test_a_known_reply_too_many_is_no_success_of_the_next() -> None:
-    client = in_final(started())
-    events = hear(client, b"250 ok\r\n" * 4)
-    assert results(events) == [(0, 250, True), (1, 250, True), (2, 250, True)]
-    assert isinstance(events[-1], ProtocolError)

@@ -8,33 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.journal.commit import Item
-from posthouse.journal.disk import Disk, Octets
+from posthouse.journal.disk import Octets
 from posthouse.store.delivery.delivery import GATHER_SECONDS
 from posthouse.store.delivery.stored_form import LineEnds
 from posthouse.store.mailbox.base_name import size_of
-from posthouse.store.mailbox.errors import MailboxIOError, MailboxLocked, PersistentQuotaExceeded, QuotaExceeded
+from posthouse.store.mailbox.errors import MailboxIOError, MailboxLocked
 from posthouse.store.mailbox.folder import may_post
-from posthouse.store.mailbox.maildirsize import Sizes, parse
-from posthouse.store.quota.decision import QuotaPolicy
-from posthouse.store.quota.limits import Limits
 from posthouse.testing.crash_disk import CrashDisk
 from posthouse.testing.crash_state import Extreme
-from support.store_world import QuickWorld, World
+from support.store_world import QuickWorld, World, write_file
 
 BODY = b"Subject: x\r\n\r\nbody\r\n"
 STORED = b"Return-Path: <s@example.org>\nSubject: x\n\nbody\n"
-
-
-def write(disk: Disk, folder: int, name: str, octets: bytes) -> None:
-    fd = disk.create_excl(name, folder)
-    disk.pwrite(fd, octets, 0)
-    disk.close(fd)
-
-
-def sizes(world: World, owner: str) -> list[bytes]:
-    root = world.disk.open_dir(owner, world.partition)
-    fd = world.disk.open_file("maildirsize", root)
-    return world.disk.pread(fd, 1 << 20, 0).split(b"\n")[:-1]
 
 
 _text = st.binary(max_size=300).map(lambda octets: octets.replace(b"\n", b"\r\n").replace(b"\0", b""))
@@ -116,7 +101,7 @@ def test_a_folder_takes_mail_when_it_is_there_and_anyone_may_post() -> None:
     assert disk.pread(subscriptions, 100, 0) == b"Lists.python\n"
     # Without the relay's flag: no right, INBOX; with the right, the folder; what is not there, INBOX.
     world.send(BODY, "<bob+Lists/python>")
-    write(disk, folder, "dovecot-acl", b"anyone lp\n")
+    write_file(disk, folder, "dovecot-acl", b"anyone lp\n")
     world.send(BODY, "<bob+Lists/python>")
     for name in ("Nowhere", "lists/python", "../../sue", "a.b", "INBOX"):
         world.send(BODY, f"<bob+{name}>")
@@ -124,120 +109,6 @@ def test_a_folder_takes_mail_when_it_is_there_and_anyone_may_post() -> None:
     assert [each.directory for each in world.accepted[1:]] == ["", ".Lists.python", *[""] * 6]
     assert len(world.accepted) == 9
     assert world.disk.listdir(world.partition).count("sue") == 0
-
-
-def test_bytes_and_messages_of_all_folders_count_together() -> None:
-    world = World(CrashDisk(), defaults=Limits(len(STORED) * 2, -1))
-    world.send(BODY, "<bob>")
-    world.send(BODY, "<bob+a> xdflg=1")
-    world.send(BODY, "<bob>")
-    world.send(BODY, "<bob+a> xdflg=1")
-    assert [type(each) for each in world.refused] == [QuotaExceeded, QuotaExceeded]
-    world.clock.run(3600)
-    world.send(BODY, "<bob>")
-    assert type(world.refused[-1]) is PersistentQuotaExceeded
-
-
-def test_mail_that_waits_for_its_record_is_reserved_in_the_quota() -> None:
-    world = World(CrashDisk(), defaults=Limits(-1, 2))
-    for _ in range(3):
-        world.deliver(BODY, "<bob>")
-    assert len(world.refused) == 1
-    world.commit()
-    assert len(world.accepted) == 2
-    assert sizes(world, "bob") == [b"2C", b"0 0", b"%d 1" % len(STORED), b"%d 1" % len(STORED)]
-
-
-def test_nobody_enforces_when_enforcement_is_off() -> None:
-    world = World(CrashDisk(), policy=QuotaPolicy(enforced=False, overdraft=False, grace=0), defaults=Limits(1, 1))
-    world.send(BODY, "<bob>")
-    assert len(world.accepted) == 1
-
-
-def test_what_an_imap_server_appends_and_replaces_is_believed() -> None:
-    disk = CrashDisk()
-    world = World(disk, defaults=Limits(-1, 3))
-    world.send(BODY, "<bob>")
-    root = disk.open_dir("bob", world.partition)
-    fd = disk.open_file("maildirsize", root, append=True)
-    disk.write(fd, b"-%d -1\n" % len(STORED))  # the user deleted one
-    for _ in range(3):
-        world.send(BODY, "<bob>")
-    assert len(world.accepted) == 4
-    disk.unlink("maildirsize", root)
-    write(disk, root, "maildirsize", b"3C\n10 1\n")  # Dovecot has counted
-    world.send(BODY, "<bob>")
-    assert len(world.accepted) == 5
-    assert sizes(world, "bob") == [b"3C", b"10 1", b"%d 1" % len(STORED)]
-
-
-@pytest.mark.parametrize("garbage", [b"", b"x", b"3C\nx y\n", b"3C\n1 1\0\n", b"3C\n-5 -1\n", b"3C\n1 1", b"\n\n"])
-def test_a_garbled_maildirsize_is_counted_anew(garbage: bytes) -> None:
-    disk = CrashDisk()
-    world = World(disk, defaults=Limits(-1, 9))
-    world.send(BODY, "<bob>", "<bob+a> xdflg=1")
-    root = disk.open_dir("bob", world.partition)
-    disk.unlink("maildirsize", root)
-    write(disk, root, "maildirsize", garbage)
-    write(disk, disk.open_dir("cur", root), "1.foreign:2,S", b"12345")
-    world.send(BODY, "<bob>")
-    size = len(STORED)
-    assert sizes(world, "bob") == [b"9C", b"%d 3" % (2 * size + 5), b"%d 1" % size]
-
-
-def test_a_long_maildirsize_is_summed_without_losing_a_line_appended_meanwhile() -> None:
-    disk = CrashDisk()
-    world = World(disk)
-    world.send(BODY, "<bob>")
-    root = disk.open_dir("bob", world.partition)
-    imap = disk.open_file("maildirsize", root, append=True)
-    for _ in range(750):
-        disk.write(imap, b"1000 1\n")
-    before = disk.stat("maildirsize", root)
-
-    def another_line(operation: str, name: str) -> OSError | None:
-        if (operation, name) == ("rename", "maildirsize"):
-            disk.write(imap, b"7 1\n")
-        return None
-
-    disk.fault = another_line
-    world.send(BODY, "<bob>")
-    disk.fault = lambda _operation, _name: None
-    after = disk.stat("maildirsize", root)
-    assert before is not None
-    assert after is not None
-    assert before.inode != after.inode
-    # And one more through the old descriptor, behind our back, within the time that is allowed for.
-    disk.write(imap, b"70 1\n")
-    world.send(BODY, "<bob>")
-    total = [sum(int(line.split()[field]) for line in sizes(world, "bob")[1:]) for field in (0, 1)]
-    assert total == [750_000 + 77 + 3 * len(STORED), 755]
-
-
-def test_a_full_mailbox_is_counted_again_at_most_every_quarter_of_an_hour() -> None:
-    disk = CrashDisk()
-    world = World(disk, defaults=Limits(-1, 1))
-    world.send(BODY, "<bob>")
-    root = disk.open_dir("bob", world.partition)
-    new = disk.open_dir("new", root)
-    disk.unlink(disk.listdir(new)[0], new)  # by somebody who does not keep maildirsize
-    world.send(BODY, "<bob>")
-    assert len(world.refused) == 1
-    world.clock.run(900)
-    world.send(BODY, "<bob>")
-    assert len(world.accepted) == 2
-
-
-def test_a_quota_line_that_cannot_be_written_makes_the_next_delivery_count() -> None:
-    disk = CrashDisk()
-    world = World(disk, defaults=Limits(-1, 9))
-    world.send(BODY, "<bob>")
-    disk.fault = lambda operation, _: OSError(28, "full") if operation == "write" else None
-    world.send(BODY, "<bob>")
-    disk.fault = lambda _operation, _name: None
-    assert len(world.accepted) == 2
-    world.send(BODY, "<bob>")
-    assert sizes(world, "bob")[1:] == [b"%d 2" % (2 * len(STORED)), b"%d 1" % len(STORED)]
 
 
 def test_waiting_for_a_lock_is_bounded_in_time_and_number() -> None:
@@ -305,9 +176,9 @@ def test_stray_files_in_tmp_go_after_36_hours_and_not_before() -> None:
     world.send(BODY, "<bob>")
     tmp = disk.open_dir("tmp", disk.open_dir("bob", world.partition))
     moment[0] = int((world.clock.time - 37 * 3600) * 1e9)
-    write(disk, tmp, "old", b"x")
+    write_file(disk, tmp, "old", b"x")
     moment[0] = int((world.clock.time - 35 * 3600) * 1e9)
-    write(disk, tmp, "young", b"x")
+    write_file(disk, tmp, "young", b"x")
     again = World(disk, number=2)
     again.send(BODY, "<bob>")
     assert disk.listdir(tmp) == ["young"]
@@ -388,65 +259,3 @@ def test_an_only_peers_message_goes_to_the_committer_at_once_as_one_batch() -> N
     assert len(world.accepted) == 4
     assert list(world.sizes) == [1, 2, 1]
     assert world.appended == appended + 2
-
-
-@pytest.mark.parametrize("limits", [b"9C", b"100S,9C", b"0S"])
-def test_line_1_of_maildirsize_is_limits(limits: bytes) -> None:
-    assert parse(limits + b"\n10 1\n5 1\n") == (limits, Sizes(15, 2))
-    assert parse(b"-4503599627370496 0\n" + b"10 1\n") is None  # a file that was empty when a recount was asked for
-    assert parse(b"100\n10 1\n") is None
-
-
-def test_a_lowered_limit_is_in_maildirsize_though_it_refuses_the_message() -> None:
-    world = World(CrashDisk())
-    for _ in range(3):
-        world.send(BODY, "<bob> xquota=10000,10")
-    assert sizes(world, "bob")[0] == b"10000S,10C"
-    world.send(BODY, "<bob> xquota=20,2")
-    assert [type(each) for each in world.refused] == [QuotaExceeded]
-    assert sizes(world, "bob")[0] == b"20S,2C"
-    world.send(BODY, "<bob> xquota=-1,4")
-    assert len(world.accepted) == 4
-    assert sizes(world, "bob")[0] == b"4C"
-
-
-def test_mail_gone_unseen_ends_the_grace_period_when_it_is_counted() -> None:
-    """The third message does not fit, for two hours; then the user's server has removed mail and the file with the sums."""
-    disk = CrashDisk()
-    world = World(disk, defaults=Limits(-1, 2))
-    for _ in range(3):
-        world.send(BODY, "<bob>")
-    world.clock.run(7200)
-    world.send(BODY, "<bob>")
-    assert [type(each) for each in world.refused] == [QuotaExceeded, PersistentQuotaExceeded]
-    root = disk.open_dir("bob", world.partition)
-    new = disk.open_dir("new", root)
-    for name in disk.listdir(new):
-        disk.unlink(name, new)
-    disk.unlink("maildirsize", root)
-    big = World(disk, defaults=Limits(-1, 2), number=2)  # another process, which never knew the usage
-    big.clock.run(7300)
-    big.send(BODY, "<bob>", "<bob>", "<bob>")
-    assert len(big.accepted) == 2
-    assert [type(each) for each in big.refused] == [QuotaExceeded]
-
-
-def test_a_grace_period_ends_when_a_count_finds_less_and_goes_on_when_it_finds_the_same() -> None:
-    """A count comes every 15 minutes; another server has removed a message and told nobody."""
-    disk = CrashDisk()
-    world = World(disk, defaults=Limits(-1, 3))
-    for _ in range(4):
-        world.send(BODY, "<bob>")
-    for _ in range(4):
-        world.clock.run(1000)
-        world.send(BODY, "<bob>")
-    assert [type(each) for each in world.refused] == [*[QuotaExceeded] * 4, PersistentQuotaExceeded]
-    root = disk.open_dir("bob", world.partition)
-    new = disk.open_dir("new", root)
-    disk.unlink(disk.listdir(new)[0], new)
-    world.clock.run(1000)
-    large = BODY + b"x" * 1000 + b"\r\n"
-    world.send(large, "<bob> xquota=500,3")  # does not fit either, but the owner is under the quota
-    assert [type(each) for each in world.refused[5:]] == [QuotaExceeded]
-    world.send(BODY, "<bob>")
-    assert len(world.accepted) == 4
