@@ -21,6 +21,7 @@ COMMANDS = {
     "mapping": ("posthouse.cli.mapping:app", "Show what a mapping table answers."),
     "queue": ("posthouse.cli.queue:app", "Show what waits; hold, release, return, drop or retry it."),
     "counters": ("posthouse.cli.counters:app", "Show what was counted of each channel, or begin anew."),
+    "metrics": ("posthouse.cli.metrics.command:app", "Show figures for Prometheus."),
     "trace": ("posthouse.cli.trace:app", "Show one message's time line."),
     "store": ("posthouse.cli.store.command:app", "Mailboxes of a store."),
     "demo": ("posthouse.cli.demo.command:app", "Start a relay and two stores, send sample mail, show where it went."),

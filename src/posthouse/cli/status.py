@@ -45,7 +45,8 @@ def status(*, instance: InstanceOption = None, as_json: Json = False) -> None:
         as_json: print one JSON object.
     """
     place = here(instance)
-    facts = {**_ask(place), "disk": _disk(place)}
+    answer = processes(place)
+    facts = {**answer, "queue": _queue(place, answer), "disk": room(place)}
     if as_json:
         print_json(facts)
     else:
@@ -58,16 +59,17 @@ def status(*, instance: InstanceOption = None, as_json: Json = False) -> None:
         raise SystemExit(EX_TEMPFAIL)
 
 
-def _ask(place: Instance) -> dict[str, Any]:
-    answer = ask_supervisor(place, "status")
+def processes(place: Instance, seconds: float = 10.0) -> dict[str, Any]:
+    """What the supervisor says within so many seconds: state, processes, listeners, services."""
+    answer = ask_supervisor(place, "status", seconds)
     if answer is not None:
-        return {**answer, "queue": _queue(place, answer)}
+        return answer
     state = "stopping" if lock.is_held(place.data / "lock") else "stopped"
-    nothing: dict[str, Any] = {"processes": [], "listeners": [], "services": {}, "queue": None}
-    return {"ready": False, "state": state, "instance": str(place.root), **nothing}
+    return {"ready": False, "state": state, "instance": str(place.root), "processes": [], "listeners": [], "services": {}}
 
 
-def _disk(place: Instance) -> dict[str, Any] | None:
+def room(place: Instance) -> dict[str, Any] | None:
+    """What is free below `data/`."""
     try:
         found = os.statvfs(place.data)
     except OSError:

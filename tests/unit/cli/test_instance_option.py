@@ -9,7 +9,7 @@ import pytest
 
 COMMANDS = [
     ["check"], ["route", "a@b.example"], ["status"], ["stop"], ["start"], ["reload"], ["trace", "x"], ["queue", "list"],
-    ["store", "list"], ["program", "list"], ["counters"], ["counters", "clear"],
+    ["store", "list"], ["program", "list"], ["counters"], ["counters", "clear"], ["metrics"],
 ]  # fmt: skip
 
 

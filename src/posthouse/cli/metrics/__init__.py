@@ -1,0 +1,1 @@
+"""`posthouse metrics`: what can be measured of an instance, for Prometheus."""
