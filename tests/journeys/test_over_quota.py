@@ -3,19 +3,9 @@
 import time
 from pathlib import Path
 
-from posthouse.testing.tiers import TwoTiers
 from support.family_rig import wait_for
 from support.journey_mail import Ledger, connect, mailboxes, notices, reconcile, wait_delivered
-from support.journey_tiers import edit, journey, queued, retry_all, wait_empty
-
-
-def limit(tiers: TwoTiers, quota: str) -> None:
-    """Give user0 another quota in the LDIF; the relay reads the file again when it has changed."""
-    path = tiers.root / "people.ldif"
-    text = path.read_text()
-    entry = text[text.index("uid: user0\n") :]
-    begin = text.index("uid: user0\n") + entry.index("mailQuota: ")
-    path.write_text(text[:begin] + f"mailQuota: {quota}" + text[text.index("\n", begin) :])
+from support.journey_tiers import edit, journey, limit, queued, retry_all, wait_empty
 
 
 def status_of(copy: dict[str, object]) -> tuple[int, str]:

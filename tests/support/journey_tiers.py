@@ -83,6 +83,15 @@ def append(instance: RunningInstance, name: str, text: str) -> None:
         file.write(text)
 
 
+def limit(tiers: TwoTiers, quota: str) -> None:
+    """Give user0 another quota in the LDIF; the relay reads the file again when it has changed."""
+    path = tiers.root / "people.ldif"
+    text = path.read_text()
+    entry = text[text.index("uid: user0\n") :]
+    begin = text.index("uid: user0\n") + entry.index("mailQuota: ")
+    path.write_text(text[:begin] + f"mailQuota: {quota}" + text[text.index("\n", begin) :])
+
+
 def status(instance: RunningInstance) -> dict[str, Any]:
     """What `posthouse status` prints, asked without a process of its own; {} while nobody answers."""
     with contextlib.suppress(control.NotRunning):
