@@ -1,34 +1,15 @@
 """Operators' orders on a job controller, running and stopped: what they do, leave alone and leave behind."""
 
-import json
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.jobs_relay import JobsRelay, Start, until
+from support.jobs_relay import JobsRelay, Start, command, full, until
 from support.lmtp_sink import Sink
 
 LOCAL = "ann@example.com"
-NO_ROOM = "452 4.2.2 <{}> over quota"
-
-
-def command(relay: JobsRelay, *words: str, code: int = 0) -> Any:
-    """`posthouse queue` with --json; what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "posthouse.cli", "queue", *words, "--json", "--instance", str(relay.root)],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return json.loads(done.stdout) if done.stdout else done.stderr
-
-
-def full(sink: Sink, *users: str) -> None:
-    """These users' mail is put off."""
-    sink.script.final = lambda address, _: (NO_ROOM if address in users else "250 2.5.0 <{}> OK").format(address)
 
 
 async def waiting(relay: JobsRelay, count: int, state: str = "file") -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from posthouse.journal.disk import LinuxDisk
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.relay.job_controller.client import Announcer, ControllerDown, request
 from posthouse.relay.queue.enqueue import Enqueuer
+from support.lmtp_sink import Sink
 
 RULES = r"""
 $*      $A$E$F$U%$H$V$H@relay1.example.com
@@ -112,6 +113,7 @@ mailUserStatus: active
 
 BODY = b"From: ann@example.com\r\nTo: bob@example.com\r\nSubject: hello\r\n\r\nHello\r\n.dot\r\n"
 DISK = LinuxDisk()
+NO_ROOM = "452 4.2.2 <{}> over quota"
 
 
 class JobsRelay:
@@ -307,3 +309,18 @@ async def until(good: Callable[[], object], seconds: float = 15.0) -> None:
     while not good():
         assert time.monotonic() < deadline, "not reached in time"
         await asyncio.sleep(0.02)
+
+
+def command(relay: JobsRelay, *words: str, code: int = 0) -> Any:
+    """`posthouse queue` with --json; what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "posthouse.cli", "queue", *words, "--json", "--instance", str(relay.root)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def full(sink: Sink, *users: str) -> None:
+    """These users' mail is put off."""
+    sink.script.final = lambda address, _: (NO_ROOM if address in users else "250 2.5.0 <{}> OK").format(address)

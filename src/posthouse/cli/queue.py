@@ -24,7 +24,7 @@ from posthouse.config.instance import Instance
 from posthouse.relay.job_controller.client import ControllerDown
 from posthouse.relay.job_controller.selection import Selection
 
-app = App(name="queue", help="Show what waits; hold, release, return, drop or retry it.")
+app = App(name="queue", help="Show what waits; hold, release, return, drop, reroute or retry it.")
 Read = TypeVar("Read")
 
 

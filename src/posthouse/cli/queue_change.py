@@ -1,8 +1,8 @@
-"""`posthouse queue hold|release|return|drop|retry FILTER`: orders (queue.md 6).
+"""`posthouse queue hold|release|return|drop|reroute|retry FILTER`: orders (queue.md 6).
 
     hold      no attempt is made any more until it is released      release   it goes at once, before all others
     return    to the sender, now                                    drop      away, nobody is told
-    retry     try it now
+    retry     try it now                                            reroute   where the directory says now
 
 They need a FILTER (64 without one) and say what they would do with `--dry-run`. An order has been carried out and is durable when
 the command ends with 0. Otherwise, the first that holds:
@@ -35,6 +35,10 @@ _ORDERS = {
     "release": ("released", "Release held copies: they go at once, before all others."),
     "return": ("returned", "Return copies to their senders now. With --to or --status: only those recipients."),
     "drop": ("dropped", "Drop copies: nobody is told. With --to or --status: only those recipients."),
+    "reroute": (
+        "rerouted",
+        "Ask the directory anew where copies go: their users have moved. With --to or --status: only those recipients.",
+    ),
 }
 
 
@@ -90,8 +94,10 @@ def _say(op: str, answer: dict[str, Any], *, dry_run: bool) -> None:
         done, past = len(answer["would"]), f"would be {past}"
         if answer["would"]:
             table(answer["would"])
-    so_already = f"; {answer['unchanged']} need not be" if answer["unchanged"] else ""
+    so_already = f"; {answer['unchanged']} {'stay' if op == 'reroute' else 'need not be'}" if answer["unchanged"] else ""
     sys.stdout.write(f"{done} copies {past}{so_already}\n")
+    for reason in answer["stayed"]:
+        sys.stdout.write(f"{reason}\n")
 
 
 def retry(*ids: str, which: Filter = NO_FILTER, how: How = AS_USUAL) -> None:

@@ -199,7 +199,21 @@ def test_a_fault_leaves_the_copy_and_is_told(world: World, ordering: Ordering) -
 
 def test_nothing_meant_is_answered_at_once(ordering: Ordering) -> None:
     assert ordering.give("hold", ALL) is None
-    assert ordering.answers == [
-        {"copies": 0, "recipients": 0, "done": 0, "unchanged": 0, "failed": 0, "busy": 0, "faults": [], "missing": []}
-    ]
+    nothing = {"copies": 0, "recipients": 0, "done": 0, "unchanged": 0, "failed": 0, "busy": 0}
+    assert ordering.answers == [{**nothing, "faults": [], "stayed": [], "missing": []}]
     assert Order(Job.HOLD, 0.0, lambda _: None).left == 0
+
+
+def test_what_is_rerouted_is_done_and_what_stays_says_why(world: World, ordering: Ordering) -> None:
+    some, none, later = world.put("a"), world.put("a"), world.put("a")
+    assert ordering.give("reroute", ALL) is None
+    first, second, third = ordering.leases()
+    assert {lease.job for lease in (first, second, third)} == {Job.REROUTE}
+    book = world.stock.book
+    book(Result(first.key, Verdict.REST, ((first.open[0], "D"),), text="u1: a program"), START)
+    book(Result(second.key, Verdict.AGAIN), START)
+    book(Result(third.key, Verdict.AGAIN, (), 450, "", "u0: 450 4.3.0 no answer"), START)
+    (answer,) = ordering.answers
+    assert (answer["done"], answer["unchanged"], answer["failed"]) == (1, 1, 1)
+    assert (answer["stayed"], answer["faults"]) == ([f"{some}: u1: a program"], [f"{later}: u0: 450 4.3.0 no answer"])
+    assert {cargo_of(entry).identity for entry in world.stock.schedule} == {none, later}

@@ -144,6 +144,14 @@ class Attempt:
                 if pair[0].notify and wants(pair[0], success):
                     self._good.setdefault(success, []).append(pair)
 
+    def leave(self) -> None:
+        """Give the copy back as it is: no recipient has a result, nobody was tried; the lease's code and text say why."""
+        self._opened.close()
+        lease = self.lease
+        self._shop.tell(Result(lease.key, Verdict.AGAIN, (), lease.code, "", lease.text, lease.file))
+        if self._ended is not None:
+            self._ended()
+
     def end(self) -> None:
         """All recipients have their result: tell the sender of those that failed, then give the lease back.
 
@@ -279,6 +287,8 @@ class Attempt:
                 result.replies = tuple((r.id, s.code, s.enhanced, s.text) for r, s in left)
             if verdict is Verdict.BUSY:
                 result.patient = tuple(r.id for r, s in left if not is_busy(s))
+        elif self.lease.job is Job.REROUTE:
+            result.code, result.text = self.lease.code, self.lease.text
         self._shop.tell(result)
         if self._ended is not None:
             self._ended()

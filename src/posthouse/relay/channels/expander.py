@@ -69,6 +69,8 @@ class Expander:
         self._source = source
         self._channel = channel
         self._editing = editing
+        self.enqueued = 0
+        """when the message came, Unix milliseconds, where that is not now"""
         channels = shop.rules.joined_channels
         self._joined = channels if channels and fragment_of(header_of(opened.parts())) is not None else frozenset()
         self._found: dict[int, _Found] = {}
@@ -255,7 +257,7 @@ class Expander:
         ])  # fmt: skip
         return Envelope(
             id=identity, sender=old.sender, source_channel=self._source, source=old.source,
-            enqueued=int(self._shop.now() * 1000), size=size, recipients=recipients, message_id=old.message_id,
+            enqueued=self.enqueued or int(self._shop.now() * 1000), size=size, recipients=recipients, message_id=old.message_id,
             priority=old.priority, eight_bit=old.eight_bit, utf8=old.utf8, envid=old.envid, ret=old.ret, user=old.user,
             wire_growth=growth, about=old.about,
         )  # fmt: skip

@@ -80,11 +80,18 @@ class ScriptTasks:
                 attempt.tell(recipient, _TAKEN, Kind.DELIVERED if task.final else Kind.EXPANDED)
         return True
 
-    def decided(self, recipient: Recipient, targets: Iterable[Target]) -> tuple[Target, ...]:
-        """The targets when scripts have decided, and marked when the recipient is sent on by one."""
+    def decided(self, recipient: Recipient, targets: Iterable[Target], source: str | None = None) -> tuple[Target, ...]:
+        """The targets when scripts have decided, and marked when the recipient is sent on by one.
+
+        Args:
+            recipient: that leads to them.
+            targets: what routing found.
+            source: whose script is to be run, too; None: that of the channel the message came in on, for a recipient of its own.
+        """
         found, rules = tuple(targets), self._shop.rules
         task = decode_task(recipient.task) if recipient.task else None
-        source = "" if task is not None else self._opened.envelope.source_channel
+        if source is None:
+            source = "" if task is not None else self._opened.envelope.source_channel
         if has_script(rules, source, found):
             by = task.by if isinstance(task, Forward) else ""
             found = self._scripts().targets(recipient.original, found, source, by)

@@ -27,6 +27,7 @@ from posthouse.relay.channels.operator import Renamer, drop, return_to_sender
 from posthouse.relay.channels.pipe import Pipe
 from posthouse.relay.channels.process import Process
 from posthouse.relay.channels.reachable import Reachable
+from posthouse.relay.channels.rerouter import Rerouter
 from posthouse.relay.channels.settings import read_all
 from posthouse.relay.channels.smtp_client import SmtpChannels
 from posthouse.relay.channels.unreadable import open_leased
@@ -60,6 +61,7 @@ class ChannelWorker:
     pipe: Pipe = field(init=False)
     defragment: Defragment = field(init=False)
     reachable: Reachable = field(init=False)
+    rerouter: Rerouter = field(init=False)
     process: Process | None = None
     local: LocalProgram | None = None
     """where the pool has a channel to the store of this machine"""
@@ -79,6 +81,7 @@ class ChannelWorker:
         self.pipe = Pipe(self.shop)
         self.defragment = Defragment(self.shop, self.ids)
         self.reachable = Reachable(self.shop)
+        self.rerouter = Rerouter(self.shop, self.ids, self.one_less)
 
     def _session_limit(self, channel: str) -> int:
         configuration = self.shop.configuration
@@ -122,6 +125,9 @@ class ChannelWorker:
             self.mover.put(lease)
         elif lease.job in {Job.HOLD, Job.RELEASE}:
             self.renamer.put(lease)
+        elif lease.job is Job.REROUTE:
+            self._under_way += 1
+            self.rerouter.put(lease)
         elif lease.job is Job.DELIVER and self._program(lease.channel) is Program.LMTP:
             self.lmtp.put(lease)
         elif lease.job is Job.DELIVER and self._program(lease.channel) is Program.SMTP:

@@ -75,7 +75,7 @@ class Commands:
         self._ending: set[asyncio.Task[None]] = set()
 
     def request(self, line: Line) -> dict[str, Any] | asyncio.Future[dict[str, Any]]:
-        """A command: list, summary, why, retry, scan, hold, release, return, drop."""
+        """A command: list, summary, why, retry, scan, hold, release, return, drop, reroute."""
         if line.op in {"retry", "scan", *ORDERS} and not (line.op in ORDERS and line.selection.is_empty):
             self._controller.scan_files()
         reading = self._controller.reading

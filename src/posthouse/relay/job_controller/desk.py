@@ -1,4 +1,4 @@
-"""What operators ask of the running controller: `posthouse queue list|summary|why|retry|hold|release|return|drop` (queue.md 6).
+"""What operators ask of the running controller: `posthouse queue list|summary|why|retry` and orders (queue.md 6).
 
 Questions are answered from memory. Orders go to the channel workers and are answered when they are carried out and durable;
 `--dry-run` answers at once and changes nothing. A held file whose envelope cannot be read is listed by id, channel, state and

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ORDERED = frozenset(ORDERS.values())
 SPARED = 3600.0
 """seconds a released copy is not returned for its age: it is to be tried first"""
+_SETTLING = {Job.BOUNCE, Job.DROP, Job.REROUTE}
 _ENDED = {Verdict.DONE, Verdict.HELD, Verdict.GONE}
 
 
@@ -101,8 +102,8 @@ class OrderBook:
 
     def book(self, entry: Entry, cargo: Cargo, result: Result, now: float) -> None:
         """An order has been carried out on a copy, or could not be."""
-        asked = self._asked.pop(entry.key, None)
-        good = result.verdict in {Verdict.DONE, Verdict.REST} and cargo.job in {Job.BOUNCE, Job.DROP}
+        asked, rerouting = self._asked.pop(entry.key, None), cargo.job is Job.REROUTE
+        good = result.verdict in {Verdict.DONE, Verdict.REST} and cargo.job in _SETTLING and not result.code
         good |= result.verdict is Verdict.HELD and cargo.job is Job.HOLD
         good |= result.verdict is Verdict.AGAIN and cargo.job is Job.RELEASE and result.file.endswith(".00")
         if result.verdict in _ENDED or not cargo.recipients:  # a file without one that cannot be removed: a scan will do it
@@ -114,8 +115,15 @@ class OrderBook:
                 cargo.be_released(now + SPARED)
                 entry.rank, entry.next_try, entry.tries = -1, 0.0, Tries()
             self._back(entry, cargo)
-        if asked is not None:
-            asked.order.result(good=good, text=f"{cargo.envelope.id}: {result.text or result.verdict.value}")
+        if asked is None:
+            return
+        text = f"{cargo.identity}: {result.text or result.verdict.value}"
+        if rerouting and result.verdict is Verdict.AGAIN and not result.code:
+            asked.order.stays(text if result.text else "")
+            return
+        if good and result.text:
+            asked.order.leave(text)
+        asked.order.result(good=good, text=text)
 
     def _back(self, entry: Entry, cargo: Cargo) -> None:
         """The copy goes back to where it was."""

@@ -1,4 +1,4 @@
-"""Operators' orders under way: hold, release, return, drop (queue.md 6, job-controller-cnf 8).
+"""Operators' orders under way: hold, release, return, drop, reroute (queue.md 6, job-controller-cnf 8).
 
 An order is carried out by the channel worker of the copy's pool, under a lease like any other job: nobody else touches the copy
 meanwhile. A copy that is being delivered is asked for when it comes back; one that does not come back in time is reported as
@@ -11,7 +11,7 @@ from typing import Any
 
 from posthouse.relay.job_controller.protocol import Job
 
-ORDERS = {"hold": Job.HOLD, "release": Job.RELEASE, "return": Job.BOUNCE, "drop": Job.DROP}
+ORDERS = {"hold": Job.HOLD, "release": Job.RELEASE, "return": Job.BOUNCE, "drop": Job.DROP, "reroute": Job.REROUTE}
 PATIENCE = 10.0
 """seconds an order waits for copies that are being delivered"""
 MOST_FAULTS = 20
@@ -40,6 +40,8 @@ class Order:
     failed: int = 0
     busy: int = 0
     faults: list[str] = field(default_factory=list)
+    stayed: list[str] = field(default_factory=list)
+    """why copies, or some recipients of theirs, were not rerouted"""
     missing: tuple[str, ...] = ()
     """ids the operator named that no copy has, as far as the rest of the filter goes"""
     keys: list[int] = field(default_factory=list)
@@ -56,6 +58,18 @@ class Order:
         else:
             self.cannot((text,))
         self.settle()
+
+    def stays(self, reason: str) -> None:
+        """One copy is left as it is, because it need not be changed or for a reason."""
+        self.left -= 1
+        self.unchanged += 1
+        self.leave(reason)
+        self.settle()
+
+    def leave(self, reason: str) -> None:
+        """Why something of a copy is left as it is."""
+        if reason and len(self.stayed) < MOST_FAULTS:
+            self.stayed.append(reason)
 
     def cannot(self, reasons: Iterable[str]) -> None:
         """Copies that are left as they are, and why."""
@@ -80,7 +94,8 @@ class Order:
         """What the operator is told."""
         return {
             "copies": self.copies, "recipients": self.recipients, "done": self.done, "unchanged": self.unchanged,
-            "failed": self.failed, "busy": self.busy, "faults": list(self.faults), "missing": list(self.missing),
+            "failed": self.failed, "busy": self.busy, "faults": list(self.faults), "stayed": list(self.stayed),
+            "missing": list(self.missing),
         }  # fmt: skip
 
 

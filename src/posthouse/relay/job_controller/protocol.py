@@ -42,6 +42,8 @@ class Job(IntEnum):
     """an operator's order: return these recipients to the sender"""
     DROP = 7
     """an operator's order: settle these recipients, telling nobody"""
+    REROUTE = 8
+    """an operator's order: ask the directory anew where these recipients' mailboxes are, and enqueue the message for there"""
 
 
 class Lease(msgspec.Struct, array_like=True, tag="l", gc=False):

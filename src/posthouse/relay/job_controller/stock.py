@@ -201,7 +201,10 @@ class Stock:
             return
         for key in self._moves.due(now):
             entry = self.schedule.get(key)
-            if entry is None or cargo_of(entry).record is None or key in self.orders:
+            if entry is None or cargo_of(entry).record is None:
+                continue
+            if key in self.orders:
+                self._moves.add(now + AGAIN, key)
                 continue
             kept = cargo_of(entry).held and cargo_of(entry).job is None  # taken since it came in
             if not kept and self.schedule.take(key) is None:  # out with a worker: look again later

@@ -53,7 +53,7 @@ class Expansion(NamedTuple):
 
 def expand(
     rules: Rules, inquiry: Inquiry, address: str, now: float, visited: frozenset[str] = frozenset(), *,
-    from_reprocess: bool = False,
+    from_reprocess: bool = False, at_home: bool = False,
 ) -> Asking[Expansion]:  # fmt: skip
     """Expand one address on the local channel.
 
@@ -64,6 +64,7 @@ def expand(
         now: Unix time in seconds, for vacation dates.
         visited: keys of the owners on the way; a user met again does not forward any more.
         from_reprocess: the message comes from the reprocess channel, so that `@` clauses count.
+        at_home: no user forwards.
 
     Raises:
         Refuse: nobody has the address, or its owner must not or cannot receive.
@@ -93,7 +94,7 @@ def expand(
         return Expansion(stands.key, (_postponed(rules, address),))
     assert stands.values is not None
     inputs = clause_inputs(rules, stands.values, address, local, domain_name, owner.subaddress, route)
-    if stands.key in visited and owner.entry.kind is Kind.USER:
+    if (at_home or stands.key in visited) and owner.entry.kind is Kind.USER:
         stands = _at_home(rules, stands)
     return _rendered(stands, inputs)
 

@@ -36,6 +36,7 @@ class RouteRequest(msgspec.Struct, frozen=True):
         unique: text for `$W`, never used twice; "" makes rules with `$W` fail.
         explain: whether steps are recorded.
         redirected: a user's script sends the message on to the recipient, as a forward would.
+        at_home: only where the user's own mail goes is asked, not where he forwards it.
     """
 
     sender: str
@@ -55,6 +56,7 @@ class RouteRequest(msgspec.Struct, frozen=True):
     unique: str = ""
     explain: bool = False
     redirected: bool = False
+    at_home: bool = False
     lines: int | None = None
 
 

@@ -310,7 +310,10 @@ class _Run:
         return target
 
     def _expand(self, address: str, visited: frozenset[str]) -> Asking[Expansion]:
-        return expand(self.rules, self.inquiry, address, self.request.now, visited, from_reprocess=self.request.from_reprocess)
+        asked = self.request
+        return expand(
+            self.rules, self.inquiry, address, asked.now, visited, from_reprocess=asked.from_reprocess, at_home=asked.at_home
+        )  # fmt: skip
 
     def _each(self, expansion: Expansion, way: Way) -> Streaming[list[Target]]:
         targets: dict[tuple[str, str, int], Target] = {}

@@ -1,0 +1,77 @@
+"""`posthouse queue reroute`: waiting mail goes where its user's mailbox is now, once, and stays what it was (decision 170)."""
+
+from pathlib import Path
+
+from posthouse.testing.tiers import RunningInstance
+from support.family_rig import wait_for
+from support.journey_mail import Ledger, connect, mailboxes, reconcile, wait_delivered
+from support.journey_tiers import journey, queued, wait_empty
+
+
+def moved(folder: Path, user: str, **changes: str) -> None:
+    """Attributes of somebody's entry have another value, or are added."""
+    path = folder / "people.ldif"
+    before, mark, after = path.read_text().partition(f"dn: uid={user},")
+    entry, blank, rest = after.partition("\n\n")
+    for name, value in changes.items():
+        lines = [line for line in entry.split("\n") if not line.startswith(f"{name}:")]
+        entry = "\n".join([*lines, f"{name}: {value}"])
+    path.write_text(before + mark + entry + blank + rest)
+
+
+def waits_for_store1(relay: RunningInstance, copies: int) -> None:
+    wait_for(lambda: [copy.get("host") for copy in queued(relay)] == ["store1.example.com.lmtp"] * copies, 40)
+
+
+def test_mail_for_a_store_that_is_gone_follows_its_users(tmp_path: Path) -> None:
+    ledger = Ledger()
+    with journey(tmp_path, users=4) as tiers:
+        relay, (first, second) = tiers.relay, tiers.stores
+        first.stop()
+        with connect(relay) as client:
+            for _ in range(3):
+                assert ledger.send(client, ["user0"]).code == 250
+            assert ledger.send(client, ["user0", "user2", "user1"]).code == 250
+        waits_for_store1(relay, 4)
+        before = {copy["id"]: copy["enqueued"] for copy in queued(relay)}
+        dry = relay.json("queue", "reroute", "--host", "store1*", "--dry-run")
+        assert (len(dry["would"]), len(queued(relay))) == (4, 4)
+        assert relay.json("queue", "reroute", "--all") == {
+            "copies": 4, "recipients": 5, "done": 0, "unchanged": 4, "failed": 0, "busy": 0, "faults": [], "stayed": [],
+            "missing": [], "beyond": 0,
+        }, "nobody has moved"  # fmt: skip
+        moved(tmp_path, "user0", mailHost="store2.example.com")
+        answer = relay.json("queue", "reroute", "--host", "store1*")
+        assert (answer["done"], answer["failed"], answer["unchanged"]) == (4, 0, 0), answer
+        wait_for(lambda: len(queued(relay)) == 1)
+        (left,) = queued(relay)
+        assert [each["original"] for each in left["recipients"]] == ["user2@example.com"], "he has not moved"
+        assert before[left["id"]] == left["enqueued"]
+        first.start()
+        relay.command("queue", "retry", "--all")
+        wait_delivered(ledger, tiers.stores)
+        wait_empty(relay)
+        assert reconcile(ledger, tiers.stores).check().duplicates == 0
+        assert {found.owner for found in mailboxes([first])} == {"user2"}
+        assert {found.owner for found in mailboxes([second])} == {"user0", "user1"}
+
+
+def test_one_order_moves_what_waits_and_what_is_held_for_a_user_who_has_moved(tmp_path: Path) -> None:
+    ledger = Ledger()
+    with journey(tmp_path, users=2) as tiers:
+        relay, (first, second) = tiers.relay, tiers.stores
+        first.stop()
+        with connect(relay) as client:
+            assert ledger.send(client, ["user0"]).code == 250
+        waits_for_store1(relay, 1)
+        moved(tmp_path, "user0", mailUserStatus="hold")
+        relay.command("reload")
+        with connect(relay) as client:
+            assert ledger.send(client, ["user0"]).code == 250
+        wait_for(lambda: sorted(copy["channel"] for copy in queued(relay)) == ["hold", "tcp_lmtpcs"], 30)
+        assert relay.json("queue", "reroute", "--channel", "hold")["unchanged"] == 1, "he is on hold still"
+        moved(tmp_path, "user0", mailUserStatus="active", mailHost="store2.example.com")
+        assert relay.json("queue", "reroute", "--to", "user0@example.com")["done"] == 2
+        wait_delivered(ledger, [second])
+        wait_empty(relay)
+        assert reconcile(ledger, tiers.stores).check().duplicates == 0
