@@ -81,6 +81,7 @@ def test_no_name_leads_out_of_the_folder(disk: Disk, root: int, name: str) -> No
         lambda: disk.open_dir(name, root),
         lambda: disk.mkdir(name, root),
         lambda: disk.stat(name, root),
+        lambda: disk.folder_inode(name, root),
         lambda: disk.unlink(name, root),
         lambda: disk.rename(name, "x", root, root),
     ]
@@ -102,6 +103,13 @@ def test_rename_replaces_and_keeps_the_inode(disk: Disk, root: int) -> None:
     assert there.is_file
     assert not there.is_folder
     assert disk.listdir(root) == ["d"]
+
+
+def test_a_folder_to_write_to_has_an_inode(disk: Disk, root: int) -> None:
+    disk.mkdir("d", root)
+    disk.create_excl("f", root)
+    assert disk.folder_inode("d", root) == disk.fstat(disk.open_dir("d", root)).inode
+    assert [disk.folder_inode(name, root) for name in ("f", "x")] == [0, 0]
 
 
 def test_rename_between_two_names_of_one_file_changes_nothing(disk: Disk, root: int) -> None:
@@ -204,6 +212,13 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         disk.open_file("link", root)
     with pytest.raises(OSError, match=rf"\[Errno {errno.ENOTDIR}\]"):
         disk.open_dir("way", root)
+    assert disk.folder_inode("way", root) == 0
     found = disk.stat("link", root)
     assert found
     assert not found.is_file
+
+
+def test_a_read_only_folder_counts_as_none(tmp_path: Path) -> None:
+    disk = LinuxDisk()
+    (tmp_path / "read").mkdir(mode=0o500)
+    assert disk.folder_inode("read", disk.open_dir(str(tmp_path))) == 0

@@ -15,6 +15,7 @@ import fcntl
 import os
 import stat as modes
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, Protocol, TypeAlias
 
 Octets: TypeAlias = bytes | bytearray | memoryview
@@ -118,6 +119,10 @@ class Disk(Protocol):
         """What stands at the name, links not followed; None when nothing does."""
         ...
 
+    def folder_inode(self, name: str, folder: int) -> int:
+        """The inode of a folder its owner may write to and enter; 0: nothing like that stands at the name."""
+        ...
+
     def fstat(self, fd: int) -> FileStat:
         """What is open."""
         ...
@@ -139,8 +144,20 @@ class Disk(Protocol):
         ...
 
 
+WRITABLE = 0o300
+"""of a folder's mode: its owner may write and enter"""
 _FOLDER, _FILE = modes.S_IFDIR, modes.S_IFREG
+_KIND = 0o170000
+_KIND_AND_WRITABLE, _WRITABLE_FOLDER = _KIND | WRITABLE, _FOLDER | WRITABLE
+_NO_STEP = frozenset({"", ".", ".."})
+_new_stat = partial(tuple.__new__, FileStat)  # a NamedTuple's own way costs twice as much
 _CLOSE = os.O_CLOEXEC | os.O_NOFOLLOW
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | _CLOSE
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _CLOSE
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOSE
+_READ = os.O_RDONLY | os.O_NONBLOCK | _CLOSE  # O_NONBLOCK: a fifo somebody put here must not hang us
+_READ_WRITE = os.O_RDWR | os.O_NONBLOCK | _CLOSE
+_READ_APPEND = _READ_WRITE | os.O_APPEND
 
 
 def one_step(name: str) -> str:
@@ -149,18 +166,18 @@ def one_step(name: str) -> str:
     Raises:
         ValueError: it is not.
     """
-    if "/" in name or name in {"", ".", ".."} or "\0" in name:
+    if "/" in name or name in _NO_STEP or "\0" in name:
         raise ValueError(f"not a name of one step: {name!r}")
     return name
 
 
 def _file_stat(found: os.stat_result) -> FileStat:
     mode = found.st_mode
-    kind = mode & 0o170000
-    return FileStat(
+    kind = mode & _KIND
+    return _new_stat((
         found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_nlink,
         kind == _FOLDER, kind == _FILE, found.st_uid, mode & 0o7777,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 class LinuxDisk:
@@ -180,7 +197,7 @@ class LinuxDisk:
         """Open a folder. A whole path may go through links: the operator chose it."""
         if parent is None:
             return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return os.open(one_step(name), os.O_RDONLY | os.O_DIRECTORY | _CLOSE, dir_fd=parent)
+        return os.open(one_step(name), _OPEN_FOLDER, dir_fd=parent)
 
     def mkdir(self, name: str, folder: int, mode: int = 0o700) -> None:
         """Make a folder."""
@@ -188,15 +205,13 @@ class LinuxDisk:
 
     def create_excl(self, name: str, folder: int, mode: int = 0o600) -> int:
         """Make a new file."""
-        return os.open(one_step(name), os.O_RDWR | os.O_CREAT | os.O_EXCL | _CLOSE, mode, dir_fd=folder)
+        return os.open(one_step(name), _CREATE, mode, dir_fd=folder)
 
     def open_file(self, name: str, folder: int, *, write: bool = False, append: bool = False) -> int:
         """Open a file."""
         if append and not write:
-            return os.open(one_step(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOSE, 0o600, dir_fd=folder)
-        # O_NONBLOCK: a fifo somebody put here must not hang us
-        how = os.O_RDWR | os.O_APPEND if append else os.O_RDWR if write else os.O_RDONLY
-        return os.open(one_step(name), how | os.O_NONBLOCK | _CLOSE, dir_fd=folder)
+            return os.open(one_step(name), _APPEND, 0o600, dir_fd=folder)
+        return os.open(one_step(name), _READ_APPEND if append else _READ_WRITE if write else _READ, dir_fd=folder)
 
     def rename(self, source: str, target: str, source_folder: int, target_folder: int) -> None:
         """Rename."""
@@ -226,6 +241,14 @@ class LinuxDisk:
             return _file_stat(os.stat(one_step(name), dir_fd=folder, follow_symlinks=False))
         except FileNotFoundError:
             return None
+
+    def folder_inode(self, name: str, folder: int) -> int:
+        """Look at a folder."""
+        try:
+            found = os.stat(one_step(name), dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return 0
+        return found.st_ino if found.st_mode & _KIND_AND_WRITABLE == _WRITABLE_FOLDER else 0
 
     def fstat(self, fd: int) -> FileStat:
         """Look at a descriptor."""

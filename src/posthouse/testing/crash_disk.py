@@ -22,7 +22,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from posthouse.journal.disk import FileStat, Octets, one_step
+from posthouse.journal.disk import WRITABLE, FileStat, Octets, one_step
 from posthouse.testing.crash_state import (
     Change,
     Choose,
@@ -222,6 +222,10 @@ class CrashDisk:
         self._alive()
         node = self._folder(folder).live.get(one_step(name))
         return None if node is None else file_stat(node)
+
+    def folder_inode(self, name: str, folder: int) -> int:
+        found = self.stat(name, folder)
+        return found.inode if found is not None and found.is_folder and found.mode & WRITABLE == WRITABLE else 0
 
     def fstat(self, fd: int) -> FileStat:
         self._alive()

@@ -79,6 +79,10 @@ class FailingDisk(LinuxDisk):
         self._may("stat", name)
         return super().stat(name, folder)
 
+    def folder_inode(self, name: str, folder: int) -> int:
+        self._may("stat", name)
+        return super().folder_inode(name, folder)
+
     def flock(self, fd: int, *, exclusive: bool = True, wait: bool = False) -> bool:
         self._may_fd("flock", fd)
         return super().flock(fd, exclusive=exclusive, wait=wait)

@@ -57,11 +57,8 @@ class Accounts:
         return self._add(owner, now)
 
     def _add(self, owner: str, now: float) -> Account:
-        while len(self._open) >= self._keep:
-            idle = next((account for account in self._open.values() if not account.in_use), None)
-            if idle is None:
-                break
-            self._drop(idle)
+        if len(self._open) >= self._keep:
+            self._make_room()
         try:
             partition = self._partitions.of(owner)
         except OSError as error:
@@ -75,6 +72,16 @@ class Accounts:
         account = Account(self._disk, maildir)
         self._open[owner] = account
         return account
+
+    def _make_room(self) -> None:
+        """Close those longest unused, of whom none is in use."""
+        while len(self._open) >= self._keep:
+            for account in self._open.values():
+                if not account.in_use:
+                    self._drop(account)
+                    break
+            else:
+                return
 
     def _drop(self, account: Account) -> None:
         """Forget it; close it now, or when its last delivery leaves (`left`)."""

@@ -6,11 +6,9 @@ A symbolic link or a special file met on the way is `MailboxNotSupported`, somet
 
 import errno
 
-from posthouse.journal.disk import FileStat
+from posthouse.journal.disk import WRITABLE, FileStat
 from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxError, MailboxIOError, MailboxNotSupported
 
-WRITABLE = 0o300
-"""of a folder's mode: its owner may write and enter"""
 _KINDS: dict[int | None, type[MailboxError]] = {
     errno.ELOOP: MailboxNotSupported,
     errno.ESPIPE: MailboxNotSupported,  # a fifo is read

@@ -12,8 +12,7 @@ completed. A directory that holds other things and nothing of a folder is none, 
 
 import contextlib
 
-from posthouse.journal.disk import Disk
-from posthouse.store.mailbox.faults import WRITABLE
+from posthouse.journal.disk import WRITABLE, Disk
 from posthouse.store.mailbox.folder_name import Unwritable, folder_directory
 from posthouse.store.mailbox.maildir import PARTS, Maildir, make_folder
 

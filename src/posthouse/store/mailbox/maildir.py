@@ -11,7 +11,6 @@ folder can be reached. Descriptors are kept: `still_there` tells whether the nam
 """
 
 import contextlib
-from collections.abc import Sequence
 
 from posthouse.journal.disk import Disk, FileStat
 from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxLocked, MailboxNonexistent
@@ -51,37 +50,44 @@ class Maildir:
     def complete(self, seen: FileStat, now: float) -> None:
         """Make what is missing, look at what is there, open it. `seen` is the root as it was before."""
         disk, root = self.disk, self.root
-        found = [disk.stat(part, root) for part in PARTS]
-        if None in found:
-            if not any(found) and any(map(_is_foreign, disk.listdir(root))):
-                raise MailboxBadFormat(f"{self.owner}: no maildir")
-            for part, there in zip(PARTS, found, strict=True):
-                if there is None:
-                    make_folder(disk, part, root)
-            found = [disk.stat(part, root) for part in PARTS]
+        inodes = [disk.folder_inode(part, root) for part in PARTS]
+        if 0 in inodes:
+            self._make_missing()
+            inodes = [disk.folder_inode(part, root) for part in PARTS]
         self.tmp, self.new = disk.open_dir("tmp", root), disk.open_dir("new", root)
-        self._look(found)
+        self._look(inodes)
         self._remember(seen, now)
+
+    def _make_missing(self) -> None:
+        disk, root = self.disk, self.root
+        missing = [part for part in PARTS if disk.stat(part, root) is None]
+        if len(missing) == len(PARTS) and any(map(_is_foreign, disk.listdir(root))):
+            raise MailboxBadFormat(f"{self.owner}: no maildir")
+        for part in missing:
+            make_folder(disk, part, root)
 
     def _remember(self, seen: FileStat, now: float) -> None:
         """The root as it was before it was looked at: unchanged means that there is nothing new to see."""
         self._seen = seen.mtime_ns if seen.mtime_ns + _SETTLED_NS < now * 1e9 else -1
 
-    def _look(self, parts: Sequence[FileStat | None]) -> None:
+    def _look(self, inodes: list[int]) -> None:
         """See that the parts are what they must be and nobody works on the mailbox."""
         self.looks += 1
-        inodes = []
-        for part, found in zip(PARTS, parts, strict=True):
-            if found is None:
-                raise MailboxBadFormat(f"{self.owner}: no folder {part}")
-            need_folder(found, self.owner, part)
-            inodes.append(found.inode)
+        if 0 in inodes:
+            self._say_what_is_wrong()
         if self._parts and self._parts != inodes:
             raise FileNotFoundError
         self._parts = inodes
         held = self.disk.stat(ADMIN_LOCK, self.root)
         if held is not None and not held.is_folder:  # a folder is one a user has made
             raise MailboxLocked(f"{self.owner}: {ADMIN_LOCK}")
+
+    def _say_what_is_wrong(self) -> None:
+        for part in PARTS:
+            found = self.disk.stat(part, self.root)
+            if found is None:
+                raise MailboxBadFormat(f"{self.owner}: no folder {part}")
+            need_folder(found, self.owner, part)
 
     def still_there(self, now: float) -> bool:
         """Whether the owner's name still means this folder, with the same parts in it.
@@ -96,7 +102,7 @@ class Maildir:
             return True
         need_folder(found, self.owner)
         try:
-            self._look([self.disk.stat(part, self.root) for part in PARTS])
+            self._look([self.disk.folder_inode(part, self.root) for part in PARTS])
         except FileNotFoundError:
             return False
         self._remember(found, now)
@@ -115,9 +121,13 @@ class Maildir:
 
     def close(self) -> None:
         """Close everything."""
-        for fd in (self.new, self.tmp, self.root):
-            if fd >= 0:
-                self.disk.close(fd)
+        close = self.disk.close
+        if self.new >= 0:
+            close(self.new)
+        if self.tmp >= 0:
+            close(self.tmp)
+        if self.root >= 0:
+            close(self.root)
         self.new = self.tmp = self.root = -1
 
 

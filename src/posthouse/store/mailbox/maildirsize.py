@@ -46,10 +46,11 @@ def limits_line(octets: int, messages: int) -> bytes:
 def sum_changes(data: bytes, start: int = 0) -> Sizes | None:
     """The sum of the lines from `start` on; None when one is no line of changes."""
     end = start
-    while (match := _CHANGES.match(data, end)) is not None:
+    while end < len(data):
+        match = _CHANGES.match(data, end)
+        if match is None:
+            return None
         end = match.end()
-    if end < len(data):
-        return None
     numbers = data[start:].split()
     return Sizes(sum(map(int, numbers[::2])), sum(map(int, numbers[1::2])))
 
@@ -226,7 +227,8 @@ class SizeFile:
 
     def close(self) -> None:
         """Close what is open; what was appended to a replaced file until now is taken over."""
-        with contextlib.suppress(OSError):  # the next count will tell
-            self._late_lines(0.0)
-        self._drop_old()
+        if self._old is not None:
+            with contextlib.suppress(OSError):  # the next count will tell
+                self._late_lines(0.0)
+            self._drop_old()
         self._close_file()
