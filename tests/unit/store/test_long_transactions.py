@@ -1,12 +1,12 @@
 """Transactions with many addressees take turns, with each other and with everybody else."""
 
-from posthouse.store.delivery.long_transactions import AT_ONCE
+from posthouse.store.delivery.long_transactions import AT_ONCE, TOGETHER
 from posthouse.store.mailbox.errors import MailboxIOError
 from posthouse.testing.crash_disk import CrashDisk
 from support.store_world import World
 
 BODY = b"Subject: x\r\n\r\nx\r\n"
-MANY = AT_ONCE * 3 + 1
+MANY = TOGETHER // 2 + 1
 
 
 def users(letter: str, number: int = MANY) -> list[str]:
@@ -50,6 +50,15 @@ def test_the_next_long_one_begins_when_the_one_before_is_placed() -> None:
     world.commit()
     assert world.finished == [first, second]
     assert len({each.owner for each in world.accepted}) == 2 * MANY
+
+
+def test_short_ones_of_the_long_go_together() -> None:
+    world = World(CrashDisk())
+    sent = [world.deliver(BODY, *users(letter, AT_ONCE + 1)) for letter in "abc"]
+    world.clock.run()
+    assert len(world._items) == len(sent)
+    world.commit()
+    assert world.finished == sent
 
 
 def test_who_waits_for_a_lock_does_not_keep_the_next_long_one() -> None:

@@ -34,7 +34,7 @@ _LEAST_RATE = 1024
 _LINGER = 2.0
 _NEVER = float("inf")
 _FAULT = Status(421, "4.3.0", "internal error; try again later")
-_COMMANDS_IN_A_TURN = 250
+_COMMANDS_IN_A_TURN = 50
 """obeyed of what a client sends at once, before others have their turn (decision 146)"""
 _COMMAND, _ANSWER, _BODY, _CLOSING = Phase.COMMAND, Phase.ANSWER, Phase.BODY, Phase.CLOSING
 

@@ -46,7 +46,7 @@ _LEAST_RATE = 1000
 """octets in a second, asked of a body that takes long"""
 _PATIENCE = 10.0
 """seconds after which a transaction that stands still counts as idle when all connections are taken"""
-_COMMANDS_IN_A_TURN = 250
+_COMMANDS_IN_A_TURN = 50
 """some milliseconds of work"""
 _BAD_PARAMETER = "5.5.4"
 
