@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from posthouse.trace.figures import DELIVERED, FIRST, FIRST_MS, KINDS, QUEUED, QUEUED_MS, RECEIVED, Row, Rows, new_row, replies
+from posthouse.trace.figures import KINDS, Row, Rows, Waited, kinds, new_row, replies, waited
 
 UNITS = ("messages", "recipients", "blocks")
 _HEAD = ("Channel                Messages   Recipients Blocks", "---------------------- ---------- ---------- ----------")
@@ -16,24 +16,27 @@ def since(rows: Rows, cleared: Rows) -> Rows:
 
 
 def facts(row: Row) -> dict[str, Any]:
-    """One channel as `posthouse counters --json` prints it. Stored is what was received and has not been delivered, returned or
-    dropped: less than 0 where mail waited when the counters were cleared.
-    """  # noqa: D205
-    found: dict[str, Any] = {kind: _triple(row[3 * at : 3 * at + 3]) for at, kind in enumerate(KINDS)}
-    stored = _triple([row[RECEIVED + at] - row[DELIVERED + at] for at in range(3)])
-    found["delivered"]["first_time"] = row[FIRST]
+    """One channel as `posthouse counters --json` prints it.
+
+    Stored is what was received and has not left: less than nothing where mail waited when the counters were cleared.
+    """
+    counted = kinds(row)
+    every, first = waited(row)
+    stored = {unit: now - gone for unit, now, gone in zip(UNITS, counted["received"], counted["delivered"], strict=True)}
+    found = {kind: dict(zip(UNITS, numbers, strict=True)) for kind, numbers in counted.items()}
+    found["delivered"]["first_time"] = first.copies
     return {
         "received": found.pop("received"),
         "stored": stored,
         **found,
-        "queue_time": {"seconds": row[QUEUED_MS] / 1000, "count": row[QUEUED]},
-        "queue_first_time": {"seconds": row[FIRST_MS] / 1000, "count": row[FIRST]},
+        "queue_time": _time(every),
+        "queue_first_time": _time(first),
         "replies": {str(code or "other"): number for code, number in replies(row).items() if number},
     }
 
 
-def _triple(numbers: list[int]) -> dict[str, Any]:
-    return dict(zip(UNITS, numbers, strict=True))
+def _time(time: Waited) -> dict[str, float]:
+    return {"seconds": time.seconds, "count": time.copies}
 
 
 def table(channels: dict[str, dict[str, Any]]) -> Iterator[str]:

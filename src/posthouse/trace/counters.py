@@ -6,25 +6,25 @@ once and counted anew; one that cannot be written is told of once, tried again n
 """
 
 import logging
-import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 
 from posthouse.trace.counter_file import MOST_ROWS, CounterFile, DamagedCounters
 from posthouse.trace.figures import (
     ATTEMPTED,
     CODES,
-    DELIVERED,
     FAILED,
     FIRST,
-    FIRST_MS,
-    QUEUED,
-    QUEUED_MS,
+    LATER,
+    LEFT_RECIPIENTS,
     RECEIVED,
     REJECTED,
     REPLIES,
     SUBMITTED,
+    TAKEN,
+    TAKEN_BLOCKS,
     Row,
     add,
     new_row,
@@ -35,10 +35,17 @@ SAVE_SECONDS = 0.05
 PATIENCE = 10.0
 """seconds a file that could not be written is left alone"""
 _log = logging.getLogger("posthouse")
-_ENQUEUED, _DEQUEUED, _DEFERRED, _PARTLY = Action.ENQUEUED, Action.DEQUEUED, Action.DEFERRED, Action.PARTLY
-_RETURNED, _DROPPED, _REFUSED = Action.RETURNED, Action.DROPPED, Action.REFUSED
-_PLACE_OF_CODE = {code: REPLIES + 1 + number for number, code in enumerate(CODES)}
-_DELIVERED_RECIPIENTS = DELIVERED + 1
+_ENQUEUED, _DEQUEUED, _RETURNED, _DROPPED = Action.ENQUEUED, Action.DEQUEUED, Action.RETURNED, Action.DROPPED
+_COUNTED = {
+    Action.DEFERRED: ATTEMPTED,
+    Action.PARTLY: ATTEMPTED,
+    Action.RETURNED: FAILED,
+    Action.DROPPED: FAILED,
+    Action.REFUSED: REJECTED,
+}
+_PLACE_OF_CODE = {code: place for place, code in enumerate(CODES, REPLIES + 1)}
+_RECEIVED_RECIPIENTS, _RECEIVED_BLOCKS = RECEIVED + 1, RECEIVED + 2
+_SUBMITTED_RECIPIENTS, _SUBMITTED_BLOCKS = SUBMITTED + 1, SUBMITTED + 2
 
 
 class _Channels(dict[str, Row]):
@@ -61,6 +68,7 @@ class Counters:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._rows = _Channels()
+        self._seen: set[str] = set()
         self._file: CounterFile | None = None
         self._next = 0.0
         self._unsaved = False
@@ -68,9 +76,35 @@ class Counters:
 
     def count(self, records: Sequence[Record]) -> None:
         """Count what they tell."""
-        self._add(records)
+        rows, seen = self._rows, self._seen
+        message = file = ""
+        for record in records:
+            action = record.ac
+            if action is _DEQUEUED:
+                rows[record.sc][LEFT_RECIPIENTS] += 1
+            elif action is _ENQUEUED:
+                if channel := record.dc:  # else it leads where another recipient leads
+                    into, out, size = rows[channel], rows[record.sc], record.sz
+                    into[_RECEIVED_RECIPIENTS] += 1
+                    out[_SUBMITTED_RECIPIENTS] += 1
+                    if record.ei != message:  # its records stand together
+                        message, file = record.ei, record.fi
+                        out[SUBMITTED] += 1
+                        out[_SUBMITTED_BLOCKS] += size
+                    elif record.fi == file or record.fi in seen:
+                        continue
+                    else:
+                        seen.add(record.fi)
+                    into[RECEIVED] += 1
+                    into[_RECEIVED_BLOCKS] += size
+            elif action in _COUNTED:
+                if action is _RETURNED or action is _DROPPED:
+                    rows[record.sc][LEFT_RECIPIENTS] += 1
+                _count_one(rows[record.sc], _COUNTED[action], record, record.fi or record.ei, seen)
+        if seen:
+            seen.clear()
         self._unsaved = True
-        if time.monotonic() >= self._next:
+        if monotonic() >= self._next:
             self._save()
 
     def left(self, channel: str, blocks: int, waited: float, attempts: int) -> None:
@@ -82,19 +116,15 @@ class Counters:
             waited: seconds in the queue.
             attempts: made before this one.
         """
-        row, milliseconds = self._rows[channel], max(0, int(waited * 1000))
+        row, at = self._rows[channel], LATER if attempts else FIRST
+        row[at] += 1
+        row[at + 1] += blocks
+        row[at + 2] += int(waited * 1000) if waited > 0 else 0
         self._unsaved = True
-        row[DELIVERED] += 1
-        row[DELIVERED + 2] += blocks
-        row[QUEUED] += 1
-        row[QUEUED_MS] += milliseconds
-        if not attempts:
-            row[FIRST] += 1
-            row[FIRST_MS] += milliseconds
 
     def tick(self) -> None:
         """Now and then: keep what was counted last."""
-        if self._unsaved and time.monotonic() >= self._next:
+        if self._unsaved and monotonic() >= self._next:
             self._save()
 
     def close(self) -> None:
@@ -104,34 +134,6 @@ class Counters:
         self._release()
         self._rows.clear()  # the file has them
 
-    def _add(self, records: Sequence[Record]) -> None:
-        rows = self._rows
-        seen: set[str] = set()
-        for record in records:
-            action = record.ac
-            if action is _ENQUEUED:
-                if channel := record.dc:  # else it leads where another recipient leads
-                    into, out = rows[channel], rows[record.sc]
-                    into[RECEIVED + 1] += 1
-                    out[SUBMITTED + 1] += 1
-                    if (file := record.fi) not in seen:
-                        seen.add(file)
-                        into[RECEIVED] += 1
-                        into[RECEIVED + 2] += record.sz
-                    if (message := record.ei) not in seen:
-                        seen.add(message)
-                        out[SUBMITTED] += 1
-                        out[SUBMITTED + 2] += record.sz
-            elif action is _DEQUEUED:
-                rows[record.sc][_DELIVERED_RECIPIENTS] += 1
-            elif action is _DEFERRED or action is _PARTLY:
-                _count_one(rows[record.sc], ATTEMPTED, record, record.fi, seen)
-            elif action is _RETURNED or action is _DROPPED:
-                rows[record.sc][_DELIVERED_RECIPIENTS] += 1
-                _count_one(rows[record.sc], FAILED, record, record.fi, seen)
-            elif action is _REFUSED:
-                _count_one(rows[record.sc], REJECTED, record, record.ei, seen)
-
     def _save(self) -> None:
         try:
             if self._file is None or self._file.is_removed:
@@ -139,12 +141,12 @@ class Counters:
             assert self._file is not None
             self._file.write(self._rows)
         except OSError as error:
-            self._next = time.monotonic() + PATIENCE
+            self._next = monotonic() + PATIENCE
             if not self._failing:
                 self._failing = True
                 _log.error("%s: counters cannot be kept: %s; mail goes on", self._folder, error.strerror or error)
         else:
-            self._next = time.monotonic() + SAVE_SECONDS
+            self._next = monotonic() + SAVE_SECONDS
             self._unsaved = self._failing = False
 
     def _take(self) -> None:
@@ -173,25 +175,24 @@ class Counters:
 class StoreCounters(Counters):
     """What one process of a store counts: what it answers 2yz is received and delivered at once, 4yz attempted, 5yz failed."""
 
-    def _add(self, records: Sequence[Record]) -> None:
-        rows = self._rows
-        seen: set[str] = set()
+    def count(self, records: Sequence[Record]) -> None:
+        """Count what they tell."""
+        rows, place_of_code, seen = self._rows, _PLACE_OF_CODE, self._seen
+        session = ""
         for record in records:
             row = rows[record.sc]
-            row[_PLACE_OF_CODE.get(record.co, REPLIES)] += 1
-            action = record.ac
-            if action is _DEQUEUED:
-                row[RECEIVED + 1] += 1
-                row[_DELIVERED_RECIPIENTS] += 1
-                if (session := record.tr) not in seen:  # a session has one transaction at a time
-                    seen.add(session)
-                    size = record.sz
-                    row[RECEIVED] += 1
-                    row[RECEIVED + 2] += size
-                    row[DELIVERED] += 1
-                    row[DELIVERED + 2] += size
-            else:
-                _count_one(row, ATTEMPTED if action is _DEFERRED else FAILED, record, record.tr, seen)
+            row[place_of_code.get(record.co, REPLIES)] += 1
+            if record.ac is not _DEQUEUED:
+                _count_one(row, _COUNTED[record.ac], record, record.tr, seen)
+            elif record.tr != session:  # it has one transaction at a time, whose records stand together
+                session = record.tr
+                row[TAKEN] += 1
+                row[TAKEN_BLOCKS] += record.sz
+        if seen:
+            seen.clear()
+        self._unsaved = True
+        if monotonic() >= self._next:
+            self._save()
 
 
 def _count_one(row: Row, kind: int, record: Record, message: str, seen: set[str]) -> None:

@@ -26,6 +26,8 @@ class Action(StrEnum):
     UNREACHED = "Y"
     HELD = "H"
 
+    __hash__ = str.__hash__  # an enum's own is a function of Python
+
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the log. Field names are the XML attribute names of logging.md 3, so are the JSON keys."""

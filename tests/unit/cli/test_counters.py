@@ -8,13 +8,13 @@ import pytest
 from posthouse.cli.counter_facts import facts, since, table
 from posthouse.cli.counters import clear, counters
 from posthouse.trace.counter_file import CounterFile
-from posthouse.trace.figures import DELIVERED, FIRST, FIRST_MS, QUEUED, QUEUED_MS, RECEIVED, REPLIES, SUBMITTED, Row, new_row
+from posthouse.trace.figures import FIRST, LATER, LEFT_RECIPIENTS, RECEIVED, REPLIES, SUBMITTED, Row, new_row
 
 
 def row(*, received: tuple[int, int, int] = (0, 0, 0), delivered: tuple[int, int, int] = (0, 0, 0)) -> Row:
     numbers = new_row()
     numbers[RECEIVED : RECEIVED + 3] = received
-    numbers[DELIVERED : DELIVERED + 3] = delivered
+    numbers[LATER], numbers[LEFT_RECIPIENTS], numbers[LATER + 1] = delivered
     return numbers
 
 
@@ -39,9 +39,9 @@ def shown(instance: Path, capsys: pytest.CaptureFixture[str], *channel: str) -> 
 
 
 def test_the_products_table(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    numbers = row(received=(13077, 13859, 264616), delivered=(12985, 13768, 264978))
+    numbers = row(received=(13077, 13859, 264616), delivered=(985, 13768, 4978))
     numbers[SUBMITTED : SUBMITTED + 3] = (2594, 2594, 3641)
-    numbers[QUEUED], numbers[QUEUED_MS], numbers[FIRST], numbers[FIRST_MS] = 12985, 2_597_000, 12000, 6000
+    numbers[FIRST : FIRST + 3], numbers[LATER + 2] = (12000, 260000, 6000), 2_591_000
     put(instance, tcp_intranet=numbers)
     counters(instance=instance)
     assert capsys.readouterr().out.splitlines() == [
@@ -61,7 +61,7 @@ def test_the_products_table(instance: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_stores_replies_stand_below_its_channel() -> None:
-    numbers = row(received=(3, 3, 3), delivered=(3, 3, 3))
+    numbers = new_row()
     numbers[REPLIES : REPLIES + 4] = (1, 3, 0, 2)
     *_, last = table({"tcp_lmtpss": facts(numbers)})
     assert last == "   Replies   other: 1  250: 3  422: 2"

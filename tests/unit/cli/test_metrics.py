@@ -16,7 +16,7 @@ from posthouse.cli.metrics.families import families
 from posthouse.cli.metrics.http_server import BadAddressError, MetricsServer, loopback
 from posthouse.cli.metrics.text_format import Family, Sample, render
 from posthouse.trace.counter_file import CounterFile
-from posthouse.trace.figures import QUEUED, QUEUED_MS, RECEIVED, REPLIES, Rows, new_row
+from posthouse.trace.figures import FIRST, LATER, RECEIVED, REPLIES, Rows, new_row
 
 STOPPED: dict[str, Any] = {"ready": False, "state": "stopped", "processes": [], "listeners": [], "services": {}}
 NOW = 1_700_000_100.0
@@ -112,7 +112,7 @@ def test_what_is_overdue_only_a_running_relay_knows() -> None:
 def test_channels_and_replies() -> None:
     relay, store = new_row(), new_row()
     relay[RECEIVED : RECEIVED + 3] = (1, 2, 3)
-    relay[QUEUED], relay[QUEUED_MS] = 4, 2500
+    relay[FIRST : FIRST + 3], relay[LATER : LATER + 3] = (3, 6, 500), (1, 2, 2000)
     store[REPLIES : REPLIES + 10] = (9, 100, 0, 5, 0, 0, 0, 2, 0, 0)
     found = shown(rows={"tcp_lmtpcs": relay, "tcp_lmtpss": store})
     of_channel = "channel=tcp_lmtpcs"
@@ -121,7 +121,10 @@ def test_channels_and_replies() -> None:
     assert found[f"mta_received_blocks_total {of_channel}"] == 3
     assert found[f"mta_queue_seconds_sum {of_channel}"] == 2.5
     assert found[f"mta_queue_seconds_count {of_channel}"] == 4
+    assert found[f"mta_queue_first_time_seconds_sum {of_channel}"] == 0.5
+    assert found[f"mta_delivered_blocks_total {of_channel}"] == 8
     assert "mta_queue_seconds_sum channel=tcp_lmtpss" not in found
+    assert found["mta_delivered_recipients_total channel=tcp_lmtpss"] == 100
     assert (found["lmtp_replies_total code=250"], found["lmtp_replies_total code=other"]) == (100, 9)
     assert found["store_quota_refused_total"] == 7
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from posthouse.cli.metrics.facts import Facts
-from posthouse.cli.metrics.text_format import Family, Sample
-from posthouse.trace.figures import FIRST, FIRST_MS, KINDS, QUEUED, QUEUED_MS, QUOTA_CODES, RECEIVED, Row, Rows, replies
+from posthouse.cli.metrics.text_format import Family, Labels, Sample
+from posthouse.trace.figures import KINDS, QUOTA_CODES, RECEIVED, Row, Rows, Waited, kinds, replies, waited
 
 _STATES = ("starting", "running", "stopping", "stopped")
 _WAITING = ("journal", "file", "held")
@@ -58,7 +58,7 @@ def _instance(facts: Facts) -> Iterator[Family]:
     yield _gauge("posthouse_ready", "1 when everything serves.", [Sample(int(told["ready"]))])
     state = (Sample(int(told["state"] == each), (("state", each),)) for each in _STATES)
     yield _gauge("posthouse_state", "1 for the state the instance is in.", state)
-    seen: dict[tuple[tuple[str, str], ...], int] = {}
+    seen: dict[Labels, int] = {}
     for each in told["processes"]:
         labels = tuple((name, each[name]) for name in ("role", "service", "state"))
         seen[labels] = seen.get(labels, 0) + 1
@@ -114,23 +114,24 @@ def _queue(queue: dict[str, Any], facts: Facts) -> Iterator[Family]:
 
 
 def _channels(rows: Rows) -> Iterator[Family]:
-    for at, kind in enumerate(KINDS):
+    labelled = [((("channel", channel),), row) for channel, row in sorted(rows.items())]
+    counted = [(labels, kinds(row)) for labels, row in labelled]
+    for kind in KINDS:
         for unit, (suffix, noun) in enumerate(_UNITS):
-            place = 3 * at + unit
-            yield _counter(f"mta_{kind}{suffix}_total", f"{noun} {_KINDS[kind]}.", _of(rows, place))
-    yield _times("mta_queue_seconds", "Time in the queue of copies that left it.", rows, QUEUED, QUEUED_MS)
-    first = "Time in the queue of copies that left it at the first attempt."
-    yield _times("mta_queue_first_time_seconds", first, rows, FIRST, FIRST_MS)
+            samples = (Sample(numbers[kind][unit], labels) for labels, numbers in counted)
+            yield _counter(f"mta_{kind}{suffix}_total", f"{noun} {_KINDS[kind]}.", samples)
+    times = [(labels, waited(row)) for labels, row in labelled]
+    yield _times(
+        "mta_queue_seconds", "Time in the queue of copies that left it.", [(labels, all_) for labels, (all_, _) in times]
+    )
+    purpose = "Time in the queue of copies that left it at the first attempt."
+    yield _times("mta_queue_first_time_seconds", purpose, [(labels, first) for labels, (_, first) in times])
 
 
-def _times(name: str, purpose: str, rows: Rows, count: int, milliseconds: int) -> Family:
-    queued = [((("channel", channel),), row) for channel, row in sorted(rows.items()) if row[QUEUED]]
-    sums = [Sample(row[milliseconds] / 1000, labels, "_sum") for labels, row in queued]
-    return Family(name, "summary", purpose, (*sums, *(Sample(row[count], labels, "_count") for labels, row in queued)))
-
-
-def _of(rows: Rows, place: int) -> Iterator[Sample]:
-    return (Sample(row[place], (("channel", channel),)) for channel, row in sorted(rows.items()))
+def _times(name: str, purpose: str, times: list[tuple[Labels, Waited]]) -> Family:
+    known = [(labels, time) for labels, time in times if time.copies]
+    sums = (Sample(time.seconds, labels, "_sum") for labels, time in known)
+    return Family(name, "summary", purpose, (*sums, *(Sample(time.copies, labels, "_count") for labels, time in known)))
 
 
 def _answers(row: Row) -> int:

@@ -11,11 +11,14 @@ from typing import NamedTuple
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+Labels = tuple[tuple[str, str], ...]
+
+
 class Sample(NamedTuple):
     """One number."""
 
     value: float
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: Labels = ()
     suffix: str = ""
     """of a summary: `_sum` or `_count`"""
 
