@@ -28,7 +28,7 @@ class EmbeddedSession(Protocol):
     """What the server asks of one connection."""
 
     def idle_since(self) -> float | None:
-        """The loop's time since when nothing is under way, None while something is."""
+        """The loop's time since when nothing is under way; None while something is, and for one that is to go already."""
         ...
 
     def shed(self) -> None:
@@ -86,7 +86,7 @@ class EmbeddedServer(ABC, Generic[S]):
         self._bounds = bounds
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._empty = asyncio.Event()
+        self._empty: asyncio.Event
         self._stopping = False
         self.log = log
         self.sessions: set[S] = set()
@@ -118,6 +118,7 @@ class EmbeddedServer(ABC, Generic[S]):
         if self._server is not None:
             raise RuntimeError("the server is running")
         loop = self.loop = asyncio.get_running_loop()
+        self._empty = asyncio.Event()  # of this loop
         self.round = SendingRound(loop)
         self.begin()
         self._stopping = False
@@ -135,7 +136,7 @@ class EmbeddedServer(ABC, Generic[S]):
         Raises:
             RuntimeError: it does not run.
         """
-        if self._server is None:
+        if self._server is None or self._stopping:
             raise RuntimeError("the server does not run")
         name = self._server.sockets[0].getsockname()
         return name if isinstance(name, str) else (name[0], name[1])
@@ -144,28 +145,42 @@ class EmbeddedServer(ABC, Generic[S]):
         """Take no more connections, finish what is under way within `drain_seconds`, close.
 
         A client hears the reply to its message if it comes in time, then 421 4.3.2. What is still under way after that is
-        cancelled and told 450 4.3.2. Stopping a server that does not run changes nothing.
+        cancelled and told 450 4.3.2. Stopping a server that does not run changes nothing; one that stops can be started again
+        afterwards. When the task that waits here is cancelled, everything is cut off at once.
+
+        Raises:
+            RuntimeError: a call of the program's coroutine waits here, and would be waited for.
         """
-        server, self._server = self._server, None
-        if server is None:
+        if self._server is None:
             return
-        server.close()
+        if self.calls.inside:
+            raise RuntimeError("a call cannot wait for its server to stop: use asyncio.create_task(server.stop())")
+        self._server.close()
         self._stopping = True
-        self._empty.clear()
-        end = self.loop.time() + self._bounds.drain_seconds
-        for session in tuple(self.sessions):
-            session.shed()
-        await self.calls.drain(self._bounds.drain_seconds)
-        if self.sessions:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), max(end - self.loop.time(), _LAST_WORDS_SECONDS))
-        for session in tuple(self.sessions):
-            session.expire()
-        await asyncio.sleep(0)
-        for session in tuple(self.sessions):
-            session.cut()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        try:
+            for session in tuple(self.sessions):
+                session.shed()
+            await self._ended(self._bounds.drain_seconds)
+            await self.calls.end()
+            await self._ended(_LAST_WORDS_SECONDS)
+            for session in tuple(self.sessions):
+                session.expire()
+            await asyncio.sleep(0)
+        finally:
+            for session in tuple(self.sessions):
+                session.cut()
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+            self._server = None
+
+    async def _ended(self, seconds: float) -> None:
+        """Wait so long for the last connection and the last call."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.sessions:
+                    self._empty.clear()
+                    await self._empty.wait()
+                await self.calls.wait()
 
     async def serve_forever(self) -> None:
         """Serve until the task that waits here is cancelled, as by Ctrl-C under `asyncio.run`; then `stop`."""

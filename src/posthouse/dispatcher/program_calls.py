@@ -5,7 +5,7 @@ Promise: every call ends in one status, whatever the coroutine does.
     it returns a 2yz, 4yz or 5yz status    that
     it returns anything else, or raises    `failed`, with the traceback in the log
     it takes longer than allowed           it is cancelled; 450 4.4.7
-    it is cancelled by `drain`             450 4.3.2
+    it is cancelled by `end`, or too late  450 4.3.2
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from posthouse.dialogue.reply import render
 from posthouse.mail.status import Status
 
 TOO_SLOW = Status(450, "4.4.7", "delivery took too long; try again later")
@@ -36,38 +37,39 @@ class ProgramCalls:
         self._seconds = seconds
         self._failed = failed
         self._log = log
-        self._running: set[asyncio.Task[Status]] = set()
+        self._ended = False
+        self._running: set[asyncio.Task[Any] | None] = set()
         self._users: set[asyncio.Task[None]] = set()
 
-    def start(self, what: str, call: Callable[[], Awaitable[Status]]) -> asyncio.Task[Status]:
-        """A task whose result is the call's status; it never raises, but for the loop's end.
-
-        Args:
-            what: as the log names it.
-            call: makes the coroutine, once it is its turn.
-        """
-        task = asyncio.get_running_loop().create_task(self._one(what, call))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return task
-
     def use(self, user: Coroutine[Any, Any, None]) -> None:
-        """What waits for statuses and tells the client: `drain` waits for it, too."""
+        """What waits for statuses and tells the client, as a task."""
         task = asyncio.get_running_loop().create_task(user)
         self._users.add(task)
         task.add_done_callback(self._users.discard)
 
     @property
-    def busy(self) -> bool:
-        """Whether there is a call."""
-        return bool(self._running)
+    def inside(self) -> bool:
+        """Whether it is a call that asks."""
+        return asyncio.current_task() in self._running
 
-    async def _one(self, what: str, call: Callable[[], Awaitable[Status]]) -> Status:
+    async def status(self, what: str, call: Callable[[], Awaitable[Status]]) -> Status:
+        """The call's status.
+
+        Args:
+            what: as the log names it.
+            call: makes the coroutine, once it is its turn.
+        """
+        if self._ended:
+            return STOPPING
+        task = asyncio.current_task()
+        self._running.add(task)
         try:
             async with self._turns:
                 return await self._called(what, call)
         except asyncio.CancelledError:
             return STOPPING
+        finally:
+            self._running.discard(task)
 
     async def _called(self, what: str, call: Callable[[], Awaitable[Status]]) -> Status:
         try:
@@ -87,12 +89,17 @@ class ProgramCalls:
             self._log.exception("%s failed", what)
         return self._failed
 
-    async def drain(self, seconds: float) -> None:
-        """Wait for what is under way; cancel what is left after that."""
-        if self._users:
-            await asyncio.wait(self._users, timeout=seconds)
+    async def wait(self) -> None:
+        """Wait until nothing is under way."""
+        while self._users:
+            await asyncio.wait(self._users)
+
+    async def end(self) -> None:
+        """Cancel what is under way; from now on nothing is called."""
+        self._ended = True
         for task in tuple(self._running):
-            task.cancel()
+            if task is not None:
+                task.cancel()
         if self._users:
             await asyncio.wait(self._users, timeout=_LAST_SECOND)
 
@@ -102,11 +109,12 @@ def _checked(status: object) -> Status:
 
     Raises:
         TypeError: it is none.
-        ValueError: its code is no final one, or the enhanced code is of another class.
+        ValueError: its code is no final one, the enhanced code is of another class, or its text cannot be sent.
     """
     if not isinstance(status, Status):
         raise TypeError(f"the program returned {status!r}, wanted a posthouse.mail.status.Status")
     first = status.code // 100
     if first not in {2, 4, 5} or (status.enhanced and status.enhanced[0] != str(first)):
         raise ValueError(f"the program returned {str(status)!r}, which is no final reply")
+    render(status)
     return status

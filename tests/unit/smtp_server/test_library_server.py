@@ -208,6 +208,32 @@ async def test_bodies_that_do_not_end_give_room_to_others() -> None:
             talk.writer.close()
 
 
+async def test_bodies_that_do_not_end_give_room_though_small_messages_are_in_calls() -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def deliver(sender: str, recipients: Sequence[str], message: bytes, arrival: Arrival) -> Status:
+        asked.set()
+        await answer.wait()
+        return OK
+
+    async with SmtpServer(deliver, limits=Limits(memory=400_000)) as server:
+        port = int(server.address[1])
+        small = asyncio.create_task(send(port, "bob@example.com"))
+        await asked.wait()
+        talks = [await connect(port) for _ in range(3)]
+        for talk in talks:
+            await begin(talk, "bob@example.com")
+            talk.writer.write(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 5000)
+        while not server.memory.overfull():
+            await asyncio.sleep(0.001)
+        server.look(server.loop.time())
+        assert not server.memory.overfull()
+        answer.set()
+        assert await small == "250 2.6.0 taken"
+        for talk in talks:
+            talk.writer.close()
+
+
 async def test_nothing_is_smuggled_and_no_null_taken() -> None:
     async with served(taken) as port:
         for body, code in (
@@ -333,7 +359,7 @@ async def test_a_call_goes_on_when_its_client_is_gone() -> None:
         held = server.memory.held
         go_on.set()
         await ended.wait()
-    assert held == len(MESSAGE) - 1  # a dot at a line's beginning is one too many
+    assert held == len(STORED) - 1  # a dot at a line's beginning is one too many
     assert server.memory.held == 0
 
 

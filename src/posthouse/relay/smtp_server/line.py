@@ -65,7 +65,9 @@ class Line(asyncio.Protocol):
         self._closed = closed
         self._moved = False
         """something was said since the last look: the client has its time for a command anew"""
-        self._octets = self._ahead = self._held = 0
+        self._octets = self._ahead = 0
+        self.held = 0
+        """octets kept for its message, as the memory counts them"""
         self._paused = self._stalled = self._deaf = self._ended = self._leaving = self._resting = False
         self._handshake: asyncio.Task[None] | None = None
         self.abrupt = False
@@ -114,7 +116,7 @@ class Line(asyncio.Protocol):
         if self.receiving_since is not None:
             self._octets += len(data)
             if self.transaction_ends != _NEVER:  # else the body is refused already and only passes by
-                self.hold(self._held + len(data))
+                self.hold(self.held + len(data))
         if wanted and not self._resting:
             self.pump()
             return
@@ -284,9 +286,9 @@ class Line(asyncio.Protocol):
 
     def hold(self, octets: int) -> None:
         """So many octets are now kept for this line's message."""
-        change = octets - self._held
+        change = octets - self.held
         if change:
-            self._held = octets
+            self.held = octets
             self.relay.memory.change(change)
 
     # TLS

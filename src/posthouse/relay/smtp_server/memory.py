@@ -38,7 +38,11 @@ class Memory:
 
     def overfull(self) -> bool:
         """Whether somebody waits, and there is not even a quarter of the room free for those who do."""
-        return bool(self._stalled) and self.held > self.limit * 3 // 4
+        return bool(self._stalled) and self.is_most(self.held)
+
+    def is_most(self, octets: int) -> bool:
+        """Whether so many octets leave not even a quarter of the room."""
+        return octets > self.limit * 3 // 4
 
     def wait(self, go_on: Callable[[], None]) -> None:
         """Have this called, once, when there is room."""

@@ -210,10 +210,13 @@ class SmtpServer(EmbeddedServer[Line]):
         return session.look(now)
 
     def look(self, now: float) -> None:
-        """End sessions that are too slow; where bodies that do not end hold all memory, the oldest of them."""
+        """End sessions that are too slow; where bodies that do not end hold all memory, the oldest of them.
+
+        What calls hold comes back with their end.
+        """
         super().look(now)
         self.memory.resume()
-        if not self.calls.busy:
+        if self.memory.is_most(sum(line.held for line in self.sessions)):
             hang_up_oldest(self.sessions, self.memory)
 
     def report(self, text: str) -> None:
@@ -247,8 +250,8 @@ class _Session(Line):
         super().connection_made(transport)
 
     def idle_since(self) -> float | None:
-        """The loop's time since when no transaction is open."""
-        return None if self.server.in_transaction else self._idle
+        """The loop's time since when no transaction is open; None for one that is to go already."""
+        return None if self.server.in_transaction or self.server.closing else self._idle
 
     def begun(self) -> None:
         """From now on it may be idle."""
@@ -276,10 +279,11 @@ class _Session(Line):
             case Mail():
                 self._mail(event)
             case Message():
-                self._message(event.data, event.faults)
+                self._message(event.lf, event.faults)
             case BodyPart():
-                self._parts.append(event.data)
-                self._size += len(event.data)
+                octets = event.data if event.lf is None else event.lf  # without: it will be refused
+                self._parts.append(octets)
+                self._size += len(octets)
                 self.hold(self._size)
             case MessageEnd():
                 data = b"".join(self._parts)
@@ -318,7 +322,7 @@ class _Session(Line):
 
     async def _ask(self, recipient: str, arrival: Arrival) -> None:
         host = self._host
-        status = await host.calls.start(f"recipient {recipient}", partial(host.recipient, self._sender, recipient, arrival))
+        status = await host.calls.status(f"recipient {recipient}", partial(host.recipient, self._sender, recipient, arrival))
         self.go_on(self._judged, recipient, arrival, status)
 
     def _judged(self, recipient: str, arrival: Arrival, status: Status) -> None:
@@ -328,24 +332,24 @@ class _Session(Line):
             self._recipients.append(recipient)
         self.server.answer(status)
 
-    def _message(self, data: bytes, faults: frozenset[Fault]) -> None:
-        if Fault.NUL in faults:
+    def _message(self, data: bytes | None, faults: frozenset[Fault]) -> None:
+        if data is None or Fault.NUL in faults:  # bare line ends the dialogue has refused
             self._forget()
             self.server.answer_data([_NUL])
             return
         host, arrival = self._host, self._arrival
         assert arrival is not None
-        self.hold(0)
         host.memory.change(len(data))  # the call's now, however long the connection lives
+        self.hold(0)
         host.calls.use(self._deliver(self._sender, tuple(self._recipients), data, arrival))
 
-    async def _deliver(self, sender: str, recipients: tuple[str, ...], data: bytes, arrival: Arrival) -> None:
+    async def _deliver(self, sender: str, recipients: tuple[str, ...], message: bytes, arrival: Arrival) -> None:
         host = self._host
         try:
-            deliver = partial(host.deliver, sender, recipients, data.replace(b"\r\n", b"\n"), arrival)
-            status = await host.calls.start(f"deliver {arrival.id}", deliver)
+            deliver = partial(host.deliver, sender, recipients, message, arrival)
+            status = await host.calls.status(f"deliver {arrival.id}", deliver)
         finally:
-            host.memory.change(-len(data))
+            host.memory.change(-len(message))
         if arrival is self._arrival:
             self._forget()
             self.go_on(self.server.answer_data, [status])

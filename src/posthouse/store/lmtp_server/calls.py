@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from posthouse.dispatcher.program_calls import ProgramCalls
+from posthouse.dispatcher.program_calls import STOPPING, ProgramCalls
 from posthouse.mail.status import Status
 from posthouse.store.delivery.stored_form import LineEnds, return_path
 from posthouse.store.delivery.transaction import Message, Transaction
@@ -182,11 +182,9 @@ class Calls:
             return [row_of(fault).status(recipient) for recipient in recipients]
         octets = message.stored[len(return_path(transaction.sender)) :]
         call = partial(self._call, _text(transaction.sender))
-        return list(
-            await asyncio.gather(
-                *(self.running.start(f"deliver for {each}", partial(call, each, octets)) for each in recipients)
-            )
-        )
+        statuses = (self.running.status(f"deliver for {each}", partial(call, each, octets)) for each in recipients)
+        results = await asyncio.gather(*statuses, return_exceptions=True)
+        return [each if isinstance(each, Status) else STOPPING for each in results]
 
 
 def _text(token: bytes) -> str:

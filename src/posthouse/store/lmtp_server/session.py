@@ -143,8 +143,11 @@ class LmtpSession(asyncio.Protocol):
         self._closed()
 
     def idle_since(self) -> float | None:
-        """The loop's time since when no transaction is open, or since when the one that is open has stood still."""
-        if self._transaction is not None:
+        """The loop's time since when no transaction is open, or since when the one that is open has stood still.
+
+        None for a connection that closes: it makes no more room than it does already.
+        """
+        if self._transaction is not None or self._transport is None or self._transport.is_closing():
             return None
         if not (self._server.in_transaction or self._deaf):
             return self._idle
