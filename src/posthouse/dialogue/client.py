@@ -39,7 +39,8 @@ class LmtpClient(Exchange):
     def _hear_yes(self, said: list[Status]) -> bool:
         if self._phase is not _FINAL:
             return super()._hear_yes(said)
-        if len(said) > len(self._accepted) or max([status.code for status in said]) >= 300:
+        codes = [status.code for status in said]
+        if len(said) > len(self._accepted) or max(codes) >= 300 or 221 in codes:
             return False
         for status in said:
             self._settle(self._accepted.popleft(), status)

@@ -8,9 +8,10 @@ Guarantee: a recipient is settled (`RecipientResult.final`) only by a reply that
 after the body, or one that was for all. Wherever the replies break off, exactly the others are unsettled.
 
 MAIL, the RCPTs and DATA go in one write where PIPELINING is listed, else one by one. A transaction that ended before its body
-leaves a RSET to be sent ahead of the next. 421 at any time: the server leaves, the rest is unsettled. Protocol errors: no reply
-line, more replies than asked for, 354 missing, a code no server may use there, a success that came before the message's end (what
-came together with the 354 did): the server cannot have the message. Limits: those of `reply.py`.
+leaves a RSET to be sent ahead of the next. 421 at any time: the server leaves, the rest is unsettled; 221 after the body is the
+same, and nobody's success. Protocol errors: no reply line, more replies than asked for, 354 missing, a code no server may use
+there, a success that came before the message's end (what came together with the 354 did): the server cannot have the message.
+Limits: those of `reply.py`.
 
 The next transaction begins when the last reply of the one before is heard, though RFC 2920 3.1 lets it begin behind the body: a
 server that forgets its reply to a body would be believed by what it says to the next MAIL.
@@ -201,6 +202,8 @@ class Exchange(ABC):
             return
         if code == 421 and phase not in _BEFORE_READY:
             self._leave(status)
+        elif code == 221 and phase is _FINAL:
+            self._leave(CUT_OFF)
         elif phase is _ENVELOPE:
             self._hear_step(status)
         elif phase is _FINAL:

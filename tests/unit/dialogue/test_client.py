@@ -133,6 +133,14 @@ def test_421_settles_nobody() -> None:
     assert [type(event) for event in events[-2:]] == [TransactionDone, Bye]
 
 
+@pytest.mark.parametrize("bye", [b"221 2.0.0 bye\r\n", b"221-2.0.0 so\r\n221 2.0.0 bye\r\n"])
+def test_221_is_no_success(bye: bytes) -> None:
+    client = in_final(started())
+    events = hear(client, b"250 2.5.0 <u> OK\r\n" + bye)
+    assert results(events) == [(0, 250, True), (1, 451, False), (2, 451, False)]
+    assert [type(event) for event in events[-2:]] == [TransactionDone, Bye]
+
+
 @pytest.mark.parametrize("after", range(6))
 def test_421_at_any_command(after: int) -> None:
     client = started()

@@ -179,6 +179,11 @@ def test_421_in_the_middle_leaves_the_others_unsettled() -> None:
     assert told.results == [(0, 550, True), (1, 421, False)]
 
 
+def test_221_is_no_answer_to_a_message() -> None:
+    told = Told().hear(GREETING + PLAIN_EHLO).hear(b"250 ok\r\n" * 3 + b"354 go\r\n").hear(b"221 2.0.0 bye\r\n")
+    assert told.results == [(0, 451, False), (1, 451, False)]
+
+
 def begun() -> Told:
     return Told(transactions=[]).hear(GREETING)
 
