@@ -65,6 +65,8 @@ def test_the_queue_s_disk_is_full(tmp_path: Path, disk: Ext4Image) -> None:
             assert is_refused("user1", 200_000)
             assert client.noop()[0] == 250
             assert is_ready(tiers.relay)
+            said = wait_for(lambda: [each for each in tiers.relay.json("status")["troubles"] if each["what"] == "queue"])
+            assert [each["text"] for each in said] == ["mail is refused (No space left on device): senders get 452"]
             # mail goes on being delivered, and that alone makes room in the journal
             for store in tiers.stores:
                 store.start()

@@ -33,6 +33,10 @@ def test_mail_for_a_store_that_is_gone_follows_its_users(tmp_path: Path) -> None
                 assert ledger.send(client, ["user0"]).code == 250
             assert ledger.send(client, ["user0", "user2", "user1"]).code == 250
         waits_for_store1(relay, 4)
+        wait_for(lambda: [each["text"] for each in relay.json("status")["troubles"] if "4 copies wait" in each["text"]])
+        (trouble,) = relay.json("status")["troubles"]
+        assert trouble["text"].startswith("store1.example.com is down (451 4.4.1 store1.example.com: Connection refused): 4 ")
+        assert f"trouble since {trouble['since']}: store1.example.com is down" in relay.command("status").stdout
         before = {copy["id"]: copy["enqueued"] for copy in queued(relay)}
         dry = relay.json("queue", "reroute", "--host", "store1*", "--dry-run")
         assert (len(dry["would"]), len(queued(relay))) == (4, 4)

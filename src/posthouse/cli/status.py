@@ -6,17 +6,20 @@ With --json one object:
      "processes": [{"pid", "role", "service", "state", "active", "served", "since"}],
      "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}},
      "queue": null or {"waiting", "held", "segments", "alarms": [{"time", "text"}], ...},
-     "disk": null or {"free": octets, "files": number or null, "low": bool}}
+     "disk": null or {"free": octets, "files": number or null, "low": bool},
+     "troubles": [{"what": "directory"|"queue"|"host", "since", "text"}]}
 
 `queue` is the job controller's on a relay; its alarms are what a person must know. A process in state `silent` lives and does not
 answer; after a minute or two of that it is killed and started again. `disk` is what is free below `data/`; `files` is null where
-there is no limit, and `low` says that mail may soon be refused for want of room.
+there is no limit, and `low` says that mail may soon be refused for want of room. `troubles` is what is wrong now, as
+SMTP workers and job controller know it; it is away when it is over, and does not change the exit code.
 Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running, 77 when it
 belongs to another user.
 """
 
 import os
 import sys
+import time
 from typing import Any
 
 from cyclopts import App
@@ -46,7 +49,8 @@ def status(*, instance: InstanceOption = None, as_json: Json = False) -> None:
     """
     place = here(instance)
     answer = processes(place)
-    facts = {**answer, "queue": _queue(place, answer), "disk": room(place)}
+    queue = _queue(place, answer)
+    facts = {**answer, "queue": queue, "disk": room(place), "troubles": _troubles(answer, queue or {})}
     if as_json:
         print_json(facts)
     else:
@@ -66,6 +70,12 @@ def processes(place: Instance, seconds: float = 10.0) -> dict[str, Any]:
         return answer
     state = "stopping" if lock.is_held(place.data / "lock") else "stopped"
     return {"ready": False, "state": state, "instance": str(place.root), "processes": [], "listeners": [], "services": {}}
+
+
+def _troubles(*told: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the workers and the job controller say is wrong, the oldest first."""
+    found = sorted((each for one in told for each in one.pop("troubles", ())), key=lambda each: float(each["since"]))
+    return [{**each, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(each["since"]))} for each in found]
 
 
 def room(place: Instance) -> dict[str, Any] | None:
@@ -112,6 +122,8 @@ def _table(facts: dict[str, Any]) -> None:
         out(f"{queue['waiting']} copies wait, {queue['held']} are held\n")
         for alarm in queue["alarms"]:
             out(f"alarm {alarm['time']}: {alarm['text']}\n")
+    for trouble in facts["troubles"]:
+        out(f"trouble since {trouble['since']}: {trouble['text']}\n")
     disk = facts["disk"]
     if disk is not None and disk["low"]:
         files = "" if disk["files"] is None else f" and room for {disk['files']} files"

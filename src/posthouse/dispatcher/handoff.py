@@ -4,7 +4,8 @@ Each packet is one JSON object and a line end; `op` names its kind. A `connectio
 socket beside it (SCM_RIGHTS). The pair is SOCK_SEQPACKET, so that a descriptor always belongs to the packet it came with.
 
     to the worker:    connection {connection} + descriptor, idlest, shed {n}, shutdown {seconds}, reload
-    from the worker:  ready {pid}, accepted {n}, closed {n}, idle {n, seconds}, beat, leaving, failed {code, reasons}
+    from the worker:  ready {pid}, accepted {n}, closed {n}, idle {n, seconds}, beat, troubled {troubles}, leaving,
+                      failed {code, reasons}
 
 End-of-file means that the other side is gone. A packet is at most 64 KiB. A packet that cannot be parsed is a fault in
 the other process: `PacketError`. What the kernel does not take at once waits here in order; nothing is dropped.
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
+
+from posthouse.dispatcher.trouble import Trouble
 
 MAX_PACKET = 65536
 _ANCILLARY = socket.CMSG_SPACE(4 * array.array("i").itemsize)
@@ -103,6 +106,12 @@ class Beat(msgspec.Struct, tag_field="op", tag="beat"):
     """The worker's event loop turns."""
 
 
+class Troubled(msgspec.Struct, tag_field="op", tag="troubled"):
+    """What is wrong with the worker has changed: all of it."""
+
+    troubles: tuple[Trouble, ...]
+
+
 class Leaving(msgspec.Struct, tag_field="op", tag="leaving"):
     """The worker was told by somebody else to end: it wants no more connections."""
 
@@ -115,7 +124,7 @@ class Failed(msgspec.Struct, tag_field="op", tag="failed"):
 
 
 ToWorker = Handed | AskIdlest | Shed | Shutdown | Reload
-FromWorker = Ready | Accepted | Closed | Idle | Beat | Leaving | Failed
+FromWorker = Ready | Accepted | Closed | Idle | Beat | Troubled | Leaving | Failed
 
 _encoder = msgspec.json.Encoder()
 _to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)

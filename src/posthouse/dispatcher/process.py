@@ -41,6 +41,7 @@ from posthouse.dispatcher.listener import ListenError
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.programs import IMAGES, Images, check_services, instance_of, show_faults
 from posthouse.dispatcher.service import Family, ServiceAtWork, listeners_of
+from posthouse.dispatcher.trouble import gathered
 from posthouse.dispatcher.user import NoSuchUser, become, wanted_user
 
 _STOP_SECONDS = 5.0
@@ -220,6 +221,7 @@ class Dispatcher:
                     "processes": [process for service in self._services for process in service.processes()],
                     "listeners": self._listeners(),
                     "services": {service.service.name: service.statistics() for service in self._services},
+                    "troubles": gathered(trouble for service in self._services for trouble in service.troubles()),
                 }
             case "reload":
                 faults = self._reload()

@@ -25,6 +25,7 @@ from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.lifetime import Limits
 from posthouse.dispatcher.listener import Listener
 from posthouse.dispatcher.pool import Pool
+from posthouse.dispatcher.trouble import Trouble
 from posthouse.dispatcher.worker_process import WorkerProcess
 from posthouse.mapping import access as mapping_access
 
@@ -103,6 +104,7 @@ class ServiceAtWork:
         self._kept: dict[int, tuple[socket.socket, Connection]] = {}  # what no worker has taken over yet
         self._asking: set[asyncio.Task[None]] = set()
         self._told = time.monotonic()
+        self._troubles: dict[int, tuple[Trouble, ...]] = {}
 
     # life
 
@@ -169,6 +171,10 @@ class ServiceAtWork:
             facts = {"pid": self._pids.get(ended.number, 0), "role": role, "service": self.service.name, "state": "ended"}
             found.append({**facts, "active": 0, "served": ended.served, "since": wall + ended.started})
         return found
+
+    def troubles(self) -> list[Trouble]:
+        """What its workers say is wrong with them."""
+        return [trouble for told in self._troubles.values() for trouble in told]
 
     def statistics(self) -> dict[str, int]:
         """The service's counters (dispatcher-cnf.md 5)."""
@@ -301,6 +307,8 @@ class ServiceAtWork:
                 self.failure = (code, reasons)
                 for reason in reasons:
                     self._log.error("%s: %s", self.service.name, reason)
+            case handoff.Troubled(troubles=troubles):
+                self._troubles[number] = troubles
             case handoff.Beat():
                 pass
 
@@ -310,6 +318,7 @@ class ServiceAtWork:
 
     def _ended(self, number: int, code: int) -> None:
         self._processes.pop(number, None)
+        self._troubles.pop(number, None)
         if code:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             told = f"{self.service.name}: worker {self._pids.get(number, 0)} ended with {how}"

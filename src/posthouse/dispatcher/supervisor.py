@@ -118,7 +118,8 @@ def _raise_file_limit() -> None:
 
 
 def _make_folders(instance: Instance, user: User | None) -> None:
-    for folder in (instance.data, instance.journal, instance.queue, instance.store, instance.counters, instance.log, instance.run):
+    data = (instance.data, instance.journal, instance.queue, instance.store, instance.counters)
+    for folder in (*data, instance.log, instance.run):
         if not folder.is_dir():
             folder.mkdir(mode=0o750, parents=True)
             if user is not None:
@@ -325,6 +326,7 @@ class Supervisor:
             "processes": rows,
             "listeners": told.get("listeners", []),
             "services": told.get("services", {}),
+            "troubles": told.get("troubles", []),
         }
 
     async def _told_by_dispatcher(self) -> control.Answer:

@@ -42,6 +42,7 @@ from posthouse.dispatcher import handoff
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_USAGE, end_hard_when_closed, ignore_interrupt
 from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.process_log import open_process_log
+from posthouse.dispatcher.trouble import Trouble
 from posthouse.dispatcher.worker_arguments import Arguments
 
 BEAT_SECONDS = 10.0
@@ -83,6 +84,8 @@ class WorkerContext:
     fail: Callable[[str], None]
     tls: Callable[[], ssl.SSLContext | None] = lambda: None
     """the service's certificate as it was last read; None: it has none"""
+    tell: Callable[[Sequence[Trouble]], None] = lambda _: None
+    """told all that is wrong with the program now, as often as it likes: `posthouse status` shows it"""
 
 
 class Program(Protocol):
@@ -149,6 +152,7 @@ class _Worker:
         self._leaving = False  # no more connections; ends with the last session
         self._draining = False  # and every session was told to end
         self._started = False
+        self._troubles: tuple[Trouble, ...] = ()
         self._tls: ssl.SSLContext | None = None
         self._loop = cast("asyncio.AbstractEventLoop", None)
         self._wire = cast("handoff.Wire", None)
@@ -165,8 +169,9 @@ class _Worker:
         self._loop.add_signal_handler(signal.SIGTERM, self._terminated)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         context = WorkerContext(
-            instance, self._arguments.service, self._arguments.channel, self._loop, self._log, self._fail, lambda: self._tls
-        )
+            instance, self._arguments.service, self._arguments.channel, self._loop, self._log, self._fail, lambda: self._tls,
+            self._tell,
+        )  # fmt: skip
         try:
             self._read_certificate()
             await self._program.start(context)
@@ -219,6 +224,12 @@ class _Worker:
     def _beat(self) -> None:
         self._wire.send(handoff.Beat())
         self._loop.call_later(BEAT_SECONDS, self._beat)
+
+    def _tell(self, troubles: Sequence[Trouble]) -> None:
+        told = tuple(troubles)
+        if told != self._troubles:
+            self._troubles = told
+            self._wire.send(handoff.Troubled(told))
 
     # what the Dispatcher says
 

@@ -172,6 +172,11 @@ class Writer:
         return done
 
     @property
+    def fault(self) -> OSError | None:
+        """Why the next segment cannot be made, if it cannot."""
+        return self._error
+
+    @property
     def waiting(self) -> int:
         """Octets that wait for their sync."""
         return self._octets

@@ -29,8 +29,9 @@ from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.directory.question import Answer, Entry, Found
+from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.programs import Program
-from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Lease
+from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Lease, Result
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.queue.queue_file import OpenQueueFile
 from posthouse.relay.routing.result import Rejected, Routed, RouteRequest, Target
@@ -77,6 +78,13 @@ class Rerouter:
         """Take a lease; AT_ONCE copies are open at a time."""
         self._waiting.append(lease)
         self._next()
+
+    def drain(self) -> None:
+        """Hand back what has not begun."""
+        while self._waiting:
+            lease = self._waiting.popleft()
+            self._shop.tell(Result(lease.key, Verdict.AGAIN, (), 451, "", "the worker ends", lease.file))
+            self._ended()
 
     def _next(self) -> None:
         while self._waiting and len(self._tasks) < AT_ONCE:

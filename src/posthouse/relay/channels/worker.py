@@ -190,6 +190,7 @@ class ChannelWorker:
         self.smtp.drain()
         self.pipe.drain()
         self.defragment.drain()
+        self.rerouter.drain()
         self._maybe_end()
 
     def orphaned(self) -> None:

@@ -44,6 +44,7 @@ from posthouse.relay.job_controller.protocol import (
     Upward,
 )
 from posthouse.relay.job_controller.stock import TURN, Stock
+from posthouse.relay.job_controller.troubles import host_troubles
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import recover
 
@@ -167,6 +168,7 @@ class JobController:
                 {"pool": child.pool, "pid": child.pid, "role": "channel"} for child in self._children.values() if child.pid
             ],
             "alarms": [{"time": iso(when), "text": text} for when, text in self._alarms],
+            "troubles": host_troubles(self._stock.schedule, self._configuration),
         }
 
     # workers
@@ -238,7 +240,8 @@ class JobController:
         self._recovering.discard(pool)
         now = time.time()
         entries = self._stock.schedule.worker_lost(pool)
-        wanted = {(cargo_of(e).identity, cargo_of(e).copy) for e in entries if _may_be_filed(cargo_of(e))}
+        cargos = [cargo for cargo in map(cargo_of, entries) if cargo.file or cargo.job in {Job.MOVE, Job.HOLD}]
+        wanted = {(cargo.identity, cargo.copy) for cargo in cargos}
         filed: dict[tuple[str, int], Cargo] = filed_copies(self._places, wanted, self._files.hold_damaged) if wanted else {}
         for entry in entries:
             cargo = cargo_of(entry)
@@ -385,10 +388,6 @@ class OrdersOnly(JobController):
 
     def _other_jobs(self) -> None:
         """No moves, no notices."""
-
-
-def _may_be_filed(cargo: Cargo) -> bool:
-    return bool(cargo.file) or cargo.job in {Job.MOVE, Job.HOLD}
 
 
 def open_places(configuration: Configuration, places: type[Places], disk: Any) -> Places:

@@ -101,6 +101,8 @@ class HostState:
     """sessions the worker was last told of"""
     up: bool = False
     failures: int = 0
+    down_since: float = 0.0
+    """when the first of them was told"""
     blocked_until: float = 0.0
     last_news: float = 0.0
     """when it last answered or was given one more session"""

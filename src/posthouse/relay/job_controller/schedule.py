@@ -242,6 +242,7 @@ class Schedule:
         if host is None or host.blocked_until:
             return
         host.up = False
+        host.down_since = host.down_since if host.failures else now
         host.failures += 1
         host.reason = reason
         host.blocked_until = now + host_wait(host.failures, state.limits.first_backoff, self._chance())
@@ -250,6 +251,11 @@ class Schedule:
         state.active.pop(host_name, None)
         if host.in_flight < host.sessions:
             host.set_sessions(host.in_flight)
+
+    def hosts_down(self) -> list[HostState]:
+        """The hosts that have failed and not answered since, with copies that wait for them."""
+        hosts = (host for channel in self._channels.values() for host in channel.hosts.values())
+        return [host for host in hosts if host.failures and (host.ready_count or host.in_flight)]
 
     def worker_lost(self, pool: str) -> list[Entry]:
         """The pool's worker is gone: what it had out, still leased; `finish` or `give_back` each."""

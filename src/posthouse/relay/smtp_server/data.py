@@ -86,7 +86,9 @@ def accept(
     if refused is not None:
         return refused
     if transaction.failed is not None:
-        return disk_reply(transaction.failed)
+        failed = disk_reply(transaction.failed)
+        relay.troubles.refused(transaction.failed, failed)
+        return failed
     size, start = (event.size, transaction.start) if isinstance(event, MessageEnd) else (len(event.data), event.data)
     over = _too_large(transaction, size)
     if over is None and transaction.rules.line_limits:

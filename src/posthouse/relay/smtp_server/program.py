@@ -34,6 +34,7 @@ from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.sender_domain import SenderDomains
 from posthouse.relay.smtp_server.session import SmtpSession
 from posthouse.relay.smtp_server.source import SourceChannel
+from posthouse.relay.smtp_server.troubles import Troubles
 from posthouse.trace.counters import Counters
 from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
@@ -106,6 +107,7 @@ class SmtpProgram:
             enqueuer=enqueuer,
             tls=worker.tls,
             switches=self._switches(configuration),
+            troubles=Troubles(worker.tell),
         )
         self._tick()
 

@@ -36,6 +36,7 @@ from posthouse.relay.smtp_server.login import LOGIN_DELAY, Failures
 from posthouse.relay.smtp_server.memory import Memory
 from posthouse.relay.smtp_server.source import SourceChannel
 from posthouse.relay.smtp_server.transaction import abandon
+from posthouse.relay.smtp_server.troubles import Troubles
 from posthouse.trace.record import Record
 from posthouse.trace.writer import TransactionLog, stamp
 
@@ -85,6 +86,7 @@ class Relay:
     _stuck: list[Item] = field(default_factory=list)
     """the journal had no room for them: they go before those that wait"""
     gather: Gather = field(init=False)
+    troubles: Troubles = field(default_factory=lambda: Troubles(lambda _: None))
 
     failures: Failures = field(init=False)
 
@@ -217,6 +219,7 @@ class Relay:
         self.submit_waiting()
         self._make_room()
         self.flush()
+        self.troubles.look(self.directory, self.enqueuer.writer.fault)
 
     def _make_room(self) -> None:
         """Bodies that wait go on; when all memory is held by bodies that do not end, the oldest of them have to go."""

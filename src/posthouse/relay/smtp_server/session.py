@@ -210,6 +210,7 @@ class SmtpSession(EnvelopeSession):
             self._accepted += 1
             self.relay.note(*log.enqueued(self, taken.envelope, taken.doubles))
         else:
+            self.relay.troubles.refused(error, reply)
             self.relay.report(f"message {taken.envelope.id} was not accepted: {error}")
             self._note_refusal(*log.refused(self, transaction, reply))
         self._end_transaction()
