@@ -11,17 +11,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from posthouse.cli.metrics.command import metrics
-from posthouse.cli.metrics.facts import Facts
+from posthouse.cli.metrics.facts import Facts, Group, Overdue, Waiting
 from posthouse.cli.metrics.families import families
 from posthouse.cli.metrics.http_server import BadAddressError, MetricsServer, loopback
 from posthouse.cli.metrics.text_format import Family, Sample, render
 from posthouse.trace.counter_file import CounterFile
-from posthouse.trace.figures import FIRST, LATER, RECEIVED, REPLIES, Rows, new_row
+from posthouse.trace.figures import FIRST, LATER, RECEIVED, REPLIES, TAKEN, Rows, new_row
 
 STOPPED: dict[str, Any] = {"ready": False, "state": "stopped", "processes": [], "listeners": [], "services": {}}
 NOW = 1_700_000_100.0
-THEN = "2023-11-14T22:13:20Z"
-"""100 seconds before"""
 
 
 def read(text: str) -> dict[str, float]:
@@ -34,7 +32,7 @@ def read(text: str) -> dict[str, float]:
 
 
 def shown(
-    supervised: dict[str, Any] = STOPPED, rows: Rows | None = None, queue: dict[str, Any] | None = None, free: int = 5
+    supervised: dict[str, Any] = STOPPED, rows: Rows | None = None, queue: Waiting | None = None, free: int = 5
 ) -> dict[str, float]:
     facts = Facts(NOW, supervised, rows or {}, (), queue, {"free": free, "files": None, "low": False})
     text = render(families(facts))
@@ -85,26 +83,24 @@ def test_processes_listeners_and_services() -> None:
 
 
 def test_the_queue_by_channel_and_state() -> None:
-    groups = [
-        {"channel": "a", "state": "file", "copies": 2, "oldest": THEN},
-        {"channel": "a", "state": "file", "copies": 3, "oldest": "2023-11-14T22:14:20Z"},
-        {"channel": "b", "state": "held", "copies": 4, "oldest": THEN},
-    ]
-    queue = {"groups": groups, "total": {"damaged": 1}, "overdue": {"copies": 2, "oldest_seconds": 7.5}, "beyond": 6}
+    groups = (Group("a", "file", 5), Group("b", "held", 4))
+    queue = Waiting(groups, {"a": NOW - 100}, damaged=1, beyond=6, overdue=Overdue(2, 7.5))
     idle, store = new_row(), new_row()
-    idle[RECEIVED] = store[RECEIVED] = store[REPLIES + 1] = 1
+    idle[RECEIVED] = store[TAKEN] = 1
     found = shown(queue=queue, rows={"c": idle, "tcp_lmtpss": store})
-    waiting = {name.removeprefix("queue_"): value for name, value in found.items() if name.startswith("queue_")}
+    waiting = {name.removeprefix("queue_"): value for name, value in found.items() if name.startswith("queue_") and value}
     assert waiting == {
-        "files channel=a state=file": 5, "files channel=b state=held": 4,
-        "files channel=c state=file": 0, "files channel=c state=held": 0, "files channel=c state=journal": 0,
-        "oldest_seconds channel=a": 100, "oldest_seconds channel=b": 0, "oldest_seconds channel=c": 0,
+        "files channel=a state=file": 5, "files channel=b state=held": 4, "oldest_seconds channel=a": 100,
         "unreadable_files": 1, "beyond_files": 6, "overdue_files": 2, "overdue_seconds": 7.5,
     }  # fmt: skip
+    states = {name for name in found if name.startswith("queue_files")}
+    assert states == {f"queue_files channel={each} state={state}" for each in "abc" for state in ("journal", "file", "held")}
+    assert found["queue_oldest_seconds channel=c"] == 0
 
 
 def test_what_is_overdue_only_a_running_relay_knows() -> None:
-    found = shown(queue={"groups": [], "total": {"damaged": 0}, "overdue": None})
+    found = shown(queue=Waiting((Group("a", "file", 1),), {"a": NOW - 1}, 0))
+    assert found["queue_oldest_seconds channel=a"] == 1
     assert not [name for name in found if "overdue" in name]
     assert not [name for name in shown() if name.startswith("queue_")]
 

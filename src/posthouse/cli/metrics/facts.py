@@ -5,6 +5,7 @@ Each part is there or missing by itself: a stopped or hanging process costs what
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,6 +22,36 @@ PATIENCE = 3.0
 """seconds for each who is asked: a scraper waits ten for all"""
 
 
+class Group(msgspec.Struct, frozen=True):
+    """Copies of one channel and state."""
+
+    channel: str
+    state: str
+    copies: int
+
+
+class Overdue(msgspec.Struct, frozen=True):
+    """Copies that should have gone."""
+
+    copies: int
+    oldest_seconds: float
+    """how long ago the oldest of them should have"""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What waits, as the job controller answers `waiting`."""
+
+    groups: tuple[Group, ...]
+    oldest: dict[str, float]
+    """Unix seconds when the oldest copy of a channel came that is not held"""
+    damaged: int
+    """queue files that cannot be read"""
+    beyond: int = 0
+    """queue files the job controller has no room for"""
+    overdue: Overdue | None = None
+    """what should have gone; None when no job controller answers"""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Of one moment."""
@@ -33,8 +64,8 @@ class Facts:
     """what was counted of each channel"""
     faults: tuple[str, ...]
     """counter files that cannot be read"""
-    queue: dict[str, Any] | None
-    """as `posthouse queue summary --json`; None where there is none"""
+    queue: Waiting | None
+    """None where there is none"""
     room: dict[str, Any] | None
     """free below data/"""
 
@@ -53,17 +84,25 @@ def collect(place: Instance) -> Facts:
     return Facts(time.time(), supervised, rows, faults, _queue(place), room(place))
 
 
-def _queue(place: Instance) -> dict[str, Any] | None:
+def _queue(place: Instance) -> Waiting | None:
+    try:
+        answer = request(place.run / NAME, "waiting", PATIENCE)
+        return msgspec.convert(answer, Waiting)
+    except (ControllerDown, msgspec.ValidationError):
+        return _queue_on_disk(place)
+
+
+def _queue_on_disk(place: Instance) -> Waiting | None:
     from posthouse.cli.queue_on_disk import summary_from_disk
 
-    try:
-        answer = request(place.run / NAME, "summary", PATIENCE, filter=msgspec.to_builtins(Selection()))
-        if "error" not in answer:
-            return answer
-    except ControllerDown:
-        pass
     try:
         found = summary_from_disk(place, Selection())
     except OSError:
         return None
-    return found if found["total"]["copies"] or found["total"]["damaged"] else None
+    oldest: dict[str, float] = {}
+    for group in found["groups"]:
+        if group["state"] != "held":
+            came = datetime.fromisoformat(group["oldest"]).timestamp()
+            oldest[group["channel"]] = min(came, oldest.get(group["channel"], came))
+    groups = tuple(Group(group["channel"], group["state"], group["copies"]) for group in found["groups"])
+    return Waiting(groups, oldest, found["total"]["damaged"]) if groups or found["total"]["damaged"] else None

@@ -4,12 +4,10 @@ Labels have few values: channels and services are configuration, codes, states a
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
-from typing import Any
 
-from posthouse.cli.metrics.facts import Facts
+from posthouse.cli.metrics.facts import Facts, Waiting
 from posthouse.cli.metrics.text_format import Family, Labels, Sample
-from posthouse.trace.figures import KINDS, QUOTA_CODES, RECEIVED, Row, Rows, Waited, kinds, replies, waited
+from posthouse.trace.figures import KINDS, QUOTA_CODES, RECEIVED, Rows, Waited, kinds, replies, waited
 
 _STATES = ("starting", "running", "stopping", "stopped")
 _WAITING = ("journal", "file", "held")
@@ -92,25 +90,22 @@ def _dispatcher(services: dict[str, dict[str, int]]) -> Iterator[Family]:
         yield _counter(name, purpose, samples)
 
 
-def _queue(queue: dict[str, Any], facts: Facts) -> Iterator[Family]:
-    channels = {name for name, row in facts.rows.items() if row[RECEIVED] and not _answers(row)}
-    waiting = dict.fromkeys(((channel, state) for channel in channels for state in _WAITING), 0)
-    oldest: dict[str, float] = dict.fromkeys(channels, 0.0)
-    for group in queue["groups"]:
-        channel, age = group["channel"], facts.now - datetime.fromisoformat(group["oldest"]).timestamp()
-        waiting[channel, group["state"]] = waiting.get((channel, group["state"]), 0) + group["copies"]
-        oldest[channel] = max(oldest.get(channel, 0.0), 0.0 if group["state"] == "held" else round(age, 3))
-    counts = (Sample(number, (("channel", channel), ("state", state))) for (channel, state), number in sorted(waiting.items()))
+def _queue(queue: Waiting, facts: Facts) -> Iterator[Family]:
+    channels = {name for name, row in facts.rows.items() if row[RECEIVED]} | {group.channel for group in queue.groups}
+    waiting = dict.fromkeys(((channel, state) for channel in sorted(channels) for state in _WAITING), 0)
+    for group in queue.groups:
+        waiting[group.channel, group.state] += group.copies
+    counts = (Sample(number, (("channel", channel), ("state", state))) for (channel, state), number in waiting.items())
     yield _gauge("queue_files", "Copies that wait.", counts)
-    ages = (Sample(age, (("channel", channel),)) for channel, age in sorted(oldest.items()))
+    ages = (Sample(round(facts.now - queue.oldest.get(name, facts.now), 3), (("channel", name),)) for name in sorted(channels))
     yield _gauge("queue_oldest_seconds", "Age of the oldest copy that waits and is not held.", ages)
-    yield _gauge("queue_unreadable_files", "Queue files that cannot be read.", [Sample(queue["total"]["damaged"])])
+    yield _gauge("queue_unreadable_files", "Queue files that cannot be read.", [Sample(queue.damaged)])
     beyond = "Queue files the job controller has no room for (MAX_MESSAGES)."
-    yield _gauge("queue_beyond_files", beyond, [Sample(queue.get("beyond", 0))])
-    if (overdue := queue["overdue"]) is not None:
-        yield _gauge("queue_overdue_files", "Copies that should have been returned for their age.", [Sample(overdue["copies"])])
+    yield _gauge("queue_beyond_files", beyond, [Sample(queue.beyond)])
+    if (overdue := queue.overdue) is not None:
+        yield _gauge("queue_overdue_files", "Copies that should have been returned for their age.", [Sample(overdue.copies)])
         late = "How long ago the oldest message that should have gone should have gone."
-        yield _gauge("queue_overdue_seconds", late, [Sample(overdue["oldest_seconds"])])
+        yield _gauge("queue_overdue_seconds", late, [Sample(overdue.oldest_seconds)])
 
 
 def _channels(rows: Rows) -> Iterator[Family]:
@@ -134,12 +129,8 @@ def _times(name: str, purpose: str, times: list[tuple[Labels, Waited]]) -> Famil
     return Family(name, "summary", purpose, (*sums, *(Sample(time.copies, labels, "_count") for labels, time in known)))
 
 
-def _answers(row: Row) -> int:
-    return sum(replies(row).values())
-
-
 def _store(rows: Rows) -> Iterator[Family]:
-    answered = [replies(row) for row in rows.values() if _answers(row)]
+    answered = [each for each in map(replies, rows.values()) if any(each.values())]
     if not answered:
         return
     codes = {code: sum(each[code] for each in answered) for code in answered[0]}

@@ -75,7 +75,7 @@ class Commands:
         self._ending: set[asyncio.Task[None]] = set()
 
     def request(self, line: Line) -> dict[str, Any] | asyncio.Future[dict[str, Any]]:
-        """A command: list, summary, why, retry, scan, hold, release, return, drop, reroute."""
+        """A command: list, summary, waiting, why, retry, scan, hold, release, return, drop, reroute."""
         if line.op in {"retry", "scan", *ORDERS} and not (line.op in ORDERS and line.selection.is_empty):
             self._controller.scan_files()
         reading = self._controller.reading
@@ -101,6 +101,8 @@ class Commands:
                 return {"copies": self._desk.rows(meant), **self._beyond()}
             case "summary":
                 return {**self._desk.summary(meant), **self._beyond()}
+            case "waiting":
+                return {**self._desk.waiting(), **self._beyond()}
             case "why":
                 return {"copies": self._desk.why(meant), **self._beyond()}
             case "retry":

@@ -5,7 +5,9 @@ Questions are answered from memory. Orders go to the channel workers and are ans
 age; no order touches it, and one that is meant counts as failed.
 """
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -151,6 +153,24 @@ class Desk:
             for each in self.select(selection, now)
         )  # fmt: skip
         return summary_of(copies, len(self._damaged), self._stock.ages.overdue(now))
+
+    def waiting(self) -> dict[str, Any]:
+        """For `posthouse metrics`, which asks again and again: copies by channel and state, when the oldest of a channel came.
+
+        Nothing is unpacked for it, so held copies have no age.
+        """
+        copies: Counter[tuple[str, str]] = Counter()
+        oldest: dict[str, float] = {}
+        for entry in self._stock.schedule:
+            channel = entry.channel
+            copies[channel, "file" if cargo_of(entry).record is None else "journal"] += 1
+            if entry.enqueued < oldest.get(channel, math.inf):
+                oldest[channel] = entry.enqueued
+        copies.update((channel, "held") for channel, _ in self._stock.held.values())
+        return {
+            "groups": [{"channel": channel, "state": state, "copies": number} for (channel, state), number in copies.items()],
+            "oldest": oldest, "damaged": len(self._damaged), "overdue": self._stock.ages.overdue(time.time()),
+        }  # fmt: skip
 
     def retry(self, selection: Selection, *, dry_run: bool) -> dict[str, Any]:
         """Let them go now, all recipients of each copy; how many there are. A dry run says which. What is held stays so."""
