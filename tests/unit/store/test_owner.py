@@ -15,6 +15,7 @@ from posthouse.store.mailbox.owner import Target, parse_target
     [
         (b"bob", "bob", ""),
         (b"<bob>", "bob", ""),
+        (b"<J.Doe-1>", "j.doe-1", ""),
         (b"<Bob@Example.COM>", "bob", ""),
         (b"<sue@hosted.example.org>", "sue@hosted.example.org", ""),
         (b"<SMiller@hosted.example.org>", "smiller@hosted.example.org", ""),

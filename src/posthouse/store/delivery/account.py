@@ -11,7 +11,7 @@ from enum import Enum
 from posthouse.journal.disk import Disk
 from posthouse.store.mailbox.errors import MailboxError, MailboxLocked, PersistentQuotaExceeded, QuotaExceeded
 from posthouse.store.mailbox.maildir import GONE, Maildir
-from posthouse.store.mailbox.maildirsize import SizeFile, Sizes, limits_line
+from posthouse.store.mailbox.maildirsize import NO_SIZES, SizeFile, Sizes, limits_line
 from posthouse.store.quota.decision import QuotaPolicy, Usage, Verdict, decide, exceeds
 from posthouse.store.quota.limits import Limits
 from posthouse.store.quota.saved import LENGTH, NOTHING_SAVED, SavedQuota, decode_saved
@@ -51,7 +51,7 @@ class Account:
         self.sizes = SizeFile(disk, maildir.root, maildir.tmp)
         self.saved = NOTHING_SAVED
         self.saved_octets = b""
-        self.usage = Sizes(0, 0)
+        self.usage = NO_SIZES
         self.pending_bytes = self.pending_messages = 0
         self.holders = 0
         self.waiting = 0
@@ -162,7 +162,7 @@ class Account:
             OSError: the disk failed.
         """
         saved = self.saved
-        if given != saved.limits:
+        if given is not saved.limits and given != saved.limits:
             before, after = saved.limits.resolved(defaults), given.resolved(defaults)
             since = None if _raised(before, after) else saved.over_since
             saved = saved._replace(limits=given, over_since=since)

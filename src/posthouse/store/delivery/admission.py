@@ -26,7 +26,7 @@ from posthouse.store.mailbox.errors import AlreadyStored, MailboxError, MailboxI
 from posthouse.store.mailbox.faults import fault_of
 from posthouse.store.mailbox.folder import open_folder
 from posthouse.store.mailbox.folder_name import Unwritable
-from posthouse.store.mailbox.maildirsize import Sizes
+from posthouse.store.mailbox.maildirsize import NO_SIZES, Sizes
 from posthouse.store.mailbox.marked import keyword_letters, open_marked
 from posthouse.store.mailbox.recount import recount
 from posthouse.store.quota.decision import QuotaPolicy
@@ -133,8 +133,8 @@ class Admission:
                     self._count(transaction, addressee, message)
                     return False
                 account.maildir.fresh = False
-                account.counted(Sizes(0, 0), steady=True, name=self._names.unsized(), defaults=self.settings.defaults, now=now)
-            return self._decide(transaction, addressee, message)
+                account.counted(NO_SIZES, steady=True, name=self._names.unsized(), defaults=self.settings.defaults, now=now)
+            return self._decide(transaction, addressee, message, now)
         except Exception as error:
             self._refuse(addressee, message, target.owner, error)
 
@@ -152,8 +152,8 @@ class Admission:
         _log.error("%s: cannot be decided", owner, exc_info=error)
         raise MailboxIOError(f"{owner}: {error!r}") from error
 
-    def _decide(self, transaction: Transaction, addressee: Addressee, message: Message) -> bool:
-        account, target, settings, now = addressee.account, addressee.target, self.settings, self._around.now()
+    def _decide(self, transaction: Transaction, addressee: Addressee, message: Message, now: float) -> bool:
+        account, target, settings = addressee.account, addressee.target, self.settings
         assert account is not None
         assert not isinstance(target, MailboxError)
         given = account.saved.limits if addressee.given is None else addressee.given.over(account.saved.limits)
@@ -278,7 +278,7 @@ class Admission:
                 account.counted(
                     sizes, steady=steady, name=self._names.unsized(), defaults=self.settings.defaults, now=now
                 )
-                return self._decide(transaction, addressee, message)
+                return self._decide(transaction, addressee, message, now)
             except Exception as error:
                 self._refuse(addressee, message, account.maildir.owner, error)
 

@@ -209,14 +209,15 @@ class LmtpSession(asyncio.Protocol):
             return
         finally:
             self._pumping = False
-        if output := server.to_send():
+        output, phase = server.turn()
+        if output:
             self._program.round.send(transport, output)
             moved = True
-        if not server.commands_left and not self._resting and server.phase is Phase.COMMAND:
+        if not server.commands_left and not self._resting and phase is Phase.COMMAND:
             self._resting = True
             self._program.loop.call_soon(self._rested)
             self._set_reading()
-        if server.closing or (self._ended and self._transaction is None and not self._resting):
+        if phase is Phase.CLOSING or (self._ended and self._transaction is None and not self._resting):
             self._close(transport)
             return
         self._last = self._now()
@@ -259,7 +260,8 @@ class LmtpSession(asyncio.Protocol):
         flags, xqid, imap_flags = 0, b"", ""
         if params:
             xqid = params.get("XQID") or b""
-            imap_flags = (params.get("XFLAGS") or b"").decode("ascii")
+            if "XFLAGS" in params:
+                imap_flags = (params["XFLAGS"] or b"").decode("ascii")
             try:
                 given, flags = _parameters(params)
             except ValueError as error:
@@ -372,9 +374,9 @@ def _parameters(params: Mapping[str, bytes | None]) -> tuple[GivenLimits | None,
         given = parse_limits(quota.decode("ascii", "replace"))
     elif quota is None:
         raise ValueError("XQUOTA needs a value")
-    if "XDFLG" in params:
-        text = params["XDFLG"] or b""
-        if not text.isdigit() or len(text) > 18:
+    text = params.get("XDFLG", b"0")
+    if text != b"0":
+        if not text or not text.isdigit() or len(text) > 18:
             raise ValueError("XDFLG needs a number")
         flags = int(text)
     if "IGNOREQUOTA" in params:

@@ -34,6 +34,9 @@ class Sizes(NamedTuple):
     messages: int
 
 
+NO_SIZES = Sizes(0, 0)
+
+
 @functools.lru_cache(maxsize=1024)
 def limits_line(octets: int, messages: int) -> bytes:
     """Line 1 for these limits; negative is unlimited. A limit of 0 is shown as 1: 0 would mean unlimited to readers."""
@@ -75,7 +78,7 @@ class SizeFile:
         self._tmp = tmp
         self._fd = -1
         self._length = -1
-        self._sizes = Sizes(0, 0)
+        self._sizes = NO_SIZES
         self._old: tuple[int, int, float] | None = None
         self.limits = b""
         """line 1 as it stands in the file"""

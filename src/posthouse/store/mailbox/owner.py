@@ -17,7 +17,7 @@ from posthouse.store.mailbox.errors import MailboxNonexistent
 MAX_OWNER = 128
 """octets of an owner's name"""
 _REFUSED = re.compile(r"^[.=]|[/\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_USUAL = re.compile(rb"<([A-Za-z0-9_-][A-Za-z0-9_.-]{0,63})@([A-Za-z0-9.-]+)>")
+_USUAL = re.compile(rb"<([A-Za-z0-9_-][A-Za-z0-9_.-]{0,63})(?:@([A-Za-z0-9.-]+))?>")
 """as nearly every relay writes it, taken without looking at it again and again"""
 _PLAIN = re.compile(r"[a-z0-9_-][a-z0-9_.-]*")
 _DOMAIN = re.compile(r"[^\s@/+%\"<>()\\,;:]+")
@@ -57,7 +57,7 @@ def parse_target(token: bytes, default_domain: str) -> Target:
     Raises:
         MailboxNonexistent: it names none.
     """
-    if (usual := _USUAL.fullmatch(token)) is not None and usual[2].decode().lower() == default_domain:
+    if (usual := _USUAL.fullmatch(token)) is not None and (usual[2] is None or usual[2].decode().lower() == default_domain):
         return Target(usual[1].decode().lower())
     try:
         text = token.decode("utf-8")

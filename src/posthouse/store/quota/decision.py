@@ -69,7 +69,9 @@ def decide(
     """
     if limits.bytes < 0 and limits.messages < 0:
         return _FITS
-    would = exceeds(Usage(usage.bytes + size, usage.messages + 1), limits)
+    would = 0 <= limits.bytes < usage.bytes + size or 0 <= limits.messages <= usage.messages
+    if not would and limits.bytes and limits.messages:
+        return _FITS
     since = now if over_since is None or over_since > now else over_since
     if bypass or not policy.enforced:
         return Decision(Verdict.DELIVER, since if would else None)

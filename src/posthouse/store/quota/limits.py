@@ -42,9 +42,9 @@ class GivenLimits(NamedTuple):
 
     def over(self, saved: Limits) -> Limits:
         """The saved limits with these put over them."""
-        return Limits(
-            saved.bytes if self.bytes is None else self.bytes, saved.messages if self.messages is None else self.messages
-        )
+        octets = saved.bytes if self.bytes is None else self.bytes
+        messages = saved.messages if self.messages is None else self.messages
+        return saved if octets == saved.bytes and messages == saved.messages else Limits(octets, messages)
 
 
 @functools.lru_cache(maxsize=1024)
