@@ -91,8 +91,10 @@ def _order(op: str) -> Callable[..., None]:
 def _say(op: str, answer: dict[str, Any], *, dry_run: bool) -> None:
     done, (past, _) = answer["done"], _ORDERS[op]
     if dry_run:
-        done, past = len(answer["would"]), f"would be {past}"
-        if answer["would"]:
+        past = f"would be {past}"
+    if "would" in answer:
+        done = len(answer["would"])
+        if done:
             table(answer["would"])
     so_already = f"; {answer['unchanged']} {'stay' if op == 'reroute' else 'need not be'}" if answer["unchanged"] else ""
     sys.stdout.write(f"{done} copies {past}{so_already}\n")

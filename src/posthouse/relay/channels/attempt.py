@@ -144,11 +144,11 @@ class Attempt:
                 if pair[0].notify and wants(pair[0], success):
                     self._good.setdefault(success, []).append(pair)
 
-    def leave(self) -> None:
+    def leave(self, verdict: Verdict = Verdict.AGAIN) -> None:
         """Give the copy back as it is: no recipient has a result, nobody was tried; the lease's code and text say why."""
         self._opened.close()
         lease = self.lease
-        self._shop.tell(Result(lease.key, Verdict.AGAIN, (), lease.code, "", lease.text, lease.file))
+        self._shop.tell(Result(lease.key, verdict, (), lease.code, "", lease.text, lease.file))
         if self._ended is not None:
             self._ended()
 

@@ -31,7 +31,7 @@ from posthouse.relay.directory.open import open_directory
 from posthouse.relay.directory.question import Answer, Entry, Found
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.programs import Program
-from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Lease, Result
+from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Job, Lease, Result
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.queue.queue_file import OpenQueueFile
 from posthouse.relay.routing.result import Rejected, Routed, RouteRequest, Target
@@ -120,6 +120,10 @@ class Rerouter:
         try:
             wanted, stay = await self._ask(lease, opened)
             lease.code, lease.text = _summed(stay)
+            if wanted and lease.job is Job.ASK:
+                lease.text = _told(wanted, lease.text)
+                attempt.leave(Verdict.REST)
+                return
             if wanted:
                 lease.some = lease.some or bool(stay)
                 opened.narrow([recipient.id for recipient, *_ in wanted])
@@ -268,6 +272,14 @@ def _held_because(lease: Lease, opened: OpenCopy) -> str:
 
 def _held(target: Target, why: str) -> Target:
     return target if target.held else msgspec.structs.replace(target, held=True, why=why)
+
+
+def _told(wanted: Sequence[Wanted], stays: str) -> str:
+    """What a dry run says: the first who would go, and who stays."""
+    recipient, targets, _ = wanted[0]
+    more = f" (one of {len(wanted)})" if len(wanted) > 1 else ""
+    where = f"{recipient.original} would go to {targets[0].host or targets[0].channel}{more}"
+    return f"{where}; {stays}" if stays else where
 
 
 def _summed(stay: Sequence[Stays]) -> tuple[int, str]:

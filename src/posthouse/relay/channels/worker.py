@@ -125,7 +125,7 @@ class ChannelWorker:
             self.mover.put(lease)
         elif lease.job in {Job.HOLD, Job.RELEASE}:
             self.renamer.put(lease)
-        elif lease.job is Job.REROUTE:
+        elif lease.job in {Job.REROUTE, Job.ASK}:
             self._under_way += 1
             self.rerouter.put(lease)
         elif lease.job is Job.DELIVER and self._program(lease.channel) is Program.LMTP:

@@ -1,8 +1,8 @@
 """What operators ask of the running controller: `posthouse queue list|summary|why|retry` and orders (queue.md 6).
 
 Questions are answered from memory. Orders go to the channel workers and are answered when they are carried out and durable;
-`--dry-run` answers at once and changes nothing. A held file whose envelope cannot be read is listed by id, channel, state and
-age; no order touches it, and one that is meant counts as failed.
+`--dry-run` changes nothing and is answered at once; that of a reroute goes to the workers, for it asks the directory. A held file
+whose envelope cannot be read is listed by id, channel, state and age; no order touches it, and one meant counts as failed.
 """
 
 import math
@@ -190,7 +190,9 @@ class Desk:
     def order(self, line: Line, selection: Selection, finished: Callable[[Order], None]) -> dict[str, Any] | None:
         """Begin an order; with `dry_run` the answer, which says what it would be done to."""
         now = time.time()
-        order = Order(ORDERS[line.op], now + PATIENCE, self._released(finished) if line.op == "release" else finished)
+        asks = line.dry_run and line.op == "reroute"  # only a worker can ask the directory
+        job = Job.ASK if asks else ORDERS[line.op]
+        order = Order(job, now + PATIENCE, self._released(finished) if line.op == "release" else finished)
         meant = list(self.select(selection, now))  # a list: orders change what is gone through
         order.copies, order.recipients = len(meant), sum(len(found.ids) for found in meant)
         unwanted = [found for found in meant if not _changes(order.job, found)]
@@ -199,7 +201,7 @@ class Desk:
         order.cannot(f"{entry.ref.path}: {reason}" for entry, reason in unreadable)
         known = [*(found.cargo.identity for found in meant), *(entry.name.message for entry, _ in unreadable)]
         order.missing = missing(selection, known)
-        if line.dry_run:
+        if line.dry_run and not asks:
             rows = [self._meant_row(found) for found in meant if _changes(order.job, found)]
             return {**order.answer(), "dry_run": True, "would": rows}
         todo = [found for found in meant if _changes(order.job, found)]

@@ -16,10 +16,11 @@ from posthouse.relay.job_controller.protocol import Job, Lease, Result
 if TYPE_CHECKING:
     from posthouse.relay.job_controller.stock import Stock
 
-ORDERED = frozenset(ORDERS.values())
+ORDERED = frozenset((*ORDERS.values(), Job.ASK))
 SPARED = 3600.0
 """seconds a released copy is not returned for its age: it is to be tried first"""
-_SETTLING = {Job.BOUNCE, Job.DROP, Job.REROUTE}
+_REROUTING = {Job.REROUTE, Job.ASK}
+_SETTLING = {Job.BOUNCE, Job.DROP, *_REROUTING}
 _ENDED = {Verdict.DONE, Verdict.HELD, Verdict.GONE}
 
 
@@ -102,7 +103,7 @@ class OrderBook:
 
     def book(self, entry: Entry, cargo: Cargo, result: Result, now: float) -> None:
         """An order has been carried out on a copy, or could not be."""
-        asked, rerouting = self._asked.pop(entry.key, None), cargo.job is Job.REROUTE
+        asked, rerouting = self._asked.pop(entry.key, None), cargo.job in _REROUTING
         good = result.verdict in {Verdict.DONE, Verdict.REST} and cargo.job in _SETTLING and not result.code
         good |= result.verdict is Verdict.HELD and cargo.job is Job.HOLD
         good |= result.verdict is Verdict.AGAIN and cargo.job is Job.RELEASE and result.file.endswith(".00")

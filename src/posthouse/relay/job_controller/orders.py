@@ -41,7 +41,7 @@ class Order:
     busy: int = 0
     faults: list[str] = field(default_factory=list)
     stayed: list[str] = field(default_factory=list)
-    """why copies, or some recipients of theirs, were not rerouted"""
+    """why copies, or some recipients of theirs, were not rerouted; of a dry run also where the others would go"""
     missing: tuple[str, ...] = ()
     """ids the operator named that no copy has, as far as the rest of the filter goes"""
     keys: list[int] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Order:
         return {
             "copies": self.copies, "recipients": self.recipients, "done": self.done, "unchanged": self.unchanged,
             "failed": self.failed, "busy": self.busy, "faults": list(self.faults), "stayed": list(self.stayed),
-            "missing": list(self.missing),
+            "missing": list(self.missing), **({"dry_run": True} if self.job is Job.ASK else {}),
         }  # fmt: skip
 
 

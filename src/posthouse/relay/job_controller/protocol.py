@@ -44,6 +44,8 @@ class Job(IntEnum):
     """an operator's order: settle these recipients, telling nobody"""
     REROUTE = 8
     """an operator's order: ask the directory anew where these recipients' mailboxes are, and enqueue the message for there"""
+    ASK = 9
+    """an operator's question: where REROUTE would send these recipients"""
 
 
 class Lease(msgspec.Struct, array_like=True, tag="l", gc=False):
