@@ -131,7 +131,7 @@ class Office:
         places = open_places(disk, "")
         rules = routing_rules.compile(configuration, chance=random.random, clock=time.time)
         instance, options = configuration.instance, LogOptions.from_options(configuration.options.integer)
-        log = TransactionLog(instance.log, options, [], Counters(instance.counters))
+        log = TransactionLog(instance.log, options, [], Counters(instance.counters, loop.call_later))
         enqueuer = AtOnce(disk, places.journal)
         wording = Wording.from_configuration(configuration, "relay1.example.com")
         near = self.controller.near

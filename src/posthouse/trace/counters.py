@@ -1,15 +1,14 @@
 """Counts what the transaction log's records tell of channels (logging.md 6), in memory, and keeps it in a counter file.
 
-Counting is adding to numbers of this process. They go to the file at most SAVE_SECONDS apart, with the records that come, and
-what came last with `tick`: a process that is killed loses the counts of a moment. A counter file that is damaged is told of
-once and counted anew; one that cannot be written is told of once, tried again now and then, and stops nothing.
+Counting is adding to numbers of this process; they go to the file SAVE_SECONDS later, with all that was counted meanwhile, so a
+process that is killed loses the counts of a moment. A counter file that is damaged is told of once and counted anew; one that
+cannot be written is told of once, tried again now and then, and stops nothing.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from time import monotonic
 
 from posthouse.trace.counter_file import MOST_ROWS, CounterFile, DamagedCounters
 from posthouse.trace.figures import (
@@ -48,6 +47,9 @@ _RECEIVED_RECIPIENTS, _RECEIVED_BLOCKS = RECEIVED + 1, RECEIVED + 2
 _SUBMITTED_RECIPIENTS, _SUBMITTED_BLOCKS = SUBMITTED + 1, SUBMITTED + 2
 
 
+Later = Callable[[float, Callable[[], None]], object]
+
+
 class _Channels(dict[str, Row]):
     """A row for each channel. What has no name, and what is too much, is counted where nobody looks."""
 
@@ -63,14 +65,15 @@ class Counters:
 
     Args:
         folder: the instance's `data/counters`.
+        later: calls a function after so many seconds, as the event loop does.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, later: Later) -> None:
         self._folder = folder
+        self._later = later
         self._rows = _Channels()
         self._seen: set[str] = set()
         self._file: CounterFile | None = None
-        self._next = 0.0
         self._unsaved = False
         self._failing = False
 
@@ -103,9 +106,8 @@ class Counters:
                 _count_one(rows[record.sc], _COUNTED[action], record, record.fi or record.ei, seen)
         if seen:
             seen.clear()
-        self._unsaved = True
-        if monotonic() >= self._next:
-            self._save()
+        if not self._unsaved:
+            self._save_soon()
 
     def left(self, channel: str, blocks: int, waited: float, attempts: int) -> None:
         """A copy has left the queue: delivered, returned or dropped, to its last recipient.
@@ -120,34 +122,34 @@ class Counters:
         row[at] += 1
         row[at + 1] += blocks
         row[at + 2] += int(waited * 1000) if waited > 0 else 0
-        self._unsaved = True
-
-    def tick(self) -> None:
-        """Now and then: keep what was counted last."""
-        if self._unsaved and monotonic() >= self._next:
-            self._save()
+        if not self._unsaved:
+            self._save_soon()
 
     def close(self) -> None:
         """Keep everything and leave the file to the next process."""
-        if self._unsaved:
-            self._save()
+        self._save()
         self._release()
         self._rows.clear()  # the file has them
 
+    def _save_soon(self, seconds: float = SAVE_SECONDS) -> None:
+        self._unsaved = True
+        self._later(seconds, self._save)
+
     def _save(self) -> None:
+        if not self._unsaved:
+            return
+        self._unsaved = False
         try:
             if self._file is None or self._file.is_removed:
                 self._take()
             assert self._file is not None
             self._file.write(self._rows)
+            self._failing = False
         except OSError as error:
-            self._next = monotonic() + PATIENCE
+            self._save_soon(PATIENCE)
             if not self._failing:
                 self._failing = True
                 _log.error("%s: counters cannot be kept: %s; mail goes on", self._folder, error.strerror or error)
-        else:
-            self._next = monotonic() + SAVE_SECONDS
-            self._unsaved = self._failing = False
 
     def _take(self) -> None:
         """Have a file, and go on counting where it ends."""
@@ -190,9 +192,8 @@ class StoreCounters(Counters):
                 row[TAKEN_BLOCKS] += record.sz
         if seen:
             seen.clear()
-        self._unsaved = True
-        if monotonic() >= self._next:
-            self._save()
+        if not self._unsaved:
+            self._save_soon()
 
 
 def _count_one(row: Row, kind: int, record: Record, message: str, seen: set[str]) -> None:

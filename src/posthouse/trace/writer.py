@@ -115,7 +115,7 @@ class TransactionLog:
         folder: the instance's log folder.
         options: which fields the text shows.
         logging_channels: names of the channels with the keyword `logging`.
-        counters: told of every record; somebody calls their `tick` now and then.
+        counters: told of every record.
     """
 
     def __init__(self, folder: Path, options: LogOptions, logging_channels: Iterable[str], counters: Counters) -> None:

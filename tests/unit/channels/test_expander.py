@@ -41,8 +41,8 @@ def _shop(folder: Path) -> Workshop:
     places = open_places(disk, str(folder))
     (folder / "log").mkdir()
     rules = routing_rules.compile(configuration, chance=lambda: 0.0, clock=lambda: 0.0)
-    options, counters = LogOptions.from_options(configuration.options.integer), Counters(folder / "counters")
-    log = TransactionLog(folder / "log", options, [], counters)
+    counters = Counters(folder / "counters", asyncio.get_running_loop().call_later)
+    log = TransactionLog(folder / "log", LogOptions.from_options(configuration.options.integer), [], counters)
     wording = Wording.from_configuration(configuration, "relay1.example.com")
     return Workshop(
         asyncio.get_running_loop(), configuration, rules, read_all(configuration), places, log,

@@ -53,7 +53,8 @@ class World:
         (folder / "log").mkdir()
         (folder / "counters").mkdir()
         rules = routing_rules.compile(configuration, chance=lambda: 0.0, clock=lambda: 0.0)
-        options, counters = LogOptions.from_options(configuration.options.integer), Counters(folder / "counters")
+        options = LogOptions.from_options(configuration.options.integer)
+        counters = Counters(folder / "counters", asyncio.get_running_loop().call_later)
         log = TransactionLog(folder / "log", options, [], counters)
         wording = Wording.from_configuration(configuration, "relay1.example.com")
         self.told: list[Upward] = []

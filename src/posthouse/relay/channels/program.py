@@ -131,7 +131,7 @@ def _workshop(
     places = Places(LinuxDisk(), str(instance.journal), str(instance.queue))
     logging_channels = [name for name, channel in configuration.imta.channels.items() if channel.logging]
     options = LogOptions.from_options(configuration.options.integer)
-    log = TransactionLog(instance.log, options, logging_channels, Counters(instance.counters))
+    log = TransactionLog(instance.log, options, logging_channels, Counters(instance.counters, loop.call_later))
     enqueuer = Enqueuer(
         places.disk, places.journal, f"jobs-{pool.lower()}", call_soon=loop.call_soon_threadsafe, announce=announcer.synced
     )
@@ -145,7 +145,6 @@ async def _tick(worker: ChannelWorker, link: Link) -> None:
     while True:
         await asyncio.sleep(1.0)
         link.send([Alive()])
-        worker.shop.log.counters.tick()
         try:
             worker.tick()
         except Exception:  # without it no deadline is looked at any more, and nobody would know

@@ -100,7 +100,7 @@ class SmtpProgram:
             limits=limits,
             sources=self._sources(configuration, host),
             directory=directory,
-            log=_transaction_log(configuration),
+            log=_transaction_log(configuration, worker.loop),
             ids=MessageIds(time.time, secrets.randbits),
             disk=disk,
             body_folder=body,
@@ -156,7 +156,7 @@ class SmtpProgram:
         old_directory, old_log = relay.directory, relay.log
         relay.rules, relay.limits, relay.sources, relay.host, relay.directory = rules, limits, sources, host, directory
         relay.switches = self._switches(configuration)
-        relay.log = _transaction_log(configuration)
+        relay.log = _transaction_log(configuration, relay.loop)
         old_log.close()
         try:
             await old_directory.close()
@@ -208,7 +208,6 @@ class SmtpProgram:
     def _tick(self) -> None:
         self._ticking = self.relay.loop.call_later(_TICK, self._tick)
         self.relay.tick()
-        self.relay.log.counters.tick()
 
 
 def _compile(configuration: Configuration) -> routing_rules.Rules:
@@ -224,10 +223,10 @@ def _sender_domains(configuration: Configuration, channel: Channel, options: Opt
     return SenderDomains(names, configuration.hosts.keys(), configuration.options.text("ERROR_TEXT_MAILFROMDNSVERIFY"))
 
 
-def _transaction_log(configuration: Configuration) -> TransactionLog:
+def _transaction_log(configuration: Configuration, loop: asyncio.AbstractEventLoop) -> TransactionLog:
     channels = [name for name, channel in configuration.imta.channels.items() if channel.logging]
     instance, options = configuration.instance, LogOptions.from_options(configuration.options.integer)
-    return TransactionLog(instance.log, options, channels, Counters(instance.counters))
+    return TransactionLog(instance.log, options, channels, Counters(instance.counters, loop.call_later))
 
 
 def _no_channel(configuration: Configuration, service: str, channel: str) -> Fault:

@@ -66,8 +66,9 @@ class Serving(ABC):
         self.tls = worker.tls
         self.round = SendingRound(worker.loop, self.sessions)
         configuration = self.configure()
+        counters = StoreCounters(self._instance.counters, worker.loop.call_later)
         self._transactions = TransactionLog(
-            self._instance.log, self.settings.log_options, self.settings.logging_channels, StoreCounters(self._instance.counters)
+            self._instance.log, self.settings.log_options, self.settings.logging_channels, counters
         )
         return configuration
 
@@ -111,11 +112,10 @@ class Serving(ABC):
         return LmtpSession(self, connection, closed)
 
     def sweep(self) -> None:
-        """Close sessions whose deadline has passed and keep the counters, now and every few seconds."""
+        """Close sessions whose deadline has passed, now and every few seconds."""
         now = self.loop.time()
         for session in [each for each in self.sessions if each.deadline < now]:
             session.expire()
-        self._transactions.counters.tick()
         self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self.sweep)
 
     def finished(self, transactions: list[Transaction]) -> None:
