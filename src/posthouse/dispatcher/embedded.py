@@ -92,18 +92,18 @@ class EmbeddedServer(ABC, Generic[S]):
         self.sessions: set[S] = set()
         self.loop: asyncio.AbstractEventLoop
         self.round: SendingRound
-        self.calls: ProgramCalls
+        self.program_calls: ProgramCalls
 
     @abstractmethod
-    def session(self) -> asyncio.Protocol:
+    def _new_session(self) -> asyncio.Protocol:
         """The protocol object of a new connection."""
 
     @abstractmethod
-    def begin(self) -> None:
-        """The loop is known: make what sessions share, `calls` among it."""
+    def _begin(self) -> None:
+        """The loop is known: make what sessions share, `program_calls` among it."""
 
     @abstractmethod
-    def is_late(self, session: S, now: float) -> bool:
+    def _is_late(self, session: S, now: float) -> bool:
         """Whether a client's deadline has passed."""
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -120,13 +120,13 @@ class EmbeddedServer(ABC, Generic[S]):
         loop = self.loop = asyncio.get_running_loop()
         self._empty = asyncio.Event()  # of this loop
         self.round = SendingRound(loop)
-        self.begin()
+        self._begin()
         self._stopping = False
         endpoint = self._endpoint
         if endpoint.path is not None:
-            self._server = await loop.create_unix_server(self.session, endpoint.path)
+            self._server = await loop.create_unix_server(self._new_session, endpoint.path)
         else:
-            self._server = await loop.create_server(self.session, endpoint.host, endpoint.port)
+            self._server = await loop.create_server(self._new_session, endpoint.host, endpoint.port)
         self._sweep()
 
     @property
@@ -153,7 +153,7 @@ class EmbeddedServer(ABC, Generic[S]):
         """
         if self._server is None:
             return
-        if self.calls.inside:
+        if self.program_calls.inside:
             raise RuntimeError("a call cannot wait for its server to stop: use asyncio.create_task(server.stop())")
         self._server.close()
         self._stopping = True
@@ -161,7 +161,7 @@ class EmbeddedServer(ABC, Generic[S]):
             for session in tuple(self.sessions):
                 session.shed()
             await self._ended(self._bounds.drain_seconds)
-            await self.calls.end()
+            await self.program_calls.end()
             await self._ended(_LAST_WORDS_SECONDS)
             for session in tuple(self.sessions):
                 session.expire()
@@ -180,7 +180,7 @@ class EmbeddedServer(ABC, Generic[S]):
                 while self.sessions:
                     self._empty.clear()
                     await self._empty.wait()
-                await self.calls.wait()
+                await self.program_calls.wait()
 
     async def serve_forever(self) -> None:
         """Serve until the task that waits here is cancelled, as by Ctrl-C under `asyncio.run`; then `stop`."""
@@ -224,5 +224,5 @@ class EmbeddedServer(ABC, Generic[S]):
 
     def look(self, now: float) -> None:
         """End sessions that are too slow."""
-        for session in [each for each in self.sessions if self.is_late(each, now)]:
+        for session in [each for each in self.sessions if self._is_late(each, now)]:
             session.expire()

@@ -20,7 +20,6 @@ OK = Status(250, "2.6.0", "taken")
 MESSAGE = b"Subject: x\r\n\r\ntext\r\n"
 Server: TypeAlias = LmtpServer | SmtpServer
 Make: TypeAlias = Callable[..., Server]
-HELLO: dict[type[Server], str] = {LmtpServer: "LHLO client", SmtpServer: "EHLO client"}
 
 
 @pytest.fixture(params=[LmtpServer, SmtpServer])
@@ -47,7 +46,7 @@ async def talking(server: Server) -> AsyncIterator[LmtpTalk]:
     """A client of a server that runs."""
     address = server.address
     assert isinstance(address, tuple)
-    talk = await LmtpTalk.connect(address[1], HELLO[type(server)])
+    talk = await LmtpTalk.connect(address[1], "LHLO client" if isinstance(server, LmtpServer) else "EHLO client")
     yield talk
     talk.writer.close()
 
@@ -265,3 +264,20 @@ async def test_a_call_that_cancels_itself_in_its_last_moment_is_answered(make: M
     async with make(deliver) as server, talking(server) as talk:
         await begin(talk)
         assert (await ended(talk))[:3] in {"250", "450"}
+
+
+async def test_a_program_may_have_calls_and_a_session_of_its_own() -> None:
+    class Gateway(LmtpServer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = 0
+            self.session = "with the program's other server"
+
+        async def deliver(self, sender: str, recipient: str, message: bytes) -> Status:
+            self.calls += 1
+            return OK
+
+    async with Gateway() as server, talking(server) as talk:
+        await begin(talk)
+        assert (await ended(talk)).startswith("250")
+        assert server.calls == 1

@@ -197,15 +197,15 @@ class SmtpServer(EmbeddedServer[Line]):
         """
         return _OK
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Make what sessions share."""
-        self.calls = ProgramCalls(self.limits.calls, self.limits.deliver_seconds, _FAILED, self.log)
+        self.program_calls = ProgramCalls(self.limits.calls, self.limits.deliver_seconds, _FAILED, self.log)
 
-    def session(self) -> asyncio.Protocol:
+    def _new_session(self) -> asyncio.Protocol:
         """The protocol object of a new connection."""
         return _Session(self)
 
-    def is_late(self, session: Line, now: float) -> bool:
+    def _is_late(self, session: Line, now: float) -> bool:
         """Whether a client's deadline has passed."""
         return session.look(now)
 
@@ -315,14 +315,15 @@ class _Session(Line):
         host, arrival = self._host, self._arrival
         assert arrival is not None
         if host.judges:
-            host.calls.use(self._ask(recipient, arrival))
+            host.program_calls.use(self._ask(recipient, arrival))
             return
         self._recipients.append(recipient)
         self.server.accept()
 
     async def _ask(self, recipient: str, arrival: Arrival) -> None:
         host = self._host
-        status = await host.calls.status(f"recipient {recipient}", partial(host.recipient, self._sender, recipient, arrival))
+        judge = partial(host.recipient, self._sender, recipient, arrival)
+        status = await host.program_calls.status(f"recipient {recipient}", judge)
         self.go_on(self._judged, recipient, arrival, status)
 
     def _judged(self, recipient: str, arrival: Arrival, status: Status) -> None:
@@ -341,13 +342,13 @@ class _Session(Line):
         assert arrival is not None
         host.memory.change(len(data))  # the call's now, however long the connection lives
         self.hold(0)
-        host.calls.use(self._deliver(self._sender, tuple(self._recipients), data, arrival))
+        host.program_calls.use(self._deliver(self._sender, tuple(self._recipients), data, arrival))
 
     async def _deliver(self, sender: str, recipients: tuple[str, ...], message: bytes, arrival: Arrival) -> None:
         host = self._host
         try:
             deliver = partial(host.deliver, sender, recipients, message, arrival)
-            status = await host.calls.status(f"deliver {arrival.id}", deliver)
+            status = await host.program_calls.status(f"deliver {arrival.id}", deliver)
         finally:
             host.memory.change(-len(message))
         if arrival is self._arrival:

@@ -102,16 +102,16 @@ class LmtpServer(EmbeddedServer[LmtpSession]):
         assert self._deliver is not None
         return await self._deliver(sender, recipient, message)
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Make what sessions share."""
         self.delivery = Calls(self.deliver, self._limits, self._finished, self.log)
-        self.calls = self.delivery.running
+        self.program_calls = self.delivery.running
 
-    def session(self) -> asyncio.Protocol:
+    def _new_session(self) -> asyncio.Protocol:
         """The protocol object of a new connection."""
         return _Session(self)
 
-    def is_late(self, session: LmtpSession, now: float) -> bool:
+    def _is_late(self, session: LmtpSession, now: float) -> bool:
         """Whether a client's deadline has passed."""
         return session.deadline < now
 
