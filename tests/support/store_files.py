@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from posthouse.config.instance import Instance
+from posthouse.dispatcher.trouble import Tell
 from posthouse.dispatcher.worker import Connection, WorkerContext
 from posthouse.journal.disk import Disk
 from posthouse.store.lmtp_server.program import LmtpProgram
@@ -44,7 +45,9 @@ def store_instance(root: Path, *settings: str, options: str = "") -> Instance:
 
 
 @asynccontextmanager
-async def running_store(instance: Instance, disk: Disk | None = None) -> AsyncIterator[tuple[LmtpProgram, int]]:
+async def running_store(
+    instance: Instance, disk: Disk | None = None, tell: Tell = lambda _: None
+) -> AsyncIterator[tuple[LmtpProgram, int]]:
     """The LMTP server in this event loop; the program and its port."""
     loop = asyncio.get_running_loop()
     log = logging.getLogger("posthouse.store")
@@ -53,7 +56,7 @@ async def running_store(instance: Instance, disk: Disk | None = None) -> AsyncIt
         raise AssertionError(reason)
 
     program = LmtpProgram(instance, CHANNEL, disk)
-    await program.start(WorkerContext(instance, "LMTPSS", CHANNEL, loop, log, fail))
+    await program.start(WorkerContext(instance, "LMTPSS", CHANNEL, loop, log, fail, tell=tell))
     connection = Connection("LMTPSS", CHANNEL, ("127.0.0.1", 2225), ("127.0.0.1", 40000), "", tls=False, serial=1)
     server = await loop.create_server(lambda: program.session(connection, lambda: None), "127.0.0.1", 0)
     try:

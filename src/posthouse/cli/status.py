@@ -7,12 +7,12 @@ With --json one object:
      "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}},
      "queue": null or {"waiting", "held", "segments", "alarms": [{"time", "text"}], ...},
      "disk": null or {"free": octets, "files": number or null, "low": bool},
-     "troubles": [{"what": "directory"|"queue"|"host", "since", "text"}]}
+     "troubles": [{"what": "directory"|"queue"|"host"|"store"|"partition", "since", "text"}]}
 
 `queue` is the job controller's on a relay; its alarms are what a person must know. A process in state `silent` lives and does not
 answer; after a minute or two of that it is killed and started again. `disk` is what is free below `data/`; `files` is null where
 there is no limit, and `low` says that mail may soon be refused for want of room. `troubles` is what is wrong now, as
-SMTP workers and job controller know it; it is away when it is over, and does not change the exit code.
+workers and job controller know it; it is away when it is over, and does not change the exit code.
 Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running, 77 when it
 belongs to another user.
 """

@@ -1,6 +1,8 @@
 """What is wrong with an instance now, for `posthouse status`: said by the workers when it changes, gathered by the Dispatcher."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -9,10 +11,33 @@ class Trouble(msgspec.Struct, frozen=True):
     """One thing a person should know of while it lasts."""
 
     what: str
-    """directory, queue, host"""
+    """directory, queue, host, store, partition"""
     since: float
     """Unix seconds"""
     text: str
+
+
+Tell: TypeAlias = Callable[[Sequence[Trouble]], None]
+
+
+class Since:
+    """Remembers since when each thing has been wrong.
+
+    Args:
+        tell: takes all there are now.
+        now: Unix seconds.
+    """
+
+    def __init__(self, tell: Tell, now: Callable[[], float] = time.time) -> None:
+        self._tell = tell
+        self._now = now
+        self._since: dict[str, float] = {}
+
+    def say(self, found: Mapping[str, str]) -> None:
+        """This is all that is wrong now: in words, by what it is."""
+        now = self._now()
+        self._since = {what: self._since.get(what, now) for what in found}
+        self._tell([Trouble(what, self._since[what], text) for what, text in found.items()])
 
 
 def gathered(troubles: Iterable[Trouble]) -> list[Trouble]:

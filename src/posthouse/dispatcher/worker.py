@@ -42,7 +42,7 @@ from posthouse.dispatcher import handoff
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_USAGE, end_hard_when_closed, ignore_interrupt
 from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.process_log import open_process_log
-from posthouse.dispatcher.trouble import Trouble
+from posthouse.dispatcher.trouble import Tell, Trouble
 from posthouse.dispatcher.worker_arguments import Arguments
 
 BEAT_SECONDS = 10.0
@@ -84,7 +84,7 @@ class WorkerContext:
     fail: Callable[[str], None]
     tls: Callable[[], ssl.SSLContext | None] = lambda: None
     """the service's certificate as it was last read; None: it has none"""
-    tell: Callable[[Sequence[Trouble]], None] = lambda _: None
+    tell: Tell = lambda _: None
     """told all that is wrong with the program now, as often as it likes: `posthouse status` shows it"""
 
 

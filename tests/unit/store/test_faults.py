@@ -6,12 +6,13 @@ import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from posthouse.config.instance import Instance
+from posthouse.dispatcher.trouble import Trouble
 from posthouse.store.delivery.account import Account
 from posthouse.store.delivery.admission import MOST_WAITING
 from posthouse.testing.failing_disk import FailingDisk, no_inodes, read_only
@@ -85,6 +86,36 @@ async def test_no_inodes_and_a_read_only_disk(
         disk.fault = None
         await well_again(client, "bob", "new")
         assert left_behind(instance) == []
+        await client.close()
+
+
+async def test_what_keeps_mail_from_being_taken_is_told_until_it_is_over(tmp_path: Path) -> None:
+    disk, told = FailingDisk(), list[Trouble]()
+
+    def tell(troubles: Sequence[Trouble]) -> None:
+        told[:] = troubles
+
+    async def until(good: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not good():
+                await asyncio.sleep(0.02)
+
+    instance = store_instance(tmp_path)
+    async with running_store(instance, disk, tell) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.deliver(GOOD, "<bob>")
+        (instance.store / "primary").rename(instance.store / "away")
+        await until(lambda: bool(told))
+        away = "partition primary was moved away, or covered: its mail is refused"
+        assert [(each.what, each.text) for each in told] == [("partition", away)]
+        (instance.store / "away").rename(instance.store / "primary")
+        await until(lambda: not told)
+        disk.fault = lambda name, _: OSError(errno.EIO, "Input/output error") if name == "syncfs" else None
+        await client.deliver(GOOD, "<bob>")
+        await until(lambda: bool(told))
+        assert [each.what for each in told] == ["store"]
+        assert told[0].text.startswith("mail is refused until the disk is well (checkpoint: ")
+        disk.fault = None
         await client.close()
 
 

@@ -6,9 +6,9 @@ seconds and the journal can grow.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from posthouse.dispatcher.trouble import Trouble
+from posthouse.dispatcher.trouble import Since, Tell
 from posthouse.mail.status import Status
 from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.question import NeedUrl
@@ -25,10 +25,9 @@ class Troubles:
         now: Unix seconds.
     """
 
-    def __init__(self, tell: Callable[[Sequence[Trouble]], None], now: Callable[[], float] = time.time) -> None:
-        self._tell = tell
+    def __init__(self, tell: Tell, now: Callable[[], float] = time.time) -> None:
+        self._since = Since(tell, now)
         self._now = now
-        self._since: dict[str, float] = {}
         self._refused: tuple[float, str] | None = None
         """when last, and why"""
 
@@ -43,19 +42,18 @@ class Troubles:
             directory: that recipients are looked up in.
             journal: why the journal cannot grow, if it cannot.
         """
-        now, found = self._now(), dict[str, str]()
+        found = dict[str, str]()
         state, _, why = directory.health().partition(": ")
         if state == "down":
             found["directory"] = f"no directory server answers ({why}): recipients that are not in the cache get 450"
             directory.ask(_ROOT, lambda _: None)
         elif state != "degraded" and not state.startswith("ok"):
             found["directory"] = f"directory: {state}: {why}"
-        if self._refused is not None and journal is None and now - self._refused[0] > KEPT:
+        if self._refused is not None and journal is None and self._now() - self._refused[0] > KEPT:
             self._refused = None
         if self._refused is not None:
             found["queue"] = self._refused[1]
         elif journal is not None:
             why = journal.strerror or str(journal)
             found["queue"] = f"the journal cannot grow ({why}): senders get 452 when its last segment is full"
-        self._since = {what: self._since.get(what, now) for what in found}
-        self._tell([Trouble(what, self._since[what], text) for what, text in found.items()])
+        self._since.say(found)

@@ -240,6 +240,17 @@ class LocalStore:
 
         self._loop.call_soon_threadsafe(close)
 
+    def wrong(self) -> dict[str, str]:
+        """What keeps mail from being taken now, for `posthouse status`."""
+        found = {}
+        if self.delivery.closed is not None:
+            found["store"] = f"mail is refused until the disk is well ({self.delivery.closed}): relays get 430"
+        elif self._writer is not None and self._writer.fault is not None:
+            found["store"] = f"the journal cannot grow ({self._writer.fault}): relays get 430 when its last segment is full"
+        if strays := self._partitions.strays:
+            found["partition"] = f"partition {', '.join(sorted(strays.values()))} was moved away, or covered: its mail is refused"
+        return found
+
     # --- reload and end -----------------------------------------------------------------------------------------
 
     async def reload(self, settings: StoreSettings) -> None:

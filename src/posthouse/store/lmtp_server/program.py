@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from posthouse.config.configuration import Configuration
 from posthouse.config.instance import Instance
+from posthouse.dispatcher.trouble import Since
 from posthouse.dispatcher.worker import WorkerContext
 from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.store.delivery.large import LargeMessage
@@ -48,6 +49,7 @@ class LmtpProgram(Serving):
         self._local = await LocalStore.open(self._disk, self._instance, "lmtp", self.loop, self.settings, self.finished)
         self.delivery = self._local.delivery
         self.delivery.peers = self.sessions
+        self._since = Since(worker.tell)
         self.sweep()
 
     def configure(self) -> Configuration:
@@ -57,6 +59,11 @@ class LmtpProgram(Serving):
         if configuration.store.dupcheck:
             self.settings = with_xqid(self.settings)
         return configuration
+
+    def sweep(self) -> None:
+        """Say what keeps mail from being taken, too."""
+        super().sweep()
+        self._since.say(self._local.wrong())
 
     # --- for sessions -------------------------------------------------------------------------------------------
 
