@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from posthouse.trace.figures import KINDS, Row, Rows, Waited, kinds, new_row, replies, waited
+from posthouse.trace.figures import KINDS, Counted, Row, Rows, Waited, kinds, new_row, replies, waited
 
-UNITS = ("messages", "recipients", "blocks")
 _HEAD = ("Channel                Messages   Recipients Blocks", "---------------------- ---------- ---------- ----------")
 
 
@@ -22,13 +21,12 @@ def facts(row: Row) -> dict[str, Any]:
     """
     counted = kinds(row)
     every, first = waited(row)
-    stored = {unit: now - gone for unit, now, gone in zip(UNITS, counted["received"], counted["delivered"], strict=True)}
-    found = {kind: dict(zip(UNITS, numbers, strict=True)) for kind, numbers in counted.items()}
-    found["delivered"]["first_time"] = first.copies
+    stored = (now - gone for now, gone in zip(counted["received"], counted["delivered"], strict=True))
     return {
-        "received": found.pop("received"),
-        "stored": stored,
-        **found,
+        "received": counted["received"]._asdict(),
+        "stored": Counted(*stored)._asdict(),
+        "delivered": {**counted["delivered"]._asdict(), "first_time": first.copies},
+        **{kind: counted[kind]._asdict() for kind in KINDS[2:]},
         "queue_time": _time(every),
         "queue_first_time": _time(first),
         "replies": {str(code or "other"): number for code, number in replies(row).items() if number},

@@ -68,7 +68,7 @@ def clear(
     place = here(instance)
     counted, faults = _read(place)
     meant = _meant(counted, channel)
-    if not dry_run:
+    if meant and not dry_run:
         try:
             write_cleared(place.counters, {**read_cleared(place.counters)[0], **meant})
         except OSError as error:

@@ -190,7 +190,6 @@ def write_cleared(folder: Path, rows: Rows) -> None:
     Raises:
         OSError: it cannot be written; nothing has changed.
     """
-    folder.mkdir(mode=0o750, exist_ok=True)
     new = folder / f"{CLEARED}.{os.getpid()}"
     try:
         with new.open("xb") as file:

@@ -70,6 +70,9 @@ def test_a_stores_replies_stand_below_its_channel() -> None:
 def test_nothing_was_counted(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counters(instance=instance)
     assert capsys.readouterr().out == "nothing was counted so far\n"
+    clear(instance=instance)
+    assert capsys.readouterr().out == "the counters of 0 channels begin anew\n"
+    assert not (instance / "data" / "counters").exists(), "root may have typed it"
 
 
 def test_channels_are_named_by_patterns(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
