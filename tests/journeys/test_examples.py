@@ -80,6 +80,13 @@ def test_smtp_server_in_15_lines() -> None:
     assert out == "17 octets from <ann@example.org> for bob@example.com, eve@example.com, by ESMTP from client.example.org\n"
 
 
+def test_a_server_in_a_thread_of_a_test() -> None:
+    with running("smtp_in_tests.py") as program:
+        out, errors = program.communicate(timeout=20)
+    assert out == "[('ESMTP', 'ann@example.com', ('bob@example.com',), b'Subject: greetings\\n\\nHello.\\n')]\n"
+    assert errors == ""
+
+
 async def test_maildirs_of_the_standard_library(tmp_path: Path) -> None:
     mail, path = tmp_path / "mail", str(tmp_path / "lmtp")
     mail.mkdir()

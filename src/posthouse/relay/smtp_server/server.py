@@ -173,7 +173,7 @@ class SmtpServer(EmbeddedServer[Line]):
         """Take a message; called by the server.
 
         Args:
-            sender: the envelope's, without brackets; empty for the null sender. Octets that are no UTF-8 by surrogateescape.
+            sender: the envelope's, without brackets; empty for the null sender.
             recipients: those that were accepted, in their order.
             message: LF line ends, dots removed.
             arrival: how it came.
