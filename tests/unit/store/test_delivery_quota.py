@@ -153,6 +153,33 @@ def test_a_lowered_limit_is_in_maildirsize_though_it_refuses_the_message() -> No
     assert sizes(world, "bob")[0] == b"4C"
 
 
+@pytest.mark.parametrize("rcpt", ["<bob>", "<bob> xquota=10000,10"])
+def test_a_new_mailbox_has_its_maildirsize_written_once(rcpt: str) -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    written = []
+
+    def note(operation: str, name: str) -> OSError | None:
+        if (operation, name) == ("rename", "maildirsize"):
+            written.append(name)
+        return None
+
+    disk.fault = note
+    for _ in range(2):
+        world.send(BODY, rcpt)
+    assert len(written) == 1
+    assert sizes(world, "bob") == [b"10000S,10C" if "xquota" in rcpt else b"0S", b"0 0", *[b"%d 1" % len(STORED)] * 2]
+
+
+def test_a_new_mailbox_that_takes_nothing_tells_its_limits() -> None:
+    world = World(CrashDisk())
+    world.send(BODY, "<bob> xquota=20,2")
+    assert [type(each) for each in world.refused] == [QuotaExceeded]
+    assert sizes(world, "bob") == [b"20S,2C", b"0 0"]
+    world.send(BODY, "<bob> xquota=10000,2")
+    assert sizes(world, "bob") == [b"10000S,2C", b"0 0", b"%d 1" % len(STORED)]
+
+
 def test_mail_gone_unseen_ends_the_grace_period_when_it_is_counted() -> None:
     """The third message does not fit, for two hours; then the user's server has removed mail and the file with the sums."""
     disk = CrashDisk()

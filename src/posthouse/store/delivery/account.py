@@ -40,8 +40,8 @@ class Account:
     """An owner's open mailbox with its lock and quota. Used in one thread; `counting` says another one reads the folders."""
 
     __slots__ = (
-        "_held_since", "_line", "_line_of", "_lock", "_lock_looks", "counting", "disk", "dropped", "holders", "maildir",
-        "notices_rest", "pending_bytes", "pending_messages", "pins", "rooted",
+        "_begins", "_held_since", "_line", "_line_of", "_lock", "_lock_looks", "counting", "disk", "dropped", "holders",
+        "maildir", "notices_rest", "pending_bytes", "pending_messages", "pins", "rooted",
         "saved", "saved_octets", "sizes", "usage", "waiting",
     )  # fmt: skip
 
@@ -65,6 +65,8 @@ class Account:
         """until when no quota notice is begun: one is under way (for ever), or one failed"""
         self.dropped = False
         """the mailbox is another one now: close this when nobody uses it"""
+        self._begins = False
+        """its usage is known without a file to tell it"""
         self._held_since = 0.0
         self._lock = self._lock_looks = -1
         self._line = b""
@@ -131,6 +133,11 @@ class Account:
         self.disk.unlock(self._lock)
         return True
 
+    def begin(self, now: float) -> None:
+        """Nothing is in a mailbox made just now; `keep_sizes` writes that down."""
+        self._begins = True
+        self.usage, self.saved = NO_SIZES, self.saved._replace(counted=now)
+
     def counted(self, sizes: Sizes, *, steady: bool, name: str, defaults: Limits, now: float) -> None:
         """Take over the result of a recount and write it down, unless the folders changed meanwhile.
 
@@ -183,19 +190,20 @@ class Account:
         return True
 
     def keep_sizes(self, name: Callable[[], str], defaults: Limits, now: float) -> None:
-        """Bring line 1 of maildirsize in step with the limits, and sum a file that has grown long.
+        """Bring line 1 of maildirsize in step with the limits, and sum a file that has grown long; begin a new mailbox's.
 
         Raises:
             OSError: the disk failed.
         """
         sizes = self.sizes
-        if not sizes.present:
+        if not sizes.present and not self._begins:
             return
         of = (self.saved.limits, defaults)
         if of != self._line_of:
             self._line, self._line_of = limits_line(*self.saved.limits.resolved(defaults)), of
         if self._line != sizes.limits or sizes.wants_rewrite:
             sizes.write(self._line, self.usage, name(), now)
+            self._begins = False
 
     def charge(self, size: int) -> None:
         """A reserved message was placed."""

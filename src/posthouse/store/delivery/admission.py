@@ -11,7 +11,7 @@ meanwhile and other owners are not touched.
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol, cast
 
 from posthouse.journal.disk import Disk
 from posthouse.mail.imap_flags import maildir_flags
@@ -26,12 +26,14 @@ from posthouse.store.mailbox.errors import AlreadyStored, MailboxError, MailboxI
 from posthouse.store.mailbox.faults import fault_of
 from posthouse.store.mailbox.folder import open_folder
 from posthouse.store.mailbox.folder_name import Unwritable
-from posthouse.store.mailbox.maildirsize import NO_SIZES, Sizes
 from posthouse.store.mailbox.marked import keyword_letters, open_marked
 from posthouse.store.mailbox.recount import recount
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits
 from posthouse.store.quota.notification import Notification
+
+if TYPE_CHECKING:
+    from posthouse.store.mailbox.maildirsize import Sizes
 
 LOCK_WAIT = 5.0
 MOST_WAITING = 16
@@ -133,7 +135,7 @@ class Admission:
                     self._count(transaction, addressee, message)
                     return False
                 account.maildir.fresh = False
-                account.counted(NO_SIZES, steady=True, name=self._names.unsized(), defaults=self.settings.defaults, now=now)
+                account.begin(now)
             return self._decide(transaction, addressee, message, now)
         except Exception as error:
             self._refuse(addressee, message, target.owner, error)
