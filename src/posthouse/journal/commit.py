@@ -118,9 +118,11 @@ class SegmentMaker:
         if not self.disk.flock(fd):
             raise OSError(errno.EWOULDBLOCK, "a new segment is locked by another process")
         # Zeros, not fallocate: an extent that is not yet written costs a file system commit for each fdatasync.
+        # The marks in a write of their own: the kernel keeps what is written at once in one piece of its cache, a mebibyte if it
+        # can, and looks through all blocks of a piece for each octet set in it.
         done = 0
         while done < self.size:
-            written = self.disk.pwrite(fd, _ZEROS[: self.size - done], done)
+            written = self.disk.pwrite(fd, _ZEROS[: (self.size if done else RECORDS_AT) - done], done)
             if not written:
                 raise OSError(errno.ENOSPC, "a new segment cannot be filled")
             done += written

@@ -63,8 +63,9 @@ def scan(segment: Segment, upto: int | None = None, start: int = RECORDS_AT, *, 
     limit = min(upto if upto is not None else segment.size, segment.disk.fstat(segment.fd).size)
     records: list[RecordRef] = []
     gaps: list[tuple[int, int]] = []
-    offset, gap, seq = start, -1, 0
-    while offset < limit:
+    offset, gap, seq, stop = start, -1, 0, limit
+    looked = not bodies
+    while offset < stop:
         ref = _good_header(segment, offset, limit, seq)
         if ref is None:
             after_last = bool(records) and gap < 0 and records[-1].flags & 1
@@ -73,8 +74,10 @@ def scan(segment: Segment, upto: int | None = None, start: int = RECORDS_AT, *, 
                 ref = _good_header(segment, following, limit, seq)
                 offset = following
         if ref is None:
+            if not looked:  # nearly always zeros are all that follows: they are read once
+                looked, stop = True, offset + _used(segment, offset, limit)
             gap = offset if gap < 0 else gap
-            offset = next_header(segment, offset + 8, limit)
+            offset = next_header(segment, offset + 8, stop)
             continue
         seq = ref.seq
         if not _good_payload(segment, ref, bodies=bodies):
@@ -87,7 +90,7 @@ def scan(segment: Segment, upto: int | None = None, start: int = RECORDS_AT, *, 
         records.append(ref)
         offset = ref.end
     if gap >= 0:
-        gaps.append((gap, limit))
+        gaps.append((gap, stop))
     end = next_block(records[-1].end) if records else start
     known = limit if upto is not None and not bodies else max((ref.synced for ref in records), default=0)
     return Scan(tuple(records), _judge(segment, gaps, known), end)

@@ -89,6 +89,23 @@ def test_undamaged() -> None:
     assert scan(segment, upto).records == written().records[:6]
 
 
+def test_the_unused_rest_is_read_once() -> None:
+    class Counting(CrashDisk):
+        read = 0
+
+        def pread(self, fd: int, count: int, offset: int, /) -> bytes:
+            octets = super().pread(fd, count, offset)
+            self.read += len(octets) if offset >= RECORDS_AT + 8 * BLOCK else 0
+            return octets
+
+    disk = Counting()
+    root = disk.open_dir("/")
+    disk.pwrite(disk.create_excl(written().records[0].segment, root), written().octets, 0)
+    found = scan(Segment.open(disk, root, written().records[0].segment))
+    assert found.records == written().records
+    assert disk.read < 5 * BLOCK, "four blocks were never written"
+
+
 def test_every_changed_octet_of_every_record_harms_that_record_only() -> None:
     octets = bytearray(written().octets)
     for number in range(20):
