@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from posthouse.dispatcher import lock
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.task import Forward, encode_task
 from support.jobs_relay import LDIF, JobsRelay, Start, command, full, until
@@ -133,6 +134,7 @@ async def test_killed_in_the_middle_nothing_is_lost(start: Start, sink: Sink, wh
     users = [f"user{at}" for at in range(COPIES)]
     full(sink, *users)
     relay = await start(hosts=HOSTS)
+    supervisors = lock.take(relay.root / "data" / "lock")  # no command starts a controller of its own meanwhile
     people(relay, "store1", users)
     for user in users:
         await relay.put_recipients([recipient(0, user, intermediate=f"{user}@example.com", original=f"{user}@example.com")])
@@ -161,3 +163,4 @@ async def test_killed_in_the_middle_nothing_is_lost(start: Start, sink: Sink, wh
             await relay.retry()
     sent = {f"rfc822;{user}@example.com" for user in users}
     await until(lambda: {record["od"] for record in relay.records("D") if record.get("tr")} == sent)
+    os.close(supervisors)

@@ -151,13 +151,17 @@ async def test_mail_on_its_way_to_another_machine_goes_to_the_one_that_is_his_no
     assert (new.channel, new.address) == ("tcp_intranet", "@store2.example.com:ann@example.com")
 
 
-@pytest.mark.parametrize("world", [(SCRIPT, False)], indirect=True)
-async def test_a_script_that_has_not_decided_yet_decides(world: World) -> None:
+@pytest.mark.parametrize(
+    ("world", "folder", "onward"),
+    [((SCRIPT, False), "+Elsewhere", "process"), ((FORWARDS, False), "", "tcp_local")],
+    indirect=["world"],
+)
+async def test_what_has_not_been_done_for_a_user_yet_is_done(world: World, folder: str, onward: str) -> None:
     result, made = await world.reroute(**SMTP)
     assert result.verdict is Verdict.DONE
-    assert sorted((each.channel, each.address) for each in made) == [
-        ("process", "ann@example.net"), ("tcp_lmtpcs", lmtp("ann+Elsewhere", "store2")),
-    ]  # fmt: skip
+    wanted = {(onward, "ann@example.net"), ("tcp_lmtpcs", lmtp(f"ann{folder}", "store2"))}
+    assert {(each.channel, each.address) for each in made} == wanted
+    assert len(made) == 2
 
 
 @pytest.mark.parametrize(

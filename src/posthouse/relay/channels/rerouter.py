@@ -1,13 +1,13 @@
 """`posthouse queue reroute`: the directory is asked anew where a waiting copy's recipients live (queue.md 6, decision 170).
 
-    waits for a mailbox           its owner's address is asked about: it goes where his mailbox is now, into the same folder
-    goes to another machine       its address without the route: it goes to the machine that is his now
-    waits on `hold`               as a release does, unless he is on hold still
-    anything else                 stays: the world's mail, programs, notices, what a script or a group still has to do
+    waits for a mailbox       its owner's address is asked about: it goes where his mailbox is now, into the same folder; his
+                              forwards, answers and programs were seen to when the message came, and his script has decided
+    to another machine        nothing has been done yet: its address without the route is decided like that of a new message
+    waits on `hold`           the same, as a release does it
+    anything else             stays: the world's mail, programs, notices, what a script or a group still has to do
 
-What was done when the message was accepted is not done again: groups, forwards, answers, scripts. The new message has the sender,
-the DSN parameters and the age of the old one, and is held where the copy is. Order (DURABILITY 4.7): it is durable, then the old
-recipients are marked D. No cache counts: a directory is opened for the orders at hand and closed after them.
+The new message has the sender, the DSN parameters and the age of the old one, and is held where the copy is. It is durable before
+the old recipients are marked D (DURABILITY 4.7). No cache counts: a directory is opened for the orders at hand, and closed again.
 """
 
 import asyncio
@@ -147,7 +147,7 @@ class Rerouter:
                 continue
             targets, hold = found
             if why and self._program(recipient.channel) is not Program.PROCESS:
-                targets = tuple(_held(each, why) for each in targets)
+                targets = tuple(each if each.held else msgspec.structs.replace(each, held=True, why=why) for each in targets)
             wanted.append((recipient, targets, hold))
         return wanted, stay
 
@@ -158,28 +158,28 @@ class Rerouter:
         address = self._address(program, recipient)
         if not address:
             return Stays(f"{recipient.original} does not wait for a user's mailbox")
-        held = program is Program.PROCESS
-        envelope = opened.envelope
+        fresh, envelope = program not in _STORES, opened.envelope
         request = RouteRequest(
             sender=envelope.sender, recipient=address, source_channel=envelope.source_channel, now=self._shop.now(),
-            from_reprocess=True, authenticated=envelope.user, unique=self._ids.next(), at_home=not held,
+            from_reprocess=True, authenticated=envelope.user, unique=self._ids.next(), at_home=not fresh,
         )  # fmt: skip
         routed, more = await self._route(directory, request)
         if isinstance(routed, Rejected):
             return Stays(f"{recipient.original}: {routed.status}", routed.status.code if routed.status.is_temporary else 0)
-        if held:
+        if fresh:
             same = [each.address for each in routed.recipients] == [recipient.address]
-            return Stays() if same else (scripts.decided(recipient, routed.recipients), routed.hold)
+            source = None if program is Program.PROCESS else ""  # the script of the channel it came in on was run
+            return Stays() if same else (scripts.decided(recipient, routed.recipients, source), routed.hold)
         target = self._successor(recipient, routed.recipients)
         if target is None:
             return Stays(f"{recipient.original}: {address} has no mailbox, or more than one, that could take its place")
-        if program in _STORES and self._program(target.channel) in _STORES:
+        if self._program(target.channel) in _STORES:
             target = self._in_the_same_folder(recipient, target)
-        elif program in _STORES and more:
+        elif more:
             return Stays(f"{recipient.original}: {target.host} would do again what the user wants beside his mailbox")
         if (target.channel, target.address) == (recipient.channel, recipient.address):
             return Stays()
-        return (target,) if program in _STORES else scripts.decided(recipient, (target,), source=""), routed.hold
+        return (target,), routed.hold
 
     def _program(self, channel: str) -> Program:
         settings = self._shop.settings.get(channel)
@@ -242,12 +242,12 @@ class Rerouter:
         """
         channel = attempt.lease.channel
         expander = Expander(self._shop, self._ids, opened, opened.envelope.source_channel, channel, self._editing)
-        released = self._program(channel) is Program.PROCESS
-        expander.enqueued = 0 if released else opened.envelope.enqueued
+        program = self._program(channel)
+        expander.enqueued = 0 if program is Program.PROCESS else opened.envelope.enqueued
         settled = False
         try:
             for recipient, targets, hold in wanted:
-                await expander.begin(recipient, resumed=released)
+                await expander.begin(recipient, resumed=program not in _STORES)
                 await expander.add(targets, held=hold)
                 expander.end(accepted=True)
             await expander.settle()
@@ -268,10 +268,6 @@ def _held_because(lease: Lease, opened: OpenCopy) -> str:
         return (opened.held_because() or HELD_BY_OPERATOR) if lease.file.endswith(".HELD") else ""
     first = opened.recipients[0]
     return (first.why or HELD_BY_OPERATOR) if first.held else ""
-
-
-def _held(target: Target, why: str) -> Target:
-    return target if target.held else msgspec.structs.replace(target, held=True, why=why)
 
 
 def _told(wanted: Sequence[Wanted], stays: str) -> str:
