@@ -241,6 +241,34 @@ async def test_one_who_was_told_to_go_makes_room_only_once() -> None:
             writer.close()
 
 
+@pytest.mark.parametrize("commands", [1, 3])
+async def test_a_transaction_that_stands_still_makes_room_and_a_call_does_not(
+    make: Make, commands: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def deliver() -> Status:
+        asked.set()
+        await answer.wait()
+        return OK
+
+    async with make(deliver, connections=2) as server, talking(server) as calling, talking(server) as still:
+        await begin(calling)
+        reply = asyncio.create_task(ended(calling))
+        await asked.wait()
+        for command in ("MAIL FROM:<s@example.org>", "RCPT TO:<bob@example.com>", "DATA")[:commands]:
+            await still.say(command)
+        refused, writer = await asyncio.open_connection(*server.address)
+        assert (await refused.read()).startswith(b"421 4.3.2")
+        writer.close()
+        for session in ("store.lmtp_server.session", "relay.smtp_server.calling_session"):
+            monkeypatch.setattr(f"posthouse.{session}._PATIENCE", -1.0)
+        async with talking(server):
+            assert (await still.reply()).startswith("421 4.3.2")
+        answer.set()
+        assert (await reply).startswith("250")
+
+
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 

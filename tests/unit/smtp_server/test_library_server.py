@@ -375,5 +375,8 @@ def test_importing_it_brings_no_instance_with_it() -> None:
     }
     assert {name for name in names if name.startswith("posthouse.relay.")} == {
         "posthouse.relay.smtp_server",
-        *(f"posthouse.relay.smtp_server.{each}" for each in ("host", "line", "memory", "received", "server")),
+        *(
+            f"posthouse.relay.smtp_server.{each}"
+            for each in ("arrival", "calling_session", "host", "line", "memory", "received", "server")
+        ),
     }

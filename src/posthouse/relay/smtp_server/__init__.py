@@ -10,7 +10,8 @@ the workers do not pay for it.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from posthouse.relay.smtp_server.server import Arrival, Limits, SmtpServer
+    from posthouse.relay.smtp_server.arrival import Arrival
+    from posthouse.relay.smtp_server.server import Limits, SmtpServer
 
 __all__ = ["Arrival", "Limits", "SmtpServer"]
 

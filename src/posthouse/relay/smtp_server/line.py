@@ -30,7 +30,8 @@ from posthouse.mail.status import Status
 from posthouse.relay.smtp_server.host import LineHost
 from posthouse.relay.smtp_server.memory import READ
 
-_LEAST_RATE = 1024
+LEAST_RATE = 1024
+"""octets a second that a body has to bring after a while"""
 _LINGER = 2.0
 _NEVER = float("inf")
 _FAULT = Status(421, "4.3.0", "internal error; try again later")
@@ -259,7 +260,7 @@ class Line(asyncio.Protocol):
         if self.receiving_since is None:
             self.receiving_since = now
             self._octets = 0
-        total = self.receiving_since + limits.data_seconds + self._octets / _LEAST_RATE
+        total = self.receiving_since + limits.data_seconds + self._octets / LEAST_RATE
         self.deadline = min(now + limits.data_seconds, total, self.transaction_ends)
 
     def _set_reading(self) -> None:

@@ -21,44 +21,23 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from email.utils import formatdate
-from functools import partial
 from typing import TypeAlias
 
-import posthouse
-from posthouse.dialogue.event import (
-    BodyPart,
-    Event,
-    Fault,
-    Hello,
-    Mail,
-    Message,
-    MessageEnd,
-    MessageRefused,
-    Oversize,
-    Quit,
-    Rcpt,
-    Reset,
-    StartTls,
-)
 from posthouse.dialogue.policy import smtp_policy
 from posthouse.dispatcher.embedded import Bounds, EmbeddedServer, Endpoint
-from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.program_calls import ProgramCalls
 from posthouse.mail.message_id import MessageIds
 from posthouse.mail.status import Status
+from posthouse.relay.smtp_server.arrival import Arrival
+from posthouse.relay.smtp_server.calling_session import CallingSession
 from posthouse.relay.smtp_server.host import hang_up_oldest
 from posthouse.relay.smtp_server.line import Line
 from posthouse.relay.smtp_server.memory import Memory
-from posthouse.relay.smtp_server.received import Hop, received_line
 
 _EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8")
 _MAIL_PARAMS = frozenset({"SIZE", "BODY", "SMTPUTF8"})
-_UNKNOWN = Connection("", "", ("", 0), ("", 0), "", tls=False, serial=0)
 _OK = Status(250, "2.1.5", "OK")
-_NUL = Status(554, "5.6.0", "message contains null")
 _FAILED = Status(451, "4.3.0", "delivery failed; try again later")
-_LONGEST_HELO = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,32 +64,6 @@ class Limits:
     """it may leave our replies unread"""
     drain_seconds: float = 30.0
     """calls may go on after `stop`"""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """How a message comes in."""
-
-    id: str
-    """ours, never the same twice"""
-    host: str
-    """our name"""
-    address: str
-    """the client's IP address, empty over a Unix socket"""
-    port: int
-    helo: str
-    """what the client calls itself; octets that are no ASCII are replaced"""
-    protocol: str
-    """SMTP, ESMTP, ESMTPS, UTF8SMTP or UTF8SMTPS (RFC 3848, RFC 6531 4.3)"""
-
-    def received(self, recipient: str = "") -> bytes:
-        """The trace field to put in front of the message (RFC 5321 4.4), with LF line ends.
-
-        Args:
-            recipient: shown after `for`; give it only where the message has no other.
-        """
-        hop = Hop(self.helo, self.address or "127.0.0.1", self.host, self.protocol, f"Posthouse {posthouse.__version__}")
-        return received_line(hop, self.id, recipient, formatdate(time.time(), localtime=True)).replace(b"\r\n", b"\n")
 
 
 Deliver: TypeAlias = Callable[[str, Sequence[str], bytes, Arrival], Awaitable[Status]]
@@ -203,7 +156,7 @@ class SmtpServer(EmbeddedServer[Line]):
 
     def _new_session(self) -> asyncio.Protocol:
         """The protocol object of a new connection."""
-        return _Session(self)
+        return CallingSession(self)
 
     def _is_late(self, session: Line, now: float) -> bool:
         """Whether a client's deadline has passed."""
@@ -222,148 +175,3 @@ class SmtpServer(EmbeddedServer[Line]):
     def report(self, text: str) -> None:
         """A line in the log, with the traceback."""
         self.log.error(text, exc_info=sys.exc_info()[0] is not None)
-
-
-class _Session(Line):
-    """One connection: its commands become calls."""
-
-    def __init__(self, server: SmtpServer) -> None:
-        super().__init__(server, _UNKNOWN, server.left, server.policy)
-        self._host = server
-        self._helo, self._esmtp = "", False
-        self._sender = ""
-        self._recipients: list[str] = []
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._arrival: Arrival | None = None
-        self._idle = 0.0
-
-    # --- what the loop and the server ask ---------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet, if there is room."""
-        if not self._host.admit(transport):
-            return
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            self.connection = replace(_UNKNOWN, peer=(peer[0], peer[1]))
-        super().connection_made(transport)
-
-    def idle_since(self) -> float | None:
-        """The loop's time since when no transaction is open; None for one that is to go already."""
-        return None if self.server.in_transaction or self.server.closing else self._idle
-
-    def begun(self) -> None:
-        """From now on it may be idle."""
-        self._idle = self._host.loop.time()
-
-    def begun_tls(self) -> None:
-        """What the client said in clear is forgotten (RFC 3207 4.2)."""
-        self._helo = ""
-        self.server.tls_started(self._host.secured)
-
-    def over(self) -> None:
-        """Forget the transaction; a call that is under way goes on."""
-        self._forget()
-
-    def lost(self) -> None:
-        """Nothing more to say."""
-
-    # --- what the client says ---------------------------------------------------------------------------------------
-
-    def handle(self, event: Event) -> None:
-        """Obey one event of the dialogue."""
-        match event:
-            case Rcpt():
-                self._rcpt(_text(event.recipient))
-            case Mail():
-                self._mail(event)
-            case Message():
-                self._message(event.lf, event.faults)
-            case BodyPart():
-                octets = event.data if event.lf is None else event.lf  # without: it will be refused
-                self._parts.append(octets)
-                self._size += len(octets)
-                self.hold(self._size)
-            case MessageEnd():
-                data = b"".join(self._parts)
-                self._parts.clear()
-                self._message(data, event.faults)
-            case Hello():
-                self._forget()
-                self._helo = event.name[:_LONGEST_HELO].decode("ascii", "replace")
-                self._esmtp = event.verb != "HELO"
-            case Reset() | Oversize() | MessageRefused():
-                self._forget()
-            case Quit():
-                self.abrupt = True
-            case StartTls():
-                assert self._host.tls is not None  # else it would not have been offered
-                self.start_tls(self._host.tls)
-
-    def _mail(self, event: Mail) -> None:
-        host, limits = self._host, self._host.limits
-        protocol = ("UTF8SMTP" if "SMTPUTF8" in event.params else "ESMTP") if self._esmtp else "SMTP"
-        address, port = self.connection.peer
-        protocol += "S" * (self._esmtp and self.secured)
-        self._arrival = Arrival(host.ids.next(), host.hostname, address, port, self._helo, protocol)
-        self._sender = _text(event.sender)
-        self.transaction_ends = host.loop.time() + 12 * max(limits.command_seconds, limits.data_seconds)
-        self.server.accept()
-
-    def _rcpt(self, recipient: str) -> None:
-        host, arrival = self._host, self._arrival
-        assert arrival is not None
-        if host.judges:
-            host.program_calls.use(self._ask(recipient, arrival))
-            return
-        self._recipients.append(recipient)
-        self.server.accept()
-
-    async def _ask(self, recipient: str, arrival: Arrival) -> None:
-        host = self._host
-        judge = partial(host.recipient, self._sender, recipient, arrival)
-        status = await host.program_calls.status(f"recipient {recipient}", judge)
-        self.go_on(self._judged, recipient, arrival, status)
-
-    def _judged(self, recipient: str, arrival: Arrival, status: Status) -> None:
-        if arrival is not self._arrival:  # it was hung up meanwhile
-            return
-        if status.is_success:
-            self._recipients.append(recipient)
-        self.server.answer(status)
-
-    def _message(self, data: bytes | None, faults: frozenset[Fault]) -> None:
-        if data is None or Fault.NUL in faults:  # bare line ends the dialogue has refused
-            self._forget()
-            self.server.answer_data([_NUL])
-            return
-        host, arrival = self._host, self._arrival
-        assert arrival is not None
-        host.memory.change(len(data))  # the call's now, however long the connection lives
-        self.hold(0)
-        host.program_calls.use(self._deliver(self._sender, tuple(self._recipients), data, arrival))
-
-    async def _deliver(self, sender: str, recipients: tuple[str, ...], message: bytes, arrival: Arrival) -> None:
-        host = self._host
-        try:
-            deliver = partial(host.deliver, sender, recipients, message, arrival)
-            status = await host.program_calls.status(f"deliver {arrival.id}", deliver)
-        finally:
-            host.memory.change(-len(message))
-        if arrival is self._arrival:
-            self._forget()
-            self.go_on(self.server.answer_data, [status])
-
-    def _forget(self) -> None:
-        self._arrival = None
-        self._recipients = []
-        self._parts.clear()
-        self._size = 0
-        self._idle = self._host.loop.time()
-        self.transaction_ends = float("inf")
-        self.hold(0)
-
-
-def _text(address: bytes) -> str:
-    return address.decode("utf-8", "surrogateescape")

@@ -1,0 +1,213 @@
+"""One client of a server inside a Python program: its commands become calls (docs/library.md).
+
+Promise: replies come in the order of the commands; nothing is obeyed while a call is under way. From the final dot on a message
+belongs to its call, memory and all: a client that goes away changes nothing for it.
+"""
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from posthouse.dialogue.event import (
+    BodyPart,
+    Event,
+    Fault,
+    Hello,
+    Mail,
+    Message,
+    MessageEnd,
+    MessageRefused,
+    Oversize,
+    Quit,
+    Rcpt,
+    Reset,
+    StartTls,
+)
+from posthouse.dispatcher.handoff import Connection
+from posthouse.mail.status import Status
+from posthouse.relay.smtp_server.arrival import Arrival
+from posthouse.relay.smtp_server.line import LEAST_RATE, Line
+
+if TYPE_CHECKING:
+    from posthouse.relay.smtp_server.server import SmtpServer
+
+_UNKNOWN = Connection("", "", ("", 0), ("", 0), "", tls=False, serial=0)
+_NUL = Status(554, "5.6.0", "message contains null")
+_LONGEST_HELO = 255
+_PATIENCE = 10.0
+"""seconds after which a transaction that stands still counts as idle when all connections are taken"""
+
+
+class CallingSession(Line):
+    """The protocol object of one connection.
+
+    Args:
+        server: what all sessions share.
+    """
+
+    def __init__(self, server: "SmtpServer") -> None:
+        super().__init__(server, _UNKNOWN, server.left, server.policy)
+        self._host = server
+        self._helo, self._esmtp = "", False
+        self._sender = ""
+        self._recipients: list[str] = []
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._arrival: Arrival | None = None
+        self._last = 0.0
+        """the loop's time when the client's last command was obeyed or its last message answered"""
+
+    # --- what the loop and the server ask ---------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet, if there is room."""
+        if not self._host.admit(transport):
+            return
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.connection = replace(_UNKNOWN, peer=(peer[0], peer[1]))
+        super().connection_made(transport)
+
+    def idle_since(self) -> float | None:
+        """The loop's time since when no transaction is open, or since when the one that is open has stood still.
+
+        None for a connection that is to go already: it makes no more room than it does by that.
+        """
+        if self.server.closing:
+            return None
+        return self._last if self._stands_still() or not (self.server.in_transaction or self._deaf) else None
+
+    def _stands_still(self) -> bool:
+        """Whether the client leaves its transaction waiting: no whole command, or less of the body than the least rate."""
+        if self.server.awaiting or self._stalled:  # for us
+            return False
+        if self.receiving_since is None:
+            return self._host.loop.time() - self._last > _PATIENCE
+        waited = self._host.loop.time() - self.receiving_since
+        return waited > _PATIENCE and self._octets < waited * LEAST_RATE
+
+    def shed(self) -> None:
+        """421 at the next quiet point, which is now for a transaction that stands still; who reads no reply hears none."""
+        if self._deaf and self._stands_still():
+            self.cut()
+        elif self.server.in_transaction and self._stands_still():
+            self.hang_up()
+        else:
+            super().shed()
+
+    def begun(self) -> None:
+        """From now on it may be idle."""
+        self._last = self._host.loop.time()
+
+    def begun_tls(self) -> None:
+        """What the client said in clear is forgotten (RFC 3207 4.2)."""
+        self._helo = ""
+        self.server.tls_started(self._host.secured)
+
+    def over(self) -> None:
+        """Forget the transaction; a call that is under way goes on."""
+        self._forget()
+
+    def lost(self) -> None:
+        """Nothing more to say."""
+
+    # --- what the client says ---------------------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> None:
+        """Obey one event of the dialogue."""
+        self._last = self._host.loop.time()
+        match event:
+            case Rcpt():
+                self._rcpt(_text(event.recipient))
+            case Mail():
+                self._mail(event)
+            case Message():
+                self._message(event.lf, event.faults)
+            case BodyPart():
+                octets = event.data if event.lf is None else event.lf  # without: it will be refused
+                self._parts.append(octets)
+                self._size += len(octets)
+                self.hold(self._size)
+            case MessageEnd():
+                data = b"".join(self._parts)
+                self._parts.clear()
+                self._message(data, event.faults)
+            case Hello():
+                self._forget()
+                self._helo = event.name[:_LONGEST_HELO].decode("ascii", "replace")
+                self._esmtp = event.verb != "HELO"
+            case Reset() | Oversize() | MessageRefused():
+                self._forget()
+            case Quit():
+                self.abrupt = True
+            case StartTls():
+                assert self._host.tls is not None  # else it would not have been offered
+                self.start_tls(self._host.tls)
+
+    def _mail(self, event: Mail) -> None:
+        host, limits = self._host, self._host.limits
+        protocol = ("UTF8SMTP" if "SMTPUTF8" in event.params else "ESMTP") if self._esmtp else "SMTP"
+        address, port = self.connection.peer
+        protocol += "S" * (self._esmtp and self.secured)
+        self._arrival = Arrival(host.ids.next(), host.hostname, address, port, self._helo, protocol)
+        self._sender = _text(event.sender)
+        self.transaction_ends = host.loop.time() + 12 * max(limits.command_seconds, limits.data_seconds)
+        self.server.accept()
+
+    def _rcpt(self, recipient: str) -> None:
+        host, arrival = self._host, self._arrival
+        assert arrival is not None
+        if host.judges:
+            host.program_calls.use(self._ask(recipient, arrival))
+            return
+        self._recipients.append(recipient)
+        self.server.accept()
+
+    async def _ask(self, recipient: str, arrival: Arrival) -> None:
+        host = self._host
+        judge = partial(host.recipient, self._sender, recipient, arrival)
+        status = await host.program_calls.status(f"recipient {recipient}", judge)
+        self.go_on(self._judged, recipient, arrival, status)
+
+    def _judged(self, recipient: str, arrival: Arrival, status: Status) -> None:
+        if arrival is not self._arrival:  # it was hung up meanwhile
+            return
+        if status.is_success:
+            self._recipients.append(recipient)
+        self.server.answer(status)
+
+    def _message(self, data: bytes | None, faults: frozenset[Fault]) -> None:
+        if data is None or Fault.NUL in faults:  # bare line ends the dialogue has refused
+            self._forget()
+            self.server.answer_data([_NUL])
+            return
+        host, arrival = self._host, self._arrival
+        assert arrival is not None
+        host.memory.change(len(data))  # the call's now, however long the connection lives
+        self.hold(0)
+        host.program_calls.use(self._deliver(self._sender, tuple(self._recipients), data, arrival))
+
+    async def _deliver(self, sender: str, recipients: tuple[str, ...], message: bytes, arrival: Arrival) -> None:
+        host = self._host
+        try:
+            deliver = partial(host.deliver, sender, recipients, message, arrival)
+            status = await host.program_calls.status(f"deliver {arrival.id}", deliver)
+        finally:
+            host.memory.change(-len(message))
+        if arrival is self._arrival:
+            self._forget()
+            self.go_on(self.server.answer_data, [status])
+
+    def _forget(self) -> None:
+        self._arrival = None
+        self._recipients = []
+        self._parts.clear()
+        self._size = 0
+        self._last = self._host.loop.time()
+        self.transaction_ends = float("inf")
+        self.hold(0)
+
+
+def _text(address: bytes) -> str:
+    return address.decode("utf-8", "surrogateescape")
