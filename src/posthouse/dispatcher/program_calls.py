@@ -38,7 +38,7 @@ class ProgramCalls:
         self._failed = failed
         self._log = log
         self._ended = False
-        self._running: set[asyncio.Task[Any] | None] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._users: set[asyncio.Task[None]] = set()
 
     def use(self, user: Coroutine[Any, Any, None]) -> None:
@@ -62,6 +62,7 @@ class ProgramCalls:
         if self._ended:
             return STOPPING
         task = asyncio.current_task()
+        assert task is not None  # a coroutine runs in one
         self._running.add(task)
         try:
             async with self._turns:
@@ -98,8 +99,7 @@ class ProgramCalls:
         """Cancel what is under way; from now on nothing is called."""
         self._ended = True
         for task in tuple(self._running):
-            if task is not None:
-                task.cancel()
+            task.cancel()
         if self._users:
             await asyncio.wait(self._users, timeout=_LAST_SECOND)
 
