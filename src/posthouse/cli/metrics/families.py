@@ -10,6 +10,7 @@ from posthouse.cli.metrics.text_format import Family, Labels, Sample
 from posthouse.trace.figures import KINDS, QUOTA_CODES, RECEIVED, Rows, Waited, kinds, replies, waited
 
 _STATES = ("starting", "running", "stopping", "stopped")
+_TROUBLES = ("directory", "queue", "store", "partition")
 _WAITING = ("journal", "file", "held")
 _KINDS = {
     "received": "enqueued to the channel",
@@ -66,6 +67,10 @@ def _instance(facts: Facts) -> Iterator[Family]:
         for each in told["listeners"]
     )
     yield _gauge("posthouse_listener", "1 for each open port.", open_ports)
+    if told["state"] == "running":
+        whats = [each["what"] for each in told["troubles"]]
+        troubles = (Sample(whats.count(what), (("what", what),)) for what in _TROUBLES)
+        yield _gauge("posthouse_troubles", "What `status` says is wrong now, but hosts that are down.", troubles)
     if (room := facts.room) is not None:
         yield _gauge("posthouse_disk_free_octets", "Free below data/.", [Sample(room["free"])])
         files = [Sample(room["files"])] if room["files"] is not None else []
