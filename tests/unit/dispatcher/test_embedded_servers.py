@@ -269,6 +269,11 @@ async def test_a_transaction_that_stands_still_makes_room_and_a_call_does_not(
         assert (await reply).startswith("250")
 
 
+async def test_a_message_that_could_never_find_room_is_too_large(make: Make) -> None:
+    async with make(taken, memory=400_000) as server, talking(server) as talk:
+        assert (await talk.say("MAIL FROM:<s@example.org> SIZE=400001")).startswith("552 5.3.4")
+
+
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 

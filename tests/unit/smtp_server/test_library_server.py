@@ -176,7 +176,7 @@ async def test_bodies_wait_while_messages_in_calls_hold_all_memory() -> None:
         await answer.wait()
         return OK
 
-    server = SmtpServer(deliver, limits=Limits(memory=700_000))
+    server = SmtpServer(deliver, limits=Limits(memory=900_000))
     async with server:
         port = int(server.address[1])
         first = asyncio.create_task(send(port, "bob@example.com", message=large))
@@ -186,7 +186,7 @@ async def test_bodies_wait_while_messages_in_calls_hold_all_memory() -> None:
             await asyncio.sleep(0.001)
         server.look(server.loop.time())  # who waits for calls to end is not hung up
         assert not asked[1].is_set()
-        assert server.memory.held < 700_000 + len(large)
+        assert server.memory.held < 900_000 + len(large)
         answer.set()
         assert [await first, await second] == ["250 2.6.0 taken"] * 2
     assert server.memory.held == 0
@@ -198,7 +198,7 @@ async def test_bodies_that_do_not_end_give_room_to_others() -> None:
         talks = [await connect(port) for _ in range(3)]
         for talk in talks:
             await begin(talk, "bob@example.com")
-            talk.writer.write(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 5000)
+            talk.writer.write(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 4000)
         while not server.memory.overfull():
             await asyncio.sleep(0.001)
         server.look(server.loop.time())
@@ -223,7 +223,7 @@ async def test_bodies_that_do_not_end_give_room_though_small_messages_are_in_cal
         talks = [await connect(port) for _ in range(3)]
         for talk in talks:
             await begin(talk, "bob@example.com")
-            talk.writer.write(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 5000)
+            talk.writer.write(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 4000)
         while not server.memory.overfull():
             await asyncio.sleep(0.001)
         server.look(server.loop.time())

@@ -38,11 +38,12 @@ class Memory:
 
     def overfull(self) -> bool:
         """Whether somebody waits, and there is not even a quarter of the room free for those who do."""
-        return bool(self._stalled) and self.is_most(self.held)
+        return bool(self._stalled) and self.held > self.most
 
-    def is_most(self, octets: int) -> bool:
-        """Whether so many octets leave not even a quarter of the room."""
-        return octets > self.limit * 3 // 4
+    @property
+    def most(self) -> int:
+        """Octets that leave a quarter of the room."""
+        return self.limit * 3 // 4
 
     def wait(self, go_on: Callable[[], None]) -> None:
         """Have this called, once, when there is room."""

@@ -45,7 +45,7 @@ class Limits:
     """What one server allows. Beyond a limit a client hears a refusal, or waits: never that its mail is lost."""
 
     message_size: int = 52_428_800
-    """octets of one message, told in SIZE; larger is 552 5.3.4"""
+    """octets of one message, told in SIZE; larger is 552 5.3.4. Never more than three quarters of `memory`"""
     memory: int = 268_435_456
     """octets of all messages that are held at the same time; beyond it bodies are not read for a while"""
     recipients: int = 1000
@@ -112,7 +112,7 @@ class SmtpServer(EmbeddedServer[Line]):
         self.process_log = logging.getLogger("posthouse.smtp")
         look = min(limits.command_seconds, limits.data_seconds)
         super().__init__(Endpoint(host, port, path), Bounds(limits.connections, look, limits.drain_seconds), self.process_log)
-        size = limits.message_size
+        size = min(limits.message_size, self.memory.most)  # a larger one would be begun again and again, and never end
         policy = smtp_policy(self.hostname, (*_EXTENSIONS, f"SIZE {size}", "CHUNKING", "ENHANCEDSTATUSCODES"))
         self.secured = replace(
             policy, max_size=size, max_recipients=limits.recipients, known_mail_params=_MAIL_PARAMS, known_rcpt_params=frozenset()
@@ -169,7 +169,7 @@ class SmtpServer(EmbeddedServer[Line]):
         """
         super().look(now)
         self.memory.resume()
-        if self.memory.is_most(sum(line.held for line in self.sessions)):
+        if sum(line.held for line in self.sessions) > self.memory.most:
             hang_up_oldest(self.sessions, self.memory)
 
     def report(self, text: str) -> None:

@@ -40,7 +40,7 @@ class Limits:
     """What one server allows. Beyond a limit a client hears a temporary refusal, never that its mail is lost."""
 
     message_size: int = 52_428_800
-    """octets of one message, told in SIZE; larger is 523 5.2.3, or 552 5.3.4 when it was announced"""
+    """octets of one message, told in SIZE; larger is 523 5.2.3, or 552 5.3.4 when it was announced. Never more than `memory`"""
     memory: int = 268_435_456
     """octets of all messages larger than 256 KiB that are held at the same time; beyond it 452 4.3.1"""
     recipients: int = 1000

@@ -81,7 +81,7 @@ class LmtpServer(EmbeddedServer[LmtpSession]):
         look = min(limits.command_seconds, limits.data_seconds)
         bounds = Bounds(limits.connections, look, limits.drain_seconds)
         super().__init__(Endpoint(host, port, path), bounds, logging.getLogger("posthouse.lmtp"))
-        size = limits.message_size
+        size = min(limits.message_size, limits.memory)  # a larger one would never find room
         policy = lmtp_policy(hostname or socket.gethostname(), (*_EXTENSIONS, f"SIZE {size}", "CHUNKING"))
         policy = replace(policy, max_size=size, max_recipients=limits.recipients, known_rcpt_params=ESMTP_RCPT)
         # what a session asks of its host (`host.SessionHost`)
