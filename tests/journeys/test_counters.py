@@ -78,6 +78,8 @@ def test_figures_are_what_was_sent_through_restarts(tmp_path: Path) -> None:
         assert relay.command("counters", "clear").stdout.startswith("the counters of ")
         assert counted(relay, RELAY)["delivered"] == (0, 0)
         tiers.stop()
+        files = {path.name for path in (relay.folder / "data" / "counters").iterdir()}
+        assert files == {"1", "2", "cleared"}, "the processes of a later life go on in the files of the ones before"
         after = figures(relay)
         assert after["posthouse_ready"] == 0
         assert after["posthouse_state stopped"] == 1

@@ -190,7 +190,7 @@ def test_other_addresses_are_refused(text: str, capsys: pytest.CaptureFixture[st
 
 
 def test_a_scraper_is_answered_and_a_silent_client_lets_it_wait_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("posthouse.cli.metrics.http_server._Handler.timeout", 0.2)
+    monkeypatch.setattr("posthouse.cli.metrics.http_server._Handler.timeout", 2.0)
     pages = iter(("one\n", "two\n"))
     with MetricsServer(("127.0.0.1", 0), lambda: next(pages)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
