@@ -274,7 +274,7 @@ def _told(wanted: Sequence[Wanted], stays: str) -> str:
     """What a dry run says: the first who would go, and who stays."""
     recipient, targets, _ = wanted[0]
     more = f" (one of {len(wanted)})" if len(wanted) > 1 else ""
-    where = f"{recipient.original} would go to {targets[0].host or targets[0].channel}{more}"
+    where = f"{recipient.original} would go to {targets[0].host.removesuffix('.lmtp') or targets[0].channel}{more}"
     return f"{where}; {stays}" if stays else where
 
 
