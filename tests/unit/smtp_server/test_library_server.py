@@ -84,6 +84,12 @@ def test_a_message_is_one_call_and_its_status_the_reply(loop_of: Callable[[], as
     assert f" with ESMTP id <{arrival.id}@mx.example.com>\n for bob@example.com; " in field
 
 
+def test_the_trace_field_of_a_client_without_an_address_names_none() -> None:
+    field = Arrival("1A", "mx.example.com", "", 0, "client.example.org", "ESMTP").received("\udcff@example.com").decode()
+    assert field.startswith("Received: from client.example.org\n by mx.example.com (Posthouse ")
+    assert " id <1A@mx.example.com>; " in field
+
+
 class Judging(SmtpServer):
     """Knows bob only."""
 

@@ -30,5 +30,5 @@ class Arrival:
         Args:
             recipient: shown after `for`; give it only where the message has no other.
         """
-        hop = Hop(self.helo, self.address or "127.0.0.1", self.host, self.protocol, f"Posthouse {posthouse.__version__}")
+        hop = Hop(self.helo, self.address, self.host, self.protocol, f"Posthouse {posthouse.__version__}")
         return received_line(hop, self.id, recipient, formatdate(time.time(), localtime=True)).replace(b"\r\n", b"\n")

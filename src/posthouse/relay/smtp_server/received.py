@@ -23,6 +23,7 @@ class Hop(msgspec.Struct, frozen=True):
 
     helo: str
     address: str
+    """empty where there is none"""
     host: str
     protocol: str
     """SMTP, ESMTP or UTF8SMTP (RFC 3848, RFC 6531 4.3)"""
@@ -47,7 +48,8 @@ def _opening(hop: Hop) -> str:
     """Up to our id."""
     helo = hop.helo if _PRINTABLE.fullmatch(hop.helo) else "unknown"
     literal = f"IPv6:{hop.address}" if ":" in hop.address else hop.address
-    return f"Received: from {helo} ([{literal}])\r\n by {hop.host} ({hop.product}) with {hop.protocol} id <"
+    shown = f" ([{literal}])" if literal else ""
+    return f"Received: from {helo}{shown}\r\n by {hop.host} ({hop.product}) with {hop.protocol} id <"
 
 
 @dataclass(frozen=True, slots=True)
