@@ -24,7 +24,7 @@ _CONNECTION_ACTIONS = (
 _json = msgspec.json.Encoder()
 
 
-_ENQUEUED = Action.ENQUEUED
+_ENQUEUED, _DEQUEUED = Action.ENQUEUED, Action.DEQUEUED
 _AT_ENQUEUE = frozenset({"ss", "tr"})
 _MARKED = frozenset({"fi", "mi", "us", "ss", "re", "di"})
 
@@ -90,7 +90,7 @@ class TextLines:
         return f"{self._local}.{stamp[20:22]}"
 
     def _columns(self, record: Record) -> str:
-        if record.ac in _CONNECTION_ACTIONS:
+        if record.ac is not _DEQUEUED and record.ac in _CONNECTION_ACTIONS:  # which compares texts
             rest = " ".join(part for part in (record.tr, record.ap, record.us, record.di) if part)
             return f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {rest}".rstrip()
         out = f"{record.sc:<12} {record.dc:<12} {record.ac}{record.mo} {record.sz} "

@@ -38,6 +38,9 @@ class Relay(Enum):
     RETURNED = "returns it to the sender at once, with this reply in the notice"
 
 
+_DEQUEUED = Action.DEQUEUED
+
+
 class Row(NamedTuple):
     """One row."""
 
@@ -50,7 +53,7 @@ class Row(NamedTuple):
     @property
     def action(self) -> Action:
         """Its letter in the transaction log."""
-        return Action.DEQUEUED if self.code < 300 else Action.DEFERRED if self.code < 500 else Action.RETURNED
+        return _DEQUEUED if self.code < 300 else Action.DEFERRED if self.code < 500 else Action.RETURNED
 
     @property
     def relay(self) -> Relay:
