@@ -184,12 +184,13 @@ class StoreCounters(Counters):
         for record in records:
             row = rows[record.sc]
             row[place_of_code.get(record.co, REPLIES)] += 1
-            if record.ac is not _DEQUEUED:
+            if record.ac is _DEQUEUED:
+                if record.tr != session:  # it has one transaction at a time, whose records stand together
+                    session = record.tr
+                    row[TAKEN] += 1
+                    row[TAKEN_BLOCKS] += record.sz
+            elif record.ac in _COUNTED:
                 _count_one(row, _COUNTED[record.ac], record, record.tr, seen)
-            elif record.tr != session:  # it has one transaction at a time, whose records stand together
-                session = record.tr
-                row[TAKEN] += 1
-                row[TAKEN_BLOCKS] += record.sz
         if seen:
             seen.clear()
         if not self._unsaved:

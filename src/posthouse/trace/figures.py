@@ -15,7 +15,7 @@ LEFT_RECIPIENTS = 21
 TAKEN, TAKEN_BLOCKS = 22, 23
 """messages a store has taken for somebody"""
 REPLIES = 24
-CODES = (250, 420, 422, 430, 500, 511, 522, 523, 560)
+CODES = (250, 420, 422, 430, 511, 522, 523, 560)
 """replies a store gives to a recipient; any other is counted before them"""
 QUOTA_CODES = (422, 522)
 WIDTH = REPLIES + 1 + len(CODES)

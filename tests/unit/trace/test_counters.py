@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from posthouse.store.lmtp_server.status_table import TABLE
 from posthouse.trace.counter_file import MOST_ROWS, CounterFile, read_all
 from posthouse.trace.counters import PATIENCE, SAVE_SECONDS, Counters, StoreCounters
-from posthouse.trace.figures import RECEIVED, REJECTED, SUBMITTED, Rows, kinds, new_row, replies, waited
+from posthouse.trace.figures import CODES, RECEIVED, REJECTED, SUBMITTED, Rows, kinds, new_row, replies, waited
 from posthouse.trace.record import Action, Record
 
 TS = "2026-11-23T10:00:00.310Z"
@@ -98,6 +99,10 @@ def test_a_store_counts_its_replies(tmp_path: Path) -> None:
     row = totals(tmp_path)["tcp_lmtpss"]
     assert happened(row) == {"received": (2, 3, 4), "delivered": (2, 3, 4), "attempted": (1, 1, 2), "failed": (2, 2, 4)}
     assert {code: n for code, n in replies(row).items() if n} == {250: 3, 422: 1, 511: 1, 0: 1}
+
+
+def test_every_reply_of_the_status_table_has_a_place() -> None:
+    assert set(CODES) == {row.code for row in TABLE}
 
 
 def test_the_next_process_carries_on_in_the_first_free_file(tmp_path: Path) -> None:
