@@ -201,7 +201,8 @@ async def test_bodies_wait_while_messages_in_calls_hold_all_memory() -> None:
 async def test_bodies_that_do_not_end_give_room_to_others() -> None:
     async with SmtpServer(taken, limits=Limits(memory=400_000)) as server:
         port = int(server.address[1])
-        talks = [await connect(port) for _ in range(3)]
+        early, *talks = [await connect(port) for _ in range(4)]
+        await begin(early, "bob@example.com")  # the oldest, but it holds nothing
         for talk in talks:
             await begin(talk, "bob@example.com")
             talk.writer.write(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 4000)
@@ -210,7 +211,9 @@ async def test_bodies_that_do_not_end_give_room_to_others() -> None:
         server.look(server.loop.time())
         assert not server.memory.overfull()
         assert (await talks[0].reply()).startswith("421 4.3.2")
-        for talk in talks:
+        early.writer.write(MESSAGE + b".\r\n")
+        assert await early.reply() == "250 2.6.0 taken"
+        for talk in (early, *talks):
             talk.writer.close()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 from posthouse.dispatcher.sending_round import SendingRound
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from posthouse.relay.smtp_server.line import Line
+
+_AGE = attrgetter("receiving_since", "connection.serial")
+"""the loop counts milliseconds: two may be as old"""
 
 
 class Times(Protocol):
@@ -53,9 +56,9 @@ class LineHost(Protocol):
 
 
 def hang_up_oldest(sessions: "Iterable[Line]", memory: Memory) -> None:
-    """All memory is held by bodies that do not end: the oldest of them have to go."""
-    arriving = [(one.receiving_since, one.connection.serial, one) for one in sessions if one.receiving_since is not None]
-    for _, _, session in sorted(arriving, key=itemgetter(0, 1)):  # the loop counts milliseconds: two may be as old
+    """All memory is held by bodies that do not end: the oldest of them have to go. Those that hold nothing would make no room."""
+    arriving = [one for one in sessions if one.receiving_since is not None and one.held]
+    for session in sorted(arriving, key=_AGE):
         if not memory.overfull():
             return
         session.hang_up()
