@@ -10,9 +10,12 @@ import pytest
 
 from posthouse.relay.channels import operator
 from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.rerouter import Rerouter, Wanted
 from posthouse.relay.job_controller.ledger import Book, Ledger
 from posthouse.relay.job_controller.selection import Selection
 from posthouse.relay.queue.copy_ref import FileCopy
+from posthouse.relay.queue.open_copy import OpenCopy
+from posthouse.relay.queue.queue_format import State
 from posthouse.relay.queue.release import rename_all
 from posthouse.relay.queue.tree import QueueTree
 from posthouse.testing.crash_disk import EXT4, CrashDisk
@@ -43,6 +46,7 @@ def ask(told: Told, op: str, who: set[Who]) -> None:
     else:
         told.may_go |= who
         told.returned |= who if op == "return" else set()
+        told.rerouted |= who if op == "reroute" else set()
 
 
 def report(told: Told, op: str, who: set[Who]) -> None:
@@ -69,6 +73,7 @@ async def give(queue: Operator, office: Office, told: Told, op: str, selection: 
 STORIES = {
     "hold, then release": [("hold", ALL), ("release", ALL)],
     "drop some, then all": [("drop", FIRST), ("drop", ALL)],
+    "reroute some, then all": [("reroute", FIRST), ("reroute", ALL)],
     "return some, hold, return the rest": [("return", FIRST), ("hold", ALL), ("return", ALL)],
 }
 
@@ -99,7 +104,7 @@ async def again(queue: Operator, disk: CrashDisk, told: Told, op: str, selection
         compare(told, waiting_on(disk.survivor(state)))
 
 
-@pytest.mark.parametrize("op", ["hold", "release", "drop", "return"])
+@pytest.mark.parametrize("op", ["hold", "release", "drop", "return", "reroute"])
 @pytest.mark.parametrize("operation", ["fdatasync", "fsync_dir", "fsync", "rename", "unlink", "pwrite", "syncfs"])
 async def test_an_error_in_an_order_is_told(root: Path, op: str, operation: str) -> None:
     """Whatever fails once: either the operator is told, or what he was told is durable."""
@@ -180,6 +185,18 @@ def mark_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Attempt, "end", early)
 
 
+def settle_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark D before the message for the new place is durable."""
+    enqueue = Rerouter._enqueue
+
+    async def early(self: Rerouter, attempt: Attempt, opened: OpenCopy, wanted: Sequence[Wanted]) -> None:
+        for recipient, *_ in wanted:
+            opened.settle(recipient.id, State.DONE)
+        await enqueue(self, attempt, opened, wanted)
+
+    monkeypatch.setattr(Rerouter, "_enqueue", early)
+
+
 def no_name_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hold or release is reported without any sync of the folder."""
 
@@ -198,6 +215,7 @@ def no_name_sync(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(no_name_sync, "release", ALL, "held is", id="a release without its sync"),
         pytest.param(no_folder_sync, "drop", ALL, "is back", id="a drop without the folder's sync"),
         pytest.param(no_mark_sync, "drop", FIRST, "is back", id="a drop without the marks' sync"),
+        pytest.param(settle_first, "reroute", ALL, "gone without a new message", id="D before the new message"),
         pytest.param(mark_first, "return", ALL, "gone without a notice", id="F before the notice"),
     ],
 )

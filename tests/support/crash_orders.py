@@ -6,6 +6,7 @@ changing operation `look` recovers disks as a power cut may leave them, and comp
 * a recipient of a copy nobody ordered anything for waits, once, with its octets;
 * a recipient of a drop may be gone once it was asked for, and is gone once it was reported; of a return the same, and whenever
   it is gone a notice that names it waits;
+* of a reroute the same, and whenever it is gone a message for the mailbox on NEW_STORE waits, held where the old copy was;
 * a copy that was reported as held is `.HELD`, one reported as released is not; until then it is one of the two.
 """
 
@@ -48,6 +49,7 @@ from support.crash_relay import LATER, Broken, Relay, Who, require
 from support.queue_world import Accepting, open_places
 
 POOL = "SMTP_POOL"
+NEW_STORE = "store9.example.com"
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -157,13 +159,14 @@ class Told:
     may_go: set[Who] = field(default_factory=set)
     gone: set[Who] = field(default_factory=set)
     returned: set[Who] = field(default_factory=set)
+    rerouted: set[Who] = field(default_factory=set)
     moving: set[Who] = field(default_factory=set)
     """being held or released"""
     held: set[Who] = field(default_factory=set)
 
     def copy(self) -> "Told":
         """As it stands now."""
-        sets = (self.may_go, self.gone, self.returned, self.moving, self.held)
+        sets = (self.may_go, self.gone, self.returned, self.rerouted, self.moving, self.held)
         return Told(self.bodies, self.accepted, *(set(each) for each in sets))
 
 
@@ -174,6 +177,7 @@ class Waiting:
     body: bytes
     held: bool
     about: str
+    address: str
 
 
 def waiting_on(disk: CrashDisk) -> dict[Who, Waiting]:
@@ -192,7 +196,7 @@ def waiting_on(disk: CrashDisk) -> dict[Who, Waiting]:
         for each in opened.recipients:
             who = (opened.envelope.id, each.id)
             require(who not in waiting, f"{who}: waits twice")
-            waiting[who] = Waiting(body, held, opened.envelope.about)
+            waiting[who] = Waiting(body, held or each.held, opened.envelope.about, each.address)
         opened.close()
     places.close()
     return waiting
@@ -201,6 +205,7 @@ def waiting_on(disk: CrashDisk) -> dict[Who, Waiting]:
 def compare(told: Told, waiting: dict[Who, Waiting]) -> None:
     """Broken unless what waits is what was told."""
     notices = {(each.about, each.body) for each in waiting.values() if each.about}
+    moved = {(each.body, each.held, each.address) for each in waiting.values()}
     for who in told.accepted:
         there = waiting.get(who)
         if there is None:
@@ -208,6 +213,9 @@ def compare(told: Told, waiting: dict[Who, Waiting]) -> None:
             if who in told.returned:
                 named = f"user{who[1]}@example.com".encode()
                 require(any(about == who[0] and named in body for about, body in notices), f"{who}: gone without a notice")
+            if who in told.rerouted:
+                new = f"@{NEW_STORE}.lmtp:user{who[1]}@lmtpcs-daemon"
+                require((told.bodies[who[0]], who in told.held, new) in moved, f"{who}: gone without a new message")
             continue
         require(there.body == told.bodies[who[0]], f"{who}: foreign octets")
         require(who not in told.gone, f"{who}: is back after it was reported")
@@ -267,8 +275,11 @@ class Operator(Relay):
 
 
 def instance_of(root: Path) -> Path:
-    """An instance whose configuration has the pool."""
-    from support.jobs_relay import JobsRelay
+    """An instance whose configuration has the pool, and in whose directory everybody's mailbox is on NEW_STORE."""
+    from support.jobs_relay import LDIF, JobsRelay
 
-    return JobsRelay(root, 1).root
-
+    made = JobsRelay(root, 1).root
+    begin = LDIF.index("dn: uid=ann")
+    users = (LDIF[begin:].replace("ann", f"user{number}").replace("store1.example.com", NEW_STORE) for number in range(3))
+    (made / "config" / "people.ldif").write_text("\n".join((LDIF[:begin].lstrip(), *users)))
+    return made

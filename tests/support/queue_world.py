@@ -28,7 +28,10 @@ def message_id(number: int) -> str:
 def message(number: int, copies: Sequence[int] = (0,), size: int = 0, channel: str = "tcp_lmtpcs") -> Envelope:
     """An envelope with one recipient for each number of a copy."""
     recipients = tuple(
-        Recipient(at, copy, channel, f"@store{copy}.example.com:user{at}@lmtpcs-daemon", f"user{at}@example.com", f"store{copy}")
+        Recipient(
+            at, copy, channel, f"@store{copy}.example.com:user{at}@lmtpcs-daemon", f"user{at}@example.com", f"store{copy}",
+            intermediate=f"user{at}@example.com",
+        )  # fmt: skip
         for at, copy in enumerate(copies)
     )
     source = "client [192.0.2.1]"
