@@ -27,13 +27,13 @@ def message_id(number: int) -> str:
 
 def message(number: int, copies: Sequence[int] = (0,), size: int = 0, channel: str = "tcp_lmtpcs") -> Envelope:
     """An envelope with one recipient for each number of a copy."""
-    recipients = tuple(
+    recipients = tuple([
         Recipient(
             at, copy, channel, f"@store{copy}.example.com:user{at}@lmtpcs-daemon", f"user{at}@example.com", f"store{copy}",
             intermediate=f"user{at}@example.com",
-        )  # fmt: skip
+        )
         for at, copy in enumerate(copies)
-    )
+    ])  # fmt: skip
     source = "client [192.0.2.1]"
     return Envelope(message_id(number), "sender@example.com", "tcp_local", source, 1_700_000_000_000, size, recipients)
 
