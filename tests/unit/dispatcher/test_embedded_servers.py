@@ -12,6 +12,7 @@ import uvloop
 from posthouse.mail.status import Status
 from posthouse.relay.smtp_server import Arrival, SmtpServer
 from posthouse.relay.smtp_server import Limits as SmtpLimits
+from posthouse.relay.smtp_server.calling_session import CallingSession
 from posthouse.store.lmtp_server import Limits as LmtpLimits
 from posthouse.store.lmtp_server import LmtpServer
 from support.store_files import LmtpTalk
@@ -267,6 +268,23 @@ async def test_a_transaction_that_stands_still_makes_room_and_a_call_does_not(
             assert (await still.reply()).startswith("421 4.3.2")
         answer.set()
         assert (await reply).startswith("250")
+
+
+async def test_a_client_whose_recipient_was_long_judged_does_not_stand_still() -> None:
+    class Slow(SmtpServer):
+        async def recipient(self, sender: str, recipient: str, arrival: Arrival) -> Status:
+            for session in self.sessions:
+                assert isinstance(session, CallingSession)
+                session._last -= 60
+            return OK
+
+        async def deliver(self, sender: str, recipients: Sequence[str], message: bytes, arrival: Arrival) -> Status:
+            return OK
+
+    async with Slow() as server, talking(server) as talk:
+        for command in ("MAIL FROM:<s@example.org>", "RCPT TO:<bob@example.com>"):
+            assert (await talk.say(command)).startswith("250")
+        assert [session.idle_since() for session in server.sessions] == [None]
 
 
 async def test_a_message_that_could_never_find_room_is_too_large(make: Make) -> None:

@@ -56,7 +56,7 @@ class CallingSession(Line):
         self._size = 0
         self._arrival: Arrival | None = None
         self._last = 0.0
-        """the loop's time when the client's last command was obeyed or its last message answered"""
+        """the loop's time when the last command came or was answered"""
 
     # --- what the loop and the server ask ---------------------------------------------------------------------------
 
@@ -173,6 +173,7 @@ class CallingSession(Line):
     def _judged(self, recipient: str, arrival: Arrival, status: Status) -> None:
         if arrival is not self._arrival:  # it was hung up meanwhile
             return
+        self._last = self._host.loop.time()
         if status.is_success:
             self._recipients.append(recipient)
         self.server.answer(status)
