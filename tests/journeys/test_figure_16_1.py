@@ -55,6 +55,7 @@ def test_the_stores_rules_hold_and_its_queue_returns_what_it_refuses(tmp_path: P
         assert b"\nAction: failed\n" in notice.octets
         assert b"5.2.2" in notice.octets
         assert [each["en"] for each in records(store, "R", "ims-ms")] == ["5.2.2"]
+        wait_for(lambda: "\nstore_quota_refused_total 1\n" in store.command("metrics").stdout)
         assert records(tiers.relay, "R", "tcp_intranet") == []
         drained(tiers)
 

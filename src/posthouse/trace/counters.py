@@ -18,6 +18,8 @@ from posthouse.trace.figures import (
     FIRST,
     LATER,
     LEFT_RECIPIENTS,
+    QUOTA_CODES,
+    QUOTA_REFUSED,
     RECEIVED,
     REJECTED,
     REPLIES,
@@ -103,6 +105,8 @@ class Counters:
             elif action in _COUNTED:
                 if action is _RETURNED or action is _DROPPED:
                     rows[record.sc][LEFT_RECIPIENTS] += 1
+                if record.co in QUOTA_CODES and not record.tr:
+                    rows[record.sc][QUOTA_REFUSED] += 1
                 _count_one(rows[record.sc], _COUNTED[action], record, record.fi or record.ei, seen)
         if seen:
             seen.clear()

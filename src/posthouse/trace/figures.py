@@ -18,7 +18,9 @@ REPLIES = 24
 CODES = (250, 420, 422, 430, 511, 522, 523, 560)
 """replies a store gives to a recipient; any other is counted before them"""
 QUOTA_CODES = (422, 522)
-WIDTH = REPLIES + 1 + len(CODES)
+QUOTA_REFUSED = REPLIES + 1 + len(CODES)
+"""recipients a store refused for their quota without a reply: to a channel of its own machine"""
+WIDTH = QUOTA_REFUSED + 1
 _GOOD = REPLIES + 1 + CODES.index(250)
 
 Row = list[int]
@@ -62,7 +64,13 @@ def waited(row: Row) -> tuple[Waited, Waited]:
 
 def replies(row: Row) -> dict[int, int]:
     """A store's replies by code; 0 is any other."""
-    return dict(zip((0, *CODES), row[REPLIES:], strict=True))
+    return dict(zip((0, *CODES), row[REPLIES:QUOTA_REFUSED], strict=True))
+
+
+def quota_refused(row: Row) -> int:
+    """Recipients a store refused for their quota, for now or for good."""
+    given = replies(row)
+    return row[QUOTA_REFUSED] + sum(given[code] for code in QUOTA_CODES)
 
 
 def add(rows: Rows, more: Rows) -> None:

@@ -9,7 +9,7 @@ import pytest
 from posthouse.store.lmtp_server.status_table import TABLE
 from posthouse.trace.counter_file import MOST_ROWS, CounterFile, read_all
 from posthouse.trace.counters import PATIENCE, SAVE_SECONDS, Counters, StoreCounters
-from posthouse.trace.figures import CODES, RECEIVED, REJECTED, SUBMITTED, Rows, kinds, new_row, replies, waited
+from posthouse.trace.figures import CODES, RECEIVED, REJECTED, SUBMITTED, Rows, kinds, new_row, quota_refused, replies, waited
 from posthouse.trace.record import Action, Record
 
 TS = "2026-11-23T10:00:00.310Z"
@@ -72,6 +72,16 @@ def test_what_leaves_the_queue(tmp_path: Path) -> None:
     row = totals(tmp_path)["tcp_lmtpcs"]
     assert happened(row) == {"delivered": (2, 3, 7), "attempted": (2, 2, 3), "failed": (1, 2, 3)}
     assert waited(row) == ((2, 1.75), (1, 0.25))
+
+
+def test_quota_refused_without_a_reply_and_heard_from_others(tmp_path: Path) -> None:
+    counters = Counters(tmp_path, never)
+    here, there = (
+        Record(ts=TS, ac=Action.DEFERRED, sc=channel, co=422, tr=tr) for channel, tr in (("ims-ms", ""), ("lmtp", "TCP|"))
+    )
+    counters.count([here, there])
+    counters.close()
+    assert {channel: quota_refused(row) for channel, row in totals(tmp_path).items()} == {"ims-ms": 1, "lmtp": 0}
 
 
 def test_refused_recipients_count_for_the_source_channel(tmp_path: Path) -> None:

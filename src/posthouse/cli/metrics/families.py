@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from posthouse.cli.metrics.facts import Facts, Waiting
 from posthouse.cli.metrics.text_format import Family, Labels, Sample
-from posthouse.trace.figures import KINDS, QUOTA_CODES, RECEIVED, Rows, Waited, kinds, replies, waited
+from posthouse.trace.figures import KINDS, RECEIVED, Rows, Waited, kinds, quota_refused, replies, waited
 
 _STATES = ("starting", "running", "stopping", "stopped")
 _TROUBLES = ("directory", "queue", "store", "partition")
@@ -135,11 +135,10 @@ def _times(name: str, purpose: str, times: list[tuple[Labels, Waited]]) -> Famil
 
 
 def _store(rows: Rows) -> Iterator[Family]:
-    answered = [each for each in map(replies, rows.values()) if any(each.values())]
-    if not answered:
-        return
-    codes = {code: sum(each[code] for each in answered) for code in answered[0]}
-    given = (Sample(number, (("code", str(code or "other")),)) for code, number in codes.items())
-    yield _counter("lmtp_replies_total", "Final replies of the store, one for each recipient.", given)
-    refused = sum(codes[code] for code in QUOTA_CODES)
-    yield _counter("store_quota_refused_total", "Recipients refused for their quota, for now or for good.", [Sample(refused)])
+    given = [each for each in map(replies, rows.values()) if any(each.values())]
+    codes = {code: sum(each[code] for each in given) for code in given[0]} if given else {}
+    samples = (Sample(number, (("code", str(code or "other")),)) for code, number in codes.items())
+    yield _counter("lmtp_replies_total", "Final replies of the store, one for each recipient.", samples)
+    refused = sum(map(quota_refused, rows.values()))
+    purpose = "Recipients the store refused for their quota, for now or for good."
+    yield _counter("store_quota_refused_total", purpose, [Sample(refused)] if given or refused else [])
