@@ -6,6 +6,7 @@ from posthouse.store.mailbox.errors import PersistentQuotaExceeded, QuotaExceede
 from posthouse.store.mailbox.maildirsize import Sizes, parse
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits
+from posthouse.store.quota.saved import LENGTH, decode_saved
 from posthouse.testing.crash_disk import CrashDisk
 from support.store_world import World, write_file
 
@@ -168,6 +169,8 @@ def test_a_new_mailbox_has_its_maildirsize_written_once(rcpt: str) -> None:
     for _ in range(2):
         world.send(BODY, rcpt)
     assert len(written) == 1
+    lock = disk.open_file(".lmtp-lock", disk.open_dir("bob", world.partition))
+    assert decode_saved(disk.pread(lock, LENGTH, 0)).counted  # so no other process counts it for that
     assert sizes(world, "bob") == [b"10000S,10C" if "xquota" in rcpt else b"0S", b"0 0", *[b"%d 1" % len(STORED)] * 2]
 
 

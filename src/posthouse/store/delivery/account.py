@@ -66,7 +66,7 @@ class Account:
         self.dropped = False
         """the mailbox is another one now: close this when nobody uses it"""
         self._begins = False
-        """its usage is known without a file to tell it"""
+        """the mailbox was made just now; what is known of it is not written down yet"""
         self._held_since = 0.0
         self._lock = self._lock_looks = -1
         self._line = b""
@@ -134,7 +134,7 @@ class Account:
         return True
 
     def begin(self, now: float) -> None:
-        """Nothing is in a mailbox made just now; `keep_sizes` writes that down."""
+        """Nothing is in a mailbox made just now; `admit` and `keep_sizes` write that down."""
         self._begins = True
         self.usage, self.saved = NO_SIZES, self.saved._replace(counted=now)
 
@@ -181,7 +181,7 @@ class Account:
             return False
         if decision.over_since != saved.over_since:
             saved = saved._replace(over_since=decision.over_since)
-        if saved is not self.saved:
+        if saved is not self.saved or self._begins:
             self.save(saved)
         if decision.verdict is not _DELIVER:
             raise _REFUSALS[decision.verdict](f"{self.maildir.owner}: {usage} of {limits}, message {size}")
