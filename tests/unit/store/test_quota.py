@@ -1,12 +1,13 @@
 """Limits and the decision of message-store 4: a golden table, and properties."""
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthouse.store.mailbox.maildirsize import SizeFile, Sizes
+from posthouse.store.mailbox.maildirsize import SizeFile, Sizes, sum_changes
 from posthouse.store.quota.decision import QuotaPolicy, Usage, Verdict, decide
 from posthouse.store.quota.limits import GivenLimits, Limits, parse_limits
 from posthouse.store.quota.saved import LENGTH, NOTHING_SAVED, SavedQuota, decode_saved
@@ -135,6 +136,29 @@ def test_anything_else_is_nothing_saved() -> None:
         assert decode_saved(good[:at]) == NOTHING_SAVED
         changed = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
         assert decode_saved(changed) in {NOTHING_SAVED, decode_saved(good)}
+
+
+_LINE = re.compile(rb"[ \t]*([+-]?[0-9]{1,20})[ \t]+([+-]?[0-9]{1,20})[ \t\r]*")
+_changes = st.lists(st.tuples(st.integers(-(10**15), 10**15), st.integers(-5, 5)), max_size=8)
+_lines = _changes.map(lambda changes: b"".join(b"%d %d\n" % each for each in changes))
+_SCRAPS = (b"1 2\n", b"-3 -1\n", b"0", b"7", b"-", b"+", b" ", b"\t", b"\r", b"\n", b"x", b"\0")
+_scraps = st.lists(st.sampled_from(_SCRAPS), max_size=9)
+
+
+@given(_lines | _scraps.map(b"".join) | st.tuples(_lines, st.binary(max_size=3)).map(b"".join), st.sampled_from([b"", b"3C\n"]))
+def test_changes_are_summed_as_line_by_line(lines: bytes, head: bytes) -> None:
+    *each, rest = lines.split(b"\n")
+    found = [_LINE.fullmatch(line) for line in each]
+    wanted = None
+    if not rest and None not in found:
+        wanted = Sizes(sum(int(line[1]) for line in found if line), sum(int(line[2]) for line in found if line))
+    assert sum_changes(head + lines, len(head)) == wanted
+
+
+@pytest.mark.parametrize("number", [b"1" * 21, b"1" * 5000])
+def test_a_number_beyond_all_sizes_is_none(number: bytes) -> None:
+    assert sum_changes(b"1 1\n" + number + b" 1\n") is None
+    assert sum_changes(b"1 1\n\t" + number + b" 1\n") is None
 
 
 def test_what_another_server_appends_around_a_rewrite_is_kept_even_when_the_mailbox_is_closed() -> None:

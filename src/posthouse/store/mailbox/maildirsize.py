@@ -22,6 +22,8 @@ COMPACT_AT = 5120
 LINGER = 2.0
 _USUAL = 2 * COMPACT_AT
 _MOST = 1 << 20
+_TOO_MUCH = 10**20
+"""no sum of anything"""
 _LIMITS = re.compile(rb"[0-9]+[SC](?:,[0-9]+[SC])*[ \t\r]*\n")
 _CHANGES = re.compile(rb"(?:[ \t]*[+-]?[0-9]{1,20}[ \t]+[+-]?[0-9]{1,20}[ \t\r]*\n){1,512}")
 """some lines: a match keeps a note of each"""
@@ -48,14 +50,21 @@ def limits_line(octets: int, messages: int) -> bytes:
 
 def sum_changes(data: bytes, start: int = 0) -> Sizes | None:
     """The sum of the lines from `start` on; None when one is no line of changes."""
-    end = start
-    while end < len(data):
-        match = _CHANGES.match(data, end)
-        if match is None:
-            return None
-        end = match.end()
-    numbers = data[start:].split()
-    return Sizes(sum(map(int, numbers[::2])), sum(map(int, numbers[1::2])))
+    lines = data[start:]
+    numbers = lines.split()
+    count, odd = divmod(len(numbers), 2)
+    if odd or lines.translate(None, b"0123456789-") != b" \n" * count or not lines.endswith(b"\n"):
+        end = 0  # blanks as nobody writes them, or no lines of changes
+        while end < len(lines):
+            match = _CHANGES.match(lines, end)
+            if match is None:
+                return None
+            end = match.end()
+    try:
+        total = Sizes(sum(map(int, numbers[::2])), sum(map(int, numbers[1::2])))
+    except ValueError:
+        return None
+    return total if abs(total.bytes) < _TOO_MUCH and abs(total.messages) < _TOO_MUCH else None
 
 
 def parse(data: bytes) -> tuple[bytes, Sizes] | None:
