@@ -139,9 +139,9 @@ def unpack(octets: bytes) -> Rows:
     if len(octets) < _HEAD.size:
         raise DamagedCounters("it is too short")
     magic, width, count = _HEAD.unpack_from(octets)
-    row = struct.Struct(f"<{_NAME}s{min(width, 1024)}Q")
-    if magic != _MAGIC or count > MOST_ROWS or len(octets) < _HEAD.size + count * row.size:
+    if magic != _MAGIC or width > 1024 or count > MOST_ROWS or len(octets) < _HEAD.size + count * (_NAME + 8 * width):
         raise DamagedCounters("it is no counter file, or only a part of one")
+    row = struct.Struct(f"<{_NAME}s{width}Q")
     rows: Rows = {}
     for at in range(_HEAD.size, _HEAD.size + count * row.size, row.size):
         name, *numbers = row.unpack_from(octets, at)

@@ -1,15 +1,30 @@
 """Counting records: what each kind adds to which channel, in memory and in the files of several processes."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from posthouse.store.lmtp_server.status_table import TABLE
-from posthouse.trace.counter_file import MOST_ROWS, CounterFile, read_all
+from posthouse.trace.counter_file import MOST_ROWS, CounterFile, DamagedCounters, pack, read_all, unpack
 from posthouse.trace.counters import PATIENCE, SAVE_SECONDS, Counters, StoreCounters
-from posthouse.trace.figures import CODES, RECEIVED, REJECTED, SUBMITTED, Rows, kinds, new_row, quota_refused, replies, waited
+from posthouse.trace.figures import (
+    CODES,
+    RECEIVED,
+    REJECTED,
+    SUBMITTED,
+    WIDTH,
+    Rows,
+    kinds,
+    new_row,
+    quota_refused,
+    replies,
+    waited,
+)
 from posthouse.trace.record import Action, Record
 
 TS = "2026-11-23T10:00:00.310Z"
@@ -171,6 +186,16 @@ def test_a_damaged_file_is_told_once_and_counted_anew(tmp_path: Path, octets: by
     assert totals(tmp_path)["tcp_lmtpcs"][RECEIVED] == 2
     assert len(caplog.messages) == 1
     assert "begin anew" in caplog.messages[0]
+
+
+@given(changes=st.dictionaries(st.integers(0, 1000), st.integers(0, 255), max_size=30), length=st.integers(0, 1000))
+def test_whatever_stands_in_a_file_it_has_rows_or_is_damaged(changes: dict[int, int], length: int) -> None:
+    octets = bytearray(b"".join(pack({"tcp_lmtpcs": new_row(), "tcp_local": new_row()}))[:length])
+    for at, octet in changes.items():
+        if at < len(octets):
+            octets[at] = octet
+    with contextlib.suppress(DamagedCounters):
+        assert all(len(row) == WIDTH and channel for channel, row in unpack(bytes(octets)).items())
 
 
 def test_a_cut_file_is_damaged_wherever_it_is_cut(tmp_path: Path) -> None:
