@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from posthouse.dispatcher.program_calls import ProgramCalls
 
 _SWEEP_SECONDS = 5.0
+_STOPPING_SWEEP_SECONDS = 0.25
+"""who has heard 421 and does not close his side is not to hold up the end"""
 _LAST_WORDS_SECONDS = 0.1
 """left to clients for reading 421 when calls have used up the time to drain"""
 
@@ -160,6 +162,7 @@ class EmbeddedServer(ABC, Generic[S]):
         try:
             for session in tuple(self.sessions):
                 session.shed()
+            self._sweep()
             await self._ended(self._bounds.drain_seconds)
             await self.program_calls.end()
             await self._ended(_LAST_WORDS_SECONDS)
@@ -219,8 +222,11 @@ class EmbeddedServer(ABC, Generic[S]):
 
     def _sweep(self) -> None:
         """Close sessions whose deadline has passed, now and again."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         self.look(self.loop.time())
-        self._sweeper = self.loop.call_later(min(_SWEEP_SECONDS, self._bounds.look_seconds / 2), self._sweep)
+        seconds = _STOPPING_SWEEP_SECONDS if self._stopping else _SWEEP_SECONDS
+        self._sweeper = self.loop.call_later(min(seconds, self._bounds.look_seconds / 2), self._sweep)
 
     def look(self, now: float) -> None:
         """End sessions that are too slow."""

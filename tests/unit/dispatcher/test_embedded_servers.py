@@ -210,6 +210,21 @@ async def test_a_call_does_not_wait_for_the_server_it_stops(make: Make) -> None:
         await stopping[0]
 
 
+async def test_a_client_that_was_hung_up_and_does_not_close_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def deliver(*_: object) -> Status:
+        return OK
+
+    monkeypatch.setattr("posthouse.dispatcher.embedded._SWEEP_SECONDS", 600.0)
+    server = SmtpServer(deliver, limits=SmtpLimits(drain_seconds=120))
+    await server.start()
+    async with talking(server) as talk:
+        talk.writer.write(b"FOO\r\n" * 40)
+        while not (await talk.reply()).startswith("421"):
+            pass
+        async with asyncio.timeout(20):
+            await server.stop()
+
+
 # --- connections ------------------------------------------------------------------------------------------------------
 
 
