@@ -18,7 +18,7 @@ from posthouse.relay.directory.ldap_options import read_ldap_options
 from posthouse.relay.directory.question import Absent, Answer, Domain, Entry, Found, NeedDomain, NeedEntry, Unknown
 from posthouse.testing.directory import options
 from posthouse.testing.tiers import free_port
-from support.black_hole import BlackHole, HalfAnswers
+from support.black_hole import BlackHole, EverySecondSilent, HalfAnswers
 from support.slapd import MANAGER_PASSWORD, Certificates, Slapd, many_people
 from support.slow_directory import SlowDirectory
 
@@ -154,13 +154,29 @@ async def test_a_server_that_hangs_in_the_middle_is_unknown_then_found_again(ser
         assert directory.health().startswith("ok: ")
 
 
-@pytest.mark.parametrize("octets", [15, 40, 200])
+@pytest.mark.parametrize("octets", [7, 15, 40, 200])
 async def test_half_an_answer_holds_nobody(server: Slapd, octets: int) -> None:
     with HalfAnswers(server.port, octets) as half:
         async with opened(f"ldap://127.0.0.1:{half.port} {server.uri}") as directory:
             answer, stall = await longest_stall(directory)
             assert isinstance(answer, Found)
             assert stall < 0.4
+            assert directory.health().startswith("degraded: ")
+
+
+async def test_half_an_answer_to_the_bind_is_the_end_of_one_try(server: Slapd) -> None:
+    with HalfAnswers(server.port, 7) as half:
+        async with opened(f"ldap://127.0.0.1:{half.port}") as directory:
+            assert isinstance(await directory.answer(EXAMPLE), Unknown)
+            half.octets = 1 << 30
+            assert isinstance(await answers_within(directory, 20), Found)
+            assert directory.health().startswith("ok: ")
+
+
+async def test_a_handshake_that_never_ends_is_the_end_of_one_try(server: Slapd, certificates: Certificates) -> None:
+    with EverySecondSilent(server.tls_port) as proxy:
+        async with opened(f"ldaps://127.0.0.1:{proxy.port} {server.uri}", LDAP_CA_FILE=str(certificates.ca)) as directory:
+            assert isinstance(await answers_within(directory, 20), Found)
             assert directory.health().startswith("degraded: ")
 
 

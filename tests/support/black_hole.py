@@ -20,20 +20,36 @@ class BlackHole(Acceptor):
 
 
 class HalfAnswers(TcpProxy):
-    """Hands everything on to a server on loopback, but of its answers only the first so many octets of each connection."""
+    """Hands everything on to a server on loopback, but of its answers only the first so many octets of each connection.
+
+    Args:
+        port: of the server.
+        octets: may be changed, for connections that come.
+    """
 
     def __init__(self, port: int, octets: int) -> None:
         super().__init__(port)
-        self._octets = octets
+        self.octets = octets
 
     def ask(self, client: socket.socket, server: socket.socket) -> None:
         self._hand_on(client, server, 1 << 30)
 
     def answer(self, server: socket.socket, client: socket.socket) -> None:
-        self._hand_on(server, client, self._octets)
+        self._hand_on(server, client, self.octets)
 
     def _hand_on(self, source: socket.socket, target: socket.socket, left: int) -> None:
         with contextlib.suppress(OSError):
             while left and (octets := source.recv(min(4096, left))):
                 target.sendall(octets)
                 left -= len(octets)
+
+
+class EverySecondSilent(HalfAnswers):
+    """Hands everything on for the first connection, the third and so on; hears nothing from the server on the others."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, 0)
+
+    def accepted(self, client: socket.socket) -> None:
+        self.octets = 0 if self.octets else 1 << 30
+        super().accepted(client)

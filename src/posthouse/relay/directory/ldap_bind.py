@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import ldap
 
-from posthouse.relay.directory.ldap_connection import ServerTroubleError, close_handle, connected, reason_of
+from posthouse.relay.directory.ldap_connection import ServerTroubleError, bind, close_handle, connected, reason_of
 from posthouse.relay.directory.ldap_options import LdapOptions
 from posthouse.relay.directory.ldap_servers import LdapServers
 from posthouse.relay.directory.password import Password, PasswordAnswer
@@ -83,8 +83,7 @@ def binds(uri: str, options: LdapOptions, dn: str, password: str) -> bool:
     handle = None
     try:
         handle = connected(uri, options)
-        number = handle.simple_bind(dn, password)
-        handle.result(number, ldap.MSG_ALL, options.connect_timeout)
+        bind(handle, dn, password, options.connect_timeout)
     except _WRONG:
         return False
     except (ldap.LDAPError, OSError) as problem:

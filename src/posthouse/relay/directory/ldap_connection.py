@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,8 +73,7 @@ class LdapConnection:
         handle = None
         try:
             handle = connected(uri, options)
-            number = handle.simple_bind(options.bind_dn, options.secret() if options.bind_dn else "")
-            handle.result(number, ldap.MSG_ALL, seconds)
+            bind(handle, options.bind_dn, options.secret() if options.bind_dn else "", seconds)
             fd = handle.fileno()
             os.set_blocking(fd, False)
         except (ldap.LDAPError, OSError) as problem:
@@ -153,6 +153,24 @@ def connected(uri: str, options: LdapOptions) -> Any:
             close_handle(handle)
             raise
     return handle
+
+
+def bind(handle: Any, dn: str, password: str, seconds: float) -> None:
+    """Bind; blocks for so long.
+
+    libldap minds its time limit between messages only: where one stops half-way it would wait in a read for ever. So reads and
+    writes on the socket have an end of their own; libldap looks at its limit then.
+
+    Raises:
+        ldap.LDAPError, OSError: it did not work, or the server says no.
+    """
+    number = handle.simple_bind(dn, password)
+    whole, part = divmod(seconds, 1.0)
+    limit = struct.pack("ll", int(whole), max(1, int(part * 1_000_000)))
+    with socket.socket(fileno=os.dup(handle.fileno())) as shared:
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    handle.result(number, ldap.MSG_ALL, seconds)
 
 
 def entry_of(dn: str, given: dict[str, list[bytes]]) -> RawEntry:

@@ -33,6 +33,8 @@ from posthouse.relay.directory.search import Steps, plan
 
 _SERVERS_SHARE = 0.9
 """part of the time limit the servers have, so that a silent one is known as such before the asker gives up"""
+_CONNECTS = 4.0
+"""times LDAP_CONNECT_TIMEOUT after which a thread that connects is not waited for any more"""
 _log = logging.getLogger("posthouse.directory")
 _WARM_UP = NeedUrl("ldap:///??base?(objectClass=*)")
 """the root DSE: connects, and every server lets it be read"""
@@ -149,10 +151,12 @@ class LdapDirectory:
         elif uri in self._connecting:
             self._connecting[uri].append(job)
         else:
-            self._connecting[uri] = [job]
-            threading.Thread(target=self._connect, args=(uri, self._loop), name="ldap-connect", daemon=True).start()
+            waiting = self._connecting[uri] = [job]
+            longest = _CONNECTS * self._options.connect_timeout
+            self._loop.call_later(longest, self._connected, uri, waiting, "connecting does not end")
+            threading.Thread(target=self._connect, args=(uri, waiting, self._loop), name="ldap-connect", daemon=True).start()
 
-    def _connect(self, uri: str, loop: asyncio.AbstractEventLoop) -> None:
+    def _connect(self, uri: str, waiting: list[Job], loop: asyncio.AbstractEventLoop) -> None:
         """In a thread: open a connection and hand it, or the reason why not, to the loop."""
         found: LdapConnection | str
         try:
@@ -163,17 +167,19 @@ class LdapDirectory:
             _log.exception("directory: cannot connect to %s", uri)
             found = str(problem)
         try:
-            loop.call_soon_threadsafe(self._connected, uri, found)
+            loop.call_soon_threadsafe(self._connected, uri, waiting, found)
         except RuntimeError:  # the loop is closed: nobody waits any more
             if isinstance(found, LdapConnection):
                 found.close()
 
-    def _connected(self, uri: str, found: LdapConnection | str) -> None:
-        jobs = self._connecting.pop(uri, [])
+    def _connected(self, uri: str, jobs: list[Job], found: LdapConnection | str) -> None:
+        if self._connecting.get(uri) is not jobs:  # closed, or given up: a thread may hang for ever
+            if isinstance(found, LdapConnection):
+                found.close()
+            return
+        del self._connecting[uri]
         if isinstance(found, str):
             self._servers.failed(uri, found)
-        elif self._loop is None:
-            found.close()
         else:
             self._servers.worked(uri)
             self._links[uri] = LdapLink(found, self._plan, self._lost, lambda: self._servers.is_spare(uri))
