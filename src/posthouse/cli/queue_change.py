@@ -96,10 +96,17 @@ def _say(op: str, answer: dict[str, Any], *, dry_run: bool) -> None:
         done = len(answer["would"])
         if done:
             table(answer["would"])
-    so_already = f"; {answer['unchanged']} {'stay' if op == 'reroute' else 'need not be'}" if answer["unchanged"] else ""
-    sys.stdout.write(f"{done} copies {past}{so_already}\n")
+    sys.stdout.write(f"{done} copies {past}{_left(op, answer)}\n")
     for reason in answer["stayed"]:
         sys.stdout.write(f"{reason}\n")
+
+
+def _left(op: str, answer: dict[str, Any]) -> str:
+    """How many are left as they are."""
+    in_place = answer["in_place"]
+    others = "stay" if op == "reroute" else "need not be"
+    kinds = ((in_place, "are where the directory says"), (answer["unchanged"] - in_place, others))
+    return "".join(f"; {number} {words}" for number, words in kinds if number)
 
 
 def retry(*ids: str, which: Filter = NO_FILTER, how: How = AS_USUAL) -> None:
@@ -142,6 +149,8 @@ def _end(op: str, answer: dict[str, Any], selection: Selection) -> None:
 def _complaints(answer: dict[str, Any], selection: Selection) -> Iterator[tuple[int, str]]:
     for fault in answer.get("faults", ()):
         yield SOFTWARE, fault
+    if (others := answer.get("failed", 0) - len(answer.get("faults", ()))) > 0:
+        yield SOFTWARE, f"{others} others could not be changed"
     if answer.get("error"):
         yield SOFTWARE, answer["error"]
     if answer.get("busy"):

@@ -13,7 +13,7 @@ from posthouse.relay.job_controller.cargo import Cargo, cargo_of
 from posthouse.relay.job_controller.control import Line
 from posthouse.relay.job_controller.desk import Desk
 from posthouse.relay.job_controller.entry import State
-from posthouse.relay.job_controller.orders import PATIENCE, Order
+from posthouse.relay.job_controller.orders import MOST_FAULTS, PATIENCE, Order
 from posthouse.relay.job_controller.protocol import Job, Lease, Result
 from posthouse.relay.job_controller.selection import Selection
 from support.stock_world import START, C, World
@@ -71,7 +71,7 @@ def test_a_copy_in_the_journal_is_held_by_a_move(world: World, ordering: Orderin
     path = f"{C}/000/ZZ{number}0000.HELD"
     world.stock.book(Result(lease.key, Verdict.HELD, text="held by an operator", file=path), START)
     assert world.open_slots() == 0, "the file has it"
-    assert [(answer["done"], answer["failed"]) for answer in ordering.answers] == [(1, 0)]
+    assert [(answer["done"], answer["failed"], answer["stayed"]) for answer in ordering.answers] == [(1, 0, [])]
     assert world.stock.held[number + "0000"][1].path == path
     assert ordering.give("hold", ALL) is None
     assert ordering.answers[-1]["unchanged"] == 1
@@ -199,7 +199,7 @@ def test_a_fault_leaves_the_copy_and_is_told(world: World, ordering: Ordering) -
 
 def test_nothing_meant_is_answered_at_once(ordering: Ordering) -> None:
     assert ordering.give("hold", ALL) is None
-    nothing = {"copies": 0, "recipients": 0, "done": 0, "unchanged": 0, "failed": 0, "busy": 0}
+    nothing = {"copies": 0, "recipients": 0, "done": 0, "unchanged": 0, "in_place": 0, "failed": 0, "busy": 0}
     assert ordering.answers == [{**nothing, "faults": [], "stayed": [], "missing": []}]
     assert Order(Job.HOLD, 0.0, lambda _: None).left == 0
 
@@ -214,6 +214,19 @@ def test_what_is_rerouted_is_done_and_what_stays_says_why(world: World, ordering
     book(Result(second.key, Verdict.AGAIN), START)
     book(Result(third.key, Verdict.AGAIN, (), 450, "", "u0: 450 4.3.0 no answer"), START)
     (answer,) = ordering.answers
-    assert (answer["done"], answer["unchanged"], answer["failed"]) == (1, 1, 1)
+    assert (answer["done"], answer["unchanged"], answer["in_place"], answer["failed"]) == (1, 1, 1, 1)
     assert (answer["stayed"], answer["faults"]) == ([f"{some}: u1: a program"], [f"{later}: u0: 450 4.3.0 no answer"])
     assert {cargo_of(entry).identity for entry in world.stock.schedule} == {none, later}
+
+
+def test_an_order_names_some_that_stay_a_dry_run_all(world: World, ordering: Ordering) -> None:
+    copies = MOST_FAULTS + 5
+    for _ in range(copies):
+        world.put("a")
+    for dry_run, named in ((False, MOST_FAULTS + 1), (True, copies)):
+        ordering.give("reroute", ALL, dry_run=dry_run)
+        for lease in ordering.leases():
+            world.stock.book(Result(lease.key, Verdict.AGAIN, text="u0: a program"), START)
+        answer = ordering.answers[-1]
+        assert (answer["unchanged"], answer["in_place"], len(answer["stayed"])) == (copies, 0, named)
+    assert ordering.answers[0]["stayed"][-1] == "others stay, too: `--dry-run` names them all"

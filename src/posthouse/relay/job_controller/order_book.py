@@ -122,7 +122,7 @@ class OrderBook:
         if rerouting and result.verdict is Verdict.AGAIN and not result.code:
             asked.order.stays(text if result.text else "")
             return
-        if good and result.text:
+        if rerouting and good and result.text:
             asked.order.leave(text)
         asked.order.result(good=good, text=text)
 

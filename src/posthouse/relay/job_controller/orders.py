@@ -35,13 +35,15 @@ class Order:
     recipients: int = 0
     """selected"""
     unchanged: int = 0
-    """copies that are as wanted already"""
+    """copies that are left as they are, because they are as wanted already or for a reason in `stayed`"""
+    in_place: int = 0
+    """those of them that wait for the place the directory says"""
     done: int = 0
     failed: int = 0
     busy: int = 0
     faults: list[str] = field(default_factory=list)
     stayed: list[str] = field(default_factory=list)
-    """why copies, or some recipients of theirs, were not rerouted; of a dry run also where the others would go"""
+    """why MOST_FAULTS copies, or some recipients of theirs, were not rerouted; of a dry run all, and where the others would go"""
     missing: tuple[str, ...] = ()
     """ids the operator named that no copy has, as far as the rest of the filter goes"""
     keys: list[int] = field(default_factory=list)
@@ -60,16 +62,19 @@ class Order:
         self.settle()
 
     def stays(self, reason: str) -> None:
-        """One copy is left as it is, because it need not be changed or for a reason."""
+        """One copy is left as it is, for a reason or because it is where it should be."""
         self.left -= 1
         self.unchanged += 1
+        self.in_place += not reason
         self.leave(reason)
         self.settle()
 
     def leave(self, reason: str) -> None:
         """Why something of a copy is left as it is."""
-        if reason and len(self.stayed) < MOST_FAULTS:
+        if reason and (self.job is Job.ASK or len(self.stayed) < MOST_FAULTS):
             self.stayed.append(reason)
+        elif reason and len(self.stayed) == MOST_FAULTS:
+            self.stayed.append("others stay, too: `--dry-run` names them all")
 
     def cannot(self, reasons: Iterable[str]) -> None:
         """Copies that are left as they are, and why."""
@@ -94,6 +99,7 @@ class Order:
         """What the operator is told."""
         return {
             "copies": self.copies, "recipients": self.recipients, "done": self.done, "unchanged": self.unchanged,
+            "in_place": self.in_place,
             "failed": self.failed, "busy": self.busy, "faults": list(self.faults), "stayed": list(self.stayed),
             "missing": list(self.missing), **({"dry_run": True} if self.job is Job.ASK else {}),
         }  # fmt: skip
