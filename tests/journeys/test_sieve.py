@@ -112,6 +112,19 @@ def test_one_answer_and_one_note(tmp_path: Path) -> None:
         assert b"line 4: redirect: 'broken 0' is no address" in note.octets
 
 
+def test_a_redirected_message_keeps_a_very_long_header_line(tmp_path: Path) -> None:
+    line = b"Subject: " + b"a" * 900_000
+    with journey(tmp_path, directory=people(tmp_path)) as tiers:
+        with connect(tiers.relay) as client:
+            client.ehlo("client.test")
+            message = line + b"\r\nMessage-ID: <long@journey.test>\r\n\r\nbody\r\n"
+            client.sendmail("user7@example.com", ["user2@example.com"], message)
+        wait_for(lambda: len(of(tiers, 3)) == 1, 30)
+        (copy,) = of(tiers, 3)
+        assert b"\n" + line + b"\nMessage-ID: <long@journey.test>\n\nbody\n" in copy.octets
+        assert copy.octets.index(b"x-sieve-redirected-from: <user2@example.com>\n") < copy.octets.index(line)
+
+
 def test_redirects_do_not_go_in_circles(tmp_path: Path) -> None:
     with journey(tmp_path, directory=people(tmp_path)) as tiers:
         assert send(tiers, "round", 8)[0] == 250

@@ -31,6 +31,25 @@ def test_fields_are_taken_out_and_added() -> None:
 
 
 @pytest.mark.parametrize(
+    ("held", "kept", "end"),
+    [
+        (b"A: 1\r\nApproved: x\r\nB: 2", b"A: 1\r\n", b"B: 2"),
+        (b"A: 1\r\nApproved: x\r\nB: 2\r\n 3\r\n", b"A: 1\r\n", b"B: 2\r\n 3\r\n"),
+        (b"A: 1\r\nApproved: x\r", b"A: 1\r\n", b"Approved: x\r"),
+        (b"B: 2", b"", b"B: 2"),
+    ],
+)
+def test_of_a_header_that_is_cut_off_the_last_field_stays_last(held: bytes, kept: bytes, end: bytes) -> None:
+    assert edit_header(ListEdit(remove=("approved",), add=("X: y",)), held) == kept + b"X: y\r\n" + end
+
+
+@pytest.mark.timeout(20)
+def test_a_line_without_an_end_costs_its_length() -> None:
+    header = b"Subject: " + b"a" * 262_144
+    assert edit_header(ListEdit(add=("X: y",)), header) == b"X: y\r\n" + header
+
+
+@pytest.mark.parametrize(
     ("header", "body", "text"),
     [
         (b"", b"hello\r\n", "hello\n"),

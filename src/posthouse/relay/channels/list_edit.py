@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from posthouse.relay.routing.way import ListEdit
 
-_FIELD = re.compile(rb"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
+_NEXT_FIELD = re.compile(rb"(?<=\r\n)(?![ \t])")
 _BOUNDARY = re.compile(rb'boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.IGNORECASE)
 _CHARSET = re.compile(rb'charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 _UNTOUCHABLE = (b"multipart/signed", b"multipart/encrypted", b"application/")
@@ -34,18 +34,27 @@ class _Span(NamedTuple):
 
 
 def edit_header(edit: ListEdit, header: bytes) -> bytes:
-    """The header with its empty line: fields taken out, others added at its end."""
-    fields = _FIELD.findall(header.removesuffix(b"\r\n") if header.endswith(b"\r\n\r\n") else header)
+    """The header with its empty line: fields taken out, others added at its end.
+
+    Of one that is cut off, having no empty line, the last field may go on: it stays, and others are added before it.
+    """
+    fields = _fields(header)
+    end = fields.pop() if fields else b""
     removed = {name.encode() for name in edit.remove}
-    kept = [field for field in fields if field.partition(b":")[0].strip().lower() not in removed and field != b"\r\n"]
+    kept = [field for field in fields if field.partition(b":")[0].strip().lower() not in removed]
     added = [_one_line(line) + b"\r\n" for line in edit.add]
-    return b"".join((*kept, *added)) + b"\r\n"
+    return b"".join((*kept, *added, end))
+
+
+def _fields(header: bytes) -> list[bytes]:
+    """Its fields with their line ends; the empty line is the last of them. In linear time, however long a line is."""
+    return [field for field in _NEXT_FIELD.split(header) if field]
 
 
 def edit_whole(edit: ListEdit, message: bytes) -> bytes:
     """The message with header and text edited."""
     end = message.find(b"\r\n\r\n")
-    header, body = (message, b"") if end < 0 else (message[: end + 4], message[end + 4 :])
+    header, body = (message + b"\r\n", b"") if end < 0 else (message[: end + 4], message[end + 4 :])
     if message.startswith(b"\r\n"):
         header, body = b"\r\n", message[2:]
     if edit.prefix or edit.suffix:
@@ -58,7 +67,7 @@ def _one_line(line: str) -> bytes:
 
 
 def _value(header: bytes, name: bytes) -> bytes:
-    for field in _FIELD.findall(header):
+    for field in _fields(header):
         found, colon, value = field.partition(b":")
         if colon and found.strip().lower() == name:
             return _UNFOLD.sub(b"", value).strip()
