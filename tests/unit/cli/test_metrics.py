@@ -1,9 +1,13 @@
 """`posthouse metrics`: the text a scraper reads, of instances that run, hang and are stopped."""
 
+import contextlib
+import http.client
 import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +194,7 @@ def test_other_addresses_are_refused(text: str, capsys: pytest.CaptureFixture[st
 
 
 def test_a_scraper_is_answered_and_a_silent_client_lets_it_wait_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("posthouse.cli.metrics.http_server._Handler.timeout", 2.0)
+    monkeypatch.setattr("posthouse.cli.metrics.http_server.PATIENCE", 2.0)
     pages = iter(("one\n", "two\n"))
     with MetricsServer(("127.0.0.1", 0), lambda: next(pages)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -204,6 +208,67 @@ def test_a_scraper_is_answered_and_a_silent_client_lets_it_wait_for_a_moment(mon
                 urllib.request.urlopen(server.url.removesuffix("metrics"), timeout=30)
         finally:
             server.shutdown()
+
+
+@contextlib.contextmanager
+def served(page: Callable[[], str]) -> Iterator[MetricsServer]:
+    with MetricsServer(("127.0.0.1", 0), page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+def test_a_client_that_drips_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each octet would give it new patience, while scrapers wait behind it."""
+    monkeypatch.setattr("posthouse.cli.metrics.http_server.PATIENCE", 1.0)
+    over = threading.Event()
+    with served(lambda: "one\n") as server, socket.create_connection(("127.0.0.1", server.server_port)) as slow:
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                while not over.wait(0.1):
+                    slow.sendall(b"G")
+
+        threading.Thread(target=drip, daemon=True).start()
+        with urllib.request.urlopen(server.url, timeout=30) as answer:
+            assert answer.read() == b"one\n"
+        over.set()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"POST /metrics HTTP/1.1\r\nContent-Length: 9\r\n\r\npart", b"501"),
+        (b"GET /" + b"a" * (1 << 17), b"414"),
+        (b"GET /metrics HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"431"),
+    ],
+)
+def test_other_requests_are_refused(request_line: bytes, status: bytes) -> None:
+    with served(str) as server, socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as client:
+        client.sendall(request_line)
+        assert client.recv(12).split()[1] == status
+
+
+def test_a_scrape_that_fails_is_told_of_and_a_client_that_hangs_up_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    pages = iter(("one\n", RuntimeError("no page")))
+
+    def page() -> str:
+        found = next(pages)
+        if isinstance(found, RuntimeError):
+            raise found
+        return found
+
+    with served(page) as server:
+        with socket.create_connection(("127.0.0.1", server.server_port)) as client:
+            client.sendall(b"GET /metr")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with urllib.request.urlopen(server.url, timeout=30) as answer:
+            assert answer.read() == b"one\n"
+        with pytest.raises(http.client.RemoteDisconnected):
+            urllib.request.urlopen(server.url, timeout=30)
+    assert capsys.readouterr().err == "posthouse metrics: a scrape was not answered: RuntimeError('no page')\n"
 
 
 def test_a_port_that_is_taken(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,19 @@
-"""GET /metrics on a loopback address, one scrape after another; a client that says nothing is waited for a few seconds."""
+"""GET /metrics on a loopback address, one scrape after another; each client has a few seconds to ask and to take the answer."""
 
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
 from ipaddress import ip_address
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, socket
+from time import monotonic
 
 from posthouse.cli.metrics.text_format import CONTENT_TYPE
 
-_SILENCE = 5.0
+PATIENCE = 5.0
+"""seconds for a request, and for its answer"""
+_LONGEST = 1 << 17
+"""octets of a request"""
 
 
 class BadAddressError(ValueError):
@@ -49,6 +55,12 @@ class MetricsServer(HTTPServer):
         self.text = text
         super().__init__(address, _Handler)
 
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up is nothing to tell."""
+        error = sys.exception()
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            sys.stderr.write(f"posthouse metrics: a scrape was not answered: {error!r}\n")
+
     @property
     def url(self) -> str:
         """What to scrape."""
@@ -59,7 +71,13 @@ class MetricsServer(HTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: MetricsServer
-    timeout = _SILENCE
+
+    def setup(self) -> None:
+        """Read the request, whole."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = BytesIO(_request(self.connection))
+        self.connection.settimeout(PATIENCE)
 
     def do_GET(self) -> None:
         """One scrape."""
@@ -75,3 +93,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """A scrape every few seconds is nothing to tell."""
+
+
+def _request(connection: socket) -> bytes:
+    """The lines of a request, ended or too long.
+
+    Raises:
+        ConnectionError: the client hangs up.
+        TimeoutError: it does not end them in time.
+    """
+    until, octets = monotonic() + PATIENCE, bytearray()
+    while b"\n\r\n" not in octets and b"\n\n" not in octets and len(octets) < _LONGEST:
+        if (left := until - monotonic()) <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        if not (more := connection.recv(_LONGEST)):
+            raise ConnectionAbortedError
+        octets += more
+    return bytes(octets)
