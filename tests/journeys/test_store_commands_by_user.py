@@ -13,6 +13,7 @@ import pytest
 
 from journeys.test_imta_user import owners
 from posthouse.testing.tiers import RunningInstance, free_port, posthouse
+from support.family_rig import wait_for
 from support.imta_user import USER, use_it
 from support.journey_tiers import end, status
 from support.store_alone import deliver, files_of
@@ -76,6 +77,23 @@ def test_every_command_works_and_leaves_what_deliveries_may_write(store: Running
         assert deliver(store, owner, f"last-{owner}") == [250]
         assert any(f"last-{owner}" in path.read_text() for path in files_of(store, owner))
     assert owners(store) == {USER}
+
+
+def test_root_clears_counters_as_their_owner(store: RunningInstance, open_folder: Path) -> None:
+    assert deliver(store, "user", "counted") == [250]
+    wait_for(lambda: "tcp_lmtpss" in command(store, USER, "counters").stdout)
+    for user in ("root", USER):
+        assert command(store, user, "counters", "clear").stdout == "the counters of 1 channels begin anew\n"
+    assert owners(store) == {USER}
+    end(store)
+    counters, elsewhere = store.folder / "data" / "counters", open_folder / "root's"
+    counters.rename(elsewhere)
+    (elsewhere / "cleared").unlink()
+    os.chown(elsewhere, 0, 0)
+    elsewhere.chmod(0o755)
+    counters.symlink_to(elsewhere)
+    refused = command(store, "root", "counters", "clear")
+    assert (refused.returncode, [path.name for path in elsewhere.iterdir()]) == (77, ["1"]), "the user's link leads root nowhere"
 
 
 def test_the_user_may_ask_how_root_s_supervisor_does_but_not_end_it(store: RunningInstance) -> None:

@@ -4,7 +4,8 @@
     counters clear    shows from now on what comes then; nothing is taken from those who count, and `metrics` goes on as it was
 
 Running or stopped, all is read from `data/counters`. Exit 0; 65 when a file there cannot be read, it is named and the rest is
-shown; 66 when `--channel` means no channel that was counted; 77 when the files are another user's.
+shown; 66 when `--channel` means no channel that was counted; 77 when the files are another user's. Typed by root, `clear`
+writes as the owner of `data/`: what stands below it is his to arrange, links too.
 """
 
 import sys
@@ -18,6 +19,7 @@ from posthouse.cli.counter_facts import facts, since, table
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.config.instance import Instance
+from posthouse.dispatcher.user import NoSuchUser, become, owner_of
 from posthouse.trace.counter_file import read_all, read_cleared, write_cleared
 from posthouse.trace.figures import Rows
 
@@ -66,6 +68,13 @@ def clear(
         as_json: print one JSON object.
     """
     place = here(instance)
+    try:
+        owner = owner_of(place.data)
+    except NoSuchUser as error:
+        sys.stderr.write(f"posthouse counters: {error}\n")
+        raise SystemExit(EX_NOPERM) from None
+    if owner is not None:
+        become(owner)
     counted, faults = _read(place)
     meant = _meant(counted, channel)
     if meant and not dry_run:

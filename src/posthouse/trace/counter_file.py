@@ -14,6 +14,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,7 +167,7 @@ def read_all(folder: Path) -> Totals:
         paths = []
     for path in sorted(paths):
         try:
-            octets = path.read_bytes()
+            octets = _octets(path)
             add(rows, unpack(octets) if octets else {})
         except (OSError, DamagedCounters) as error:
             faults.append(f"{path}: {_reason(error)}")
@@ -177,7 +178,7 @@ def read_cleared(folder: Path) -> tuple[Rows, float, str]:
     """What is not shown any more, since when (Unix seconds; 0: never cleared), and why that cannot be said."""
     path = folder / CLEARED
     try:
-        return unpack(path.read_bytes()), path.stat().st_mtime, ""
+        return unpack(_octets(path)), path.lstat().st_mtime, ""
     except FileNotFoundError:
         return {}, 0.0, ""
     except (OSError, DamagedCounters) as error:
@@ -193,9 +194,6 @@ def write_cleared(folder: Path, rows: Rows) -> None:
     new = folder / f"{CLEARED}.{os.getpid()}"
     try:
         with new.open("xb") as file:
-            if os.geteuid() == 0:  # typed by root: whom the folder belongs to may clear them again
-                owner = folder.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             file.write(b"".join(pack(rows)))
             file.flush()
             os.fsync(file.fileno())
@@ -204,6 +202,17 @@ def write_cleared(folder: Path, rows: Rows) -> None:
         with contextlib.suppress(OSError):
             new.unlink()
         raise
+
+
+def _octets(path: Path) -> bytes:
+    """What a file holds; whoever runs the instance may have put something else there for root to read."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise DamagedCounters("it is no file")
+        return os.pread(fd, _LARGEST, 0)
+    finally:
+        os.close(fd)
 
 
 def _reason(error: Exception) -> str:

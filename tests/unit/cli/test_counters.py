@@ -1,6 +1,7 @@
 """`posthouse counters`: the table of `imsimta counters -show`, and what is shown after `clear`."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,27 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_shown(instance: Pat
     assert json.loads(said.out)["channels"]["a"]["received"]["messages"] == 5
     named = [f"posthouse counters: {instance}/data/counters/{name}: it is too short" for name in ("2", "cleared")]
     assert said.err.splitlines() == named
+
+
+@pytest.mark.parametrize("name", ["2", "cleared"])
+@pytest.mark.parametrize("kind", ["pipe", "endless", "folder", "link"])
+def test_what_is_no_file_is_named_and_not_read(instance: Path, capsys: pytest.CaptureFixture[str], kind: str, name: str) -> None:
+    """Root reads what the instance's user has put there."""
+    put(instance, a=row(received=(5, 6, 7)))
+    folder = instance / "data" / "counters"
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "folder":
+        (folder / name).mkdir()
+    else:
+        (folder / name).symlink_to("/dev/zero" if kind == "endless" else folder / "1")
+    with pytest.raises(SystemExit) as ended:
+        counters(instance=instance, as_json=True)
+    assert ended.value.code == 65
+    said = capsys.readouterr()
+    assert json.loads(said.out)["channels"]["a"]["received"]["messages"] == 5
+    reason = "it is no file" if kind in {"pipe", "folder"} else "Too many levels of symbolic links"
+    assert said.err == f"posthouse counters: {folder}/{name}: {reason}\n"
 
 
 def test_a_folder_that_cannot_be_read_is_said(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
