@@ -46,6 +46,27 @@ def test_a_store_is_named_from_its_first_failure_until_it_answers(world: World) 
     assert said(world) == []
 
 
+def test_copies_that_wait_for_a_time_of_their_own_are_counted(world: World) -> None:
+    """As all files do after a start, and who was over quota before."""
+    store = "store1.example.com.lmtp"
+    world.put(store)
+    world.put(store)
+    (first, *_) = world.lease(START)
+    world.stock.schedule.host_up(C, store, START)
+    world.stock.book(Result(first.key, Verdict.DEFERRED, (), 452, "4.2.2", "over quota"), START)
+    (last,) = world.lease(START)
+    world.stock.host_down(C, store, START, "451 4.4.1 Connection refused")
+    world.stock.book(Result(last.key, Verdict.HOST_DOWN), START)
+    assert "2 copies wait, next try" in said(world)[0][1]
+    assert world.stock.schedule.remove(last.key) is not None
+    (left,) = world.stock.schedule
+    assert said(world)[0][1].endswith(f"1 copy waits, next try {iso(left.next_try)}"), "it is down as long as it does not answer"
+    (again,) = world.lease(left.next_try)
+    assert said(world)[0][1].endswith("1 copy waits, it is being tried")
+    assert world.stock.schedule.remove(again.key) is not None
+    assert said(world) == []
+
+
 def test_hosts_of_the_world_are_named_when_much_waits(world: World) -> None:
     for _ in range(MANY):
         assert said(world) == []

@@ -252,10 +252,9 @@ class Schedule:
         if host.in_flight < host.sessions:
             host.set_sessions(host.in_flight)
 
-    def hosts_down(self) -> list[HostState]:
-        """The hosts that have failed and not answered since, with copies that wait for them."""
-        hosts = (host for channel in self._channels.values() for host in channel.hosts.values())
-        return [host for host in hosts if host.failures and (host.ready_count or host.in_flight)]
+    def hosts_down(self) -> set[HostState]:
+        """The hosts that have failed and not answered since."""
+        return {host for channel in self._channels.values() for host in channel.hosts.values() if host.failures}
 
     def worker_lost(self, pool: str) -> list[Entry]:
         """The pool's worker is gone: what it had out, still leased; `finish` or `give_back` each."""

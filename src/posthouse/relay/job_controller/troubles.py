@@ -1,8 +1,12 @@
 """Hosts that are down, for `posthouse status`: stores and smart hosts always, the world's when MANY copies wait for them."""
 
+import math
+from typing import NamedTuple
+
 from posthouse.config.configuration import Configuration
 from posthouse.dispatcher.trouble import Trouble
 from posthouse.relay.job_controller.cargo import iso
+from posthouse.relay.job_controller.entry import State
 from posthouse.relay.job_controller.places import HostState
 from posthouse.relay.job_controller.schedule import Schedule
 
@@ -11,29 +15,45 @@ MOST = 10
 """that are named; the others are counted"""
 
 
+class _Waits(NamedTuple):
+    """What waits for a host that is down."""
+
+    copies: int
+    next_try: float
+    """Unix seconds; 0.0: it is being tried"""
+
+
 def host_troubles(schedule: Schedule, configuration: Configuration) -> list[Trouble]:
     """Those that matter, the ones with most mail first."""
-    hosts = [host for host in schedule.hosts_down() if _matters(host, configuration)]
-    hosts.sort(key=_waiting, reverse=True)
-    told = [Trouble("host", host.down_since, _words(host)) for host in hosts[:MOST]]
+    waits = _waits(schedule)
+    hosts = [host for host, (copies, _) in waits.items() if _matters(host, copies, configuration)]
+    hosts.sort(key=lambda host: waits[host].copies, reverse=True)
+    told = [Trouble("host", host.down_since, _words(host, waits[host])) for host in hosts[:MOST]]
     if len(hosts) > MOST:
         others = hosts[MOST:]
-        text = f"{len(others)} other hosts are down; {sum(map(_waiting, others)):,} copies wait for them"
+        text = f"{len(others)} other hosts are down; {sum(waits[host].copies for host in others):,} copies wait for them"
         told.append(Trouble("host", min(host.down_since for host in others), text))
     return told
 
 
-def _matters(host: HostState, configuration: Configuration) -> bool:
+def _waits(schedule: Schedule) -> dict[HostState, _Waits]:
+    """All copies for each host that is down, also those that wait for a time of their own."""
+    down = schedule.hosts_down()
+    found: dict[HostState, _Waits] = {}
+    for entry in schedule if down else ():
+        if (host := entry.host) in down:
+            copies, first = found.get(host, (0, math.inf))
+            due = 0.0 if entry.state is State.LEASED else schedule.due(entry)
+            found[host] = _Waits(copies + 1, min(first, due))
+    return found
+
+
+def _matters(host: HostState, copies: int, configuration: Configuration) -> bool:
     channel = configuration.imta.channels.get(host.channel.name)
-    return _waiting(host) >= MANY or (channel is not None and (channel.is_lmtp or bool(channel.value("daemon"))))
+    return copies >= MANY or (channel is not None and (channel.is_lmtp or bool(channel.value("daemon"))))
 
 
-def _waiting(host: HostState) -> int:
-    return host.ready_count + host.in_flight
-
-
-def _words(host: HostState) -> str:
-    count = _waiting(host)
-    wait = f"{count:,} copies wait" if count > 1 else "1 copy waits"
-    next_try = f"next try {iso(host.blocked_until)}" if host.blocked_until else "it is being tried"
+def _words(host: HostState, waits: _Waits) -> str:
+    wait = f"{waits.copies:,} copies wait" if waits.copies > 1 else "1 copy waits"
+    next_try = f"next try {iso(waits.next_try)}" if waits.next_try else "it is being tried"
     return f"{host.name.removesuffix('.lmtp')} is down ({host.reason}): {wait}, {next_try}"
