@@ -44,10 +44,10 @@ def counters(*, channel: _Channels = (), instance: InstanceOption = None, as_jso
     shown = {name: facts(row) for name, row in sorted(since(_meant(counted, channel), cleared).items())}
     moment = datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if when else None
     if as_json:
-        print_json({"since": moment, "channels": shown, "faults": list(faults)})
+        print_json({"cleared": moment, "channels": shown, "faults": list(faults)})
     else:
         lines = list(table(shown)) if shown else ["nothing was counted so far"]
-        sys.stdout.write("\n".join([*lines, *([f"since {moment}"] if moment else [])]) + "\n")
+        sys.stdout.write("\n".join([*lines, *([f"last cleared {moment}"] if moment else [])]) + "\n")
     _end(faults)
 
 
