@@ -1,15 +1,16 @@
 """Where `queue reroute` sends whom, and who stays: folders, scripts, forwards, groups, ways to other machines."""
 
 import asyncio
+import errno
+import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from posthouse.journal.disk import LinuxDisk
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.message_id import MessageIds
 from posthouse.relay.channels.rerouter import Rerouter
@@ -20,6 +21,7 @@ from posthouse.relay.job_controller.protocol import Job, Lease, Result, Upward
 from posthouse.relay.notices.notifier import Wording
 from posthouse.relay.queue.recovery import recover
 from posthouse.relay.routing import rules as routing_rules
+from posthouse.testing.failing_disk import FailingDisk, disk_full
 from posthouse.trace.counters import Counters
 from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog
@@ -45,7 +47,7 @@ class World:
         ann = ANN.replace("mailUserStatus: active\n", "") if "mailUserStatus" in more else ANN
         people = {"people.ldif": TREE.lstrip() + ann.rstrip("\n") + "\n" + more, **(GENERAL if general else {})}
         configuration = relay_configuration(folder, options=OPTIONS + "LDAP_LDIF_FILE=people.ldif\n" + tables, more=people)
-        disk = LinuxDisk()
+        disk = self.disk = FailingDisk()
         root = disk.open_dir(str(folder))
         make_folders(disk, root)
         disk.close(root)
@@ -58,6 +60,7 @@ class World:
         log = TransactionLog(folder / "log", options, [], counters)
         wording = Wording.from_configuration(configuration, "relay1.example.com")
         self.told: list[Upward] = []
+        self.fault: Callable[[str, str], OSError | None] | None = None
         shop = Workshop(
             asyncio.get_running_loop(), configuration, rules, read_all(configuration), self.places, log,
             AtOnce(disk, self.places.journal), "relay1.example.com", wording, self.told.extend,
@@ -74,9 +77,11 @@ class World:
         accepting = Accepting(self.places.disk, self.places.journal)
         (ref,) = accepting.accept([(msgspec.structs.replace(envelope, recipients=(person,)), BODY)])
         accepting.end()
+        self.disk.fault = self.fault
         self.rerouter.put(Lease(1, Job.REROUTE, person.channel, person.host, 0, ref, "", (0,), 0, instant=True))
         await asyncio.wait_for(self.given.wait(), 20)
         self.shop.flush()
+        self.disk.fault = None
         self.shop.enqueuer.stop()
         (result,) = [each for each in self.told if isinstance(each, Result)]
         found = recover(self.places, 1_700_000_100.0)
@@ -183,3 +188,21 @@ async def test_what_waits_for_no_mailbox_stays(world: World, fields: dict[str, A
 async def test_who_has_not_moved_stays_without_a_word(world: World) -> None:
     result, made = await world.reroute(address=lmtp("ann", "store2"))
     assert (result.verdict, result.settled, result.text, made) == (Verdict.AGAIN, (), "", [])
+
+
+async def test_on_a_full_disk_it_stays_where_it_is(world: World) -> None:
+    world.fault = disk_full
+    result, made = await world.reroute(address=lmtp("ann"))
+    assert (result.verdict, result.settled, result.code, made) == (Verdict.AGAIN, (), 451, [])
+    assert "No space left on device" in result.text
+
+
+async def test_who_cannot_be_marked_is_told_of_and_stays_to_do(world: World) -> None:
+    def fault(operation: str, name: str) -> OSError | None:
+        marks = operation == "pwrite" and name.endswith(".seg")  # a segment of its own is written before it has that name
+        return OSError(errno.EIO, os.strerror(errno.EIO)) if marks else None
+
+    world.fault = fault
+    result, made = await world.reroute(address=lmtp("ann"))
+    assert (result.settled, result.code, result.text) == ((), 451, "delivered, but the queue could not be written")
+    assert [each.host for each in made] == ["store2.example.com.lmtp"], "it is durable and goes twice rather than never"
