@@ -29,7 +29,7 @@ class Filter:
         channel: where it waits; `*` and `?` are wildcards, here and below.
         host: next system.
         from_: envelope From; `<>` is the null sender.
-        to: recipient as it was given, or its active address.
+        to: recipient as it was given, as a group or a forward named him, or the active address.
         state: journal, file, held, or waiting (not held).
         older: waits at least so long, e.g. 2h or 3d.
         newer: waits less than so long.

@@ -40,6 +40,9 @@ def list_from_disk(instance: Instance, selection: Selection) -> list[dict[str, A
     if not selection.is_empty:
         matcher = Matcher(selection, time.time())
         rows = [row for row in rows if _meant(matcher, row)]
+    for row in rows:
+        for each in row["recipients"]:
+            del each["intermediate"]  # for the filter only
     return rows
 
 
@@ -77,7 +80,10 @@ def _meant(matcher: Matcher, row: dict[str, Any]) -> bool:
         return False
     if not row["recipients"]:
         return not matcher.asks_people
-    people = tuple(Recipient(each["id"], 0, row["channel"], each["address"], each["original"]) for each in row["recipients"])
+    people = tuple(
+        Recipient(each["id"], 0, row["channel"], each["address"], each["original"], intermediate=each["intermediate"])
+        for each in row["recipients"]
+    )
     said = {each["id"]: Status(**each["status"]) for each in row["recipients"] if each["status"]}
     return bool(matcher.people(Envelope("", row["sender"], "", "", 0, 0, people), people, said.get))
 
@@ -173,6 +179,7 @@ def _row(
         "why": (first.why if first else "") or HELD if state == "held" or (first and first.held) else _NOBODY,
         "host_state": None,
         "recipients": [
-            {"id": each.id, "address": each.address, "original": each.original, "status": None} for each in recipients
+            {"id": each.id, "address": each.address, "original": each.original, "intermediate": each.intermediate, "status": None}
+            for each in recipients
         ],
     }

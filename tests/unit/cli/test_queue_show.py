@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from posthouse.cli.queue_on_disk import list_from_disk
@@ -49,3 +50,22 @@ def test_many_copies_are_read_in_one_walk(tmp_path: Path, monkeypatch: pytest.Mo
     Path(path).unlink()
     gone = [copy for copy in read_copies(Instance(tmp_path), rows) if copy["id"] == rows[0]["id"] and not copy["copy"]]
     assert [{each["state"] for each in copy["states"]} for copy in gone] == [{"moved to a file", "to do"}]
+
+
+def test_who_gets_mail_by_a_group_is_found_on_the_disk_by_his_own_address(tmp_path: Path) -> None:
+    disk = LinuxDisk()
+    (tmp_path / "data").mkdir()
+    root = disk.open_dir(str(tmp_path / "data"))
+    make_folders(disk, root)
+    disk.close(root)
+    places = open_places(disk, str(tmp_path / "data"))
+    accepting = Accepting(disk, places.journal)
+    envelope = message(1, (0, 0), size=4)
+    people = tuple(msgspec.structs.replace(each, original="team@example.com") for each in envelope.recipients)
+    accepting.accept([(msgspec.structs.replace(envelope, recipients=people), b"text")])
+    accepting.end()
+    places.close()
+    for address, found in (("team@example.com", 1), ("user1@example.com", 1), ("user2@example.com", 0)):
+        rows = list_from_disk(Instance(tmp_path), Selection(recipients=(address,)))
+        assert len(rows) == found
+        assert all(set(each) == {"id", "address", "original", "status"} for row in rows for each in row["recipients"])

@@ -4,6 +4,7 @@ import pytest
 
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
+from posthouse.relay.job_controller.cargo import Cargo
 from posthouse.relay.job_controller.selection import Matcher, Selection
 
 NOW = 1_795_428_000.0
@@ -99,3 +100,17 @@ def test_a_recipient_is_known_without_its_source_route(given: str, pattern: str,
     people = (Recipient(0, 0, "hold", f"@hold-daemon:{given}", given, "hold-daemon"),)
     envelope = Envelope(ID, "ann@remote.test", "tcp_local", "", 0, 0, people)
     assert Matcher(Selection(recipients=(pattern,)), NOW).people(envelope, people, REPLIES.get) == ((0,) if is_meant else ())
+
+
+@pytest.mark.parametrize("pattern", ["team@example.com", "sue@example.com", "*:sue@*"])
+def test_who_gets_mail_by_a_group_is_known_by_his_own_address_too(pattern: str) -> None:
+    """He is moved to another store, and all that waits for him is to follow."""
+    people = (
+        Recipient(0, 0, "tcp_lmtpcs", f"@{HOST}:sue@lmtpcs-daemon", "team@example.com", HOST, intermediate="sue@example.com"),
+    )
+    cargo = Cargo(
+        Envelope(ID, "ann@remote.test", "tcp_local", "", 0, 0, people), 0, people, None, f"tcp_lmtpcs/003/ZZ{ID}0000.00"
+    )
+    cargo.pack()
+    for known in (people, cargo.recipients):
+        assert Matcher(Selection(recipients=(pattern,)), NOW).people(ENVELOPE, known, REPLIES.get) == (0,)

@@ -37,8 +37,8 @@ class _Packed(msgspec.Struct, array_like=True, gc=False):
     enqueued: int
     channel: str
     host: str
-    people: list[tuple[int, str, str, str, bool]]
-    """id, address with `*` for the host, original, sender, held"""
+    people: list[tuple[int, str, str, str, bool, str]]
+    """id, address with `*` for the host, original, sender, held, the address that entered expansion where that is another"""
     file: str
     """`*` for the name"""
     status: tuple[int, str, str] | None
@@ -113,7 +113,7 @@ class Cargo:
             said, host = self.status, people[0].host
             packed = _Packed(
                 self.envelope.sender, self.envelope.size, self.envelope.enqueued, people[0].channel, host,
-                [(each.id, _short(each.address, host), each.original, each.sender, each.held) for each in people],
+                [(each.id, _short(each.address, host), each.original, each.sender, each.held, _own(each)) for each in people],
                 self.file.replace(self.name, "*"), (said.code, said.enhanced, said.text) if said is not None else None,
                 [(key, each.code, each.enhanced, each.text) for key, each in self.replies.items()], self.reason,
             )  # fmt: skip
@@ -130,8 +130,11 @@ class Cargo:
             self.identity, whole.sender, "", "", whole.enqueued, whole.size, (), priority=self.priority
         )  # fmt: skip
         self.recipients = tuple([
-            Recipient(number, self.copy, whole.channel, _long(address, host), original, host, sender=sender, held=held)
-            for number, address, original, sender, held in whole.people
+            Recipient(
+                number, self.copy, whole.channel, _long(address, host), original, host, sender=sender, held=held,
+                intermediate=own,
+            )
+            for number, address, original, sender, held, own in whole.people
         ])  # fmt: skip
         self.file, self.reason = whole.file.replace("*", self.name), whole.reason
         self.status = Status(*whole.status) if whole.status is not None else None
@@ -238,6 +241,10 @@ def damaged_listing(entry: QueueEntry, reason: str, queue: str) -> dict[str, Any
         "next_try": None, "enqueued": iso(entry.mtime), "size": entry.size, "sender": "", "file": f"{queue}/{entry.ref.path}",
         "recipients": [], "reason": reason, "why": f"held: {reason}",
     }  # fmt: skip
+
+
+def _own(recipient: Recipient) -> str:
+    return recipient.intermediate if recipient.intermediate != recipient.original else ""
 
 
 def _recipient(recipient: Recipient, status: Status | None) -> dict[str, Any]:

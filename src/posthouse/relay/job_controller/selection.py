@@ -4,7 +4,7 @@
     channels     patterns        hosts    patterns; `.lmtp` at the end of a host need not be written
     senders      patterns; `<>` is the null sender
     recipients   patterns: as given at RCPT TO, with or without its source route (a relay sends `@store:user@domain` to a
-                 whole MTA), or the active address
+                 whole MTA), as a group or a forward named him, or the active address
     states       journal, file, held, waiting (journal or file)
     statuses     patterns for the last reply's code or enhanced code: `452`, `4.2.*`
     older, newer seconds since acceptance: at least, less than
@@ -125,13 +125,14 @@ def missing(selection: Selection, found: Iterable[str]) -> tuple[str, ...]:
 
 def _names(recipient: Recipient) -> tuple[str, ...]:
     given = recipient.original
+    own = recipient.intermediate or given
     if not given.startswith("@"):
-        return given, recipient.address
+        return given, recipient.address, own
     try:
         address = parse_address(given)
     except AddressError:
-        return given, recipient.address
-    return given, recipient.address, str(Address((), address.local, address.domain))
+        return given, recipient.address, own
+    return given, recipient.address, own, str(Address((), address.local, address.domain))
 
 
 def _identity(text: str) -> str:
