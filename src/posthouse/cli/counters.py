@@ -81,7 +81,7 @@ def clear(
         try:
             write_cleared(place.counters, {**read_cleared(place.counters)[0], **meant})
         except OSError as error:
-            raise _refused(error) from None
+            raise _refused(error, place) from None
     if as_json:
         print_json({"cleared": sorted(meant), "dry_run": dry_run, "faults": list(faults)})
     else:
@@ -93,11 +93,11 @@ def _read(place: Instance) -> tuple[Rows, tuple[str, ...]]:
     try:
         return read_all(place.counters)
     except OSError as error:
-        raise _refused(error) from None
+        raise _refused(error, place) from None
 
 
-def _refused(error: OSError) -> SystemExit:
-    sys.stderr.write(f"posthouse counters: {error.filename}: {error.strerror}\n")
+def _refused(error: OSError, place: Instance) -> SystemExit:
+    sys.stderr.write(f"posthouse counters: {error.filename or place.counters}: {error.strerror}\n")
     return SystemExit(EX_NOPERM if isinstance(error, PermissionError) else EX_IOERR)
 
 

@@ -1,5 +1,6 @@
 """`posthouse counters`: the table of `imsimta counters -show`, and what is shown after `clear`."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -97,6 +98,21 @@ def test_cleared_counters_show_what_comes(instance: Path, capsys: pytest.Capture
     assert [list(each.values()) for each in shown(instance, capsys).values()] == [[0, 0, 0], [0, 0, 0]]
     counters(instance=instance)
     assert capsys.readouterr().out.splitlines()[-1].startswith("last cleared 2"), "some of them perhaps"
+
+
+def test_a_full_disk_clears_nothing(instance: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    put(instance, a=row(received=(5, 6, 7)))
+
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SystemExit) as ended:
+        clear(instance=instance)
+    assert ended.value.code == 74
+    assert capsys.readouterr().err == f"posthouse counters: {instance}/data/counters: No space left on device\n"
+    assert list(shown(instance, capsys)["a"].values()) == [5, 6, 7]
+    assert [path.name for path in (instance / "data" / "counters").iterdir()] == ["1"]
 
 
 def test_a_dry_run_clears_nothing(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
