@@ -104,6 +104,7 @@ def test_the_user_may_ask_how_root_s_supervisor_does_but_not_end_it(store: Runni
         denied = command(store, USER, words)
         assert denied.returncode == 77, denied.stderr
         assert "belongs to another user" in denied.stderr
-    stranger = command(store, "games", "status")
-    assert stranger.returncode == 77, stranger.stderr
+    for line in ("status", "metrics", "metrics --listen 0"):
+        stranger = command(store, "games", *line.split())
+        assert (stranger.returncode, stranger.stdout) == (77, ""), stranger.stderr
     assert status(store)["ready"]

@@ -31,6 +31,7 @@ def metrics(*, instance: InstanceOption = None, listen: str | None = None) -> No
     if listen is None:
         sys.stdout.write(_page(place))
         return
+    collect(place)  # another user's ends here, not at the first scrape
     try:
         server = MetricsServer(loopback(listen), lambda: _page(place))
     except BadAddressError as error:
