@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -31,13 +30,7 @@ async def test_orders_killed_anywhere_lose_and_repeat_nothing(start: Start, sink
     for op, suffix in (("hold", ".HELD"), ("release", ".00")):
         order = begin(relay, op, "--all")
         await until(lambda suffix=suffix: any(name.endswith(suffix) for name in relay.files()))  # type: ignore[misc]
-        if whom == "controller":
-            relay.kill()
-            await relay.ended()
-            await relay.start(writer=False)
-        else:
-            for pid in relay.workers():
-                os.kill(pid, signal.SIGKILL)
+        await relay.strike(whom)
         order.wait(60)
         await relay.until_list(lambda copies: {copy["id"] for copy in copies} == numbers and len(copies) == COPIES, 30)
         again = begin(relay, op, "--all")

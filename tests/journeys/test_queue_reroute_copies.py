@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -143,13 +142,7 @@ async def test_killed_in_the_middle_nothing_is_lost(start: Start, sink: Sink, wh
     words = [sys.executable, "-m", "posthouse.cli", "queue", "reroute", "--all", "--instance", str(relay.root)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as order:
         await until(lambda: len(relay.files()) < COPIES)
-        if whom == "controller":
-            relay.kill()
-            await relay.ended()
-            await relay.start(writer=False)
-        else:
-            for pid in relay.workers():
-                os.kill(pid, signal.SIGKILL)
+        await relay.strike(whom)
         order.wait(60)
     everybody = {f"{user}@example.com" for user in users}
     await relay.until_list(lambda copies: {c["recipients"][0]["original"] for c in copies} == everybody, 30)

@@ -196,6 +196,16 @@ class JobsRelay:
         assert self.process is not None
         self.process.send_signal(signal_number)
 
+    async def strike(self, whom: str) -> None:
+        """SIGKILL for the controller, which is started anew, or for its workers, which it starts itself."""
+        if whom == "controller":
+            self.kill()
+            await self.ended()
+            await self.start(writer=False)
+        else:
+            for pid in self.workers():
+                os.kill(pid, signal.SIGKILL)
+
     async def ended(self) -> int:
         assert self.process is not None
         code = await asyncio.to_thread(self.process.wait, 40)
