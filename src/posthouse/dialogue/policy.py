@@ -74,6 +74,8 @@ BARE_WORDS = Words(
 SILENT = Status(421, "4.4.2", "connection timed out")
 """what a session hangs up with at a client's deadline"""
 BUSY = Status(421, "4.3.2", "service is shutting down or busy; try again")
+PATIENCE = 10.0
+"""seconds after which a transaction that stands still counts as idle when all connections are taken"""
 
 ESMTP_MAIL = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"})
 ESMTP_RCPT = frozenset({"NOTIFY", "ORCPT"})

@@ -278,7 +278,7 @@ async def test_a_transaction_that_stands_still_makes_room_and_a_call_does_not(
         assert (await refused.read()).startswith(b"421 4.3.2")
         writer.close()
         for session in ("store.lmtp_server.session", "relay.smtp_server.calling_session"):
-            monkeypatch.setattr(f"posthouse.{session}._PATIENCE", -1.0)
+            monkeypatch.setattr(f"posthouse.{session}.PATIENCE", -1.0)
         async with talking(server):
             assert (await still.reply()).startswith("421 4.3.2")
         answer.set()

@@ -111,7 +111,7 @@ async def test_who_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.
         session.pause_writing()
         assert session.idle_since() is None
         if wanted:
-            monkeypatch.setattr("posthouse.store.lmtp_server.session._PATIENCE", -1.0)
+            monkeypatch.setattr("posthouse.store.lmtp_server.session.PATIENCE", -1.0)
             assert session.idle_since() is not None
             session.shed()
         else:

@@ -159,7 +159,7 @@ async def test_who_leaves_a_transaction_standing_is_idle_when_others_wait(
         session.shed()  # too early: it is not cut off
         program.sweep()
         assert session.idle_since() is None
-        monkeypatch.setattr("posthouse.store.lmtp_server.session._PATIENCE", -1.0)
+        monkeypatch.setattr("posthouse.store.lmtp_server.session.PATIENCE", -1.0)
         assert session.idle_since() is not None
         program.sweep()
         assert (await client.reply()).startswith("421 ")

@@ -2,10 +2,9 @@
 
 Guarantee: for any request the generator ends with an Accepted of at least one target or with a Rejected; it asks nothing but
 directory questions, never raises, and makes no permanent refusal of an unanswered question or of an entry or alias that
-yields no address at all. Expansion ends after
-MAX_ALIAS_LEVELS levels or when an entry is met a second time on the same way.
-When one of several addresses an alias stands for is refused, the recipient is refused as a whole: nothing is lost unseen.
-Of a group's members and of forwarding addresses only the refused ones are, later and by a notice (fan_out.py).
+yields no address at all. Expansion ends after MAX_ALIAS_LEVELS levels or when an entry is met a second time on the same way.
+When one of several addresses an alias stands for is refused, the recipient is refused as a whole, and nothing lost unseen; of
+a group's members and of forwarding addresses only the refused ones are, later and by a notice (fan_out.py).
 `postmaster` of any domain of ours is never refused for good: without an entry or alias that can take it, it is held.
 """
 

@@ -24,19 +24,18 @@ from posthouse.dialogue.event import (
     Reset,
     StartTls,
 )
+from posthouse.dialogue.policy import PATIENCE
 from posthouse.dispatcher.handoff import Connection
 from posthouse.mail.status import Status
 from posthouse.relay.smtp_server.arrival import Arrival
 from posthouse.relay.smtp_server.line import LEAST_RATE, Line
+from posthouse.relay.smtp_server.received import helo_name, protocol_name
 
 if TYPE_CHECKING:
     from posthouse.relay.smtp_server.server import SmtpServer
 
 _UNKNOWN = Connection("", "", ("", 0), ("", 0), "", tls=False, serial=0)
 _NUL = Status(554, "5.6.0", "message contains null")
-_LONGEST_HELO = 255
-_PATIENCE = 10.0
-"""seconds after which a transaction that stands still counts as idle when all connections are taken"""
 
 
 class CallingSession(Line):
@@ -83,9 +82,9 @@ class CallingSession(Line):
         if self.server.awaiting or self._stalled:  # for us
             return False
         if self.receiving_since is None:
-            return self._host.loop.time() - self._last > _PATIENCE
+            return self._host.loop.time() - self._last > PATIENCE
         waited = self._host.loop.time() - self.receiving_since
-        return waited > _PATIENCE and self._octets < waited * LEAST_RATE
+        return waited > PATIENCE and self._octets < waited * LEAST_RATE
 
     def shed(self) -> None:
         """421 at the next quiet point, which is now for a transaction that stands still; who reads no reply hears none."""
@@ -135,7 +134,7 @@ class CallingSession(Line):
                 self._message(data, event.faults)
             case Hello():
                 self._forget()
-                self._helo = event.name[:_LONGEST_HELO].decode("ascii", "replace")
+                self._helo = helo_name(event.name)
                 self._esmtp = event.verb != "HELO"
             case Reset() | Oversize() | MessageRefused():
                 self._forget()
@@ -147,9 +146,8 @@ class CallingSession(Line):
 
     def _mail(self, event: Mail) -> None:
         host, limits = self._host, self._host.limits
-        protocol = ("UTF8SMTP" if "SMTPUTF8" in event.params else "ESMTP") if self._esmtp else "SMTP"
+        protocol = protocol_name(esmtp=self._esmtp, utf8="SMTPUTF8" in event.params, tls=self.secured)
         address, port = self.connection.peer
-        protocol += "S" * (self._esmtp and self.secured)
         self._arrival = Arrival(host.ids.next(), host.hostname, address, port, self._helo, protocol)
         self._sender = _text(event.sender)
         self.transaction_ends = host.loop.time() + 12 * max(limits.command_seconds, limits.data_seconds)

@@ -22,7 +22,7 @@ from posthouse.relay.routing.route import block_over, is_too_long, line_over
 from posthouse.relay.scripts.decisions import has_script
 from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
 from posthouse.relay.smtp_server.filter import run_scripts
-from posthouse.relay.smtp_server.received import Hop, looping, received_line
+from posthouse.relay.smtp_server.received import Hop, looping, protocol_name, received_line
 from posthouse.relay.smtp_server.relay import NO_ROOM, Relay
 from posthouse.relay.smtp_server.transaction import TakenRecipient, Transaction
 
@@ -58,9 +58,7 @@ _DISK_FAULT = Status(451, "4.3.0", "message could not be made safe; try again la
 def received(relay: Relay, session: "SmtpSession", transaction: Transaction) -> bytes:
     """The trace field for this message."""
     client = session.client
-    protocol = ("UTF8SMTP" if transaction.utf8 else "ESMTP") if client.esmtp else "SMTP"
-    if client.esmtp:
-        protocol += "S" * bool(client.tls) + "A" * bool(client.user)
+    protocol = protocol_name(esmtp=client.esmtp, utf8=transaction.utf8, tls=bool(client.tls), user=bool(client.user))
     only = transaction.recipients[0].original if len(transaction.recipients) == 1 else ""
     hop = Hop(client.helo, session.connection.peer[0], relay.host, protocol, relay.product)
     return received_line(hop, transaction.message_id, only, relay.date()) + transaction.added

@@ -15,6 +15,7 @@ from functools import lru_cache
 import msgspec
 
 _PRINTABLE = re.compile(r"[A-Za-z0-9._:\[\]\-]{1,255}")
+_LONGEST_HELO = 255
 _RECEIVED = re.compile(rb"(?im)^received[ \t]*:")
 
 
@@ -28,6 +29,18 @@ class Hop(msgspec.Struct, frozen=True):
     protocol: str
     """SMTP, ESMTP or UTF8SMTP (RFC 3848, RFC 6531 4.3)"""
     product: str
+
+
+def protocol_name(*, esmtp: bool, utf8: bool, tls: bool, user: bool = False) -> str:
+    """What was spoken, as the trace field says it (RFC 3848, RFC 6531 4.3)."""
+    if not esmtp:
+        return "SMTP"
+    return ("UTF8SMTP" if utf8 else "ESMTP") + "S" * tls + "A" * user
+
+
+def helo_name(argument: bytes) -> str:
+    """What the client calls itself, as far as it is kept; octets that are no ASCII are replaced."""
+    return argument[:_LONGEST_HELO].decode("ascii", "replace")
 
 
 def received_line(hop: Hop, message_id: str, recipient: str, date: str) -> bytes:

@@ -30,6 +30,7 @@ from posthouse.dispatcher.worker import Connection
 from posthouse.mail.status import Status
 from posthouse.relay.smtp_server import data, line_ends, log, login, submission
 from posthouse.relay.smtp_server.envelope import TOO_LARGE, EnvelopeSession
+from posthouse.relay.smtp_server.received import helo_name
 from posthouse.relay.smtp_server.relay import Relay
 from posthouse.relay.smtp_server.transaction import Transaction
 from posthouse.trace.record import Action
@@ -37,7 +38,6 @@ from posthouse.trace.record import Action
 if TYPE_CHECKING:
     import asyncio
 
-_LONGEST_HELO = 255
 _TOO_MANY_LOGINS = Status(421, "4.7.0", "Too many failed logins")
 
 
@@ -128,7 +128,7 @@ class SmtpSession(EnvelopeSession):
                 self._login = self.relay.loop.create_task(self._log_in(event))
 
     def _hello(self, event: Hello) -> None:
-        helo = event.name[:_LONGEST_HELO].decode("ascii", "replace")
+        helo = helo_name(event.name)
         self.client = replace(self.client, helo=helo, esmtp=event.verb != "HELO")
         self.source = f"{helo} [{self.connection.peer[0]}]"
 

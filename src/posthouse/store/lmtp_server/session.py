@@ -24,7 +24,7 @@ from posthouse.dialogue.event import (
     Reset,
     StartTls,
 )
-from posthouse.dialogue.policy import BUSY, SILENT
+from posthouse.dialogue.policy import BUSY, PATIENCE, SILENT
 from posthouse.dialogue.server import Phase, Server
 from posthouse.dispatcher.handshake import HANDSHAKE_SECONDS, accept_tls
 from posthouse.mail.status import Status
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 _READ_AHEAD = 65_536
 _LEAST_RATE = 1000
 """octets in a second, asked of a body that takes long"""
-_PATIENCE = 10.0
-"""seconds after which a transaction that stands still counts as idle when all connections are taken"""
 _COMMANDS_IN_A_TURN = 50
 """some milliseconds of work"""
 _BAD_PARAMETER = "5.5.4"
@@ -158,7 +156,7 @@ class LmtpSession(asyncio.Protocol):
         """Whether the client leaves its transaction waiting: no whole command, or less of the body than the least rate."""
         waited = self._now() - self._since
         slow = self._deaf or self._server.phase is not Phase.BODY or self._octets < waited * _LEAST_RATE
-        return slow and waited > _PATIENCE
+        return slow and waited > PATIENCE
 
     def shed(self) -> None:
         """421 at the next quiet point, which is now for a transaction that stands still; who reads no reply hears none."""
