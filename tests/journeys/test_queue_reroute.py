@@ -64,7 +64,7 @@ def test_mail_for_a_store_that_is_gone_follows_its_users(tmp_path: Path) -> None
         assert {found.owner for found in mailboxes([second])} == {"user0", "user1"}
 
 
-def test_one_order_moves_what_waits_and_what_is_held_for_a_user_who_has_moved(tmp_path: Path) -> None:
+def test_one_order_moves_what_waits_and_what_is_held_for_a_user_who_has_moved_and_an_operators_hold_lasts(tmp_path: Path) -> None:
     ledger = Ledger()
     with journey(tmp_path, users=2) as tiers:
         relay, (first, second) = tiers.relay, tiers.stores
@@ -78,8 +78,15 @@ def test_one_order_moves_what_waits_and_what_is_held_for_a_user_who_has_moved(tm
             assert ledger.send(client, ["user0"]).code == 250
         wait_for(lambda: sorted(copy["channel"] for copy in queued(relay)) == ["hold", "tcp_lmtpcs"], 30)
         assert relay.json("queue", "reroute", "--channel", "hold")["unchanged"] == 1, "he is on hold still"
+        assert relay.json("queue", "hold", "--all")["done"] == 2
+        assert relay.json("queue", "reroute", "--all")["done"] == 1
+        both = [("hold", "held", "held by an operator")] * 2
+        wait_for(lambda: [(copy["channel"], copy["state"], copy.get("reason")) for copy in queued(relay)] == both, 30)
         moved(tmp_path, "user0", mailUserStatus="active", mailHost="store2.example.com")
         assert relay.json("queue", "reroute", "--to", "user0@example.com")["done"] == 2
+        both = [("store2.example.com.lmtp", "held", "held by an operator")] * 2
+        wait_for(lambda: [(copy["host"], copy["state"], copy.get("reason")) for copy in queued(relay)] == both, 30)
+        assert relay.json("queue", "release", "--all")["done"] == 2
         wait_delivered(ledger, [second])
         wait_empty(relay)
         assert reconcile(ledger, tiers.stores).check().duplicates == 0

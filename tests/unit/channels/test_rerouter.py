@@ -21,6 +21,7 @@ from posthouse.relay.job_controller.protocol import Job, Lease, Result, Upward
 from posthouse.relay.notices.notifier import Wording
 from posthouse.relay.queue.recovery import recover
 from posthouse.relay.routing import rules as routing_rules
+from posthouse.relay.routing.result import ON_HOLD
 from posthouse.testing.failing_disk import FailingDisk, disk_full
 from posthouse.trace.counters import Counters
 from posthouse.trace.options import LogOptions
@@ -127,6 +128,27 @@ async def test_a_user_who_is_on_hold_by_now_has_it_held(world: World) -> None:
     result, (new,) = await world.reroute(address=lmtp("ann"))
     assert result.verdict is Verdict.DONE
     assert (new.channel, new.address, new.held) == ("hold", "@hold-daemon:ann@example.com", True)
+
+
+OPERATOR, LOOP = "held by an operator", "held: it goes in circles"
+
+
+@pytest.mark.parametrize("world", [("mailUserStatus: hold\n", False)], indirect=True)
+@pytest.mark.parametrize(("why", "because"), [("", OPERATOR), (OPERATOR, OPERATOR), (LOOP, LOOP)])
+async def test_what_was_held_stays_so_for_that_reason_also_for_a_user_on_hold(world: World, why: str, because: str) -> None:
+    result, (new,) = await world.reroute(address=lmtp("ann"), held=True, why=why)
+    assert result.verdict is Verdict.DONE
+    assert (new.channel, new.held, new.why) == ("hold", True, because)
+
+
+@pytest.mark.parametrize(("why", "held"), [("", False), (ON_HOLD, False), (OPERATOR, True), (LOOP, True)])
+async def test_when_the_user_is_well_again_only_what_was_held_for_another_reason_stays_held(
+    world: World, why: str, held: bool
+) -> None:
+    address = "@hold-daemon:ann@example.com"
+    result, (new,) = await world.reroute(channel="hold", host="hold-daemon", address=address, held=True, why=why)
+    assert result.verdict is Verdict.DONE
+    assert (new.address, new.held, new.why) == (lmtp("ann", "store2"), held, why if held else "")
 
 
 TWICE = "store2.example.com would do again what the user wants beside his mailbox"

@@ -16,6 +16,7 @@ from posthouse.relay.job_controller.entry import State
 from posthouse.relay.job_controller.orders import MOST_FAULTS, PATIENCE, Order
 from posthouse.relay.job_controller.protocol import Job, Lease, Result
 from posthouse.relay.job_controller.selection import Selection
+from posthouse.relay.routing.result import ON_HOLD
 from support.stock_world import START, C, World
 
 
@@ -75,6 +76,23 @@ def test_a_copy_in_the_journal_is_held_by_a_move(world: World, ordering: Orderin
     assert world.stock.held[number + "0000"][1].path == path
     assert ordering.give("hold", ALL) is None
     assert ordering.answers[-1]["unchanged"] == 1
+
+
+@pytest.mark.parametrize(("reason", "given"), [(ON_HOLD, 1), ("held: it goes in circles", 0), ("held by an operator", 0)])
+def test_what_waits_for_a_user_on_hold_is_held_by_the_operator_too(
+    world: World, ordering: Ordering, reason: str, given: int
+) -> None:
+    number = world.put("a", held=True)
+    ((job, key),) = world.jobs(START)
+    path = f"{C}/000/ZZ{number}0000.HELD"
+    world.stock.book(Result(key, Verdict.HELD, text=reason, file=path), START)
+    ordering.give("hold", ALL)
+    leases = ordering.leases()
+    assert (job, [(lease.job, lease.file) for lease in leases]) == (Job.MOVE, [(Job.HOLD, path)] * given)
+    for lease in leases:
+        world.stock.book(Result(lease.key, Verdict.HELD, text="held by an operator", file=path), START)
+        assert world.stock.held[number + "0000"][1].reason == "held by an operator"
+    assert [(answer["done"], answer["unchanged"]) for answer in ordering.answers] == [(given, 1 - given)]
 
 
 def test_a_released_copy_goes_first_and_is_tried_before_it_is_returned(world: World, ordering: Ordering) -> None:

@@ -6,8 +6,9 @@
     waits on `hold`           the same, as a release does it
     anything else             stays: the world's mail, programs, notices, what a script or a group still has to do
 
-The new message has the sender, the DSN parameters and the age of the old one, and is held where the copy is. It is durable before
-the old recipients are marked D (DURABILITY 4.7). No cache counts: a directory is opened for the orders at hand, and closed again.
+The new message has the sender, the DSN parameters and the age of the old one, and is held where the copy is, unless for its
+recipient's status only (decision 180). It is durable before the old recipients are marked D (DURABILITY 4.7). No cache counts: a
+directory is opened for the orders at hand, and closed again.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ from posthouse.relay.job_controller.programs import Program
 from posthouse.relay.job_controller.protocol import HELD_BY_OPERATOR, Job, Lease, Result
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.queue.queue_file import OpenQueueFile
-from posthouse.relay.routing.result import Rejected, Routed, RouteRequest, Target
+from posthouse.relay.routing.result import ON_HOLD, Rejected, Routed, RouteRequest, Target
 from posthouse.relay.routing.route import route_recipient
 from posthouse.relay.routing.target import without_route
 from posthouse.relay.scripts.decisions import TRUSTED_FOLDER
@@ -146,8 +147,8 @@ class Rerouter:
                 stay.append(found)
                 continue
             targets, hold = found
-            if why and self._program(recipient.channel) is not Program.PROCESS:
-                targets = tuple(each if each.held else msgspec.structs.replace(each, held=True, why=why) for each in targets)
+            if why:
+                targets = tuple(msgspec.structs.replace(each, held=True, why=why) for each in targets)
             wanted.append((recipient, targets, hold))
         return wanted, stay
 
@@ -263,11 +264,13 @@ def _wants_more(entry: Entry) -> bool:
 
 
 def _held_because(lease: Lease, opened: OpenCopy) -> str:
-    """Why the copy is held; empty when it is not."""
+    """Why the copy is held beside its recipient's status, which the directory is asked for; empty when for nothing else."""
     if isinstance(opened, OpenQueueFile):
-        return (opened.held_because() or HELD_BY_OPERATOR) if lease.file.endswith(".HELD") else ""
-    first = opened.recipients[0]
-    return (first.why or HELD_BY_OPERATOR) if first.held else ""
+        held, why = lease.file.endswith(".HELD"), opened.held_because()
+    else:
+        held, why = opened.recipients[0].held, opened.recipients[0].why
+    by_status = lease.channel.startswith("hold") and why in {"", ON_HOLD}
+    return "" if by_status or not held else why or HELD_BY_OPERATOR
 
 
 def _told(wanted: Sequence[Wanted], stays: str) -> str:

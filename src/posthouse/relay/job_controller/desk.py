@@ -23,6 +23,7 @@ from posthouse.relay.job_controller.stock import Stock
 from posthouse.relay.job_controller.summary import Counted, summary_of
 from posthouse.relay.queue.names import parse
 from posthouse.relay.queue.tree import QueueEntry
+from posthouse.relay.routing.result import ON_HOLD
 
 Damaged = dict[str, tuple[QueueEntry, str]]
 
@@ -234,8 +235,8 @@ def _reply(cargo: Cargo, otherwise: Status | None, recipient: int) -> Status | N
 
 
 def _changes(job: Job, found: Found) -> bool:
-    if job is Job.HOLD:
-        return found.entry is not None
+    if job is Job.HOLD:  # one that waits for its recipient's status is the operator's from now on (decision 180)
+        return found.entry is not None or found.cargo.reason == ON_HOLD
     return job is not Job.RELEASE or found.entry is None
 
 
