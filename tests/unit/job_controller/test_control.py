@@ -57,6 +57,20 @@ async def test_announcements_are_cumulative_and_the_end_is_noticed(path: Path) -
     server.close()
 
 
+async def test_announcements_that_follow_fast_are_gathered(path: Path) -> None:
+    heard = Heard()
+    server = await serve(path, heard)
+    announcer = Announcer(path)
+    announcer.hello("a.seg")
+    await until(lambda: heard.synced_to == [("a.seg", 0)])
+    for offset in (100, 200, 300, 400):
+        announcer.synced("a.seg", offset)
+    await until(lambda: heard.synced_to[-1] == ("a.seg", 400))
+    assert not {("a.seg", 200), ("a.seg", 300)} & set(heard.synced_to), "what comes within GATHER is one announcement"
+    announcer.close()
+    server.close()
+
+
 async def test_a_controller_that_comes_later_or_again_is_told(path: Path) -> None:
     announcer = Announcer(path)
     announcer.synced("a.seg", 100)
