@@ -52,6 +52,9 @@ def test_mail_for_a_store_that_is_gone_follows_its_users(tmp_path: Path) -> None
         answer = relay.json("queue", "reroute", "--host", "store1*")
         assert (answer["done"], answer["failed"], answer["unchanged"]) == (4, 0, 0), answer
         wait_for(lambda: len(queued(relay)) == 1)
+        shown = relay.command("trace", next(iter(before))).stdout
+        assert "sent elsewhere: an operator rerouted it" in shown
+        assert "delivered" in shown, "to store2, as another message"
         (left,) = queued(relay)
         assert [each["original"] for each in left["recipients"]] == ["user2@example.com"], "he has not moved"
         assert before[left["id"]] == left["enqueued"]

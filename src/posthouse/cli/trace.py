@@ -36,6 +36,12 @@ _WORDS = {
     Action.UNREACHED: "host not reached",
     Action.HELD: "held",
 }
+_WITHOUT_A_SERVER = {
+    "rerouted": "sent elsewhere: an operator rerouted it",
+    "re-enqueued": "addressed anew",
+    "discarded": "discarded",
+}
+"""dequeued, and no server has it: our own text up to a semicolon says what became of it"""
 
 
 @app.default
@@ -82,7 +88,13 @@ def _table(records: list[Record]) -> None:
     for record in records:
         reply = f"{record.co} {record.en} {record.tx}".strip() if record.co else record.re
         recipient = record.od.partition(";")[2] or record.so
-        released = record.ac is Action.HELD and record.re == "released"
-        what = "released" if released else _WORDS[record.ac]
-        rows.append((record.ts, what, record.ei, recipient, record.dc or record.sc, record.ho, reply))
+        rows.append((record.ts, _what(record), record.ei, recipient, record.dc or record.sc, record.ho, reply))
     show(columns, rows)
+
+
+def _what(record: Record) -> str:
+    if record.ac is Action.HELD and record.re == "released":
+        return "released"
+    if record.ac is Action.DEQUEUED and not record.tr:
+        return _WITHOUT_A_SERVER.get(record.tx.partition(";")[0], _WORDS[record.ac])
+    return _WORDS[record.ac]
