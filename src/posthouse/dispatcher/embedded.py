@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar, cast
 
@@ -65,13 +65,39 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """Numbers and seconds of one server."""
+class CommonLimits:
+    """What one server allows. Beyond a limit a client hears a temporary refusal, or waits: never that its mail is lost.
 
-    connections: int
-    look_seconds: float
-    """the shortest deadline of a client"""
-    drain_seconds: float
+    Raises:
+        ValueError: a number means nothing; it names the field.
+    """
+
+    message_size: int = 52_428_800
+    """octets of one message, told in SIZE; larger is refused for good. Never more than there is `memory` for"""
+    memory: int = 268_435_456
+    """octets of messages that are held at the same time"""
+    recipients: int = 1000
+    """of one message; the next is told 452 4.5.3"""
+    connections: int = 100
+    """beyond it the one idle longest is told 421 4.3.2, or the new one when all are busy"""
+    calls: int = 32
+    """of the program's coroutines at the same time"""
+    deliver_seconds: float = 300.0
+    """for one call, waiting for its turn not counted"""
+    command_seconds: float = 600.0
+    """a client may think before a command (RFC 5321 4.5.3.2.7 asks for 300)"""
+    data_seconds: float = 300.0
+    """it may be silent within a message"""
+    drain_seconds: float = 30.0
+    """calls may go on after `stop`; may be 0"""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            seconds = each.name.endswith("_seconds")
+            is_number = isinstance(value, int | float if seconds else int) and not isinstance(value, bool)
+            if not is_number or not (value > 0 or (value == 0 and each.name == "drain_seconds")):
+                raise ValueError(f"Limits.{each.name} is {value!r}, wanted {'seconds' if seconds else 'a whole number'} above 0")
 
 
 class EmbeddedServer(ABC, Generic[S]):
@@ -79,13 +105,13 @@ class EmbeddedServer(ABC, Generic[S]):
 
     Args:
         endpoint: where to listen.
-        bounds: how many, how long.
+        limits: how many, how long.
         log: the program's.
     """
 
-    def __init__(self, endpoint: Endpoint, bounds: Bounds, log: logging.Logger) -> None:
+    def __init__(self, endpoint: Endpoint, limits: CommonLimits, log: logging.Logger) -> None:
         self._endpoint = endpoint
-        self._bounds = bounds
+        self._bounds = limits
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event
@@ -226,7 +252,8 @@ class EmbeddedServer(ABC, Generic[S]):
             self._sweeper.cancel()
         self.look(self.loop.time())
         seconds = _STOPPING_SWEEP_SECONDS if self._stopping else _SWEEP_SECONDS
-        self._sweeper = self.loop.call_later(min(seconds, self._bounds.look_seconds / 2), self._sweep)
+        shortest = min(self._bounds.command_seconds, self._bounds.data_seconds)
+        self._sweeper = self.loop.call_later(min(seconds, shortest / 2), self._sweep)
 
     def look(self, now: float) -> None:
         """End sessions that are too slow."""

@@ -307,6 +307,38 @@ async def test_a_message_that_could_never_find_room_is_too_large(make: Make) -> 
         assert (await talk.say("MAIL FROM:<s@example.org> SIZE=400001")).startswith("552 5.3.4")
 
 
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("kind", [LmtpLimits, SmtpLimits])
+def test_a_limit_that_means_nothing_is_refused_by_name(kind: Callable[..., Any]) -> None:
+    names = set(kind.__dataclass_fields__)  # type: ignore[attr-defined]
+    whole = {"message_size", "memory", "recipients", "connections", "calls", "rejections"} & names
+    assert len(whole) == (6 if kind is SmtpLimits else 5)
+    wrong: list[tuple[str, Any]] = [(name, value) for name in names for value in (-1, NAN, "5", None, True)]
+    wrong += [(name, 0) for name in names - {"drain_seconds"}]
+    wrong += [(name, value) for name in whole for value in (1.5, INFINITE)]
+    for name, value in wrong:
+        with pytest.raises(ValueError, match=rf"Limits\.{name} is "):
+            kind(**{name: value})
+    assert kind(drain_seconds=0, deliver_seconds=INFINITE, command_seconds=0.5).drain_seconds == 0
+
+
+@pytest.mark.parametrize("loop_of", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_the_smallest_and_largest_limits_serve(make: Make, loop_of: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    endless = dict.fromkeys(("deliver_seconds", "command_seconds", "data_seconds"), INFINITE)
+
+    async def run() -> None:
+        async with make(taken, memory=1, drain_seconds=0, **endless) as server, talking(server) as talk:
+            assert (await talk.say("MAIL FROM:<s@example.org> SIZE=2")).startswith("552 5.3.4")
+        async with make(taken, recipients=1, connections=1, calls=1, **endless) as server, talking(server) as talk:
+            await begin(talk)
+            assert (await ended(talk)).startswith("250")
+
+    with asyncio.Runner(loop_factory=loop_of) as runner:
+        runner.run(run())
+
+
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 

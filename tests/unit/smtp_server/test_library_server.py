@@ -121,6 +121,22 @@ async def test_a_subclass_judges_each_recipient(tmp_path: Path) -> None:
         await writer.wait_closed()
 
 
+async def test_who_tries_names_is_hung_up_after_so_many_refusals_also_over_several_messages() -> None:
+    async with Judging(limits=Limits(rejections=4)) as server:
+        talk = await connect(int(server.address[1]))
+        for names in (("eve", "bob", "sam"), ("bob", "nobody", "eve")):
+            assert (await talk.say("MAIL FROM:<s@example.org>")).startswith("250")
+            said = [(await talk.say(f"RCPT TO:<{name}@example.com>"))[:3] for name in names]
+            assert said == (["550", "250", "550"] if "sam" in names else ["250", "451", "550"])
+            if "sam" in names:
+                assert (await talk.say("DATA")).startswith("354")
+                talk.writer.write(MESSAGE + b".\r\n")
+                assert await talk.reply() == "250 2.6.0 bob@example.com"
+        assert (await talk.reply()).startswith("421 4.7.0 Too many recipients")
+        assert await talk.reader.read() == b""
+        talk.writer.close()
+
+
 def test_nothing_to_call_is_an_error() -> None:
     with pytest.raises(TypeError, match="coroutine"):
         SmtpServer()

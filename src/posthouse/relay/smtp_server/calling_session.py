@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from posthouse.relay.smtp_server.server import SmtpServer
 
 _UNKNOWN = Connection("", "", ("", 0), ("", 0), "", tls=False, serial=0)
+_TOO_MANY = Status(421, "4.7.0", "Too many recipients in one connection")
 _NUL = Status(554, "5.6.0", "message contains null")
 
 
@@ -52,7 +53,7 @@ class CallingSession(Line):
         self._sender = ""
         self._recipients: list[str] = []
         self._parts: list[bytes] = []
-        self._size = 0
+        self._size = self._refused = 0
         self._arrival: Arrival | None = None
         self._last = 0.0
         """the loop's time when the last command came or was answered"""
@@ -172,9 +173,14 @@ class CallingSession(Line):
         if arrival is not self._arrival:  # it was hung up meanwhile
             return
         self._last = self._host.loop.time()
+        self.server.answer(status)
         if status.is_success:
             self._recipients.append(recipient)
-        self.server.answer(status)
+            return
+        self._refused += 1
+        if self._refused >= self._host.limits.rejections:  # as `disconnectrejectlimit` of a relay's channel
+            self._forget()
+            self.server.hang_up(_TOO_MANY)
 
     def _message(self, data: bytes | None, faults: frozenset[Fault]) -> None:
         if data is None or Fault.NUL in faults:  # bare line ends the dialogue has refused

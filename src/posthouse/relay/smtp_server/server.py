@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from posthouse.dialogue.policy import smtp_policy
-from posthouse.dispatcher.embedded import Bounds, EmbeddedServer, Endpoint
+from posthouse.dispatcher.embedded import CommonLimits, EmbeddedServer, Endpoint
 from posthouse.dispatcher.program_calls import ProgramCalls
 from posthouse.mail.message_id import MessageIds
 from posthouse.mail.status import Status
@@ -41,29 +41,15 @@ _FAILED = Status(451, "4.3.0", "delivery failed; try again later")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one server allows. Beyond a limit a client hears a refusal, or waits: never that its mail is lost."""
+class Limits(CommonLimits):
+    """What one server allows; its times are the relay's. Beyond `memory` bodies are not read for a while."""
 
-    message_size: int = 52_428_800
-    """octets of one message, told in SIZE; larger is 552 5.3.4. Never more than three quarters of `memory`"""
-    memory: int = 268_435_456
-    """octets of all messages that are held at the same time; beyond it bodies are not read for a while"""
-    recipients: int = 1000
-    """of one message; the next is told 452 4.5.3"""
-    connections: int = 100
-    """beyond it the one idle longest is told 421 4.3.2, or the new one when all are busy"""
-    calls: int = 32
-    """of the program's coroutines at the same time"""
-    deliver_seconds: float = 300.0
-    """for one call, waiting for its turn not counted"""
     command_seconds: float = 300.0
-    """a client may think before a command (RFC 5321 4.5.3.2.7)"""
     data_seconds: float = 180.0
-    """it may be silent within a message"""
     reply_seconds: float = 300.0
-    """it may leave our replies unread"""
-    drain_seconds: float = 30.0
-    """calls may go on after `stop`"""
+    """a client may leave our replies unread"""
+    rejections: int = 100
+    """recipients refused in one connection: with the last it is told 421 4.7.0"""
 
 
 Deliver: TypeAlias = Callable[[str, Sequence[str], bytes, Arrival], Awaitable[Status]]
@@ -110,9 +96,8 @@ class SmtpServer(EmbeddedServer[Line]):
         limits = self.limits = limits or Limits()
         self.memory = Memory(limits.memory)
         self.process_log = logging.getLogger("posthouse.smtp")
-        look = min(limits.command_seconds, limits.data_seconds)
-        super().__init__(Endpoint(host, port, path), Bounds(limits.connections, look, limits.drain_seconds), self.process_log)
-        size = min(limits.message_size, self.memory.most)  # a larger one would be begun again and again, and never end
+        super().__init__(Endpoint(host, port, path), limits, self.process_log)
+        size = max(1, min(limits.message_size, self.memory.most))  # a larger one would be begun again and again, and never end
         policy = smtp_policy(self.hostname, (*_EXTENSIONS, f"SIZE {size}", "CHUNKING", "ENHANCEDSTATUSCODES"))
         self.secured = replace(
             policy, max_size=size, max_recipients=limits.recipients, known_mail_params=_MAIL_PARAMS, known_rcpt_params=frozenset()

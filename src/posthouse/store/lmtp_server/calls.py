@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+from posthouse.dispatcher.embedded import CommonLimits
 from posthouse.dispatcher.program_calls import STOPPING, ProgramCalls
 from posthouse.mail.status import Status
 from posthouse.store.delivery.stored_form import LineEnds, return_path
@@ -36,27 +37,8 @@ NO_ROOM = Status(452, "4.3.1", "too many large messages at the same time; try ag
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one server allows. Beyond a limit a client hears a temporary refusal, never that its mail is lost."""
-
-    message_size: int = 52_428_800
-    """octets of one message, told in SIZE; larger is 523 5.2.3, or 552 5.3.4 when it was announced. Never more than `memory`"""
-    memory: int = 268_435_456
-    """octets of all messages larger than 256 KiB that are held at the same time; beyond it 452 4.3.1"""
-    recipients: int = 1000
-    """of one message; the next is told 452 4.5.3"""
-    connections: int = 100
-    """beyond it the one idle longest is told 421 4.3.2, or the new one when all are busy"""
-    calls: int = 32
-    """of `deliver` at the same time"""
-    deliver_seconds: float = 300.0
-    """for one call, waiting for its turn not counted"""
-    command_seconds: float = 600.0
-    """a client may think before a command (RFC 5321 4.5.3.2.7 asks for 300)"""
-    data_seconds: float = 300.0
-    """it may be silent within a message"""
-    drain_seconds: float = 30.0
-    """calls may go on after `stop`"""
+class Limits(CommonLimits):
+    """What one server allows. `memory` is that of messages larger than 256 KiB; beyond it 452 4.3.1."""
 
 
 class NoRoom(MailboxIOError):  # noqa: N818 - a row's name, as its neighbours in `mailbox.errors`

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from posthouse.dialogue.policy import ESMTP_RCPT, Policy, lmtp_policy
-from posthouse.dispatcher.embedded import Bounds, EmbeddedServer, Endpoint
+from posthouse.dispatcher.embedded import EmbeddedServer, Endpoint
 from posthouse.dispatcher.handoff import Connection
 from posthouse.mail.status import Status
 from posthouse.store.delivery.transaction import Transaction
@@ -78,9 +78,7 @@ class LmtpServer(EmbeddedServer[LmtpSession]):
             raise TypeError("LmtpServer wants a coroutine to call, or a subclass with `async def deliver`")
         self._deliver = deliver
         limits = self._limits = limits or Limits()
-        look = min(limits.command_seconds, limits.data_seconds)
-        bounds = Bounds(limits.connections, look, limits.drain_seconds)
-        super().__init__(Endpoint(host, port, path), bounds, logging.getLogger("posthouse.lmtp"))
+        super().__init__(Endpoint(host, port, path), limits, logging.getLogger("posthouse.lmtp"))
         size = min(limits.message_size, limits.memory)  # a larger one would never find room
         policy = lmtp_policy(hostname or socket.gethostname(), (*_EXTENSIONS, f"SIZE {size}", "CHUNKING"))
         policy = replace(policy, max_size=size, max_recipients=limits.recipients, known_rcpt_params=ESMTP_RCPT)
