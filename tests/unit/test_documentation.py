@@ -159,7 +159,7 @@ def words_of_the_source(skip: set[str]) -> set[str]:
 
 def test_what_the_code_reads_is_on_a_page() -> None:
     pages = set(re.findall(r"\w+", "\n".join(page.read_text(encoding="utf-8") for page in MANUAL)))
-    used = words_of_the_source({"keywords.py", "known_options.py"})
+    used = words_of_the_source({"keywords.py", "known_options.py", "idle.py"})
     attribute_names = {*attributes.USER_OPTIONS, *attributes.DOMAIN_OPTIONS, *attributes.NAMED_BY_OPTION_ONLY}
     shortened = {"ALIAS_URL1", "ALIAS_URL2", "ALIAS_ENTRY_CACHE_SIZE", "ALIAS_ENTRY_CACHE_NEGATIVE", "DOMAIN_MATCH_CACHE_SIZE"}
     shortened |= {"STATUS_DATA_RECV_PER_BLOCK_TIME", "STATUS_DATA_RECV_PER_ADDR_PER_BLOCK_TIME", "LDAP_DOMAIN_FILTER_SCHEMA2"}

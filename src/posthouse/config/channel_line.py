@@ -135,7 +135,7 @@ def _ages(keyword: str, at: Word, waiting: list[Word], faults: Faults) -> tuple[
 
 def _durations(keyword: str, at: Word, waiting: list[Word], faults: Faults) -> tuple[str, ...] | None:
     found = _while(waiting, 8, lambda word: _is_duration(word.text))
-    if not found and waiting and not waiting[-1].keyword:
+    if waiting and (waiting[-1].quoted or (not found and not waiting[-1].keyword)):
         word = waiting.pop()
         faults.error(word.file, word.line, f"keyword {keyword}: {word.text[:40]!r} is not an ISO 8601 duration")
         return None

@@ -8,7 +8,8 @@ r"""imta.cnf: rewrite rules, a blank line, channel blocks with blank lines betwe
     <blank line>
 
 `defaults keyword ...` sets keywords for the channels that follow, `nodefaults` clears them. A channel line among the rules is
-reported as a missing blank line, not guessed. Unknown keywords are kept and warned about. Templates are not looked into
+reported as a missing blank line, not guessed. Unknown keywords are kept and warned about, and so are those whose work nobody
+does here (idle.py). Templates are not looked into
 here, but for blanks before a `$?`.
 """
 
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from posthouse.config import idle
 from posthouse.config.channel import DEFAULT_NOTICES, Channel
 from posthouse.config.channel_line import Setting, Word, resolve, settings, words
 from posthouse.config.fault import Faults
@@ -145,6 +147,9 @@ def _blocks(lines: Iterator[Logical | None], faults: Faults) -> list[_Block]:
             fresh = folded in {"defaults", "nodefaults"}
             for word in unknown:
                 faults.warn(word.file, word.line, f"unknown keyword {word.text[:40]} on {folded}")
+            for keyword in dict.fromkeys(one.keyword for one in set_now if one.keyword in idle.KEYWORDS):
+                reason = f"keyword {keyword} on {folded} does nothing: {idle.KEYWORDS[keyword]}"
+                faults.warn(line.file, line.line, reason)
             if fresh:
                 defaults, default_words = (set_now, unknown) if folded == "defaults" else ([], [])
                 continue

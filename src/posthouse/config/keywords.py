@@ -26,12 +26,18 @@ _NUMBERS = """
     disconnectbadauthlimit disconnectbadcommandlimit disconnectrecipientlimit disconnectrejectlimit disconnecttransactionlimit
     expandlimit filesperjob headerlimit holdlimit linelength linelimit maxblocks maxheaderaddrs maxheaderchars maxjobs maxlines
     maxprocchars parameterlengthlimit nameparameterlengthlimit port recipientcutoff recipientlimit streaming subdirs threaddepth
-    transactionlimit minperiodicnonurgent maxperiodicnonurgent missingrecipientpolicy
+    transactionlimit minperiodicnonurgent maxperiodicnonurgent missingrecipientpolicy alternatelinelimit
+    alternaterecipientlimit headerlabelalign headerlinelength urgentblocklimit normalblocklimit nonurgentblocklimit
 """
 _TEXTS = """
     after alternatechannel aliasdetourhost aliasoptindetourhost charset7 charset8 charsetesc daemon description
     destinationfilter sourcefilter channelfilter filter fileinto dispositionchannel notificationchannel expandchannel
     interfaceaddress language lastresort pool saslswitchchannel tlsswitchchannel userswitchchannel sourceconversiontag user
+    sourcenosolicit destinationnosolicit sourcebrightmailoptin destinationbrightmailoptin
+    sourcespamfilter1optin sourcespamfilter2optin sourcespamfilter3optin sourcespamfilter4optin
+    sourcespamfilter5optin sourcespamfilter6optin sourcespamfilter7optin sourcespamfilter8optin
+    destinationspamfilter1optin destinationspamfilter2optin destinationspamfilter3optin destinationspamfilter4optin
+    destinationspamfilter5optin destinationspamfilter6optin destinationspamfilter7optin destinationspamfilter8optin
 """
 _NOTHING = """
     smtp smtp_crlf smtp_cr smtp_crorlf smtp_lf nosmtp lmtp multigate nomultigate connectcanonical connectalias mx nomx
@@ -61,8 +67,20 @@ _NOTHING = """
     nodeferred deferred nofilter nochannelfilter nosourcefilter
     nodestinationfilter validatelocalnone validatelocalsystem validatelocalmsgstore dispositiondefault unrestricted
     rejectsmtp rejectsmtplonglines truncatesmtp
-    wrapsmtp allowsmtplonglines suppressfinal includefinal
-
+    wrapsmtp wrapsmtplonglines truncatesmtplonglines allowsmtplonglines suppressfinal includefinal
+    master_debug nomaster_debug slave_debug noslave_debug bangstyle norestricted nodefaulthost nofileinto disableetrn
+    cacheeverything cachefailures cachesuccesses nocache datefour datetwo x_env_to nox_env_to personalmap
+    sourcecommentinc sourcecommentmap sourcecommentomit sourcecommentstrip sourcecommenttotal
+    sourcepersonalinc sourcepersonalmap sourcepersonalomit sourcepersonalstrip
+    forwardcheckdelete forwardchecknone forwardchecktag useintermediate nosaslswitchchannel saslpassauth nosaslpassauth
+    chunkingclient nochunkingclient chunkingserver nochunkingserver usepermanenterror usetemporaryerror
+    addresssrs noaddresssrs destinationsrs nodestinationsrs sourcesrs nosourcesrs spfnone spfhelo spfmailfrom spfrcptto
+    sourcebrightmail sourcespamfilter1 sourcespamfilter2 sourcespamfilter3 sourcespamfilter4 sourcespamfilter5
+    sourcespamfilter6 sourcespamfilter7 sourcespamfilter8 destinationspamfilter3 destinationspamfilter4
+    destinationspamfilter5 destinationspamfilter6 destinationspamfilter7 destinationspamfilter8
+    disablesourcespamfilter1 disablesourcespamfilter2 disablesourcespamfilter3 disablesourcespamfilter4
+    disabledestinationspamfilter1 disabledestinationspamfilter2 disabledestinationspamfilter3
+    disabledestinationspamfilter4
 """
 
 TAKES: dict[str, Takes] = {
@@ -112,7 +130,7 @@ _GROUPS = """
     viaaliasrequired viaaliasoptional
     aliaspostmaster noaliaspostmaster
     subaddressexact subaddresswild subaddressrelaxed
-    sourceroute 822 percents percentonly 733 uucp
+    sourceroute 822 percents percentonly 733 uucp bangstyle
     exproute noexproute
     improute noimproute
     header_822 header_733 header_uucp
@@ -143,6 +161,9 @@ _GROUPS = """
     sourcefilter nosourcefilter
     blocklimit noblocklimit
     linelimit nolinelimit
+    defaulthost nodefaulthost
+    fileinto nofileinto
+    saslswitchchannel nosaslswitchchannel
 """
 GROUP_OF: dict[str, frozenset[str]] = {
     word: frozenset(line.split()) for line in _GROUPS.strip().splitlines() for word in line.split()

@@ -3,19 +3,20 @@ r"""Option files: option.dat and `<channel>_option` (option-dat 1).
     NAME=value     names in any case; `#`, `!` or `;` in column 1 is a comment, also between continuation lines
     value \        continued; the next line's leading blanks are dropped after the test for a comment
 
-A blank line ends a continued value. The last assignment of a name wins. Unknown names are kept and warned about;
-a known number that is none is an error. A comment inside DELIVERY_OPTIONS that looks like a clause is warned about:
-a clause begins with `#`, so its line must be indented.
+A blank line ends a continued value. The last assignment of a name wins. Unknown names are kept and warned about, and so are
+options of the product whose work nobody does here (idle.py); a known number that is none is an error. A comment inside
+DELIVERY_OPTIONS that looks like a clause is warned about: a clause begins with `#`, so its line must be indented.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from posthouse.config import known_options
 from posthouse.config.dns_servers import dns_servers
+from posthouse.config.idle import idle_option, is_of_a_scanner
 from posthouse.config.source import Line, Logical, Source
 from posthouse.config.value import BadValueError, integer, number
 
@@ -67,19 +68,39 @@ class OptionFile:
         return default if value is None else number(value.text)
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The options of one kind of file."""
+
+    integers: frozenset[str]
+    numbers: frozenset[str]
+    texts: frozenset[str]
+    idle: Callable[[str, str], str]
+    """name and value to why it does nothing, or empty"""
+
+    def has(self, name: str) -> bool:
+        """Whether the product has the option."""
+        return name in self.integers or name in self.numbers or name in self.texts or is_of_a_scanner(name)
+
+
+_GLOBAL = _Names(known_options.INTEGERS, known_options.NUMBERS, known_options.TEXTS, idle_option)
+_OF_CHANNEL = _Names(
+    known_options.CHANNEL_INTEGERS, known_options.CHANNEL_NUMBERS, known_options.CHANNEL_TEXTS, lambda _name, _text: ""
+)
+
+
 def read_option_dat(path: Path, source: Source) -> OptionFile:
     """The instance's option.dat; a missing file has no options."""
-    return _read(path, source, known_options.INTEGERS, known_options.NUMBERS, known_options.TEXTS)
+    return _read(path, source, _GLOBAL)
 
 
 def read_channel_option(path: Path, source: Source) -> OptionFile:
     """A `<channel>_option` file; a missing file has no options."""
-    return _read(path, source, known_options.CHANNEL_INTEGERS, known_options.CHANNEL_NUMBERS, known_options.CHANNEL_TEXTS)
+    return _read(path, source, _OF_CHANNEL)
 
 
-def _read(path: Path, source: Source, integers: frozenset[str], numbers: frozenset[str], texts: frozenset[str]) -> OptionFile:
+def _read(path: Path, source: Source, names: _Names) -> OptionFile:
     faults = source.faults
-    known = integers | numbers | texts
 
     def skipped(first: Line, comment: Line) -> None:
         if first.text.upper().startswith("DELIVERY_OPTIONS") and _CLAUSE.match(comment.text):
@@ -94,18 +115,20 @@ def _read(path: Path, source: Source, integers: frozenset[str], numbers: frozens
             faults.error(line.file, line.line, f"{name[:40]!r} is not NAME=value" if not equals else f"{name[:40]!r} is no name")
             continue
         name = name.upper().replace("ERROR_TEST_", "ERROR_TEXT_")
-        if name not in known:
+        if not names.has(name):
             faults.warn(line.file, line.line, f"unknown option {name}")
+        elif idle := names.idle(name, text):
+            faults.warn(line.file, line.line, f"{name}={text[:40]}: {idle}")
         values[name] = OptionValue(text, line.file, line.line)
-        _check_number(line, name, text, source, integers, numbers)
+        _check_number(line, name, text, source, names)
     return OptionFile(MappingProxyType(values))
 
 
-def _check_number(line: Logical, name: str, text: str, source: Source, integers: frozenset[str], numbers: frozenset[str]) -> None:
+def _check_number(line: Logical, name: str, text: str, source: Source, names: _Names) -> None:
     try:
-        if name in integers:
+        if name in names.integers:
             integer(text)
-        elif name in numbers:
+        elif name in names.numbers:
             number(text)
         elif name == "DNS_SERVERS":
             dns_servers(text)

@@ -36,6 +36,18 @@ def test_programs(tmp_path: Path, channel: str, program: Program) -> None:
     assert program_of(read, read.imta.channels[channel]) is program
 
 
+@pytest.mark.parametrize("command", ["IMTA_BIN:ims_master", "/opt/SUNWmsgsr/lib/ims_master", "IMTA_BIN:ims_ms"])
+def test_the_program_of_the_store_has_the_products_name_too(tmp_path: Path, command: str) -> None:
+    configuration(tmp_path)
+    with (tmp_path / "config" / "imta.cnf").open("a") as file:
+        file.write("\nims-ms\nims-ms-daemon\n")
+    with (tmp_path / "config" / "job_controller.cnf").open("a") as file:
+        file.write(f"\n[CHANNEL=ims-ms]\nmaster_command={command}\n")
+    read = load(Instance(tmp_path))
+    assert program_of(read, read.imta.channels["ims-ms"]) is Program.STORE
+    assert programs_check(read) == []
+
+
 def test_channels_nobody_empties_are_told_of(tmp_path: Path) -> None:
     read = configuration(tmp_path)
     assert programs_check(read) == []

@@ -182,7 +182,42 @@ def test_hosts_general_aliases_and_channel_options(tmp_path: Path) -> None:
     assert configuration.aliases["list"].addresses == ("one@x", "two")
     assert configuration.channel_option("TCP_local").integer("MAX_CLIENT_THREADS", 10) == 3
     assert configuration.channel_option("x").integer("MAX_CLIENT_THREADS", 10) == 10
-    assert [str(fault) for fault in configuration.warnings] == ["config/more.txt:1: key empty given twice: the last one counts"]
+    assert [str(fault) for fault in configuration.warnings] == [
+        "config/option.dat:1: USE_TEXT_DATABASES=3: reverse.txt and forward.txt are not read, general.txt is",
+        "config/more.txt:1: key empty given twice: the last one counts",
+    ]
+
+
+def test_options_of_the_product_that_change_nothing_a_site_would_miss_are_silent(tmp_path: Path) -> None:
+    text = """MAX_HEADER_BLOCK_USE=0.5
+max_header_line_use = .25
+LOG_DELAY_BINS=60,600,6000
+COMMENT_CHARS=40 59
+USE_PERMANENT_ERROR=15
+ENABLE_SIEVE_BODY=1
+STRING_POOL_SIZE_3=100000
+SPAMFILTER1_CONFIG_FILE=/opt/SUNWmsgsr/lib/bmiconfig.xml
+SPAMFILTER1_STRING_ACTION=data:,require ["fileinto"]; fileinto "$U";
+LDAP_OPTIN1=mailAntiUBEService
+LDAP_CAPTURE=
+LOG_MESSAGES_SYSLOG=0
+"""
+    own = "INITIAL_COMMAND=\nPROXY_PASSWORD=secret\nCUSTOM_VERSION_STRING=x\n"
+    assert read(tmp_path, **{"option.dat": text, "tcp_local_option": own}).warnings == ()
+
+
+SCAN = "mail is not scanned: put the scanner before or behind this machine, by SMTP"
+DATABASE = "binary databases are not read: write their entries into general.txt or aliases"
+
+
+def test_options_a_site_would_miss_are_told_with_what_is_not_done(tmp_path: Path) -> None:
+    text = "SPAMFILTER2_LIBRARY=IMTA_LIB:libspamass.so\nLDAP_CAPTURE=mailCapture\nUSE_DOMAIN_DATABASE=1\nLOG_MESSAGES_SYSLOG=20\n"
+    assert [str(fault) for fault in read(tmp_path, **{"option.dat": text}).warnings] == [
+        f"config/option.dat:1: SPAMFILTER2_LIBRARY=IMTA_LIB:libspamass.so: {SCAN}",
+        "config/option.dat:2: LDAP_CAPTURE=mailCapture: no copies are captured",
+        f"config/option.dat:3: USE_DOMAIN_DATABASE=1: {DATABASE}",
+        "config/option.dat:4: LOG_MESSAGES_SYSLOG=20: nothing goes to syslog; mail.log_current has it",
+    ]
 
 
 def test_without_the_bit_there_is_no_general_database(tmp_path: Path) -> None:

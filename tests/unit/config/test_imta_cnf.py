@@ -147,6 +147,25 @@ def test_an_unknown_keyword_is_kept_and_warned_about(tmp_path: Path) -> None:
     assert [str(fault) for fault in configuration.warnings] == ["config/imta.cnf:3: unknown keyword Frobnicate on x"]
 
 
+def test_keywords_that_change_nothing_a_site_would_miss_are_silent(tmp_path: Path) -> None:
+    line = "x smtp slave_debug master_debug headerlabelalign 0 headerlinelength 80 nonurgentblocklimit 500 datefour nox_env_to"
+    assert channel(tmp_path, line).unknown == ()
+    assert read(tmp_path, f"\n{line}\nx-daemon\n").warnings == ()
+
+
+def test_keywords_a_site_would_miss_are_told_with_what_is_not_done(tmp_path: Path) -> None:
+    text = "\ndefaults sourcespamfilter1optin spam,virus\n\nx smtp authrewrite\nx-daemon\n"
+    scan = "mail is not scanned: put the scanner before or behind this machine, by SMTP"
+    assert [str(fault) for fault in read(tmp_path, text).warnings] == [
+        f"config/imta.cnf:2: keyword sourcespamfilter1optin on defaults does nothing: {scan}",
+        "config/imta.cnf:4: keyword authrewrite on x does nothing: the Sender: field is not set from the login",
+    ]
+
+
+def test_of_the_styles_of_addresses_the_last_one_counts(tmp_path: Path) -> None:
+    assert list(channel(tmp_path, "x sourceroute uucp bangstyle 733 bangstyle").keywords) == ["bangstyle"]
+
+
 @pytest.mark.parametrize("name", ["imta.tailor", "imta_tailor"])
 def test_tailor_moves_the_files(tmp_path: Path, name: str) -> None:
     (tmp_path / "etc").mkdir()

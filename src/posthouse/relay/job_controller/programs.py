@@ -2,9 +2,9 @@
 
 The `lmtp` keyword decides first; then the last part of the channel's master_command; without one, its name. `tcp_smtp_client`
 serves channels with the keyword `smtp` that are not `slave`, also those without a master_command. `reprocess` serves the
-channels process, reprocess and hold, `pipe_master` channels that run programs. `ims_ms` serves ims-ms, the store of this
-machine: it stands above both tiers, so a pool with such a channel has a worker of its own kind (`worker_module`). Every other
-program is not built: the copies wait, are filed and time out.
+channels process, reprocess and hold, `pipe_master` channels that run programs. `ims_ms`, which the
+product calls `ims_master`, serves ims-ms, the store of this machine: it stands above both tiers, so a pool with such a channel
+has a worker of its own kind (`worker_module`). Every other program is not built: the copies wait, are filed and time out.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from posthouse.config.configuration import Configuration
 from posthouse.config.fault import Fault, Severity
 
 _SERVED = ("process", "reprocess", "hold")
-_STORE = ("ims_ms", "ims-ms")
+_STORE = ("ims_ms", "ims_master", "ims-ms")
 CHANNELS = "posthouse.relay.channels"
 IMS_MS = "posthouse.ims_ms"
 
