@@ -7,6 +7,7 @@ import struct
 import threading
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from posthouse.cli.metrics.command import metrics
 from posthouse.cli.metrics.facts import Facts, Group, Overdue, Waiting
 from posthouse.cli.metrics.families import families
 from posthouse.cli.metrics.http_server import BadAddressError, MetricsServer, loopback
-from posthouse.cli.metrics.text_format import Family, Sample, render
+from posthouse.cli.metrics.text_format import OURS, Family, Sample, render
 from posthouse.trace.counter_file import CounterFile
 from posthouse.trace.figures import FIRST, LATER, RECEIVED, REPLIES, TAKEN, Rows, new_row
 
@@ -56,6 +57,40 @@ def test_what_is_escaped_is_read_back() -> None:
 
 def test_a_family_without_samples_is_left_out() -> None:
     assert not render([Family("x", "gauge", "An x.", ())])
+
+
+def test_instances_in_one_folder_are_told_apart(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for name in ("relay1", 'the "old" one'):
+        metrics(instance=instance, label=(f"posthouse={name}", "site=a"))
+        texts.append(capsys.readouterr().out)
+    first, second = map(read, texts)
+    assert first["posthouse_state posthouse=relay1 site=a state=stopped"] == 1
+    assert second['posthouse_ready posthouse=the "old" one site=a'] == 0
+    assert not set(first) & set(second), "node_exporter would show only one of two that are alike"
+    assert len({sample.name for family in text_string_to_metric_families(texts[0]) for sample in family.samples}) > 2
+
+
+@pytest.mark.parametrize(
+    "labels", [("relay1",), ("=relay1",), ("a-b=c",), ("1a=c",), ("__a=c",), ("ä=c",), ("a=",), ("channel=c",), ("a=b", "a=c")]
+)
+def test_what_is_no_label_is_refused(labels: tuple[str, ...], instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        metrics(instance=instance, label=labels)
+    assert ended.value.code == 64
+    assert capsys.readouterr().err.startswith(f"posthouse metrics: --label {labels[-1]}: ")
+
+
+def test_no_family_has_a_label_that_could_be_given_twice() -> None:
+    told = {
+        "ready": True, "state": "running", "processes": [{"role": "smtp", "service": "SMTP", "state": "ready"}],
+        "listeners": [{"service": "SMTP", "address": "", "port": 25}], "services": {"SMTP": Counter()}, "troubles": [],
+    }  # fmt: skip
+    row = new_row()
+    row[RECEIVED] = row[REPLIES] = 1
+    queue = Waiting((Group("x", "held", 1),), {}, 0, 0, Overdue(0, 0.0))
+    found = families(Facts(NOW, told, {"tcp_lmtpss": row}, (), queue, {"free": 1, "files": 1, "low": False}))
+    assert {name for family in found for sample in family.samples for name, _ in sample.labels} == OURS
 
 
 def test_processes_listeners_and_services() -> None:

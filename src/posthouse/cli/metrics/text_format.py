@@ -5,6 +5,7 @@
 queue_files{channel="tcp_lmtpcs",state="held"} 2
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -33,16 +34,39 @@ class Family(NamedTuple):
     samples: tuple[Sample, ...]
 
 
-def render(families: Iterable[Family]) -> str:
-    """The text; families without a sample are left out."""
-    return "".join(f"{line}\n" for family in families if family.samples for line in _lines(family))
+_LABEL_NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+OURS = frozenset({"address", "channel", "code", "port", "role", "service", "state", "what", "why"})
+"""names of the labels our families have"""
 
 
-def _lines(family: Family) -> Iterator[str]:
+class BadLabelError(ValueError):
+    """It is no NAME=VALUE that every sample can have."""
+
+
+def label_of(text: str) -> tuple[str, str]:
+    """A label that somebody wants on every sample.
+
+    Raises:
+        BadLabelError: it is none, or its name is one of ours.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not value or not _LABEL_NAME.fullmatch(name):
+        raise BadLabelError("write NAME=VALUE, the name of letters, digits and `_`")
+    if name in OURS:
+        raise BadLabelError(f"samples have a label `{name}` already")
+    return name, value
+
+
+def render(families: Iterable[Family], common: Labels = ()) -> str:
+    """The text, every sample with the common labels; families without a sample are left out."""
+    return "".join(f"{line}\n" for family in families if family.samples for line in _lines(family, common))
+
+
+def _lines(family: Family, common: Labels) -> Iterator[str]:
     yield f"# HELP {family.name} {family.purpose}"
     yield f"# TYPE {family.name} {family.kind}"
     for value, labels, suffix in family.samples:
-        shown = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels)
+        shown = ",".join(f'{name}="{_escaped(text)}"' for name, text in (*common, *labels))
         yield f"{family.name}{suffix}{{{shown}}} {value}" if shown else f"{family.name}{suffix} {value}"
 
 
