@@ -5,26 +5,20 @@ Silent and 0 when good; 78 when something is wrong; with --strict a warning coun
 
 import asyncio
 import os
-import random
 import sys
-import time
-from collections.abc import Iterable
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from posthouse.cli.check_entries import check_entries
+from posthouse.cli.check_mappings import check_mappings
 from posthouse.cli.check_pipe import check_pipe
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.loading import BAD_CONFIGURATION
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError, Fault, Severity
-from posthouse.config.mappings import entry_faults
 from posthouse.config.tailor import NAMES as TAILOR_FILES
 from posthouse.dispatcher.programs import IMAGES, check_services
-from posthouse.mapping.access_flags import idle_flags
-from posthouse.mapping.error import MappingError
-from posthouse.mapping.table import Tables
 from posthouse.relay.directory.open import open_directory
 from posthouse.relay.job_controller import programs
 from posthouse.relay.routing import rules
@@ -55,20 +49,6 @@ def check(*, instance: InstanceOption = None, strict: Annotated[bool, Parameter(
         if strict or not warning:
             worst = BAD_CONFIGURATION
     raise SystemExit(worst)
-
-
-def check_mappings(configuration: Configuration) -> Iterable[Fault]:
-    """Tables that cannot be compiled, and flags of access tables that have no effect."""
-    try:
-        Tables.compile(((one.name, one.pairs) for one in configuration.mappings), chance=random.random, clock=time.time)
-    except MappingError as error:
-        return entry_faults(configuration.mappings, error.faults)
-    return [
-        Fault(entry.file, entry.line, f"table {table.name}: {reason}", Severity.WARNING)
-        for table in configuration.mappings
-        for entry in table.entries
-        for reason in idle_flags(table.name, entry.template)
-    ]
 
 
 def check_user(configuration: Configuration) -> list[Fault]:

@@ -86,7 +86,7 @@ class Expansion:
         return self.world.chance is not None and self.world.chance() < step.chance
 
     def _called(
-        self, step: t.General | t.Table | t.Url | t.Domain | t.Routine
+        self, step: t.General | t.Table | t.Url | t.Domain | t.Routine | t.Number
     ) -> Generator[Question | Other, str | None, str | None]:
         if isinstance(step, t.General):
             return self.world.general(self._argument(step.key).lower())
@@ -96,6 +96,8 @@ class Expansion:
             return (yield LdapUrl(self._argument(step.url)))
         if isinstance(step, t.Domain):
             return (yield DomainAttribute(self._argument(step.domain), self._argument(step.attribute)))
+        if isinstance(step, t.Number):
+            return None
         throttle = self.world.throttle
         if step.image == IMAGE and throttle and throttle.exceeded(step.routine, self._argument(step.argument)):
             return ""

@@ -5,7 +5,9 @@ r"""Templates of mapping entries, taken apart once (mappings.md 3).
     $?x? in x percent           $:f $;f input flag set, not set     $[image,routine,arg] site routine
     $C $L $R $E what comes next                          any other letter, `<` and `>`: a flag
 
-Arguments may hold $0..$9, literals and case codes. Sequence numbers ($#...#) are refused when the table is compiled.
+    $#file|radix|width|modulus#     sequence number: none is kept, so such an entry always fails
+
+Arguments may hold $0..$9, literals and case codes.
 """
 
 from dataclasses import dataclass
@@ -76,6 +78,11 @@ class Routine:
 
 
 @dataclass(frozen=True, slots=True)
+class Number:
+    """$#...#; none is kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class Percent:
     """$?x?."""
 
@@ -91,7 +98,7 @@ class InputFlag:
     wanted: bool
 
 
-Step = str | Wildcard | Case | QuoteLdap | General | Table | Url | Domain | Routine | Percent | InputFlag
+Step = str | Wildcard | Case | QuoteLdap | General | Table | Url | Domain | Routine | Number | Percent | InputFlag
 Steps = tuple[Step, ...]
 
 
@@ -189,7 +196,8 @@ class _Reader:
         if char == "=":
             return QuoteLdap()
         if char == "#":
-            raise SyntaxFault("sequence numbers ($#...#) are not supported")
+            self._word("#", "$#file|radix|width|modulus#")
+            return Number()
         if char == "?":
             number = self._word("?", "$?percent?")
             try:

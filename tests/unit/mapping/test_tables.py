@@ -7,7 +7,7 @@ from posthouse.mapping.table import Result, Tables
 
 def test_every_bad_entry_is_named() -> None:
     with pytest.raises(MappingError) as caught:
-        Tables.compile([("A", [("*", "$0"), ("*", "$1")]), ("B", [("$[", "x"), ("*", "$#f|10|8|#"), ("*", "${k")])])
+        Tables.compile([("A", [("*", "$0"), ("*", "$1")]), ("B", [("$[", "x"), ("*", "$#f|10|8|"), ("*", "${k")])])
     assert [(table, entry) for table, entry, _ in caught.value.faults] == [(0, 1), (1, 0), (1, 1), (1, 2)]
     assert str(caught.value).startswith("A entry 2: $1: the pattern saves 1 wildcards")
 
@@ -35,6 +35,11 @@ def test_walk_yields_questions_and_takes_answers() -> None:
 def test_an_entry_that_fails_leaves_the_string_as_it_was() -> None:
     tables = Tables.compile([("T", [("*b", "$C$0${missing}"), ("*", "$Y$0")])])
     assert tables.probe("T", "ab") == Result("ab", frozenset("Y"))
+
+
+def test_there_are_no_sequence_numbers_so_such_an_entry_fails() -> None:
+    tables = Tables.compile([("X-ATT-NAMES", [("*", "$Y$#IMTA_TABLE:seq|10|8|1000#.txt"), ("*", "$Nno")])])
+    assert tables.probe("X-ATT-NAMES", "x") == Result("no", frozenset("N"))
 
 
 def test_the_general_database_is_asked_in_lower_case() -> None:

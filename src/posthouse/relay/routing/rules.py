@@ -231,6 +231,10 @@ def check(configuration: Configuration) -> list[Fault]:
         for rule in imta.rewrite_rules
         if "$[" in rule.template.replace("$$", "")
     ]
+    if not configuration.general:
+        reason = "$(...) asks general.txt, which is empty or not read (USE_TEXT_DATABASES=1): it never applies"
+        asking = (rule for rule in imta.rewrite_rules if "$(" in rule.template.replace("$$", ""))
+        faults += [Fault(rule.file, rule.line, f"rewrite rule {rule.pattern}: {reason}", Severity.WARNING) for rule in asking]
     for channel in imta.channels.values():
         faults += _channel_warnings(channel)
     return faults
