@@ -44,6 +44,21 @@ def test_postmaster_goes_where_the_alias_says(make_relay: MakeRelay, entries: di
     assert make_relay(entries, aliases=ALIASES).addresses(address) == [JDOE]
 
 
+@pytest.mark.parametrize("address", ["postmaster@example.com", "postmaster@relay1.example.com", "postmaster@hosted.example.org"])
+def test_an_alias_of_one_domains_postmaster_may_lead_to_this_machines(
+    make_relay: MakeRelay, entries: dict[str, Attributes], address: str
+) -> None:
+    aliases = "postmaster: john.doe\npostmaster@example.com: postmaster@relay1.example.com\n"
+    assert make_relay(entries, aliases=aliases).addresses(address) == [JDOE]
+
+
+@pytest.mark.parametrize("address", ["postmaster@example.com", "postmaster@relay1.example.com"])
+def test_an_alias_of_the_default_domains_postmaster_counts_for_this_machines(
+    make_relay: MakeRelay, entries: dict[str, Attributes], address: str
+) -> None:
+    assert make_relay(entries, aliases="postmaster@example.com: john.doe\n").addresses(address) == [JDOE]
+
+
 @pytest.mark.parametrize("address", ["postmaster", "Postmaster@example.com", "postmaster@hosted.example.org"])
 def test_postmaster_without_an_alias_is_held(make_relay: MakeRelay, entries: dict[str, Attributes], address: str) -> None:
     entries["o=hosted.example.org,o=usergroup"] = {"sunpreferreddomain": ("hosted.example.org",)}

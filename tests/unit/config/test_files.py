@@ -220,6 +220,39 @@ def test_options_a_site_would_miss_are_told_with_what_is_not_done(tmp_path: Path
     ]
 
 
+ALIASES = r"""! of the old product
+cont: one@x.test, \
+two@x.test, \
+! a comment between
+   three@x.test
+many@x.test: <a@x.test> <b@x.test> "c, d"@x.test, e@x.test f
+native: mailsrv@native-daemon
+held: @hold-daemon:x@y.test
+file@x.test: <IMTA_TABLE:list1.dis, [ENVELOPE_FROM] owner@x.test
+parameter: a@x.test, [AUTH_LIST] <who.dis
+staff: "ldap:///o=x?mail?sub?(ou=staff)"
+full: John Doe <jd@x.test>
+"""
+
+
+def test_aliases_of_the_product(tmp_path: Path) -> None:
+    configuration = read(tmp_path, aliases=ALIASES)
+    found = {name: alias.addresses for name, alias in configuration.aliases.items()}
+    assert found["cont"] == ("one@x.test", "two@x.test", "three@x.test")
+    assert found["many@x.test"] == ("a@x.test", "b@x.test", '"c, d"@x.test', "e@x.test f")
+    assert (found["native"], found["held"]) == (("mailsrv@native-daemon",), ("@hold-daemon:x@y.test",))
+    illegal = "is no address (illegal character in address); mail for it is answered 450"
+    group = "make it a group of the directory; mail for it is answered"
+    unread = "is not read: write its members here, or"
+    assert [str(fault) for fault in configuration.warnings] == [
+        f"config/aliases:6: alias many@x.test: 'e@x.test f' {illegal}",
+        f"config/aliases:9: alias file@x.test: the list <IMTA_TABLE:list1.dis {unread} {group} 450",
+        f"config/aliases:10: alias parameter: the list parameter [AUTH_LIST] <who.dis is not read: {group} 450",
+        f'config/aliases:11: alias staff: the URL "ldap:///o=x?mail?sub?(ou=staff)" is not asked: {group} 550',
+        f"config/aliases:12: alias full: 'John Doe <jd@x.test>' {illegal}",
+    ]
+
+
 def test_without_the_bit_there_is_no_general_database(tmp_path: Path) -> None:
     assert read(tmp_path, **{"general.txt": "a b\n"}).general == {}
 

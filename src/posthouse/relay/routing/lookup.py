@@ -50,7 +50,7 @@ def find_owner(rules: Rules, inquiry: Inquiry, local: str, domain_name: str) -> 
         NoAnswer: the directory is silent.
         AmbiguousEntry: more than one entry has the address.
     """
-    name = unquote(local)
+    name, given = unquote(local), domain_name
     domain = yield from inquiry.domain(domain_name)
     if domain is None and name.lower() == POSTMASTER and rules.default_domain:
         domain_name = rules.default_domain
@@ -63,7 +63,7 @@ def find_owner(rules: Rules, inquiry: Inquiry, local: str, domain_name: str) -> 
             entry = yield from inquiry.entry("", domain, domain_name)
             if entry is not None:
                 return FoundEntry(domain, entry, "")
-    alias = _alias(rules, name, domain_name, domain)
+    alias = _alias(rules, name, given, domain) or _alias(rules, name, domain_name, domain)
     if alias is not None:
         return Redirect(alias.addresses, f"alias {alias.name}", f"alias {alias.name.lower()}", alias.file, alias.line)
     return _of_domain(local, domain_name, domain)
