@@ -67,8 +67,16 @@ def check_relay(configuration: Configuration) -> list[Fault]:
         return []
     return [
         *rules.check(configuration), *programs.check(configuration), *channel_scripts.check(configuration),
-        *_directory_faults(configuration), *check_entries(configuration),
+        *_directory_faults(configuration), *_default_domain(configuration), *check_entries(configuration),
     ]  # fmt: skip
+
+
+def _default_domain(configuration: Configuration) -> list[Fault]:
+    """Without it every mailbox has another name than it had: the product kept it in configutil."""
+    if configuration.options.text("LDAP_DEFAULT_DOMAIN"):
+        return []
+    reason = "LDAP_DEFAULT_DOMAIN is not set (service.defaultdomain of configutil): the mailbox of every user is uid@domain"
+    return [Fault(configuration.instance.name_of(configuration.tailor.option_dat), 0, reason, Severity.WARNING)]
 
 
 def _directory_faults(configuration: Configuration) -> tuple[Fault, ...]:

@@ -29,8 +29,8 @@ def check_mappings(configuration: Configuration) -> Iterable[Fault]:
 
 
 def _asked(configuration: Configuration) -> list[str]:
-    """Tables that services and rewrite rules ask; those of SMTP where there is a channel l."""
-    if configuration.imta.local is None:
+    """Tables that services and rewrite rules ask; those of SMTP where there is a channel l, or no file to say so."""
+    if configuration.imta.channels and configuration.imta.local is None:
         return [PORT_ACCESS]
     by_rules = (name.strip() for rule in configuration.imta.rewrite_rules for name in _IN_A_RULE.findall(rule.template))
     return [PORT_ACCESS, *_OF_A_RELAY, *by_rules]

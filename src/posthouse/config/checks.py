@@ -1,6 +1,7 @@
 """What can be wrong between files: channels, pools and services that name each other (job-controller-cnf 3, dispatcher-cnf 5).
 
-Also what a channel that goes out names: addresses, certificates, a password; and option files of channels that are not there.
+Also what a channel that goes out names: addresses, certificates, a password; and files in the folder that nobody reads: options
+of channels that are not there, and files of the product that mean nothing here.
 """
 
 import ipaddress
@@ -24,6 +25,16 @@ _NAMES_A_CHANNEL = (
     "dispositionchannel",
     "expandchannel",
     "alternatechannel",
+)
+_CONFIGUTIL = "settings of configutil are not read: write those of the directory into option.dat (docs/migration.md)"
+_UNREAD = (
+    ("imta.filter", "the script for all mail is not run: use destinationfilter file:imta.filter on the channels"),
+    ("conversions", "messages go on as they came"),
+    ("*_headers.opt", "no header fields are taken out or added"),
+    ("headers.opt", "no header fields are taken out or added"),
+    ("msg.conf", _CONFIGUTIL),
+    ("local.conf", _CONFIGUTIL),
+    ("config.xml", "this is the product's unified configuration: bring imta.cnf, option.dat, mappings and the others"),
 )
 _LMTP_IMAGES = frozenset({"tcp_lmtp_server", "tcp_lmtpn_server"})
 
@@ -60,8 +71,11 @@ def check_ways_out(imta: ImtaCnf, options: Mapping[str, OptionFile], tailor: Tai
             faults.error(user.file, user.line, "AUTH_USERNAME needs AUTH_PASSWORD_FILE or AUTH_PASSWORD")
 
 
-def check_option_files(folder: Path, imta: ImtaCnf, name_of: Callable[[Path], str], faults: Faults) -> None:
-    """An option file of no channel is read by nobody: the channel is misspelt, has capitals, or has gone."""
+def check_unread_files(folder: Path, imta: ImtaCnf, name_of: Callable[[Path], str], faults: Faults) -> None:
+    """Files nobody reads. An option file of no channel: the channel is misspelt, has capitals, or has gone."""
+    for pattern, reason in _UNREAD:
+        for path in sorted(folder.glob(pattern)):
+            faults.warn(name_of(path), 0, f"nobody reads this file: {reason}")
     for path in sorted(folder.glob("*_option")):
         channel = path.name.removesuffix("_option")
         if channel not in imta.channels:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from posthouse.config.aliases import Alias, read_aliases
 from posthouse.config.channel_filters import ChannelFilter, read_channel_filters
-from posthouse.config.checks import check_channels, check_demands, check_option_files, check_services, check_ways_out
+from posthouse.config.checks import check_channels, check_demands, check_services, check_unread_files, check_ways_out
 from posthouse.config.dispatcher_cnf import DispatcherCnf, read_dispatcher_cnf
 from posthouse.config.fault import ConfigurationError, Fault, Faults
 from posthouse.config.general import read_general
@@ -122,7 +122,7 @@ def _read(instance: Instance, tailor: Tailor, source: Source) -> Configuration:
     check_services(dispatcher, imta, mappings, faults)
     per_channel = {name: read_channel_option(tailor.table / f"{name}_option", source) for name in imta.channels}
     check_ways_out(imta, per_channel, tailor, faults)
-    check_option_files(tailor.table, imta, instance.name_of, faults)
+    check_unread_files(tailor.table, imta, instance.name_of, faults)
     check_demands(dispatcher, imta, per_channel, faults)
     return Configuration(
         instance=instance,

@@ -4,7 +4,8 @@
     <msg.RootPath>      at the start of a value: the instance's folder
 
 `NAME:rest` in any path value is the value of NAME followed directly by rest; one level only. Relative values are below the
-instance's folder. Unknown names are warned about.
+instance's folder. Unknown names are warned about. A file or the folder of files that is named and is not there is a fault: such
+lines come from the machine the files were brought from, and without them the files of `config/` are read.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from posthouse.config.instance import Instance
-from posthouse.config.source import Source
+from posthouse.config.source import Line, Source
 from posthouse.config.value import names
 
 NAMES = ("imta_tailor", "imta.tailor")
@@ -38,13 +39,19 @@ DEFAULTS: Mapping[str, str] = MappingProxyType(
     }
 )
 _FOLDERS = frozenset(name for name, value in DEFAULTS.items() if value.endswith("/"))
+_READ = names(
+    """
+    IMTA_TABLE IMTA_CONFIG_FILE IMTA_ALIAS_FILE IMTA_MAPPING_FILE IMTA_OPTION_FILE IMTA_DISPATCHER_CONFIG IMTA_JBC_CONFIG_FILE
+    """
+)
+"""what must be there when it is named"""
 _UNUSED = names(
     """
     IMTA_ALIAS_DATABASE IMTA_CONVERSION_FILE IMTA_JBC_SERVICE IMTA_CONFIG_DATA IMTA_CHARSET_DATA
     IMTA_CHARSET_OPTION_FILE IMTA_COM IMTA_GENERAL_DATABASE IMTA_FORWARD_DATABASE IMTA_REVERSE_DATABASE
     IMTA_DOMAIN_DATABASE IMTA_RETURN_PERIOD IMTA_RETURN_SPLIT_PERIOD IMTA_VERSION_LIMIT IMTA_VERSION_LIMIT_PERIOD
     IMTA_SSR_DATABASE IMTA_SYSTEM_FILTER_FILE IMTA_NAME_CONTENT_FILE IMTA_HELP IMTA_USER_PROFILE_DATABASE
-    IMTA_WORLD_GROUP IMTA_DNSRULES IMTA_LIBUTIL IMTA_USER IMTA_USER_USERNAME
+    IMTA_WORLD_GROUP IMTA_DNSRULES IMTA_LIBUTIL IMTA_USER IMTA_USER_USERNAME IMTA_SYNCH_CACHE_PERIOD IMTA_DBTMP
     """
 )
 
@@ -124,6 +131,7 @@ def read_tailor(instance: Instance, source: Source) -> Tailor:
     """The instance's tailor file; faults go to the source."""
     path = next((found for name in NAMES if (found := instance.config / name).exists()), None)
     values = dict(DEFAULTS)
+    named: dict[str, Line] = {}
     for line in source.lines(path, includes=False) if path else ():
         text = line.text.strip()
         if not text or text.startswith("!"):
@@ -144,4 +152,10 @@ def read_tailor(instance: Instance, source: Source) -> Tailor:
             reason = f"IMTA_QUEUE does not move the queue: it is {instance.name_of(instance.queue)}/"
             source.faults.warn(line.file, line.line, reason)
         values[name] = value
-    return Tailor(instance.root, MappingProxyType(values))
+        named[name] = line
+    tailor = Tailor(instance.root, MappingProxyType(values))
+    for name in sorted(named.keys() & _READ):
+        if not tailor.path(f"{name}:").exists():
+            reason = f"{name}: {values[name]} does not exist; leave the line out for {DEFAULTS[name]}"
+            source.faults.error(named[name].file, named[name].line, reason)
+    return tailor

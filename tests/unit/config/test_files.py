@@ -253,6 +253,17 @@ def test_aliases_of_the_product(tmp_path: Path) -> None:
     ]
 
 
+def test_files_of_the_product_that_nobody_reads_are_told_of(tmp_path: Path) -> None:
+    left = dict.fromkeys(
+        ("imta.filter", "conversions", "tcp_local_headers.opt", "msg.conf", "internet.rules", "TCP_AUTH_option"), ""
+    )
+    found = [str(fault).partition(": ")[0::2] for fault in read(tmp_path, **left).warnings]
+    assert [place for place, _ in found] == [
+        f"config/{name}:0" for name in ("imta.filter", "conversions", "tcp_local_headers.opt", "msg.conf", "TCP_AUTH_option")
+    ]
+    assert found[0][1].startswith("nobody reads this file: the script for all mail is not run: use destinationfilter")
+
+
 def test_without_the_bit_there_is_no_general_database(tmp_path: Path) -> None:
     assert read(tmp_path, **{"general.txt": "a b\n"}).general == {}
 

@@ -113,10 +113,20 @@ async def test_an_instance_opens_its_servers(tmp_path: Path) -> None:
     assert open_directory(load(where)).health() == "ok: ldap://127.0.0.1:9 ldap://127.0.0.1:10"
 
 
-@pytest.mark.parametrize(("text", "reason"), [("", "there is no directory"), ("LDAP_HOST=a\n", "neither LDAP_USER_ROOT")])
-async def test_an_instance_without_directory_is_a_fault(tmp_path: Path, text: str, reason: str) -> None:
-    with pytest.raises(ConfigurationError, match=reason):
+@pytest.mark.parametrize(
+    ("text", "reasons"),
+    [
+        ("", ["neither LDAP_HOST nor LDAP_LDIF_FILE is set", "neither LDAP_USER_ROOT nor LDAP_DOMAIN_ROOT is set"]),
+        ("LDAP_USER_ROOT=o=x\n", ["neither LDAP_HOST nor LDAP_LDIF_FILE is set"]),
+        ("LDAP_HOST=a\n", ["neither LDAP_USER_ROOT nor LDAP_DOMAIN_ROOT is set"]),
+    ],
+)
+async def test_an_instance_without_directory_is_a_fault_and_all_of_it_is_said(
+    tmp_path: Path, text: str, reasons: list[str]
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
         open_directory(load(instance(tmp_path, text)))
+    assert [fault.reason.partition(":")[0] for fault in caught.value.faults] == reasons
 
 
 def test_without_python_ldap_the_fault_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,13 @@ def open_directory(configuration: Configuration) -> Directory:
     layout = read_layout(options)
     if configuration.ldif_file is not None:
         return LdifDirectory(layout, configuration.ldif_file)
+    reasons = []
     if not options.text("LDAP_HOST"):
-        reason = "neither LDAP_HOST nor LDAP_LDIF_FILE is set: there is no directory"
-        raise ConfigurationError([Fault("config/option.dat", 0, reason)])
+        reasons.append("neither LDAP_HOST nor LDAP_LDIF_FILE is set: there is no directory (local.ugldaphost of configutil)")
+    if not layout.domain_root:
+        reasons.append("neither LDAP_USER_ROOT nor LDAP_DOMAIN_ROOT is set: where users are is not known (local.ugldapbasedn)")
+    if reasons:
+        raise ConfigurationError([Fault("config/option.dat", 0, reason) for reason in reasons])
     try:
         from posthouse.relay.directory.ldap_directory import open_ldap
     except ImportError as problem:
