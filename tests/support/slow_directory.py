@@ -56,9 +56,9 @@ class SlowDirectory(TcpProxy):
         with contextlib.suppress(OSError):
             while octets := client.recv(65_536):
                 held += octets
-                while (length := _length(held)) and len(held) >= length:
+                while (length := length_of(held)) and len(held) >= length:
                     message, held = held[:length], held[length:]
-                    number, kind, content = _parts(message)
+                    number, kind, content = parts_of(message)
                     if kind == _SEARCH:
                         self._queue.put((server, number, message))
                         continue
@@ -88,7 +88,7 @@ class SlowDirectory(TcpProxy):
             client.shutdown(socket.SHUT_RDWR)
 
 
-def _length(octets: bytes) -> int:
+def length_of(octets: bytes) -> int:
     """Octets of the BER element that begins here; 0 when not enough is there to say."""
     if len(octets) < 2:
         return 0
@@ -102,8 +102,8 @@ def _content(element: bytes) -> bytes:
     return element[2 + (element[1] & 0x7F if element[1] & 0x80 else 0) :]
 
 
-def _parts(message: bytes) -> tuple[int, int, bytes]:
+def parts_of(message: bytes) -> tuple[int, int, bytes]:
     """Number, kind and content of a request."""
     inner = _content(message)
-    first = _length(inner)
-    return int.from_bytes(_content(inner[:first]), "big"), inner[first], _content(inner[first : first + _length(inner[first:])])
+    first = length_of(inner)
+    return int.from_bytes(_content(inner[:first]), "big"), inner[first], _content(inner[first : first + length_of(inner[first:])])

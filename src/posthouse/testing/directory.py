@@ -73,6 +73,9 @@ class MemoryDirectory:
         right = bool(password) and among(self._tree.passwords(dn), password)
         return Password.RIGHT if right else Password.WRONG
 
+    def probe(self) -> None:
+        """Nothing to do."""
+
     def health(self) -> str:
         """`ok`, or the failure."""
         return self.failing or f"ok: {len(self._tree)} entries in memory"

@@ -1,6 +1,6 @@
 import pytest
 
-from posthouse.relay.directory.ldap_servers import FIRST_REST, LONGEST_REST, LdapServers
+from posthouse.relay.directory.ldap_servers import FIRST_REST, LONGEST_REST, REFUSALS, LdapServers
 
 A, B = "ldap://a", "ldap://b"
 
@@ -72,3 +72,29 @@ def test_health(servers: LdapServers) -> None:
     assert servers.health() == "degraded: ldap://b: silent"
     servers.worked(B)
     assert servers.health() == "ok: ldap://a ldap://b"
+
+
+def test_one_that_refuses_rests_while_another_will_do_and_is_asked_where_none_will(servers: LdapServers, clock: Clock) -> None:
+    for _ in range(REFUSALS - 1):
+        servers.refused(A, "no rights")
+        assert servers.next(set()) == A
+    servers.refused(A, "no rights")
+    assert servers.health() == "degraded: ldap://a: refuses searches: no rights"
+    assert servers.next(set()) == B
+    servers.failed(B, "silent")
+    assert servers.next(set()) == A
+    assert servers.next({A}) is None
+    clock.now += FIRST_REST
+    servers.worked(A)
+    assert servers.next(set()) == A
+    servers.refused(A, "no rights")
+    assert servers.health() == "degraded: ldap://b: silent", "refusals in a row count"
+
+
+def test_who_takes_a_bind_may_be_tried_and_is_not_well_yet(servers: LdapServers) -> None:
+    servers.failed(A, "unwilling")
+    assert servers.next(set()) == B
+    servers.let_in(A)
+    assert servers.health() == "degraded: ldap://a: unwilling"
+    assert servers.next(set()) == A
+    assert servers.next(set()) == B

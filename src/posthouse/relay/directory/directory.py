@@ -32,5 +32,8 @@ class Directory(Protocol):
     async def close(self) -> None:
         """Give up connections and threads. Questions under way get Unknown."""
 
+    def probe(self) -> None:
+        """Ask something of what does not answer, from the event loop: that it is back shows in `health` without mail, too."""
+
     def health(self) -> str:
         """One line for an operator, `ok` first when all is well."""

@@ -63,7 +63,7 @@ class LdapBinder:
             except ServerTroubleError as problem:
                 self._servers.failed(uri, str(problem))
                 continue
-            self._servers.worked(uri)
+            self._servers.let_in(uri)
             return Password.RIGHT if right else Password.WRONG
         return Unknown(f"no directory server answers: {self._servers.trouble()}")
 
@@ -93,5 +93,3 @@ def binds(uri: str, options: LdapOptions, dn: str, password: str) -> bool:
         return True
     finally:
         close_handle(handle)
-
-

@@ -3,7 +3,8 @@
 Guarantees: every question is answered within LDAP_TIMEOUT seconds, by Unknown when no server has answered by then; a server that
 is slow is given no more at once than it can answer in that time, and what it answers later is remembered; one search
 for an entry of a known domain, none while the cache holds it; lost connections are made again with the next question;
-a question whose connection broke under it is asked once more on a new one, then at the next server.
+a question whose connection broke under it is asked once more on a new one, then at the next server, as is one whose search a
+server refuses.
 
 A process has one connection to each server it uses. Connecting, TLS and bind run in a thread of their own, which may hang
 without harm; searches are sent from the loop on a socket that does not block. (Searches in threads cost three times the CPU
@@ -65,6 +66,7 @@ class LdapDirectory:
         self._servers = LdapServers(options.uris, clock, options.timeout)
         self._binder = LdapBinder(self._servers, options)
         self._links: dict[str, LdapLink] = {}
+        self._in_doubt: Question = _WARM_UP
         self._connecting: dict[str, list[Job]] = {}
         self._paging: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -107,6 +109,11 @@ class LdapDirectory:
         self._links.clear()
         self._connecting.clear()
 
+    def probe(self) -> None:
+        """Ask what had no answer last, else for the root: an answer makes a server well again."""
+        if self._loop is not None:
+            self._flights.ask(self._in_doubt, lambda _: None)
+
     def health(self) -> str:
         """`ok`, `degraded` or `down` with the servers."""
         return self._servers.health()
@@ -130,7 +137,8 @@ class LdapDirectory:
             except ServerTroubleError as problem:
                 self._servers.failed(uri, str(problem))
                 continue
-            self._servers.worked(uri)
+            if not isinstance(answer, Unknown):
+                self._servers.worked(uri)
             done(answer)
             return
         done(Unknown(f"no directory server answers: {self._servers.trouble()}"))
@@ -142,12 +150,12 @@ class LdapDirectory:
         uri = self._servers.next(job.tried)
         left = job.ends - self._loop.time()
         if uri is None or left <= 0:
-            job.done(Unknown(f"no directory server answers: {self._servers.trouble() or 'no time left'}"))
+            job.done(Unknown(job.refused or f"no directory server answers: {self._servers.trouble() or 'no time left'}"))
             return
         job.tried |= {uri}
         link = self._links.get(uri)
         if link is not None:
-            link.begin(job, left / (len(self._options.uris) - len(job.tried) + 1))
+            self._begin(job, link)
         elif uri in self._connecting:
             self._connecting[uri].append(job)
         else:
@@ -155,6 +163,10 @@ class LdapDirectory:
             longest = _CONNECTS * self._options.connect_timeout
             self._loop.call_later(longest, self._connected, uri, waiting, "connecting does not end")
             threading.Thread(target=self._connect, args=(uri, waiting, self._loop), name="ldap-connect", daemon=True).start()
+
+    def _begin(self, job: Job, link: LdapLink) -> None:
+        assert self._loop is not None
+        link.begin(job, (job.ends - self._loop.time()) / (len(self._options.uris) - len(job.tried) + 1))
 
     def _connect(self, uri: str, waiting: list[Job], loop: asyncio.AbstractEventLoop) -> None:
         """In a thread: open a connection and hand it, or the reason why not, to the loop."""
@@ -180,13 +192,24 @@ class LdapDirectory:
         del self._connecting[uri]
         if isinstance(found, str):
             self._servers.failed(uri, found)
-        else:
-            self._servers.worked(uri)
-            self._links[uri] = LdapLink(found, self._plan, self._lost, lambda: self._servers.is_spare(uri))
             for job in jobs:
-                job.tried -= {uri}
+                self._ask(job)
+            return
+        link = self._links[uri] = LdapLink(
+            found, self._plan, self._lost, self._worked, self._refused, lambda: self._servers.is_spare(uri)
+        )  # fmt: skip
         for job in jobs:
-            self._ask(job)
+            self._begin(job, link)
+
+    def _worked(self, uri: str) -> None:
+        self._in_doubt = _WARM_UP
+        self._servers.worked(uri)
+
+    def _refused(self, job: Job, uri: str, reason: str) -> None:
+        """Another server may do it; the question is what tells whether this one does again."""
+        self._in_doubt = job.question
+        self._servers.refused(uri, reason)
+        self._ask(job)
 
     def _lost(self, link: LdapLink, jobs: list[Job], reason: str, silent: bool) -> None:
         """A link is over: its questions go elsewhere, after one more try on a new connection unless the server was silent."""
@@ -194,6 +217,7 @@ class LdapDirectory:
             del self._links[link.uri]
         if silent or (jobs and not link.answered):
             self._servers.failed(link.uri, reason)
+            self._in_doubt = jobs[0].question if jobs else self._in_doubt
         for job in jobs:
             if not silent and link.uri not in job.again:
                 job.again |= {link.uri}

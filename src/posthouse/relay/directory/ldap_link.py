@@ -50,6 +50,8 @@ class Job(msgspec.Struct, eq=False):
     """time this server has for each search"""
     search: Search | None = None
     """the one that is to be answered next"""
+    refused: str = ""
+    """what a server said that would not do a search for it"""
 
 
 class _Sent(msgspec.Struct, eq=False):
@@ -71,6 +73,8 @@ class LdapLink:
         connection: open and bound.
         plan: makes the steps of a question.
         lost: called when the link is over: the questions left, the reason, whether the server was silent.
+        worked: called when a search is answered that is the first, or the first after one that was refused.
+        refused: called with a question of which the server will not do a search, and why.
         spare: whether there is another server that is well.
     """
 
@@ -79,7 +83,9 @@ class LdapLink:
         connection: LdapConnection,
         plan: Callable[[Question], Steps],
         lost: Callable[["LdapLink", list[Job], str, bool], None],
-        spare: Callable[[], bool] = lambda: False,
+        worked: Callable[[str], None],
+        refused: Callable[[Job, str, str], None],
+        spare: Callable[[], bool],
     ) -> None:
         self.uri = connection.uri
         self.answered = 0
@@ -87,6 +93,9 @@ class LdapLink:
         self._connection = connection
         self._plan = plan
         self._lost = lost
+        self._worked = worked
+        self._refused = refused
+        self._well = False
         self._spare = spare
         self._window = Window()
         self._heard = 0.0
@@ -165,6 +174,9 @@ class LdapLink:
                 now = self._heard = self._loop.time()
                 if sent is not None:
                     self._window.heard(sent.at, now, sent.seconds, full=full)
+                    if not self._well and not isinstance(result, Refused):
+                        self._well = True
+                        self._worked(self.uri)
                     self._answer(sent.jobs, result)
                 if self._over or not self._waiting:  # what else comes makes the socket readable again
                     break
@@ -207,7 +219,9 @@ class LdapLink:
 
     def _step(self, job: Job, result: Result | Refused) -> None:
         if isinstance(result, Refused):
-            job.done(Unknown(f"{self.uri} refuses the search: {result.reason}"))
+            self._well = False
+            job.refused = f"{self.uri} refuses the search: {result.reason}"
+            self._refused(job, self.uri, result.reason)
             return
         assert job.steps is not None
         try:

@@ -1,8 +1,11 @@
 """Which LDAP server to ask next: in the order configured, a server that failed rests, longer each time.
 
-A server rests 1, 2, 4, 8 and then 15 seconds after each failure in a row; one answer and it is well. While all rest,
-`order` is empty and a question fails at once instead of waiting for a server known to be down. After the rest
-one asker gets it to try; the others go on without it until that try has ended. Safe for several threads.
+A server rests 1, 2, 4, 8 and then 15 seconds after each failure in a row; one answer to a search and it is well: a connection, or
+a bind, is none yet. While all rest `next` has none, and a question fails at once instead of waiting for a server known to be
+down. After the rest one asker gets it to try; the others go on without it until that try has ended.
+
+One that refuses every search (REFUSALS of them in a row) rests, too, as long as another server will do; where none will it is
+asked all the same, for what it refuses may be what this asker alone is not to see. Safe for several threads.
 """
 
 import logging
@@ -12,6 +15,9 @@ from dataclasses import dataclass
 
 FIRST_REST = 1.0
 LONGEST_REST = 15.0
+REFUSALS = 3
+TOLD_AGAIN = 60.0
+"""seconds until the log says once more of a server that it refuses searches: rights may hide a part of the tree"""
 _log = logging.getLogger("posthouse.directory")
 
 
@@ -21,6 +27,12 @@ class _Server:
     failures: int = 0
     rests_until: float = 0.0
     reason: str = ""
+    refusals: int = 0
+    """searches refused in a row"""
+    told: float = -TOLD_AGAIN
+    """when the log was told of its refusals"""
+    is_told: bool = False
+    """whether the log knows that it is not well"""
 
 
 class LdapServers:
@@ -51,6 +63,9 @@ class LdapServers:
             probe = next(rested, None)
             # a rested server of higher rank is tried first: else it would never be used again while a lower one is well
             chosen = next(well, None)
+            if chosen is None and probe is None:
+                refusing = (one for one in self._servers.values() if one.refusals >= REFUSALS and one.uri not in tried)
+                chosen = next(refusing, None)
             if probe is not None and (chosen is None or self._rank(probe) < self._rank(chosen)):
                 probe.rests_until = now + self._longest_try
                 return probe.uri
@@ -62,26 +77,49 @@ class LdapServers:
             return any(not one.failures for one in self._servers.values() if one.uri != uri)
 
     def worked(self, uri: str) -> None:
-        """The server has answered."""
+        """The server has answered a search."""
         server = self._servers[uri]
-        if not server.failures:
-            return
         with self._lock:
-            server.failures, server.reason = 0, ""
+            told, server.is_told = server.is_told, False
+            server.failures, server.reason, server.refusals = 0, "", 0
             self._all_well = not any(one.failures for one in self._servers.values())
-        _log.warning("directory: %s answers again", uri)
+        if told:
+            _log.warning("directory: %s answers again", uri)
+
+    def let_in(self, uri: str) -> None:
+        """It has taken a bind: whether it answers searches may be tried now."""
+        with self._lock:
+            self._servers[uri].rests_until = self._clock()
+
+    def refused(self, uri: str, reason: str) -> None:
+        """The server has refused a search."""
+        server = self._servers[uri]
+        with self._lock:
+            server.refusals += 1
+            if server.refusals < REFUSALS:
+                return
+            now, reason = self._clock(), f"refuses searches: {reason}"
+            self._rest(server, reason)
+            tell = not server.is_told and now - server.told >= TOLD_AGAIN
+            if tell:
+                server.told, server.is_told = now, True
+        if tell:
+            _log.error("directory: %s %s", uri, reason)
 
     def failed(self, uri: str, reason: str) -> None:
         """The server has not answered, or has answered that it cannot."""
         server = self._servers[uri]
         with self._lock:
-            first = not server.failures
-            server.failures += 1
-            self._all_well = False
-            server.rests_until = self._clock() + min(FIRST_REST * 2 ** min(server.failures - 1, 10), LONGEST_REST)
-            server.reason = reason
-        if first:
+            self._rest(server, reason)
+            told, server.is_told = server.is_told, True
+        if not told:
             _log.error("directory: %s does not answer: %s", uri, reason)
+
+    def _rest(self, server: _Server, reason: str) -> None:
+        server.failures += 1
+        self._all_well = False
+        server.rests_until = self._clock() + min(FIRST_REST * 2 ** min(server.failures - 1, 10), LONGEST_REST)
+        server.reason = reason
 
     def trouble(self) -> str:
         """What is wrong with servers that failed, or ""."""

@@ -115,6 +115,9 @@ class LdifDirectory:
         right = bool(password) and await asyncio.to_thread(among, stored, password)
         return Password.RIGHT if right else Password.WRONG
 
+    def probe(self) -> None:
+        """The file is looked at by itself."""
+
     def health(self) -> str:
         """`ok`, number of entries, file; or what is wrong with it."""
         if self._tree is None:

@@ -1,7 +1,7 @@
 """What keeps an SMTP worker from taking mail, looked at once a second and told when it changes: no message costs more for it.
 
-A directory that is down is asked for its root each second, as far as its servers' rests allow: else nobody would know that it is
-back before the next recipient comes. A refusal for want of room, or for a disk that fails, counts until none has come for KEPT
+A directory that is down is asked each second, as far as its servers' rests allow: else nobody would know that it is back before
+the next recipient comes. A refusal for want of room, or for a disk that fails, counts until none has come for KEPT
 seconds and the journal can grow.
 """
 
@@ -11,10 +11,8 @@ from collections.abc import Callable
 from posthouse.dispatcher.trouble import Since, Tell
 from posthouse.mail.status import Status
 from posthouse.relay.directory.directory import Directory
-from posthouse.relay.directory.question import NeedUrl
 
 KEPT = 60.0
-_ROOT = NeedUrl("ldap:///??base?(objectClass=*)")
 
 
 class Troubles:
@@ -46,7 +44,7 @@ class Troubles:
         state, _, why = directory.health().partition(": ")
         if state == "down":
             found["directory"] = f"no directory server answers ({why}): recipients that are not in the cache get 450"
-            directory.ask(_ROOT, lambda _: None)
+            directory.probe()
         elif state != "degraded" and not state.startswith("ok"):
             found["directory"] = f"directory: {state}: {why}"
         if self._refused is not None and journal is None and self._now() - self._refused[0] > KEPT:

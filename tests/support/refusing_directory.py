@@ -1,0 +1,61 @@
+"""A directory server that lets everybody in and refuses searches (RFC 4511 4.1.9): wrong rights, a proxy without its server.
+
+with RefusingDirectory(server.port, code=50) as refusing:
+    refusing.uri, refusing.refused, refusing.code = 0      # 0: it is well again
+"""
+
+import contextlib
+import socket
+
+from support.slow_directory import length_of, parts_of
+from support.tcp_proxy import TcpProxy
+
+INSUFFICIENT_ACCESS, UNWILLING, OPERATIONS_ERROR = 50, 53, 1
+_SEARCH, _NO_BASE = 0x63, b"\x04\x00"
+
+
+class RefusingDirectory(TcpProxy):
+    """Listens on a free loopback port.
+
+    Args:
+        port: of the server on loopback that does all else.
+        code: what searches get; may be changed.
+        root: whether the root DSE may be read.
+    """
+
+    def __init__(self, port: int, code: int, *, root: bool) -> None:
+        super().__init__(port)
+        self.uri = f"ldap://127.0.0.1:{self.port}"
+        self.code, self.root = code, root
+        self.refused = self.connections = 0
+
+    def ask(self, client: socket.socket, server: socket.socket) -> None:
+        """Take requests apart: searches are refused."""
+        self.connections += 1
+        held = b""
+        with contextlib.suppress(OSError):
+            while octets := client.recv(65_536):
+                held += octets
+                while (length := length_of(held)) and len(held) >= length:
+                    message, held = held[:length], held[length:]
+                    number, kind, content = parts_of(message)
+                    if kind == _SEARCH and self.code and not (self.root and content.startswith(_NO_BASE)):
+                        self.refused += 1
+                        client.sendall(_refusal(number, self.code))
+                    else:
+                        server.sendall(message)
+            server.shutdown(socket.SHUT_WR)
+
+    def answer(self, server: socket.socket, client: socket.socket) -> None:
+        """Hand on."""
+        with contextlib.suppress(OSError):
+            while octets := server.recv(65_536):
+                client.sendall(octets)
+            client.shutdown(socket.SHUT_RDWR)
+
+
+def _refusal(number: int, code: int) -> bytes:
+    """SearchResultDone: no name, no text."""
+    done = bytes((0x0A, 1, code, 4, 0, 4, 0))
+    inner = b"\x02\x04" + number.to_bytes(4, "big") + bytes((0x65, len(done))) + done
+    return bytes((0x30, len(inner))) + inner
