@@ -114,6 +114,14 @@ def test_a_table_that_cannot_be_compiled_is_an_error_with_its_line(tmp_path: Pat
     assert said(relay(tmp_path, "SITE\n\n  a  b$\n")) == ["3 error table SITE: $ at the end of the template"]
 
 
+@pytest.mark.parametrize("pattern", ["$%", "$!"])
+def test_a_rewrite_rule_for_percents_or_bangs_is_told_of(tmp_path: Path, pattern: str) -> None:
+    found = [str(fault) for fault in rules.check(relay(tmp_path, "", f"{pattern}  $U%$H@tcp-daemon\n" + RULES))]
+    assert found == [
+        f"config/imta.cnf:1: rewrite rule {pattern}: there are no rules for `%` and `!` in local parts: it never applies"
+    ]
+
+
 def test_a_rewrite_rule_that_asks_a_database_there_is_not_is_told_of(tmp_path: Path) -> None:
     rule = "old.example.com  $U%$(moved|$0U)@relay1.example.com\n"
     asked = [str(fault) for fault in rules.check(relay(tmp_path, "", rule + RULES))]

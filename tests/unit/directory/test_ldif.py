@@ -60,6 +60,11 @@ def test_no_entries(text: bytes) -> None:
     assert read_ldif(text) == {}
 
 
+def test_an_addition_is_an_entry() -> None:
+    added = read_ldif(b"dn: o=a\nchangetype: add\no: a\n\ndn: o=b\nchangeType: Add\no: b\n")
+    assert [entry.attributes for entry in added.values()] == [{"o": ("a",)}, {"o": ("b",)}]
+
+
 def test_blank_lines_do_not_matter() -> None:
     assert list(read_ldif(b"\n\n\ndn: o=a\no: a\n\n\n\ndn: o=b\no: b")) == ["o=a", "o=b"]
 
@@ -67,7 +72,7 @@ def test_blank_lines_do_not_matter() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        ("dn: o=x\nchangetype: add\no: x\n", 2, "change records"),
+        ("dn: o=x\nchangetype: modify\no: x\n", 2, "change records"),
         ("dn: o=x\ncontrol: 1.2\n", 2, "change records"),
         ("dn: o=x\njpegPhoto:< file:///etc/passwd\n", 2, "by URL"),
         ("o: x\ndn: o=x\n", 1, "begins with its dn"),

@@ -5,7 +5,8 @@
 
 Text is UTF-8; values that should have been base64 by the letter of the RFC (blanks at the end, octets above 127) are
 taken as they stand. Attribute names come out lower case with their options (`mailautoreplytext;lang-de`).
-Refused, each with its line: change records (`changetype:`, `control:`), values by URL (`name:< ...`), a record
+`changetype: add` is passed over: an addition is an entry.
+Refused, each with its line: other change records (`changetype:`, `control:`), values by URL (`name:< ...`), a record
 without `dn:` first, a second entry of the same name, bad base64, a line without a colon. Reading goes on at the next
 record so that all faults are told at once; at most 100.
 """
@@ -117,6 +118,8 @@ def _entry(
             if name != "dn":
                 raise _FaultError(first_line + number, f"a record begins with its dn:, not with {given}:")
             dn = value
+        elif name == "changetype" and value.strip().lower() == "add":
+            continue
         elif name in {"changetype", "control"}:
             raise _FaultError(first_line + number, f"{given}: belongs to change records; only entries can be read")
         else:

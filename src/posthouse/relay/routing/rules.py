@@ -14,7 +14,7 @@ from posthouse.config.channel import Channel
 from posthouse.config.channel_filters import Side
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError, Fault, Severity
-from posthouse.config.imta_cnf import ImtaCnf
+from posthouse.config.imta_cnf import ImtaCnf, RewriteRule
 from posthouse.config.option_file import OptionFile
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
@@ -226,18 +226,24 @@ def check(configuration: Configuration) -> list[Fault]:
     faults += _single_system(clauses, _here(imta, options))
     faults += _vacation_template(options)
     faults += _missing_channels(imta, clauses)
-    faults += [
-        Fault(rule.file, rule.line, f"rewrite rule {rule.pattern}: site routines ($[...]) are not supported", Severity.WARNING)
-        for rule in imta.rewrite_rules
-        if "$[" in rule.template.replace("$$", "")
-    ]
-    if not configuration.general:
-        reason = "$(...) asks general.txt, which is empty or not read (USE_TEXT_DATABASES=1): it never applies"
-        asking = (rule for rule in imta.rewrite_rules if "$(" in rule.template.replace("$$", ""))
-        faults += [Fault(rule.file, rule.line, f"rewrite rule {rule.pattern}: {reason}", Severity.WARNING) for rule in asking]
+    for rule in imta.rewrite_rules:
+        why = _never(rule, general=bool(configuration.general))
+        faults += [Fault(rule.file, rule.line, f"rewrite rule {rule.pattern}: {why}", Severity.WARNING)] if why else []
     for channel in imta.channels.values():
         faults += _channel_warnings(channel)
     return faults
+
+
+def _never(rule: RewriteRule, *, general: bool) -> str:
+    """Why a rule never applies, or empty."""
+    template = rule.template.replace("$$", "")
+    if rule.pattern in {"$%", "$!"}:
+        return "there are no rules for `%` and `!` in local parts: it never applies"
+    if "$[" in template:
+        return "site routines ($[...]) are not supported"
+    if "$(" in template and not general:
+        return "$(...) asks general.txt, which is empty or not read (USE_TEXT_DATABASES=1): it never applies"
+    return ""
 
 
 def _rewrite_rules(imta: ImtaCnf) -> tuple[list[Rule], list[Fault]]:
