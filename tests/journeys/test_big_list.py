@@ -62,7 +62,7 @@ def kill_expander(relay: RunningInstance) -> None:
 def test_killed_in_the_middle(tmp_path: Path, kill: Callable[[RunningInstance], None]) -> None:
     with directory("ldif", tmp_path, EVERYBODY, users=MEMBERS) as options, journey(tmp_path, directory=options) as tiers:
         assert send(tiers, ["everybody"], "one").startswith("250")
-        wait_for(lambda: progress(tiers.relay), 30)
+        wait_for(lambda: progress(tiers.relay), 30, every=0.001)  # it is there for some hundredths of a second
         kill(tiers.relay)
         wait_for(lambda: len(counts(tiers)) == MEMBERS, 90)
         wait_empty(tiers.relay)

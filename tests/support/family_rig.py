@@ -34,15 +34,15 @@ SECONDS = 20.0
 T = TypeVar("T")
 
 
-def wait_for(ask: Callable[[], T], seconds: float = SECONDS) -> T:
-    """The first true answer; fails after so many seconds."""
+def wait_for(ask: Callable[[], T], seconds: float = SECONDS, every: float = 0.02) -> T:
+    """The first true answer; fails after so many seconds. every: how often it is asked for, in seconds."""
     deadline = time.monotonic() + seconds
     while True:
         answer = ask()
         if answer:
             return answer
         assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 class Family:

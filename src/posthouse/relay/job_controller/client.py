@@ -21,7 +21,7 @@ import msgspec
 from posthouse.relay.job_controller.local_socket import short_name
 
 RECONNECT_SECONDS = 0.5
-GATHER = 0.005
+GATHER = 0.01
 
 
 class ControllerDown(OSError):  # noqa: N818 - says what was found
