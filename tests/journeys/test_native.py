@@ -77,6 +77,29 @@ def test_what_comes_again_with_its_xqid_is_appended_once(tmp_path: Path) -> None
         assert [len(read_mbox(tmp_path / "mail" / name)) for name in ("jdoe", "anna")] == [1, 1]
 
 
+def test_status_tells_of_a_mailbox_that_cannot_be_written_and_of_a_spool_that_is_away(tmp_path: Path) -> None:
+    def troubles(store: RunningInstance) -> list[tuple[str, str]]:
+        return [(each["what"], each["text"]) for each in store.json("status")["troubles"]]
+
+    mail = tmp_path / "mail"
+    with native_store(tmp_path) as store:
+        assert troubles(store) == []
+        mail.rename(tmp_path / "away")
+        wait_for(lambda: troubles(store), 30)
+        ((what, text),) = troubles(store)
+        assert (what, text) == (
+            "partition", f"the folder of the mailboxes, {mail}, cannot be had (No such file or directory): relays get 430",
+        )  # fmt: skip
+        with client_of(store) as client:
+            assert client.deliver(["jdoe"], TEXT % b"away")[0].startswith("430 4.3.0")
+        (tmp_path / "away").rename(mail)
+        wait_for(lambda: [what for what, _ in troubles(store)] == ["store"], 30)
+        ((_, text),) = troubles(store)
+        assert text.startswith("a mailbox could not be written (")
+        with client_of(store) as client:
+            assert client.deliver(["jdoe"], TEXT % b"back") == ["250 2.5.0 <jdoe> OK"]
+
+
 def test_files_below_one_folder_only(tmp_path: Path) -> None:
     with native_store(tmp_path) as store, client_of(store) as client:
         files = tmp_path / "files"
@@ -248,5 +271,3 @@ def _delivers(store: RunningInstance) -> bool:
             return client.deliver(["jdoe"], TEXT % b"probe") == ["250 2.5.0 <jdoe> OK"]
     except (smtplib.SMTPException, OSError):
         return False
-
-

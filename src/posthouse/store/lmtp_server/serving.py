@@ -51,6 +51,8 @@ class Serving(ABC):
         self.sessions: set[LmtpSession] = set()
         self.tls: Callable[[], ssl.SSLContext | None] = lambda: None
         """the service's certificate"""
+        self.failed: tuple[float, str] | None = None
+        """when the disk failed a delivery last, Unix seconds, and how"""
         self.settings: ServerSettings
         self.loop: asyncio.AbstractEventLoop
         self.log = logging.getLogger("posthouse.store")
@@ -129,6 +131,7 @@ class Serving(ABC):
                 row = row_of(addressee.fault)
                 if row is IO_ERROR:
                     self.log.error("%s", addressee.fault)
+                    self.failed = time.time(), str(addressee.fault)
                 lines.append(row.line(addressee.token))
                 records.append(
                     recipient_record(

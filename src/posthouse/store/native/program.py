@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.instance import Instance
 from posthouse.dispatcher.control import NATIVE_WRITER
+from posthouse.dispatcher.trouble import Since
 from posthouse.dispatcher.worker import WorkerContext
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk, LinuxDisk
@@ -38,6 +39,8 @@ FOLDER = "native"
 """below data/: undo notes and messages on their way"""
 _THREADS = 8
 _ADOPT_SECONDS = 60.0
+_TOLD_SECONDS = 60.0
+"""a mailbox that could not be written is a trouble of `status` for so long: relays try again sooner"""
 
 
 class NativeProgram(Serving):
@@ -73,6 +76,7 @@ class NativeProgram(Serving):
         writer = SharedWriter(self._writer, self._instance.run / NATIVE_WRITER)
         self.delivery = NativeDelivery(self._native, writer, Around(self.loop, self._pool), self.finished)
         self.delivery.seen = self._seen
+        self._since = Since(worker.tell)
         self.sweep()
         self._adopting = self.loop.call_later(_ADOPT_SECONDS, self._adopt)
 
@@ -95,6 +99,21 @@ class NativeProgram(Serving):
         if configuration.store.dupcheck:
             self.settings = with_xqid(self.settings)
         return configuration
+
+    def sweep(self) -> None:
+        """Say what keeps mail from being taken, too."""
+        super().sweep()
+        self._since.say(self._wrong())
+
+    def _wrong(self) -> dict[str, str]:
+        spool, failed = self._native.spool, self.failed
+        try:
+            spool.stat()
+        except OSError as error:
+            return {"partition": f"the folder of the mailboxes, {spool}, cannot be had ({error.strerror}): relays get 430"}
+        if failed is None or time.time() - failed[0] > _TOLD_SECONDS:
+            return {}
+        return {"store": f"a mailbox could not be written ({failed[1]}): relays get 430"}
 
     def _adopt(self) -> None:
         self._pool.submit(self._adopt_now)
