@@ -126,7 +126,7 @@ def _workshop(
     instance: Instance, pool: str, loop: asyncio.AbstractEventLoop, announcer: Announcer, send: Callable[[list[Upward]], None]
 ) -> Workshop:
     configuration = load(instance)
-    rules = routing_rules.compile(configuration, chance=random.random, clock=time.time)
+    rules = routing_rules.compile(configuration, chance=random.random, clock=time.monotonic)
     host = rules.local_host or instance.root.name
     places = Places(LinuxDisk(), str(instance.journal), str(instance.queue))
     logging_channels = [name for name, channel in configuration.imta.channels.items() if channel.logging]

@@ -224,7 +224,7 @@ class ChannelWorker:
         """Read the configuration again; a bad one changes nothing."""
         try:
             configuration = load(self.shop.configuration.instance)
-            rules = routing_rules.compile(configuration, chance=random.random, clock=time.time)
+            rules = routing_rules.compile(configuration, chance=random.random, clock=time.monotonic)
         except ConfigurationError as error:
             self.shop.alarm(f"reload: {error}; the old configuration stays")
             return

@@ -39,3 +39,9 @@ class Agenda:
             else:
                 heapq.heappop(self._order)
                 del self._slots[slot]
+
+    def set_back(self, seconds: float) -> None:
+        """The clock was set back: everything falls due as much earlier."""
+        by = int(seconds // self._width)
+        self._slots = {slot - by: keys for slot, keys in self._slots.items()}
+        self._order = [slot - by for slot in self._order]

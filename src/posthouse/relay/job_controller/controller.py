@@ -85,7 +85,7 @@ class JobController:
         self._draining = False
         self._next_scan = self._loop.time() + self._scan_every()
         self._started = time.time()
-        self._housekeeping = Housekeeping(self, configuration)
+        self._housekeeping = Housekeeping(self, configuration, self._stock)
         self.ended = asyncio.Event()
 
     async def start(self) -> None:

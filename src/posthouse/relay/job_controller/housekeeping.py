@@ -1,12 +1,20 @@
-"""Does what PERIODIC_JOB sections ask for (periodic.py), in the controller's loop; a fault of it stops nothing."""
+"""Does what PERIODIC_JOB sections ask for (periodic.py), in the controller's loop; a fault of it stops nothing.
+
+It sees too when the clock is set back (clock_step.py), which moves the jobs' times like all others.
+"""
 
 import asyncio
+import logging
 import time
 from typing import Protocol
 
 from posthouse.config.configuration import Configuration
+from posthouse.relay.job_controller.clock_step import ClockStep, set_back
 from posthouse.relay.job_controller.periodic import Chore, Periodic
+from posthouse.relay.job_controller.stock import Stock
 from posthouse.trace.rotation import rotate
+
+_log = logging.getLogger("posthouse")
 
 
 class Owner(Protocol):
@@ -25,20 +33,28 @@ class Housekeeping:
     Args:
         owner: the controller.
         configuration: of the relay.
+        stock: the copies that wait.
     """
 
-    def __init__(self, owner: Owner, configuration: Configuration) -> None:
+    def __init__(self, owner: Owner, configuration: Configuration, stock: Stock) -> None:
         self._owner = owner
+        self._stock = stock
+        self._clock = ClockStep(time.time, time.monotonic)
         self.configure(configuration)
 
     def configure(self, configuration: Configuration) -> None:
         """Other jobs from now on."""
         jobs = configuration.job_controller
         self._log = configuration.instance.log
-        self._periodic = Periodic(jobs.periodic_jobs if jobs is not None else (), time.time())
+        self._jobs = jobs.periodic_jobs if jobs is not None else ()
+        self._periodic = Periodic(self._jobs, time.time())
 
     async def each_second(self) -> None:
         """Do what is due."""
+        if back := self._clock.back():
+            _log.warning("the clock was set back by %.0f seconds: nothing waits longer for it", back)
+            set_back(self._stock, back)
+            self._periodic = Periodic(self._jobs, time.time())
         for chore in self._periodic.due(time.time()):
             if chore is Chore.SCAN:
                 self._owner.scan_files()

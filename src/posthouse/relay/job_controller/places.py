@@ -120,6 +120,12 @@ class HostState:
         channel.pool.jobs += channel.jobs - before
         self.sessions = count
 
+    def set_back(self, seconds: float) -> None:
+        """The clock was set back by so many seconds."""
+        for name in ("down_since", "blocked_until", "last_news", "answered", "recovered"):
+            if was := getattr(self, name):
+                setattr(self, name, was - seconds)
+
     def head(self) -> "Entry | None":
         """The next ready copy, or None."""
         ready = self.ready

@@ -315,3 +315,14 @@ class Schedule:
         """Unix time of the next thing that falls due, None when nothing waits for a time."""
         times = [heap[0][0] for heap in (self._timers, self._blocked) if heap]
         return min(times, default=None)
+
+    def set_back(self, seconds: float) -> None:
+        """The clock was set back: every wait under way ends as much earlier, as it would have."""
+        for entry in self:
+            if entry.next_try:
+                entry.next_try -= seconds
+        self._timers = [(at - seconds, key, entry) for at, key, entry in self._timers]
+        self._blocked = [(at - seconds, serial, host) for at, serial, host in self._blocked]
+        for channel in self._channels.values():
+            for host in channel.hosts.values():
+                host.set_back(seconds)

@@ -67,7 +67,7 @@ class Stock:
         """copies that stand on disk only, because there was no room for them when they were filed"""
         self.names: dict[str, int] = {}
         self._key = 0
-        self._moves = Agenda(TURN)
+        self.moves = Agenda(TURN)
         self.ages = Ages(self.schedule, plan)
         plan.apply(self.schedule)
 
@@ -126,7 +126,7 @@ class Stock:
         released = self.held.pop(name, None) is not None
         entry = self.add(attempts, cargo, now, rank=-1 if released else None)
         if attempts and not released:
-            due = mtime + ordinary_wait(entry.intervals, attempts, 0.0)
+            due = min(mtime, now) + ordinary_wait(entry.intervals, attempts, 0.0)  # the clock may have been set back since
             if due > now:
                 self._postpone(entry, due)
         cargo.pack()
@@ -157,7 +157,7 @@ class Stock:
             self.schedule.take(entry.key)  # it must not go: only to a .HELD file
         if cargo.record is not None:
             far = cargo.held or self.schedule.due(entry) - now > FAR  # its host may be known to be down
-            self._moves.add(now if far else now + OLD, entry.key)
+            self.moves.add(now if far else now + OLD, entry.key)
         return entry
 
     # out
@@ -199,16 +199,16 @@ class Stock:
                 break
         if count == most:
             return
-        for key in self._moves.due(now):
+        for key in self.moves.due(now):
             entry = self.schedule.get(key)
             if entry is None or cargo_of(entry).record is None:
                 continue
             if key in self.orders:
-                self._moves.add(now + AGAIN, key)
+                self.moves.add(now + AGAIN, key)
                 continue
             kept = cargo_of(entry).held and cargo_of(entry).job is None  # taken since it came in
             if not kept and self.schedule.take(key) is None:  # out with a worker: look again later
-                self._moves.add(now + AGAIN, key)
+                self.moves.add(now + AGAIN, key)
                 continue
             count += 1
             yield self.lease_of(entry, Job.MOVE)
@@ -220,7 +220,7 @@ class Stock:
         self.schedule.host_down(channel, host, now, reason)
         for entry in self.schedule.waiting_for(channel, host):
             if self.schedule.due(entry) - now > FAR and cargo_of(entry).record is not None:
-                self._moves.add(now, entry.key)
+                self.moves.add(now, entry.key)
 
     def put_off(self, key: int, now: float) -> None:
         """A job of `due_jobs` could not be handed out: it falls due again in a moment."""
@@ -232,7 +232,7 @@ class Stock:
     def _again(self, entry: Entry, when: float) -> None:
         """What it was leased for beside delivery falls due again."""
         if cargo_of(entry).job is Job.MOVE:
-            self._moves.add(when, entry.key)
+            self.moves.add(when, entry.key)
         else:
             self.ages.agenda.add(when, entry.key)
 
@@ -294,7 +294,7 @@ class Stock:
         elif cargo.record is None:
             cargo.pack()
         elif self.schedule.due(entry) - now > FAR:
-            self._moves.add(now, entry.key)
+            self.moves.add(now, entry.key)
 
     def _be_patient(self, entry: Entry, cargo: Cargo, result: Result, now: float, failures: int) -> None:
         """Of a copy with a busy mailbox only that one is tried soon; the others wait their own time."""
@@ -333,7 +333,7 @@ class Stock:
                     self.forget(entry, cargo, result)
                     return
             else:
-                self._moves.add(now + AGAIN, entry.key)
+                self.moves.add(now + AGAIN, entry.key)
         elif result.file:
             cargo.file = result.file
         if cargo.job is Job.WARN and result.verdict is Verdict.AGAIN:

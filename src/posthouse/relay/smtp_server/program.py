@@ -211,7 +211,7 @@ class SmtpProgram:
 
 
 def _compile(configuration: Configuration) -> routing_rules.Rules:
-    return routing_rules.compile(configuration, chance=random.random, clock=time.time)
+    return routing_rules.compile(configuration, chance=random.random, clock=time.monotonic)
 
 
 def _sender_domains(configuration: Configuration, channel: Channel, options: OptionFile) -> SenderDomains | None:

@@ -1,0 +1,81 @@
+"""A clock that is set back under a relay: every wait lasts as long as it would have, not longer by the difference."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from posthouse.relay.job_controller.backoff import Verdict
+from posthouse.relay.job_controller.cargo import Cargo, cargo_of
+from posthouse.relay.job_controller.clock_step import LEAST, ClockStep, set_back
+from posthouse.relay.job_controller.protocol import Job, Result
+from support.stock_world import START, C, World
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.enqueuer.stop()
+
+
+def test_only_a_step_back_counts_and_once() -> None:
+    wall, steady = [1000.0], [5.0]
+    clock = ClockStep(lambda: wall[0], lambda: steady[0])
+    for forward in (1.0, DAY, 0.5, -LEAST + 0.1):
+        steady[0] += 1.0
+        wall[0] += 1.0 + forward
+        assert clock.back() == 0.0
+    steady[0] += 1.0
+    wall[0] += 1.0 - DAY
+    assert clock.back() == pytest.approx(DAY)
+    assert clock.back() == 0.0
+
+
+def test_a_host_that_was_down_is_tried_when_it_would_have_been(world: World) -> None:
+    world.put("a")
+    world.put("a")
+    (probe,) = world.lease(START + DAY)
+    world.stock.host_down(C, "a", START + DAY, "refused")
+    world.stock.book(Result(probe.key, Verdict.HOST_DOWN, (), 451, "4.4.1", "refused"), START + DAY)
+    set_back(world.stock, DAY)
+    assert {world.stock.schedule.due(entry) for entry in world.stock.schedule} == {START + 60.0}
+    (host,) = world.stock.schedule.hosts_down()
+    assert host.down_since == START
+    assert world.lease(START + 59.0) == []
+    assert len(world.lease(START + 60.0)) == 1, "mail that came with the right time, too, would have waited a day"
+
+
+def test_copies_go_and_are_filed_when_they_would_have_been(world: World) -> None:
+    world.put("a")
+    (lease,) = world.lease(START + DAY)
+    world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 422, "4.2.2", "Quota Exceeded"), START + DAY)
+    set_back(world.stock, DAY)
+    assert world.jobs(START) == [(Job.MOVE, lease.key)]
+    world.stock.book(Result(lease.key, Verdict.AGAIN, file=f"{C}/000/ZY.00"), START)
+    (entry,) = world.stock.schedule
+    due = world.stock.schedule.due(entry)
+    assert START < due < START + DAY
+    assert [again.key for again in world.lease(due)] == [lease.key]
+
+
+def test_warnings_come_by_the_age_of_the_copy(world: World) -> None:
+    world.put("a")
+    (lease,) = world.lease(START)
+    world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 422, "4.2.2", "Quota Exceeded"), START)
+    set_back(world.stock, DAY)
+    assert world.notices(START + 3 * 3600.0 - 1) == []
+    assert [job for job, _ in world.notices(START + 3 * 3600.0 + 40)] == [Job.WARN]
+
+
+def test_a_queue_file_from_the_future_waits_its_backoff_at_most(world: World) -> None:
+    number = world.put("a")
+    (entry,) = world.stock.schedule
+    known = cargo_of(entry)
+    world.stock.forget(entry, known, Result(entry.key, Verdict.DONE))
+    cargo = Cargo(known.envelope, 0, known.recipients, None, f"{C}/000/ZY{number}0000.00")
+    assert world.stock.admit_file(cargo, 1, START + DAY, START)
+    (entry,) = world.stock.schedule
+    assert START < world.stock.schedule.due(entry) <= START + entry.intervals[0]
