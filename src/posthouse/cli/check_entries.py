@@ -1,4 +1,4 @@
-"""What `posthouse check` finds in the entries of an LDIF directory: what they ask for that cannot be done.
+"""What `posthouse check` finds in the entries of an LDIF directory: what they ask for that is not done.
 
 The faults of the file itself are the directory's to tell.
 """
@@ -12,11 +12,12 @@ from posthouse.relay.directory.ldif import LdifError, RawEntry, read_ldif
 from posthouse.relay.filtering.compiler import compile_script
 from posthouse.relay.filtering.fault import ScriptError
 from posthouse.relay.routing import rules
+from posthouse.relay.routing.standing import is_built
 from posthouse.relay.routing.user_filter import joined_script
 
 
 def check_entries(configuration: Configuration) -> list[Fault]:
-    """LMTP to this very host; and warnings: Sieve scripts with a fault, programs nobody registered."""
+    """LMTP to this very host; and warnings: scripts with a fault or of domains, programs and delivery options nobody has."""
     path = configuration.ldif_file
     if path is None or not path.is_file():
         return []
@@ -25,7 +26,12 @@ def check_entries(configuration: Configuration) -> list[Fault]:
     except (LdifError, OSError):
         return []
     file = configuration.instance.name_of(path)
-    reasons = [_scripts(configuration, entries), _programs(configuration, entries) if pipe_channels(configuration) else ""]
+    reasons = [
+        _scripts(configuration, entries),
+        _programs(configuration, entries) if pipe_channels(configuration) else "",
+        _options(configuration, entries),
+        _domain_scripts(configuration, entries),
+    ]
     warnings = [Fault(file, 0, reason, Severity.WARNING) for reason in reasons if reason]
     return [*_hosts(configuration, entries), *warnings]
 
@@ -73,3 +79,22 @@ def _programs(configuration: Configuration, entries: Iterable[RawEntry]) -> str:
         return ""
     dn, value = missing[0]
     return f"{len(missing)} values of {name} name no registered program: their mail waits (first: {dn}, {value[:64]!r})"
+
+
+def _options(configuration: Configuration, entries: Iterable[RawEntry]) -> str:
+    """Delivery options whose clause leads to no channel that delivers."""
+    name = _attribute(configuration, "LDAP_DELIVERY_OPTION", "mailDeliveryOption")
+    clauses, _ = rules.delivery_clauses(configuration.options)
+    unbuilt = {clause.name for clause in clauses if not is_built(clause, configuration.imta)}
+    values = ((entry.dn, value) for entry in entries for value in entry.attributes.get(name, ()))
+    found = [(dn, value) for dn, value in values if value.lower() in unbuilt]
+    if not found:
+        return ""
+    dn, value = found[0]
+    return f"{len(found)} values of {name} name an option nobody delivers: their mail is answered 450 (first: {dn}, {value})"
+
+
+def _domain_scripts(configuration: Configuration, entries: Iterable[RawEntry]) -> str:
+    name = _attribute(configuration, "LDAP_DOMAIN_ATTR_FILTER", "mailDomainSieveRuleSource")
+    found = [entry.dn for entry in entries if entry.attributes.get(name)]
+    return f"{len(found)} domains have a Sieve script, which is not run (first: {found[0]})" if found else ""

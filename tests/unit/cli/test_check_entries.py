@@ -7,6 +7,8 @@ from posthouse.config.configuration import Configuration
 from posthouse.config.fault import Severity
 from support.relay_files import OPTIONS, relay_configuration
 
+ROOT = "o=example.com,o=usergroup"
+WAITS = "their mail is answered 450"
 USER = "dn: uid={uid},o=example.com,o=usergroup\nobjectClass: inetMailUser\nuid: {uid}\nmailHost: {host}\n"
 
 
@@ -40,6 +42,21 @@ def test_what_cannot_be_done_is_counted_and_the_first_named(tmp_path: Path) -> N
         "2 values of mailprogramdeliveryinfo name no registered program: "
         "their mail waits (first: uid=bob,o=example.com,o=usergroup, 'nobody-knows')"
     )
+
+
+def test_options_nobody_delivers_and_scripts_of_domains_are_counted(tmp_path: Path) -> None:
+    domain = "dn: o=example.com,o=usergroup\nobjectClass: mailDomain\nmailDomainSieveRuleSource: keep;\n\n"
+    ldif = (
+        domain
+        + user("ann", "mailDeliveryOption: mailbox")
+        + user("bob", "mailDeliveryOption: UNIX", "mailDeliveryOption: forward")
+    )
+    default = "LDAP_LOCAL_HOST=relay1.example.com\nLDAP_DEFAULT_DOMAIN=example.com\nLDAP_LDIF_FILE=directory.ldif\n"
+    found = check_entries(relay_configuration(tmp_path, options=default, more={"directory.ldif": ldif}))
+    assert [fault.reason for fault in found] == [
+        f"1 values of maildeliveryoption name an option nobody delivers: {WAITS} (first: uid=bob,{ROOT}, UNIX)",
+        "1 domains have a Sieve script, which is not run (first: o=example.com,o=usergroup)",
+    ]
 
 
 def test_a_file_that_is_no_ldif_is_the_directorys_to_tell(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from posthouse.config.imta_cnf import ImtaCnf
 from posthouse.relay.directory.question import Domain, Entry, Kind
 from posthouse.relay.routing.clause_template import OwnerValues
 from posthouse.relay.routing.delivery_options import (
@@ -188,7 +189,7 @@ def _to_smart_host(plain: Standing) -> Standing:
 
 
 def _refuse_unbuilt(clause: Clause, rules: Rules, entry: Entry) -> None:
-    if clause.name not in BUILT and not _leads_somewhere(clause, rules):
+    if not is_built(clause, rules.imta):
         text = f"delivery option {clause.name} is not available yet"
         raise Refuse(Refusal.NOT_BUILT, f"{clause.name} of {entry.dn}", text)
     mail_host = entry.first("mailhost").lower()
@@ -198,10 +199,12 @@ def _refuse_unbuilt(clause: Clause, rules: Rules, entry: Entry) -> None:
         raise Refuse(Refusal.NOT_BUILT, f"{entry.dn} by LMTP to ourselves", text)
 
 
-def _leads_somewhere(clause: Clause, rules: Rules) -> bool:
-    """Whether there is a channel that delivers what the clause makes."""
+def is_built(clause: Clause, imta: ImtaCnf) -> bool:
+    """Whether anybody delivers what the clause makes: the MTA itself, or a channel there is."""
+    if clause.name in BUILT:
+        return True
     if clause.name in BUILT_BY_PROGRAM:
-        channel = rules.imta.by_tag(clause.text.rpartition("@")[2].strip())
+        channel = imta.by_tag(clause.text.rpartition("@")[2].strip())
         return channel is not None and not channel.is_smtp and not channel.is_lmtp and channel.name != "l"
     return clause.name in BUILT_BY_LMTP and clause.template.through_lmtp
 
