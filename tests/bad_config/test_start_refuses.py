@@ -88,6 +88,6 @@ def test_a_folder_that_is_no_instance(family: Family, tmp_path: Path) -> None:
         file.unlink()
     code, said = refused(family)
     assert code == 78
-    assert "imta.cnf:0: does not exist" in said
-    assert "dispatcher.cnf:0: does not exist" in said
+    assert "imta.cnf: does not exist" in said
+    assert "dispatcher.cnf: does not exist" in said
     assert not family.instance.run.exists()

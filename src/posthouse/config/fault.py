@@ -29,7 +29,7 @@ class Fault:
     severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason}"
+        return f"{self.file}:{self.line}: {self.reason}" if self.line else f"{self.file}: {self.reason}"
 
 
 class ConfigurationError(Exception):
@@ -41,7 +41,17 @@ class ConfigurationError(Exception):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(str(fault) for fault in self.faults if fault.severity is Severity.ERROR))
+        super().__init__("\n".join(map(str, self._errors)))
+
+    @property
+    def first(self) -> str:
+        """The first error and how many others there are: one line, for a log."""
+        first, *others = map(str, self._errors)
+        return f"{first} (and {len(others)} more)" if others else first
+
+    @property
+    def _errors(self) -> list[Fault]:
+        return [fault for fault in self.faults if fault.severity is Severity.ERROR]
 
 
 class Faults:

@@ -259,7 +259,7 @@ def test_files_of_the_product_that_nobody_reads_are_told_of(tmp_path: Path) -> N
     )
     found = [str(fault).partition(": ")[0::2] for fault in read(tmp_path, **left).warnings]
     assert [place for place, _ in found] == [
-        f"config/{name}:0" for name in ("imta.filter", "conversions", "tcp_local_headers.opt", "msg.conf", "TCP_AUTH_option")
+        f"config/{name}" for name in ("imta.filter", "conversions", "tcp_local_headers.opt", "msg.conf", "TCP_AUTH_option")
     ]
     assert found[0][1].startswith("nobody reads this file: the script for all mail is not run: use destinationfilter")
 

@@ -104,11 +104,27 @@ async def test_a_file_that_goes_away_leaves_the_old_in_use(path: Path, caplog: p
     await directory.look()
     await directory.look()
     assert isinstance(directory.cached(JOHN), Found)
-    assert directory.health().startswith("old content in use: ")
+    entries = PEOPLE.count("dn: ")
+    assert directory.health() == f"old content in use ({entries} entries): {path} is gone"
     assert len(caplog.records) == 1
     kept.rename(path)
     await directory.look()
     assert directory.health().startswith("ok: ")
+
+
+async def test_what_cannot_be_read_is_named_without_a_line_and_many_faults_are_one(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        await opened(path.with_name("nobody.ldif"))
+    assert str(caught.value) == f"{path.with_name('nobody.ldif')}: No such file or directory"
+    directory = await opened(path)
+    replace(path, "dn: o=x\nnonsense\n\ndn: o=y\nnonsense\n\no: z\n")
+    for _ in range(3):
+        await directory.look()
+    (record,) = caplog.records
+    assert directory.health().endswith(f" entries): {path}:2: there is no colon in 'nonsense' (and 2 more)")
+    assert "\n" not in record.getMessage()
 
 
 async def test_a_file_of_equal_size_and_time_in_another_place_is_seen(path: Path) -> None:

@@ -35,7 +35,7 @@ def test_switched_on(tmp_path: Path) -> None:
     (tmp_path / "passwd").unlink()
     with pytest.raises(ConfigurationError) as found:
         load(Instance(tmp_path / "s"), check)
-    assert [str(fault).partition(":0: ")[2].partition(":")[0] for fault in found.value.faults] == [
+    assert [str(fault).partition(": ")[2].partition(":")[0] for fault in found.value.faults] == [
         "native.spool", "native.passwd", "native.files",
     ]  # fmt: skip
 

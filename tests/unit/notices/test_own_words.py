@@ -91,7 +91,7 @@ def test_what_is_wrong_is_a_fault(tmp_path: Path, file: str, text: str, fault: s
 def test_texts_that_are_not_utf_8_are_a_fault(tmp_path: Path) -> None:
     JobsRelay(tmp_path, 2225)
     (tmp_path / "config" / "return_failed.txt").write_bytes(b"Gr\xfc\xdfe")
-    with pytest.raises(ConfigurationError, match=r"return_failed.txt:0: cannot be read as UTF-8 text"):
+    with pytest.raises(ConfigurationError, match=r"return_failed.txt: cannot be read as UTF-8 text"):
         load(Instance(tmp_path))
 
 

@@ -122,8 +122,9 @@ class LdifDirectory:
         """`ok`, number of entries, file; or what is wrong with it."""
         if self._tree is None:
             return f"closed: {self._path}"
-        state = f"old content in use: {self._trouble}" if self._trouble else "ok"
-        return f"{state}: {len(self._tree)} entries from {self._path}"
+        if self._trouble:
+            return f"old content in use ({len(self._tree)} entries): {self._trouble}"
+        return f"ok: {len(self._tree)} entries from {self._path}"
 
     async def look(self) -> None:
         """Read the file again if it has changed and been still since the last look."""
@@ -144,7 +145,7 @@ class LdifDirectory:
             tree = await asyncio.to_thread(load, self._layout, self._path)
         except ConfigurationError as problem:
             self._read = stamp
-            self._complain(str(problem))
+            self._complain(problem.first)
             return
         if self._stamp() != stamp:
             return  # changed while it was read: the next looks will see
