@@ -18,7 +18,8 @@ from posthouse.config.imta_cnf import ImtaCnf, RewriteRule
 from posthouse.config.option_file import OptionFile
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
-from posthouse.relay.routing.clause_template import ClauseError, Whole, parse_clause_template
+from posthouse.relay.routing.clause_check import check_clauses
+from posthouse.relay.routing.clause_template import ClauseError, parse_clause_template
 from posthouse.relay.routing.delivery_options import DEFAULT, Clause, parse_delivery_options
 from posthouse.relay.routing.detour import joined_channels
 from posthouse.relay.routing.refusal import Refusals
@@ -225,7 +226,7 @@ def check(configuration: Configuration) -> list[Fault]:
     faults += clause_faults
     faults += _single_system(clauses, _here(imta, options))
     faults += _vacation_template(options)
-    faults += _missing_channels(imta, clauses)
+    faults += check_clauses(imta, clauses)
     for rule in imta.rewrite_rules:
         why = _never(rule, general=bool(configuration.general))
         faults += [Fault(rule.file, rule.line, f"rewrite rule {rule.pattern}: {why}", Severity.WARNING)] if why else []
@@ -295,17 +296,6 @@ def _single_system(clauses: tuple[Clause, ...], here: frozenset[str]) -> list[Fa
             reason = f"delivery option {clause.name} sends users by LMTP to this very host {host}"
             faults.append(Fault(clause.file, clause.line, f"{reason}: not possible in single-system deployments"))
     return faults
-
-
-def _missing_channels(imta: ImtaCnf, clauses: tuple[Clause, ...]) -> list[Fault]:
-    """Clauses that need a channel there is not; those of the built-in option are the product's affair."""
-    found = []
-    for clause in clauses:
-        expands = clause.offline or clause.template.whole is not Whole.TEXT
-        if clause.file and expands and "reprocess" not in imta.channels:
-            text = f"delivery option {clause.name}: there is no channel reprocess; what is put off to it is refused"
-            found.append(Fault(clause.file, clause.line, text, Severity.WARNING))
-    return found
 
 
 def _vacation_template(options: OptionFile) -> list[Fault]:

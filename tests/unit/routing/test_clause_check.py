@@ -1,0 +1,46 @@
+"""Clauses of DELIVERY_OPTIONS whose rules or channels are not there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posthouse.relay.routing import rules
+from support.relay_files import CHANNELS, OPTIONS, RULES, relay_configuration
+
+NO_RULE = "".join(line for line in RULES.splitlines(keepends=True) if not line.startswith(".lmtp"))
+NO_CHANNEL = CHANNELS.replace("defragment lmtp multigate", "defragment smtp multigate")
+NATIVE = OPTIONS.replace("    #&members=*,", "    #*unix=@$X.LMTPN:$M@native-daemon,\\\n    #&members=*,")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, []),
+        ({"options": "LDAP_DEFAULT_DOMAIN=example.com\n", "rules": NO_RULE, "channels": NO_CHANNEL}, []),
+        ({"rules": NO_RULE}, ["5 error mailbox no rewrite rule for .lmtp"]),
+        ({"channels": NO_CHANNEL}, ["5 error mailbox no channel with the keyword lmtp"]),
+        (
+            {"rules": NO_RULE, "channels": NO_CHANNEL},
+            ["5 error mailbox no rewrite rule for .lmtp and no channel with the keyword lmtp"],
+        ),
+        ({"options": NATIVE}, ["5 warning unix no rewrite rule for .lmtpn"]),
+        ({"options": NATIVE, "rules": f".lmtpn  $E$F$U%$H.lmtpn@lmtpcs-daemon\n{RULES}"}, []),
+    ],
+)
+def test_what_lmtp_needs(tmp_path: Path, files: dict[str, Any], said: list[str]) -> None:
+    found = [fault for fault in rules.check(relay_configuration(tmp_path, **files)) if "by LMTP" in fault.reason]
+    assert [
+        f"{fault.line} {fault.severity} {fault.reason.split()[2]} {fault.reason.partition('imta.cnf has ')[2].partition(':')[0]}"
+        for fault in found
+    ] == said
+
+
+def test_without_a_channel_reprocess_nothing_can_be_put_off(tmp_path: Path) -> None:
+    channels = CHANNELS.replace("reprocess\nreprocess-daemon\n\n", "")
+    reasons = [fault.reason for fault in rules.check(relay_configuration(tmp_path, channels=channels))]
+    assert [reason.partition(":")[0] for reason in reasons] == [
+        "delivery option members",
+        "delivery option members_offline",
+        "delivery option forward",
+    ]
