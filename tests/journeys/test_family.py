@@ -109,6 +109,23 @@ def test_reload_reaches_the_workers(make: Make) -> None:
     wait_for(lambda: family.connect().line().endswith(" changed"))
 
 
+def test_a_sighup_before_ready_is_obeyed_when_it_is(make: Make) -> None:
+    family = make(jobs=True)
+    process = family.launch()
+    wait_for(lambda: lock.is_held(family.instance.data / "lock"), every=0.001)
+    family.write("mappings", "PORT_ACCESS\n\n  TCP|*|*|*|*  $N550$ closed\n")  # perhaps after it was read
+    process.send_signal(signal.SIGHUP)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    wait_for(lambda: family.connect().line() == "550 closed")
+
+
+def test_a_reload_that_nobody_hears_is_not_said_to_be_done(make: Make) -> None:
+    family = make().start()
+    os.kill(family.pid("dispatcher"), signal.SIGSTOP)
+    assert family.ask("reload") == {"ok": False, "faults": [], "again": "the dispatcher does not answer"}
+
+
 def test_drain_waits_for_a_transaction(make: Make) -> None:
     family = make().start()
     busy, quiet = family.connect(), family.connect()

@@ -5,6 +5,7 @@ see `dispatcher.supervisor` for what it promises. One line `ready` on stdout whe
 """
 
 import os
+import signal
 import sys
 
 from cyclopts import App
@@ -23,6 +24,7 @@ def start(*, instance: InstanceOption = None) -> None:
         instance: the instance's folder.
     """
     sys.stdout.flush()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # no file has been read yet; the supervisor hears it from its first line on
     root = str(here(instance).root)
     command = [sys.executable, "-m", "posthouse.dispatcher.supervisor", "--instance", root]
     os.execv(sys.executable, [*command, *[""] * ROOM])  # noqa: S606 - ours

@@ -28,7 +28,7 @@ from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.supervisor_call import ask_supervisor
 from posthouse.config.instance import Instance
-from posthouse.dispatcher import lock
+from posthouse.dispatcher import control, lock
 from posthouse.relay.job_controller.client import ControllerDown, request
 from posthouse.relay.job_controller.local_socket import NAME
 
@@ -69,7 +69,23 @@ def processes(place: Instance, seconds: float = 10.0) -> dict[str, Any]:
     if answer is not None:
         return answer
     state = "stopping" if lock.is_held(place.data / "lock") else "stopped"
-    return {"ready": False, "state": state, "instance": str(place.root), "processes": [], "listeners": [], "services": {}}
+    rows = _hung_supervisor(place) if state == "stopping" else []
+    state = "running" if rows else state
+    return {"ready": False, "state": state, "instance": str(place.root), "processes": rows, "listeners": [], "services": {}}
+
+
+def _hung_supervisor(place: Instance) -> list[dict[str, Any]]:
+    """The supervisor that lives and does not answer, if there is one: its pid counts only if that process holds the lock."""
+    path = place.run / control.PID_FILE
+    try:
+        pid, since = int(path.read_text(encoding="ascii")), path.stat().st_mtime
+    except (OSError, ValueError):
+        return []
+    if pid not in lock.holders(place.data / "lock"):
+        return []
+    began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
+    nothing = {"service": "", "active": None, "served": None}
+    return [{"pid": pid, "role": "supervisor", "state": "silent", "since": began, **nothing}]
 
 
 def _troubles(*told: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.supervisor_call import ask_supervisor
-from posthouse.dispatcher import lock
+from posthouse.dispatcher import control, lock
 
 app = App(name="stop", help="Drain an instance and wait for its end.")
 EX_TEMPFAIL = 75
@@ -33,7 +33,7 @@ def stop(*, instance: InstanceOption = None, seconds: Annotated[float, Parameter
         sys.stderr.write("not running\n")
         return
     if ask_supervisor(place, "stop") is None:
-        _signal(place.run / "posthouse.pid", lock.holders(path))
+        _signal(place.run / control.PID_FILE, lock.holders(path))
     if not lock.wait_until_free(path, seconds):
         sys.stderr.write(f"processes still end: {', '.join(str(pid) for pid in lock.holders(path))}\n")
         raise SystemExit(EX_TEMPFAIL)

@@ -61,6 +61,8 @@ class Child:
         self._pipe: socket.socket | None = None
         self._born = 0.0
         self._heard = bytearray()
+        self._late: list[signal.Signals] = []
+        """to be sent when it is ready"""
 
     @property
     def is_alive(self) -> bool:
@@ -93,6 +95,7 @@ class Child:
         self._process, self._pipe = process, ours
         self.pid, self.since, self._born = process.pid, time.time(), loop.time()
         self._heard.clear()
+        self._late.clear()
         loop.add_reader(process.fileno(), self._exited, loop)
         loop.add_reader(ours.fileno(), self._readable, loop)
 
@@ -105,6 +108,13 @@ class Child:
         except OSError as error:
             self._log.error("%s cannot be started: %s", self.role, error)
             self._respawn.died(loop.time(), 0.0)
+
+    def signal_when_ready(self, number: signal.Signals) -> None:
+        """Send it a signal that would end it before it is ready, where it ends whoever does not hear it yet."""
+        if self.is_ready:
+            self.signal(number)
+        elif number not in self._late:
+            self._late.append(number)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal; nothing happens when it is dead."""
@@ -129,6 +139,8 @@ class Child:
             with contextlib.suppress(msgspec.DecodeError):
                 if msgspec.json.decode(line, type=dict).get("ready") is True:
                     self.is_ready = True
+                    while self._late:
+                        self.signal(self._late.pop())
                     self._changed()
 
     def _exited(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -23,6 +23,8 @@ SUPERVISOR = "supervisor.sock"
 DISPATCHER = "dispatcher.sock"
 NATIVE_WRITER = "native_writer.sock"
 JOB_CONTROLLER = "job_controller.sock"
+PID_FILE = "posthouse.pid"
+"""the supervisor's, beside them"""
 _MAX_REQUEST = 65536
 _MAX_ANSWER = 16 << 20
 _PEER = struct.Struct("3i")

@@ -7,7 +7,8 @@ process's pid; every process of the instance descends from it, also those whose 
 controller is started again with growing pauses, one that no longer answers is killed (`watch`); one that ends by itself
 before the first `ready` ends the start with its own exit code. SIGTERM, SIGINT and `stop` drain: the Dispatcher first (no new
 connections, sessions end), then the job controller; what does not end is killed. SIGHUP and `reload` check the files and pass
-the word on; a fault keeps the old configuration everywhere. The job controller runs when there is a job_controller.cnf and a
+the word on; a fault keeps the old configuration everywhere, and so does a Dispatcher that does not answer. A SIGHUP that comes
+before `ready` is obeyed then. The job controller runs when there is a job_controller.cnf and a
 channel that queues (any but the LMTP servers' `tcp_lmtps*`). Started by root with a native service, root's writer process runs
 beside them and stays root.
 
@@ -40,7 +41,6 @@ from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, 
 from posthouse.dispatcher.watch import Watch, answers
 
 EX_CANTCREAT = 73
-PID_FILE = "posthouse.pid"
 KILL_SECONDS = 10.0
 """how much longer than its drain a child may take before it is killed"""
 _FAMILY_SECONDS = 6.0
@@ -58,6 +58,8 @@ def main(
     """Run an instance until it is stopped; returns the exit code."""
     instance = instance_of(sys.argv[1:] if argv is None else argv, "posthouse start")
     log = open_process_log("supervisor")
+    early: list[int] = []
+    signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
     try:
         configuration = load(instance)
         check_services(configuration, images)
@@ -92,7 +94,7 @@ def main(
     if "job_controller" in commands and tuple(dispatcher[:2]) == PYTHON_MODULE:  # a store has too few processes to gain
         modules = modules_of(configuration, (dispatcher, job_controller), images)
         made = template.make(modules, user, held, str(instance.root), log)
-    supervisor = Supervisor(instance, log, user, made)
+    supervisor = Supervisor(instance, log, user, made, early)
     for role, (command, child_user) in commands.items():
         full = [*command, "--instance", str(instance.root)]
         source = made if role in {"dispatcher", "job_controller"} else None
@@ -130,13 +132,17 @@ class Supervisor:
     """The children of an instance and what is asked about them."""
 
     def __init__(
-        self, instance: Instance, log: logging.Logger, user: User | None = None, forks: template.Template | None = None
-    ) -> None:
+        self, instance: Instance, log: logging.Logger, user: User | None = None, forks: template.Template | None = None,
+        early: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         self.children: dict[str, Child] = {}
         self._instance = instance
         self._log = log
         self._user = user
         self._forks = forks
+        self._early = early
+        self._reload_waits = False
+        """asked for before `ready`"""
         self._state = "starting"
         self._since = time.time()
         self._stopping = False
@@ -152,6 +158,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._hup)
+        self._reload_waits = bool(self._early)
         owner = None if self._user is None else (self._user.uid, self._user.gid)
         server = control.ControlServer(control.bind_unix(self._instance.run / control.SUPERVISOR, owner), self._answer)
         await server.start()
@@ -164,6 +171,8 @@ class Supervisor:
             if code is None:
                 code = 0
                 self._announce()
+                if self._reload_waits:
+                    self._hup()
                 watch = loop.create_task(Watch(self.children, self._instance.run, self._log).run())
                 await self._keep(loop)
                 watch.cancel()
@@ -172,7 +181,7 @@ class Supervisor:
             notify("STOPPING=1")
             await self._end()
             server.close()
-            for name in (PID_FILE, control.SUPERVISOR, control.DISPATCHER, control.NATIVE_WRITER, control.JOB_CONTROLLER):
+            for name in (control.PID_FILE, control.SUPERVISOR, control.DISPATCHER, control.NATIVE_WRITER, control.JOB_CONTROLLER):
                 (self._instance.run / name).unlink(missing_ok=True)
         return code
 
@@ -261,26 +270,34 @@ class Supervisor:
 
     def _hup(self) -> None:
         self._changed.set()
+        if self._state == "starting":
+            self._reload_waits = True
+            return
         task = asyncio.get_running_loop().create_task(self._reload())
         task.add_done_callback(self._told)
 
-    def _told(self, task: asyncio.Task[list[str]]) -> None:
-        for fault in task.result():
+    def _told(self, task: asyncio.Task[control.Answer]) -> None:
+        answer = task.result()
+        for fault in (*answer["faults"], *((answer["again"],) if "again" in answer else ())):
             self._log.error("reload refused, the old configuration goes on: %s", fault)
 
-    async def _reload(self) -> list[str]:
-        """Check the files, then tell everybody; the faults, none when all is well."""
+    async def _reload(self) -> control.Answer:
+        """Check the files, then tell everybody: `faults`, none when all is well, and `again` when nobody could be told."""
         try:
             load(self._instance)
         except ConfigurationError as error:
-            return [str(fault) for fault in error.faults if fault.severity is Severity.ERROR]
+            return {"ok": False, "faults": [str(fault) for fault in error.faults if fault.severity is Severity.ERROR]}
+        if self._state != "running":
+            return {"ok": False, "faults": [], "again": f"the instance is {self._state}"}
         notify(*reloading())
-        faults: list[str] = (await self._ask_dispatcher({"op": "reload"})).get("faults", [])
-        if not faults:
+        told = await self._ask_dispatcher({"op": "reload"})
+        if told.get("ok"):
             for role in self.children.keys() & {"job_controller", "native_writer"}:
-                self.children[role].signal(signal.SIGHUP)
+                self.children[role].signal_when_ready(signal.SIGHUP)
         notify("READY=1")
-        return faults
+        if "ok" not in told:
+            return {"ok": False, "faults": [], "again": told.get("error", "the dispatcher does not answer")}
+        return {"ok": told["ok"], "faults": told["faults"]}
 
     async def _ask_dispatcher(self, request: control.Answer) -> control.Answer:
         try:
@@ -293,8 +310,7 @@ class Supervisor:
             case "status":
                 return await self._status()
             case "reload":
-                faults = await self._reload()
-                return {"ok": not faults, "faults": faults}
+                return await self._reload()
             case "stop":
                 self._stop()
                 return {"ok": True, "pid": os.getpid()}
@@ -337,7 +353,7 @@ class Supervisor:
         return child is None or not child.is_ready or await answers(self._instance.run, child.role, _ANSWER_SECONDS)
 
     def _write_pid(self) -> None:
-        path = self._instance.run / PID_FILE
+        path = self._instance.run / control.PID_FILE
         new = path.with_suffix(".new")
         new.unlink(missing_ok=True)
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
