@@ -80,6 +80,32 @@ def test_a_mailbox_that_cannot_be_used_waits_in_the_stores_queue(tmp_path: Path)
         assert reconcile(ledger, [store]).check().duplicates == 0
 
 
+def test_a_partition_that_is_away_is_told_while_mail_waits_in_the_stores_queue(tmp_path: Path) -> None:
+    ledger = Ledger()
+    with machines(tmp_path, ONE, users=1, relay_options=BY_SMTP) as tiers:
+        store = tiers.store("store1")
+        with connect(tiers.relay) as client:
+            ledger.send(client, ["user0"])
+        wait_delivered(ledger, [store])
+        drained(tiers)
+        primary = store.folder / "data" / "store" / "primary"
+        primary.rename(tmp_path / "away")
+        told = wait_for(lambda: store.json("status")["troubles"], 40)
+        assert [(each["what"], each["text"]) for each in told] == [
+            ("partition", "partition primary was moved away, or covered: mail waits in the queue")
+        ]
+        assert 'posthouse_troubles{what="partition"} 1\n' in store.command("metrics").stdout
+        with connect(tiers.relay) as client:
+            ledger.send(client, ["user0"])
+        wait_for(lambda: [copy["channel"] for copy in queued(store)] == ["ims-ms"], 30)
+        (tmp_path / "away").rename(primary)
+        wait_for(lambda: not store.json("status")["troubles"], 40)
+        retry_all(store)
+        wait_delivered(ledger, [store])
+        drained(tiers)
+        assert reconcile(ledger, [store]).check().duplicates == 0
+
+
 @pytest.mark.parametrize("victim", ["channel", "supervisor"])
 def test_nothing_is_lost_when_the_store_is_killed_in_the_middle(tmp_path: Path, victim: str) -> None:
     """With `store.dupcheck` not even twice: a copy is known by message id and recipient id."""

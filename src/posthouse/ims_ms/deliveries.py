@@ -164,6 +164,10 @@ class Deliveries:
                 job.attempt.refuse(recipient, row.status(addressee.token.decode("utf-8", "replace")))
             job.attempt.end()
 
+    def wrong(self) -> dict[str, str]:
+        """What keeps mail from being delivered now."""
+        return self.store.wrong("mail waits in the queue")
+
     # --- reload and end -------------------------------------------------------------------------------------------
 
     async def reload(self, configuration: Configuration) -> None:

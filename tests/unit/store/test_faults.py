@@ -73,9 +73,7 @@ async def test_an_io_error_of_any_operation_is_430_or_does_not_matter(tmp_path: 
 
 @pytest.mark.parametrize("fault", [no_inodes, read_only])
 @pytest.mark.parametrize("body", [GOOD, LARGE], ids=["small", "large"])
-async def test_no_inodes_and_a_read_only_disk(
-    tmp_path: Path, fault: Callable[[str, str], OSError | None], body: bytes
-) -> None:
+async def test_no_inodes_and_a_read_only_disk(tmp_path: Path, fault: Callable[[str, str], OSError | None], body: bytes) -> None:
     disk = FailingDisk()
     instance = store_instance(tmp_path)
     async with running_store(instance, disk) as (_, port):
@@ -106,7 +104,7 @@ async def test_what_keeps_mail_from_being_taken_is_told_until_it_is_over(tmp_pat
         await client.deliver(GOOD, "<bob>")
         (instance.store / "primary").rename(instance.store / "away")
         await until(lambda: bool(told))
-        away = "partition primary was moved away, or covered: its mail is refused"
+        away = "partition primary was moved away, or covered: relays get 430"
         assert [(each.what, each.text) for each in told] == [("partition", away)]
         (instance.store / "away").rename(instance.store / "primary")
         await until(lambda: not told)

@@ -50,6 +50,8 @@ class Waiting(msgspec.Struct, frozen=True):
     """queue files the job controller has no room for"""
     overdue: Overdue | None = None
     """what should have gone; None when no job controller answers"""
+    troubles: tuple[str, ...] = ()
+    """what is wrong with deliveries on this machine"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def _instance(facts: Facts) -> Iterator[Family]:
     )
     yield _gauge("posthouse_listener", "1 for each open port.", open_ports)
     if told["state"] == "running":
-        whats = [each["what"] for each in told.get("troubles", ())]
+        whats = [each["what"] for each in told.get("troubles", ())] + list(facts.queue.troubles if facts.queue else ())
         troubles = (Sample(whats.count(what), (("what", what),)) for what in _TROUBLES)
         yield _gauge("posthouse_troubles", "What `status` says is wrong now, but hosts that are down.", troubles)
     if (room := facts.room) is not None:

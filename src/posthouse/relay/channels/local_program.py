@@ -3,7 +3,7 @@
 A pool without such a channel has a worker without one, and the store is not opened.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
 from posthouse.config.configuration import Configuration
@@ -16,6 +16,10 @@ class LocalProgram(Protocol):
 
     def put(self, lease: Lease) -> None:
         """Take a copy; its lease is given back when every recipient has a result."""
+        ...
+
+    def wrong(self) -> Mapping[str, str]:
+        """What keeps mail from being delivered now, in words, by what it is; asked once a second."""
         ...
 
     async def reload(self, configuration: Configuration) -> None:

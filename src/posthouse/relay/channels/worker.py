@@ -10,10 +10,12 @@ import asyncio
 import random
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError
+from posthouse.dispatcher.trouble import Since, Trouble
 from posthouse.mail.message_id import MessageIds
 from posthouse.relay.channels.age_notice import return_copy, warn
 from posthouse.relay.channels.attempt import Attempt
@@ -36,7 +38,7 @@ from posthouse.relay.directory.open import open_directory
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.cargo import NO_PROGRAM
 from posthouse.relay.job_controller.programs import Program
-from posthouse.relay.job_controller.protocol import Drain, Grant, Job, Lease, Reload, Result
+from posthouse.relay.job_controller.protocol import Drain, Grant, Job, Lease, Reload, Result, Troubled
 from posthouse.relay.notices.notifier import Wording
 from posthouse.relay.routing import rules as routing_rules
 
@@ -70,6 +72,8 @@ class ChannelWorker:
     _draining: bool = False
     _reloading: asyncio.Task[None] | None = None
     _under_way: int = 0
+    _since: Since = field(init=False)
+    _troubles: tuple[Trouble, ...] = ()
 
     def __post_init__(self) -> None:
         self.ids = MessageIds(time.time, secrets.randbits)
@@ -82,6 +86,7 @@ class ChannelWorker:
         self.defragment = Defragment(self.shop, self.ids)
         self.reachable = Reachable(self.shop)
         self.rerouter = Rerouter(self.shop, self.ids, self.one_less)
+        self._since = Since(self._tell)
 
     def _session_limit(self, channel: str) -> int:
         configuration = self.shop.configuration
@@ -216,9 +221,17 @@ class ChannelWorker:
         self.lmtp.tick()
         self.smtp.tick()
         self.defragment.tick()
+        if self.local is not None:
+            self._since.say(self.local.wrong())
         self.shop.flush()
         self.shop.places.forget_freed()
         self._maybe_end()
+
+    def _tell(self, troubles: Sequence[Trouble]) -> None:
+        told = tuple(troubles)
+        if told != self._troubles:
+            self._troubles = told
+            self.shop.tell(Troubled(told))
 
     def reload(self) -> None:
         """Read the configuration again; a bad one changes nothing."""

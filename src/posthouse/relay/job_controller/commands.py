@@ -7,7 +7,7 @@ so far; what is left of it is not done later.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from posthouse.relay.job_controller.control import Line
 from posthouse.relay.job_controller.desk import Desk
@@ -16,6 +16,9 @@ from posthouse.relay.job_controller.protocol import Downward
 from posthouse.relay.job_controller.selection import Selection
 from posthouse.relay.job_controller.stock import Stock
 from posthouse.relay.queue.places import Places
+
+if TYPE_CHECKING:
+    from posthouse.dispatcher.trouble import Trouble
 
 AT_ONCE = 500
 """leases in one frame"""
@@ -39,6 +42,10 @@ class Controller(Protocol):
     @property
     def beyond(self) -> int:
         """Queue files for whose copies there is no room: known by the disk only."""
+
+    @property
+    def wrong_here(self) -> "list[Trouble]":
+        """What keeps mail from being delivered on this machine."""
 
     def scan_files(self) -> None:
         """Look for queue files that are not known."""
@@ -102,7 +109,8 @@ class Commands:
             case "summary":
                 return {**self._desk.summary(meant), **self._beyond()}
             case "waiting":
-                return {**self._desk.waiting(), **self._beyond()}
+                wrong = [each.what for each in self._controller.wrong_here]
+                return {**self._desk.waiting(), "troubles": wrong, **self._beyond()}
             case "why":
                 return {"copies": self._desk.why(meant), **self._beyond()}
             case "retry":

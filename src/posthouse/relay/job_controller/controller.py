@@ -13,7 +13,8 @@ import logging
 import random
 import time
 from collections import deque
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from posthouse.config.configuration import Configuration
 from posthouse.journal.adopt import open_folder
@@ -41,12 +42,16 @@ from posthouse.relay.job_controller.protocol import (
     Lease,
     Reload,
     Result,
+    Troubled,
     Upward,
 )
 from posthouse.relay.job_controller.stock import TURN, Stock
 from posthouse.relay.job_controller.troubles import host_troubles
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import recover
+
+if TYPE_CHECKING:
+    from posthouse.dispatcher.trouble import Trouble
 
 MOVES_AT_ONCE = 500
 DRAIN_SECONDS = 33.0
@@ -77,6 +82,8 @@ class JobController:
         self._commands = Commands(self, self._stock, desk, places)
         self._syncing = asyncio.Lock()
         self._children: dict[str, Child] = {}
+        self._troubles: dict[str, tuple[Trouble, ...]] = {}
+        """what workers have said, by pool"""
         self._starting: set[str] = set()
         self._recovering: set[str] = set()
         """pools whose lost worker's copies have not been given back"""
@@ -120,6 +127,11 @@ class JobController:
     def beyond(self) -> int:
         """Queue files known by the disk only: copies beyond MAX_MESSAGES."""
         return self._files.unread
+
+    @property
+    def wrong_here(self) -> "list[Trouble]":
+        """What workers say keeps mail from being delivered on this machine."""
+        return list(chain(*self._troubles.values()))
 
     def scan_files(self) -> None:
         """Look for queue files that are not known; they are read in the turns that follow."""
@@ -168,7 +180,7 @@ class JobController:
                 {"pool": child.pool, "pid": child.pid, "role": "channel"} for child in self._children.values() if child.pid
             ],
             "alarms": [{"time": iso(when), "text": text} for when, text in self._alarms],
-            "troubles": host_troubles(self._stock.schedule, self._configuration),
+            "troubles": [*host_troubles(self._stock.schedule, self._configuration), *self.wrong_here],
         }
 
     # workers
@@ -198,7 +210,7 @@ class JobController:
             self._loop.create_task(self._start_child(pool)).add_done_callback(lambda _: self.soon())
         return None
 
-    def _heard(self, _pool: str, messages: list[Upward]) -> None:
+    def _heard(self, pool: str, messages: list[Upward]) -> None:
         now, stock = time.time(), self._stock
         for message in messages:
             if isinstance(message, Result):
@@ -214,6 +226,8 @@ class JobController:
                 stock.host_down(message.channel, message.host, now, message.text)
             elif isinstance(message, Alarm):
                 self.alarm(message.text)
+            elif isinstance(message, Troubled):
+                self._troubles[pool] = message.troubles
         self.soon()
 
     def _missed(self, result: Result) -> None:
@@ -224,6 +238,7 @@ class JobController:
         self._next_scan = min(self._next_scan, self._loop.time() + TURN)
 
     def _lost(self, pool: str) -> None:
+        self._troubles.pop(pool, None)
         entries = self._stock.schedule.worker_lost(pool)
         if not self._draining:
             _log.warning("the channel worker of pool %s has ended; it had %d copies", pool, len(entries))

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from posthouse.dispatcher.trouble import Trouble
 from posthouse.journal.segment import RecordRef
 from posthouse.mail.status import Status
 from posthouse.relay.job_controller.backoff import Verdict
@@ -155,12 +156,18 @@ class Alive(msgspec.Struct, array_like=True, tag="v", gc=False):
     """From the worker, each second: its loop turns."""
 
 
+class Troubled(msgspec.Struct, array_like=True, tag="t", gc=False):
+    """From the worker, when it changes: all that keeps its deliveries here from being made now."""
+
+    troubles: tuple[Trouble, ...]
+
+
 Downward: TypeAlias = Lease | Grant | Drain | Reload
-Upward: TypeAlias = Result | HostUp | HostDown | Alarm | Started | Alive
+Upward: TypeAlias = Result | HostUp | HostDown | Alarm | Started | Alive | Troubled
 
 _encoder = msgspec.msgpack.Encoder()
 _downward = msgspec.msgpack.Decoder(list[Lease | Grant | Drain | Reload])
-_upward = msgspec.msgpack.Decoder(list[Result | HostUp | HostDown | Alarm | Started | Alive])
+_upward = msgspec.msgpack.Decoder(list[Result | HostUp | HostDown | Alarm | Started | Alive | Troubled])
 
 
 class FrameError(ValueError):

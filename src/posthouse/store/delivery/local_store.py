@@ -240,15 +240,15 @@ class LocalStore:
 
         self._loop.call_soon_threadsafe(close)
 
-    def wrong(self) -> dict[str, str]:
-        """What keeps mail from being taken now, for `posthouse status`."""
+    def wrong(self, meanwhile: str) -> dict[str, str]:
+        """What keeps mail from being taken now, for `posthouse status`, and what becomes of it meanwhile."""
         found = {}
         if self.delivery.closed is not None:
-            found["store"] = f"mail is refused until the disk is well ({self.delivery.closed}): relays get 430"
+            found["store"] = f"mail is refused until the disk is well ({self.delivery.closed}): {meanwhile}"
         elif self._writer is not None and self._writer.fault is not None:
-            found["store"] = f"the journal cannot grow ({self._writer.fault}): relays get 430 when its last segment is full"
+            found["store"] = f"the journal cannot grow ({self._writer.fault}): when its last segment is full, {meanwhile}"
         if strays := self._partitions.strays:
-            found["partition"] = f"partition {', '.join(sorted(strays.values()))} was moved away, or covered: its mail is refused"
+            found["partition"] = f"partition {', '.join(sorted(strays.values()))} was moved away, or covered: {meanwhile}"
         return found
 
     # --- reload and end -----------------------------------------------------------------------------------------
