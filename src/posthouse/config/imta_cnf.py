@@ -79,7 +79,7 @@ class _Block:
 def read_imta_cnf(path: Path, source: Source) -> ImtaCnf:
     """The whole file; faults go to the source."""
     faults = source.faults
-    lines = source.logical(path, "!")
+    lines = _written(source.logical(path, "!"), faults)
     rules: list[RewriteRule] = []
     first: Logical | None = None
     for line in lines:
@@ -100,6 +100,15 @@ def read_imta_cnf(path: Path, source: Source) -> ImtaCnf:
         channels = {name: replace(channel, local_notices=ages) for name, channel in channels.items()}
     tags = _tags(channels, blocks, faults)
     return ImtaCnf(tuple(rules), MappingProxyType(channels), MappingProxyType(tags))
+
+
+def _written(lines: Iterator[Logical | None], faults: Faults) -> Iterator[Logical | None]:
+    """The lines without those that only look like comments."""
+    for line in lines:
+        if line is not None and line.pieces[0].text.lstrip(" \t").startswith("!"):
+            faults.error(line.file, line.line, "a comment has its ! in column 1")
+        else:
+            yield line
 
 
 def _chain(first: Logical | None, rest: Iterator[Logical | None]) -> Iterator[Logical | None]:
