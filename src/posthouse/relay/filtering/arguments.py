@@ -126,8 +126,6 @@ class Taken(NamedTuple):
         return given.value.value if given is not None and isinstance(given.value, Number) else None
 
 
-
-
 def take(
     name: str, line: int, arguments: tuple[Argument, ...], signature: Signature, allowed: frozenset[str]
 ) -> Taken | list[tuple[int, str]]:

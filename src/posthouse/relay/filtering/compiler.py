@@ -120,7 +120,9 @@ class _Compiler:
     @staticmethod
     def _charged(command: Command, line: int) -> Command:
         def charged(run: Run) -> None:
-            run.spend(_COST, line)
+            run.budget -= _COST  # as `spend` does, which a script would call for every second step
+            if run.budget < 0:
+                run.spend(0, line)
             command(run)
 
         return charged
@@ -226,7 +228,9 @@ class _Compiler:
     @staticmethod
     def _charged_test(test: Test, line: int) -> Test:
         def charged(run: Run) -> bool:
-            run.spend(_COST, line)
+            run.budget -= _COST
+            if run.budget < 0:
+                run.spend(0, line)
             return test(run)
 
         return charged
@@ -236,9 +240,15 @@ class _Compiler:
         if node.name == "not":
             only = inner[0]
             return lambda run: not only(run)
-        if node.name == "allof":
-            return lambda run: all(test(run) for test in inner)
-        return lambda run: any(test(run) for test in inner)
+        decisive = node.name == "anyof"
+
+        def grouped(run: Run) -> bool:
+            for test in inner:
+                if test(run) is decisive:
+                    return decisive
+            return not decisive
+
+        return grouped
 
 
 def _misshapen(node: Node, signature: Signature) -> str:
@@ -262,7 +272,9 @@ def _branching(branches: list[tuple[Test | None, tuple[Command, ...], int]]) -> 
 
     def command(run: Run) -> None:
         for test, body, line in chain:
-            run.spend(1, line)
+            run.budget -= 1
+            if run.budget < 0:
+                run.spend(0, line)
             if test is None or test(run):
                 for each in body:
                     each(run)

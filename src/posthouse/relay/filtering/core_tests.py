@@ -27,7 +27,8 @@ ADDRESS_FIELDS = frozenset(
 """fields with a list of addresses (RFC 5228 5.1)"""
 _READING = 4
 """units of work that a character of a list of addresses is"""
-ENVELOPE_PARTS = ("from", "to", "auth")
+_ENVELOPE = {"from": "sender", "to": "recipient", "auth": "auth"}
+"""parts of the envelope, and where `Envelope` has them"""
 
 
 def selected(context: Context, taken: Taken, line: int) -> Callable[[list[str]], list[str]] | None:
@@ -65,8 +66,9 @@ def header(context: Context, node: Node, taken: Taken) -> Test:
         only, line = fixed[0], node.line
 
         def single(run: Run) -> bool:
-            run.spend(run.message.seeking((only,)), line)
-            return match(run, run.message.texts(only))
+            message = run.message
+            run.spend(message.seeking((only,)), line)
+            return match(run, message.texts(only))
 
         return single
 
@@ -145,21 +147,24 @@ def envelope(context: Context, node: Node, taken: Taken) -> Test:
     strings = taken.strings(0)
     names = context.texts(strings)
     for name in names:
-        if isinstance(name, str) and name.lower() not in ENVELOPE_PARTS:
+        if isinstance(name, str) and name.lower() not in _ENVELOPE:
             context.fault(strings.line, f"envelope: unknown part '{name[:60]}' (from, to, auth)")
     compare = comparison(context, taken, node)
     part = address_part(taken, compare)
     match = matcher(context, compare, context.texts(taken.strings(1)))
 
     def test(run: Run) -> bool:
-        around, given = run.envelope, []
-        for name in values(names, run):
-            text = {"from": around.sender, "to": around.recipient, "auth": around.auth or None}.get(name.lower())
-            if text is not None and (text.strip(" <>") or name.lower() == "from"):
+        given: list[str] = []
+        for each in names:
+            name = value(each, run).lower()
+            text = getattr(run.envelope, _ENVELOPE[name]) if name in _ENVELOPE else ""
+            if text.strip(" <>") or name == "from":
                 mailbox = envelope_address(text)
-                if mailbox.local is not None or name.lower() == "auth":  # no path: nothing there to be compared
-                    given.append(part_of(mailbox, part, run.around.separator))
-        return match(run, [text for text in given if text is not None])
+                if mailbox.local is not None or name == "auth":  # no path: nothing there to be compared
+                    found = part_of(mailbox, part, run.around.separator)
+                    if found is not None:
+                        given.append(found)
+        return match(run, given)
 
     return test
 

@@ -230,6 +230,8 @@ def _ordered(compare: Comparison, keys: Texts) -> Matcher:
     relation, comparator, line = RELATIONS[compare.relation or "eq"], compare.comparator, compare.line
 
     def match(run: Run, found: Sequence[str]) -> bool:
+        if not found:
+            return False
         wanted = [order_key(comparator, key) for key in values(keys, run)]
         for text in found:
             _charge(run, text, line, len(wanted))

@@ -9,21 +9,14 @@ A field is found by its name in any case, blanks before the colon allowed. What 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
 
 from posthouse.relay.filtering.header_text import header_text, unfolded
 
 _HEADER_END = re.compile(rb"(?:\A|\n)\r?\n")
-
-
+_COLON = re.compile(rb"[ \t]*:")
+_FIELD_END = re.compile(rb"\n(?![ \t])|\Z")
 _SEEN = 256
 """octets of the header that are looked through in one unit of work"""
-_BLANKS = frozenset({b" ", b"\t"})
-
-
-@lru_cache(4096)
-def _named(name: str) -> re.Pattern[bytes]:
-    return re.compile(rb"\n" + re.escape(name.encode("utf-8", "surrogateescape")) + rb"[ \t]*:")
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,16 +56,15 @@ class Message:
     size: int
     end: int = -1
     _found: dict[str, list[bytes]] = field(default_factory=dict)
-    _texts: dict[tuple[str, bool], list[str]] = field(default_factory=dict)
+    _texts: dict[str, list[str]] = field(default_factory=dict)
+    _raws: dict[str, list[str]] = field(default_factory=dict)
+    _lower: bytes = b""
+    """the header in lower case, each field behind a line end; empty until it is asked for"""
 
     def __post_init__(self) -> None:
         if self.end < 0:
             self.end = header_end(self.octets)
-
-    @cached_property
-    def _lower(self) -> bytes:
-        """The header in lower case, each field behind a line end."""
-        return b"\n" + self.octets[: self.end].lower()
+        self._pass = 1 + self.end // _SEEN
 
     def values(self, name: str) -> list[bytes]:
         """The octets of every field with this name, in lower case, in their order."""
@@ -82,22 +74,18 @@ class Message:
         return known
 
     def _look_for(self, name: str) -> list[bytes]:
-        lower, octets = self._lower, self.octets
-        found: list[bytes] = []
-        at = 0
-        for match in _named(name).finditer(lower):
-            begin = match.end()
-            end = begin - 1
-            while True:
-                end = lower.find(b"\n", end + 1)
-                if end < 0:
-                    end = len(lower)
-                    break
-                if lower[end + 1 : end + 2] not in _BLANKS:
-                    break
-            if match.start() >= at:
-                found.append(octets[begin - 1 : end - 1])
-                at = end
+        if not self._lower:
+            self._lower = b"\n" + self.octets[: self.end].lower()
+        lower, found = self._lower, []
+        wanted = b"\n" + name.encode("utf-8", "surrogateescape")
+        at = lower.find(wanted)
+        while at >= 0:
+            colon, end = _COLON.match(lower, at + len(wanted)), at + 1
+            if colon is not None:
+                begin = colon.end()
+                end = _FIELD_END.search(lower, begin).start()  # type: ignore[union-attr] # the text's end is one
+                found.append(self.octets[begin - 1 : end - 1])
+            at = lower.find(wanted, end)
         return found
 
     def has(self, name: str) -> bool:
@@ -106,25 +94,25 @@ class Message:
 
     def texts(self, name: str) -> list[str]:
         """The decoded values of a field, by its name in lower case."""
-        key = (name, True)
-        known = self._texts.get(key)
+        known = self._texts.get(name)
         if known is None:
-            known = self._texts[key] = [header_text(raw) for raw in self.values(name)]
+            raws = self.values(name)
+            known = self._texts[name] = [header_text(raw) for raw in raws] if raws else []
         return known
 
     def raws(self, name: str) -> list[str]:
         """The values as they stand, only unfolded: for addresses and dates."""
-        key = (name, False)
-        known = self._texts.get(key)
+        known = self._raws.get(name)
         if known is None:
-            known = [unfolded(raw).decode("utf-8", "replace") for raw in self.values(name)]
-            self._texts[key] = known
+            known = self._raws[name] = [unfolded(raw).decode("utf-8", "replace") for raw in self.values(name)]
         return known
 
     def seeking(self, names: Sequence[str]) -> int:
         """Units of work that finding the fields with these names is: the header is looked through once for each."""
-        new = sum(name not in self._found for name in names)
-        return len(names) + new * (self.end // _SEEN)
+        known, units = self._found, 0
+        for name in names:
+            units += 1 if name in known else self._pass
+        return units
 
     @property
     def has_body(self) -> bool:
