@@ -1,4 +1,4 @@
-"""Options of option.dat and channel keywords of the product that load here and do nothing, where a site would miss it.
+"""Options of option.dat and of channels, and channel keywords, of the product that load here and do nothing, where a site would miss it.
 
 Each has the words for a warning: what is not done, and where there is one, the way to have it. What changes only how something
 looks, how large a table is or how much is logged is not here: it is accepted without a word.
@@ -45,6 +45,19 @@ def idle_option(name: str, text: str) -> str:
         return "reverse.txt and forward.txt are not read, general.txt is" if _number(text) & 6 else ""
     reason = next((reason for pattern, reason in _OPTIONS if re.fullmatch(pattern, name)), "")
     return reason if text not in {"", "0"} else ""
+
+
+_CHANNEL_OPTIONS = {
+    "BANNER_PURGE_DELAY": "clients that talk before the greeting are not held back",
+    "INITIAL_COMMAND": "no command is sent first",
+    "PROXY_PASSWORD": "the product's SMTP proxy is not known, its clients have its address",
+    "TRANSACTION_LIMIT_RCPT_TO": "recipients of a session are not counted; transactionlimit counts its messages",
+}
+
+
+def idle_channel_option(name: str, text: str) -> str:
+    """The same for an option of a channel's file."""
+    return _CHANNEL_OPTIONS.get(name, "") if text not in {"", "0"} else ""
 
 
 def _number(text: str) -> int:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from posthouse.config import known_options
 from posthouse.config.dns_servers import dns_servers
-from posthouse.config.idle import idle_option, is_of_a_scanner
+from posthouse.config.idle import idle_channel_option, idle_option, is_of_a_scanner
 from posthouse.config.source import Line, Logical, Source
 from posthouse.config.value import BadValueError, integer, number
 
@@ -85,7 +85,7 @@ class _Names:
 
 _GLOBAL = _Names(known_options.INTEGERS, known_options.NUMBERS, known_options.TEXTS, idle_option)
 _OF_CHANNEL = _Names(
-    known_options.CHANNEL_INTEGERS, known_options.CHANNEL_NUMBERS, known_options.CHANNEL_TEXTS, lambda _name, _text: ""
+    known_options.CHANNEL_INTEGERS, known_options.CHANNEL_NUMBERS, known_options.CHANNEL_TEXTS, idle_channel_option
 )
 
 
@@ -118,7 +118,8 @@ def _read(path: Path, source: Source, names: _Names) -> OptionFile:
         if not names.has(name):
             faults.warn(line.file, line.line, f"unknown option {name}")
         elif idle := names.idle(name, text):
-            faults.warn(line.file, line.line, f"{name}={text[:40]}: {idle}")
+            shown = " is set" if "PASSWORD" in name else f"={text[:40]}"
+            faults.warn(line.file, line.line, f"{name}{shown}: {idle}")
         values[name] = OptionValue(text, line.file, line.line)
         _check_number(line, name, text, source, names)
     return OptionFile(MappingProxyType(values))

@@ -202,8 +202,16 @@ LDAP_OPTIN1=mailAntiUBEService
 LDAP_CAPTURE=
 LOG_MESSAGES_SYSLOG=0
 """
-    own = "INITIAL_COMMAND=\nPROXY_PASSWORD=secret\nCUSTOM_VERSION_STRING=x\n"
+    own = "INITIAL_COMMAND=\nBANNER_PURGE_DELAY=0\nCUSTOM_VERSION_STRING=x\nLOG_BANNER=1\n"
     assert read(tmp_path, **{"option.dat": text, "tcp_local_option": own}).warnings == ()
+
+
+def test_options_of_a_channel_a_site_would_miss_are_told(tmp_path: Path) -> None:
+    own = "PROXY_PASSWORD=secret\nBANNER_PURGE_DELAY=100\n"
+    assert [str(fault).partition(": ")[2] for fault in read(tmp_path, tcp_local_option=own).warnings] == [
+        "PROXY_PASSWORD is set: the product's SMTP proxy is not known, its clients have its address",
+        "BANNER_PURGE_DELAY=100: clients that talk before the greeting are not held back",
+    ]
 
 
 SCAN = "mail is not scanned: put the scanner before or behind this machine, by SMTP"
