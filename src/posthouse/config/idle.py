@@ -1,4 +1,4 @@
-"""Options of option.dat and of channels, and channel keywords, of the product that load here and do nothing, where a site would miss it.
+"""Options and channel keywords of the product that load here and do nothing, where a site would miss it.
 
 Each has the words for a warning: what is not done, and where there is one, the way to have it. What changes only how something
 looks, how large a table is or how much is logged is not here: it is accepted without a word.
