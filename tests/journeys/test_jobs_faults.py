@@ -139,7 +139,9 @@ async def test_a_host_that_is_down_keeps_its_mail_together_and_gets_it_when_it_i
         await back.stop()
 
 
-@pytest.mark.parametrize("greeting", ["hello there", "220-sink\r\n354 go", "220 sink\r\n999 what"])
+@pytest.mark.parametrize(
+    "greeting", ["hello there", "220-sink\r\n354 go", "220 sink\r\n999 what", "250 2.5.0 OK", "299 hello", "354 go"]
+)
 async def test_a_host_that_talks_nonsense_before_it_is_ready_counts_as_down(start: Start, sink: Sink, greeting: str) -> None:
     sink.script.greeting = greeting
     relay = await start()
@@ -147,6 +149,7 @@ async def test_a_host_that_talks_nonsense_before_it_is_ready_counts_as_down(star
     copies = await relay.until_list(lambda copies: bool(copies) and copies[0]["attempts"] == 1)
     assert "protocol error" in copies[0]["recipients"][0]["status"]["text"]
     assert sink.connections <= 2, "a server like that is not called again at once"
+    assert relay.records("D") == [], "what it says of itself is no delivery"
 
 
 async def test_a_host_that_does_not_resolve_keeps_its_mail(start: Start, sink: Sink) -> None:

@@ -1,6 +1,7 @@
 """A scripted LMTP server: takes mail, and misbehaves where it is told to."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,8 @@ EXTENSIONS = ("PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "SIZE
 @dataclass
 class Script:
     """What the server says. `final` gets the address and how often it was seen; None means: close now, "": say nothing.
-    `hang` names steps (greeting, mail, data, body, final) at which it falls silent, `close` those at which it closes."""
+    `hang` names steps (greeting, starttls, handshake, secured, mail, data, body, final) at which it falls silent, `close` those
+    at which it closes. With `tls` STARTTLS is listed, until it is on."""
 
     greeting: str = "220 sink LMTP"
     extensions: tuple[str, ...] | None = EXTENSIONS
@@ -24,6 +26,14 @@ class Script:
     close: frozenset[str] = frozenset()
     wait: float = 0.0
     """seconds before each final reply"""
+    tls: ssl.SSLContext | None = None
+    starttls: str = "220 go"
+    secured: tuple[str, ...] = EXTENSIONS
+    """listed under TLS"""
+    injected: bytes = b""
+    """octets in clear behind the reply to STARTTLS"""
+    shaken: bytes = b""
+    """octets instead of a handshake"""
 
 
 @dataclass
@@ -32,19 +42,29 @@ class Sink(ScriptedSink):
 
     script: Script = field(default_factory=Script)
     seen: dict[str, int] = field(default_factory=dict)
+    in_clear: list[str] = field(default_factory=list)
+    """commands that came without TLS"""
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
-        mail = ""
+        mail, secured = "", False
         rcpts: list[str] = []
         if not await self._say(writer, "greeting", [self.script.greeting]):
             return
         while line := (await reader.readline()).decode("utf-8", "surrogateescape").rstrip("\r\n"):
             self.commands.append(line)
+            if not secured:
+                self.in_clear.append(line)
             verb, script = line[:4].upper(), self.script
             if verb == "LHLO":
-                listed = script.extensions
+                listed = script.secured if secured else script.extensions
+                if listed is not None and script.tls is not None and not secured:
+                    listed = (*listed, "STARTTLS")
                 lines = ["250 OK"] if listed is None else [f"250-{e}" for e in ("sink", *listed[:-1])] + [f"250 {listed[-1]}"]
-                alive = await self._say(writer, "hello", lines)
+                alive = await self._say(writer, "secured" if secured else "hello", lines)
+            elif verb == "STAR":
+                alive = await self._say(writer, "starttls", [script.starttls])
+                if alive and script.starttls.startswith("220"):
+                    secured = alive = await self._shake_hands(writer)
             elif verb == "MAIL":
                 mail, rcpts = line, []
                 alive = await self._say(writer, "mail", [script.mail(line)])
@@ -64,6 +84,18 @@ class Sink(ScriptedSink):
                 alive = False
             if not alive:
                 return
+
+    async def _shake_hands(self, writer: asyncio.StreamWriter) -> bool:
+        script = self.script
+        writer.write(script.injected + script.shaken)
+        if not await self._say(writer, "handshake", []) or script.shaken:
+            return False
+        assert script.tls is not None
+        try:
+            await writer.start_tls(script.tls)
+        except OSError:
+            return False
+        return True
 
     async def _body(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, taken: Taken) -> bool:
         if not await self._say(writer, "body", []):

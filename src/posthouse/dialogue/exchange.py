@@ -359,6 +359,10 @@ class Exchange(ABC):
         self._events.append(Bye(status))
 
     def _refuse(self, status: Status) -> None:
+        """The server does not want to talk. A 2yz or 3yz that is out of place is no refusal, and nobody's delivery."""
+        if status.code < 400:
+            self._break(f"a reply out of place: {status}")
+            return
         self._phase = _CLOSED
         self._out.append(b"QUIT\r\n")
         self._events.append(Refused(status))

@@ -71,9 +71,16 @@ def test_a_reply_of_several_lines_is_one_result() -> None:
     assert events[0].status.enhanced == "2.5.0"
 
 
+@pytest.mark.parametrize("said", [b"250 odd\r\n", b"299 odd\r\n", b"354 go\r\n", b"220 x\r\n354 go\r\n"])
+def test_a_yes_out_of_place_is_no_refusal_whose_status_a_recipient_could_have(said: bytes) -> None:
+    client = LmtpClient("relay")
+    assert not [event for event in hear(client, said) if isinstance(event, Refused)]
+    assert client.closed
+
+
 @pytest.mark.parametrize(
     "hello",
-    [b"500 Do not connect to this machine\r\n", b"421 busy\r\n", b"554-no\r\n554 never\r\n", b"250 odd\r\n"],
+    [b"500 Do not connect to this machine\r\n", b"421 busy\r\n", b"554-no\r\n554 never\r\n"],
 )
 def test_a_greeting_that_refuses(hello: bytes) -> None:
     client = LmtpClient("relay")
