@@ -18,14 +18,15 @@ _IN_A_RULE = re.compile(r"\$\{([^,}]+),")
 
 
 def check_mappings(configuration: Configuration) -> Iterable[Fault]:
-    """Errors when the tables cannot be compiled, else warnings."""
+    """Errors where an entry cannot be compiled, and warnings."""
     tables = configuration.mappings
+    bad: list[Fault] = []
     try:
         Tables.compile(((one.name, one.pairs) for one in tables), chance=random.random, clock=time.time)
     except MappingError as error:
-        return entry_faults(tables, error.faults)
+        bad = [*entry_faults(tables, error.faults)]
     asked = reached([(one.name, [entry.template for entry in one.entries]) for one in tables], _asked(configuration))
-    return [fault for one in tables for fault in _of_table(configuration, one, asked)]
+    return [*bad, *(fault for one in tables for fault in _of_table(configuration, one, asked))]
 
 
 def _asked(configuration: Configuration) -> list[str]:

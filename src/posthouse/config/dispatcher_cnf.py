@@ -147,7 +147,7 @@ def _image(section: Section, option: Option | None, source: Source) -> str:
     if not option or not option.text:
         source.faults.error(section.file, section.line, f"service {section.name} has no IMAGE")
         return ""
-    image = option.text.replace(":", "/").rpartition("/")[2].lower()
+    image = option.text.replace(":", "/").replace("\\", "/").rpartition("/")[2].lower().removesuffix(".exe")
     if image not in IMAGES:
         source.faults.error(option.file, option.line, f"IMAGE {option.text[:60]} is none of {', '.join(sorted(IMAGES))}")
     return image

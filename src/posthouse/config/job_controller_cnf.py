@@ -30,7 +30,7 @@ PERIODIC_PROGRAMS = ("return_job", "synch")
 def program_name(command: str) -> str:
     """The program a command means: the last part of its first word, lower case."""
     first, *_ = command.split(maxsplit=1) or [""]
-    return first.replace(":", "/").rpartition("/")[2].lower()
+    return first.replace(":", "/").replace("\\", "/").rpartition("/")[2].lower().removesuffix(".exe")
 
 
 @dataclass(frozen=True, slots=True)

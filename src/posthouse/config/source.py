@@ -108,7 +108,8 @@ class Source:
             if inner in (*_above, path) or len(_above) + 1 >= MAX_NESTING:
                 self.faults.error(name, number, f"includes nested too deep at {target}")
             elif not inner.is_file():
-                advice = f"; put it into config/ and write <IMTA_TABLE:{Path(target).name}" if Path(target).is_absolute() else ""
+                away = Path(target).is_absolute() or (":" in target and not target.upper().startswith("IMTA_"))
+                advice = f"; put it into config/ and write <IMTA_TABLE:{re.split('[/:]', target)[-1]}" if away else ""
                 self.faults.error(name, number, f"included file {target} does not exist{advice}")
             else:
                 yield from self.lines(inner, _above=(*_above, path))

@@ -110,8 +110,13 @@ def test_what_can_be_called_is_not_told_of(tmp_path: Path) -> None:
     assert said(relay(tmp_path, mappings, general="conf:x  y\n")) == []
 
 
-def test_a_table_that_cannot_be_compiled_is_an_error_with_its_line(tmp_path: Path) -> None:
-    assert said(relay(tmp_path, "SITE\n\n  a  b$\n")) == ["3 error table SITE: $ at the end of the template"]
+def test_an_entry_that_cannot_be_compiled_is_an_error_with_its_line_and_hides_no_warning(tmp_path: Path) -> None:
+    assert said(relay(tmp_path, "SITE\n\n  a  b$\n\nPORT_ACCESS\n\n  a  $9\n  b  $|NO;x|$Y\n")) == [
+        "3 error table SITE: $ at the end of the template",
+        "7 error table PORT_ACCESS: $9: the pattern saves 0 wildcards, numbered from 0",
+        "1 warning table SITE is not asked: its entries do nothing",
+        f"8 warning table PORT_ACCESS: {NEVER} there is no table NO",
+    ]
 
 
 @pytest.mark.parametrize("pattern", ["$%", "$!"])

@@ -78,7 +78,7 @@ job_limit=5
 [CHANNEL=l]
 master_command=IMTA_BIN:l_master
 [CHANNEL=tcp_*]
-master_command=IMTA_BIN:tcp_smtp_client
+master_command=C:\\iPlanet\\bin\\msg\\imta\\bin\\tcp_smtp_client.exe -x
 [CHANNEL=tcp_lmtp*]
 master_command=IMTA_BIN:tcp_lmtp_client
 max_life_conns=9
@@ -124,7 +124,7 @@ INTERFACE_ADDRESS=[::1]
 IMAGE=tcp_smtp_server
 [SERVICE=OFF]
 PORT=0
-IMAGE=tcp_smtp_server
+IMAGE=PMDF_EXE:TCP_SMTP_SERVER.EXE
 """
     configuration = read(tmp_path, **{"dispatcher.cnf": text, "more.cnf": "MAX_CONNS=\\\n  7\n"})
     first, second, off = configuration.dispatcher.services
@@ -133,7 +133,7 @@ IMAGE=tcp_smtp_server
     assert (first.ports, first.tls_ports, first.image, first.channel) == ((25, 2525), (465,), "tcp_smtp_server", "tcp_local")
     assert (first.max_procs, first.max_conns, first.backlog, first.stacksize) == (15, 7, 105, 0)
     assert first.dns_verify_domains == ("one.example", "two.example")
-    assert (second.interface_address, off.enabled) == ("::1", False)
+    assert (second.interface_address, off.enabled, off.image) == ("::1", False, "tcp_smtp_server")
 
 
 def test_store_conf(tmp_path: Path) -> None:
