@@ -31,7 +31,7 @@ class Script:
     secured: tuple[str, ...] = EXTENSIONS
     """listed under TLS"""
     injected: bytes = b""
-    """octets in clear behind the reply to STARTTLS"""
+    """octets in clear, sent together with the reply to STARTTLS"""
     shaken: bytes = b""
     """octets instead of a handshake"""
 
@@ -62,7 +62,7 @@ class Sink(ScriptedSink):
                 lines = ["250 OK"] if listed is None else [f"250-{e}" for e in ("sink", *listed[:-1])] + [f"250 {listed[-1]}"]
                 alive = await self._say(writer, "secured" if secured else "hello", lines)
             elif verb == "STAR":
-                alive = await self._say(writer, "starttls", [script.starttls])
+                alive = await self._say(writer, "starttls", [script.starttls], script.injected)
                 if alive and script.starttls.startswith("220"):
                     secured = alive = await self._shake_hands(writer)
             elif verb == "MAIL":
@@ -87,7 +87,7 @@ class Sink(ScriptedSink):
 
     async def _shake_hands(self, writer: asyncio.StreamWriter) -> bool:
         script = self.script
-        writer.write(script.injected + script.shaken)
+        writer.write(script.shaken)
         if not await self._say(writer, "handshake", []) or script.shaken:
             return False
         assert script.tls is not None
@@ -111,11 +111,11 @@ class Sink(ScriptedSink):
                 return False
         return True
 
-    async def _say(self, writer: asyncio.StreamWriter, step: str, lines: Sequence[str]) -> bool:
+    async def _say(self, writer: asyncio.StreamWriter, step: str, lines: Sequence[str], behind: bytes = b"") -> bool:
         if step in self.script.hang:
             await asyncio.Event().wait()
         if step in self.script.close:
             return False
-        writer.write("".join(line + "\r\n" for line in lines).encode("utf-8", "surrogateescape"))
+        writer.write("".join(line + "\r\n" for line in lines).encode("utf-8", "surrogateescape") + behind)
         await writer.drain()
         return not any(line.startswith("421") or line == "500 message too big" for line in lines)
