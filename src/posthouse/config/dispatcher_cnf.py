@@ -102,6 +102,10 @@ def _check_names(section: Section, source: Source) -> None:
             faults.warn(option.file, option.line, "ENABLE_RBL is obsolete and does nothing: use DNS_VERIFY_DOMAIN")
         elif option.name == "IDENT" and option.text.strip() != "0":
             faults.warn(option.file, option.line, "IDENT is not supported and does nothing")
+    images = [option for option in section.options if option.name == "IMAGE"] if section.name else []
+    for second in images[1:]:
+        reason = f"a second IMAGE in service {section.name}, which counts: is a line [SERVICE=...] above it commented out?"
+        faults.warn(second.file, second.line, reason)
 
 
 def _service(section: Section, everywhere: Section, source: Source, tailor: Tailor) -> Service:

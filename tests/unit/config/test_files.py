@@ -136,6 +136,15 @@ IMAGE=PMDF_EXE:TCP_SMTP_SERVER.EXE
     assert (second.interface_address, off.enabled, off.image) == ("::1", False, "tcp_smtp_server")
 
 
+def test_a_service_whose_first_line_is_a_comment_is_told_of(tmp_path: Path) -> None:
+    """The product's guide prints the LMTP service so: its options would be those of the service before."""
+    text = "[SERVICE=SMTP]\nPORT=25\nIMAGE=tcp_smtp_server\n![SERVICE=LMTPSS]\nPORT=225\nIMAGE=tcp_lmtp_server\n"
+    warnings = [str(fault) for fault in read(tmp_path, **{"dispatcher.cnf": text}).warnings]
+    assert warnings[1] == (
+        "config/dispatcher.cnf:6: a second IMAGE in service SMTP, which counts: is a line [SERVICE=...] above it commented out?"
+    )
+
+
 def test_store_conf(tmp_path: Path) -> None:
     text = """! the store
 store.quotaenforcement = off
