@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from posthouse.testing.tiers import RunningInstance, posthouse
+from support.family_rig import wait_for
 from support.imta_user import USER, use_it
 from support.journey_mail import Ledger, connect, reconcile, wait_delivered
 from support.journey_tiers import everyone, journey, queued, status, wait_empty
@@ -75,6 +76,16 @@ def test_started_as_root_without_it_check_and_start_warn(tmp_path: Path) -> None
         assert "IMTA_USER" in checked.stderr
 
 
+def test_root_without_it_does_not_start_what_is_another_users(tmp_path: Path) -> None:
+    with journey(tmp_path, users=1, stores=1, start=False) as tiers:
+        store = tiers.stores[0].folder
+        (store / "data").mkdir(exist_ok=True)
+        os.chown(store / "data", pwd.getpwnam(USER).pw_uid, -1)
+        started = posthouse("start", "--instance", str(store), check=False)
+        assert (started.returncode, started.stdout) == (77, "")
+        assert f"belongs to {USER}" in started.stderr
+
+
 def test_orders_typed_by_root_on_a_stopped_relay_leave_it_to_its_owner(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +97,7 @@ def test_orders_typed_by_root_on_a_stopped_relay_leave_it_to_its_owner(
         with connect(relay) as client:
             for user in ("user0", "user1"):
                 ledger.send(client, [user], sender="user3@example.com")
+        wait_for(lambda: len(queued(relay)) == 2)
         number, other = (copy["id"] for copy in queued(relay))
         assert relay.stop() == 0
         tailor = next(path for path in (relay.folder / "config").iterdir() if "IMTA_USER" in path.read_text())

@@ -70,6 +70,15 @@ def test_the_life_of_a_store(store: Path) -> None:
     assert posthouse("reload", *at).returncode == 69
 
 
+def test_a_start_without_standard_files_is_a_start(store: Path) -> None:
+    words = f"exec {POSTHOUSE} start --instance {store} <&- >&- 2>&-"
+    process = subprocess.Popen(["sh", "-c", words])
+    wait_for(lambda: posthouse("status", "--instance", str(store)).returncode == 0, every=0.2)
+    assert {Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in range(3)} == {Path(os.devnull)}
+    assert posthouse("stop", "--instance", str(store)).returncode == 0
+    assert process.wait(10) == 0
+
+
 def test_sighup_ends_no_start(store: Path) -> None:
     process = launch(store)
     assert process.stdout is not None

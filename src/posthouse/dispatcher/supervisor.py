@@ -13,7 +13,7 @@ channel that queues (any but the LMTP servers' `tcp_lmtps*`). Started by root wi
 beside them and stays root.
 
 Exit codes: 0 stopped, 64 usage, 69 a port cannot be had, 73 a folder cannot be made, 75 running already (the pids are
-named), 78 bad configuration (each fault on stderr).
+named), 77 root without IMTA_USER where the data is another user's, 78 bad configuration (each fault on stderr).
 """
 
 import asyncio
@@ -37,10 +37,10 @@ from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, E
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, check_services, instance_of, modules_of, show_faults
 from posthouse.dispatcher.sd_notify import notify, reloading
-from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, wanted_user
+from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, owner_of, wanted_user
 from posthouse.dispatcher.watch import Watch, answers
 
-EX_CANTCREAT = 73
+EX_CANTCREAT, EX_NOPERM = 73, 77
 KILL_SECONDS = 10.0
 """how much longer than its drain a child may take before it is killed"""
 _FAMILY_SECONDS = 6.0
@@ -64,12 +64,16 @@ def main(
         configuration = load(instance)
         check_services(configuration, images)
         user = wanted_user(configuration.tailor.user)
+        owner = owner_of(instance.data) if user is None else None
     except ConfigurationError as error:
         show_faults(error)
         return EX_CONFIG
     except NoSuchUser as error:
         sys.stderr.write(f"{error}\n")
         return EX_CONFIG
+    if owner is not None:  # its processes could not read what root's leave there
+        sys.stderr.write(f"{instance.data} belongs to {owner.name}: start it as that user, or name it as IMTA_USER\n")
+        return EX_NOPERM
     if user is not None and not may_run(user, (sys.executable, "-c", "import posthouse")):
         sys.stderr.write(f"IMTA_USER {user.name} may not run {sys.executable}: install Posthouse where that user can read it\n")
         return EX_CONFIG

@@ -1,0 +1,56 @@
+"""The process log: lines on stderr, and what becomes of them when nobody reads it."""
+
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from posthouse.dispatcher import process_log
+from posthouse.dispatcher.process_log import open_process_log
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def test_one_event_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    open_process_log("smtp").warning("two\nlines %d", 1)
+    (line,) = said.getvalue().splitlines()
+    assert line.endswith(f" smtp[{os.getpid()}] warning: two\\nlines 1")
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_log, "PATIENCE_SECONDS", 0.1)
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb", buffering=0) as read, os.fdopen(writer, "w", encoding="utf-8") as said:
+        monkeypatch.setattr(sys, "stderr", said)
+        log = open_process_log("smtp")
+        began = time.monotonic()
+        for number in range(2000):
+            log.warning("line %d of more than a pipe takes: %s", number, "x" * 200)
+        assert time.monotonic() - began < 20, "a pipe takes some 300; without an end this stands still for ever"
+        os.set_blocking(reader, False)
+        while read.read(65536):
+            pass
+        log.warning("read again")
+        lines = (read.read(65536) or b"").decode().splitlines()
+    assert " lines of process " in lines[0]
+    assert lines[1].endswith("warning: read again")
+
+
+def test_a_long_trace_is_given_up_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_log, "PATIENCE_SECONDS", 0.1)
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb"), os.fdopen(writer, "w", encoding="utf-8") as said:
+        monkeypatch.setattr(sys, "stderr", said)
+        open_process_log("smtp").warning("x" * 1_000_000)
