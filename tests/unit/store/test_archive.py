@@ -108,6 +108,32 @@ def test_an_mbox_for_each_folder_and_back(store: Instance, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("form", ["maildir", "mbox"])
+def test_what_has_been_exported_is_durable_before_and_under_its_name(
+    store: Instance, tmp_path: Path, form: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full(store)
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def seen_fsync(fd: int) -> None:
+        fsync(fd)
+        done.append(os.readlink(f"/proc/self/fd/{fd}"))
+
+    def seen_rename(old: Path, new: Path) -> None:
+        rename(old, new)
+        done.append("renamed")
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "rename", seen_rename)
+    export("ann", tmp_path / "ann", instance=store.root, form=form)
+    whole = tmp_path / f".ann.tmp-{os.getpid()}"
+    assert done[-2:] == ["renamed", str(tmp_path)]
+    written = {str(whole / path.name) for path in (tmp_path / "ann").iterdir()} if form == "mbox" else set()
+    assert set(done[:-2]) == {str(whole)} | written
+    assert done[-3] == str(whole), "its names, behind what is in them"
+
+
+@pytest.mark.parametrize("form", ["maildir", "mbox"])
 def test_twice_is_once_and_what_was_moved_is_there(
     store: Instance, tmp_path: Path, form: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@
     export jdoe jdoe --format mbox   a new folder with one mbox file for each folder
 
 Nothing is locked or changed; what is there the whole time is in it, wherever users move it meanwhile. The target has its
-name only when it is whole; what cannot be read (a link, a file of another user's) is told of and left out. To move a user to
+name only when it is whole and durable; what cannot be read (a link, a file of another user's) is told of and left out. To move a user to
 another store: export and import once while mail still comes, change mailHost in the directory, export and import again, which
 brings only what came meanwhile; then `delete` on the old store.
 
@@ -118,9 +118,7 @@ class _Count:
             yield each
 
 
-def _write_tar(
-    store: Opened, mailbox: Mailbox, root: int, target: Path, snapshot: Snapshot, found: Iterator[Found]
-) -> None:
+def _write_tar(store: Opened, mailbox: Mailbox, root: int, target: Path, snapshot: Snapshot, found: Iterator[Found]) -> None:
     kind = {".gz": "gz", ".tgz": "gz", ".xz": "xz", ".bz2": "bz2"}.get(target.suffix, "")
     with _new_file(target) as file, tarfile.open(fileobj=file, mode=f"w|{kind}") as tar:  # type: ignore[call-overload]
         writer, disk = TarWriter(tar, PACE.now()), store.disk
@@ -159,7 +157,7 @@ def _extras(store: Opened, root: int, directory: str) -> Iterator[tuple[str, byt
 
 @contextlib.contextmanager
 def _new_file(target: Path) -> Iterator[IO[bytes]]:
-    """A file that has its name only when it is whole and durable."""
+    """A file that has its name only when it is whole."""
     if str(target) == "-":
         try:
             yield sys.stdout.buffer
@@ -169,19 +167,19 @@ def _new_file(target: Path) -> Iterator[IO[bytes]]:
         return
     with _partly(target) as partly, partly.open("xb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
+        _sync(file)
 
 
 @contextlib.contextmanager
 def _partly(target: Path) -> Iterator[Path]:
-    """Another name beside the target, which gets its own when the block is done."""
+    """Another name beside the target, which gets its own, durably, when the block is done."""
     partly = target.with_name(f".{target.name}.tmp-{os.getpid()}")
     try:
         if target.exists() or target.is_symlink():
             raise end(f"{target} is there already", CANNOT_CREATE)
         yield partly
         partly.rename(target)
+        _sync_folder(target.absolute().parent)
     except OSError as error:
         name = target if error.filename in {None, str(partly)} else error.filename
         raise end(f"{name}: {error.strerror}", CANNOT_CREATE) from None
@@ -196,8 +194,10 @@ def _write_mboxes(store: Opened, root: int, target: Path, folders: list[str], fo
     with _partly(target) as partly:
         partly.mkdir(0o700)
         for directory in folders:
-            (partly / mbox.file_name(directory)).touch()
+            with (partly / mbox.file_name(directory)).open("xb") as file:
+                _sync(file)
         _fill_mboxes(store, root, partly, found)
+        _sync_folder(partly)
 
 
 def _fill_mboxes(store: Opened, root: int, folder: Path, found: Iterator[Found]) -> None:
@@ -208,9 +208,25 @@ def _fill_mboxes(store: Opened, root: int, folder: Path, found: Iterator[Found])
                 directory = each.entry.directory
                 names = keyword_names(dict(_extras(store, root, directory)).get(KEYWORDS, b""))
                 if file is not None:
+                    _sync(file)
                     file.close()
                 file = (folder / mbox.file_name(directory)).open("ab")
             file.write(mbox.encode(each, names))
+        if file is not None:
+            _sync(file)
     finally:
         if file is not None:
             file.close()
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
