@@ -117,7 +117,7 @@ def test_what_has_been_exported_is_durable_before_and_under_its_name(
 
     def seen_fsync(fd: int) -> None:
         fsync(fd)
-        done.append(os.readlink(f"/proc/self/fd/{fd}"))
+        done.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
 
     def seen_rename(old: Path, new: Path) -> None:
         rename(old, new)

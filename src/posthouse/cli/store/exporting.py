@@ -4,9 +4,9 @@
     export jdoe jdoe --format mbox   a new folder with one mbox file for each folder
 
 Nothing is locked or changed; what is there the whole time is in it, wherever users move it meanwhile. The target has its
-name only when it is whole and durable; what cannot be read (a link, a file of another user's) is told of and left out. To move a user to
-another store: export and import once while mail still comes, change mailHost in the directory, export and import again, which
-brings only what came meanwhile; then `delete` on the old store.
+name only when it is whole and durable; what cannot be read (a link, a file of another user's) is told of and left out. To move a
+user to another store: export and import once while mail still comes, change mailHost in the directory, export and import again,
+which brings only what came meanwhile; then `delete` on the old store.
 
 With --json {"owner", "messages", "bytes", "folders", "unread": [{"path", "text"}]}. Exit 65 when something could not be read, 67
 when there is no such mailbox, 73 when the target is there or cannot be written, 74 when the disk failed or whoever reads stdout
