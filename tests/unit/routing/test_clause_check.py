@@ -44,3 +44,26 @@ def test_without_a_channel_reprocess_nothing_can_be_put_off(tmp_path: Path) -> N
         "delivery option members_offline",
         "delivery option forward",
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("multigate connectcanonical", "multigate connectcanonical", []),
+        ("multigate ", "", ["without multigate and connectcanonical it connects to lmtpcs-daemon"]),
+        ("connectcanonical ", "", ["without multigate and connectcanonical it connects to lmtpcs-daemon"]),
+        ("multigate connectcanonical", "daemon store1.example.com", []),
+        ("port 225 ", "", ["without port it connects to 25"]),
+        (
+            "lmtp multigate connectcanonical fileinto @$4O:$U+$S@$D \\\n    port 225",
+            "lmtp",
+            ["without multigate and connectcanonical it connects to lmtpcs-daemon", "without port it connects to 25"],
+        ),
+    ],
+)
+def test_what_an_lmtp_channel_needs_to_reach_stores(tmp_path: Path, old: str, new: str, said: list[str]) -> None:
+    assert old in CHANNELS
+    server = "\ntcp_lmtpss lmtp flagtransfer\ntcp_lmtpss-daemon\n"
+    found = rules.check(relay_configuration(tmp_path, channels=CHANNELS.replace(old, new) + server))
+    assert [fault.reason.partition(": ")[2].partition(",")[0] for fault in found] == said
+    assert {fault.severity for fault in found} <= {"warning"}

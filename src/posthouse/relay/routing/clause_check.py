@@ -1,12 +1,13 @@
-"""Whether what the clauses of DELIVERY_OPTIONS make can get anywhere: rules and channels they need (option-dat 2).
+"""Whether what the clauses of DELIVERY_OPTIONS make can get anywhere: rules, channels and keywords they need (option-dat 2).
 
 A clause by LMTP needs a rewrite rule for `.lmtp` (`.lmtpn`) and a channel with the keyword lmtp: without them its addresses would
-leave by the rule for the rest of the world. The product ships both commented out. Clauses of the built-in option are not
-looked at.
+leave by the rule for the rest of the world. The product ships both commented out, and the channel without the keywords that
+lead to the user's own store (LMTP chapter 16.4). Clauses of the built-in option are not looked at.
 """
 
 from collections.abc import Iterable, Iterator
 
+from posthouse.config.channel import Channel
 from posthouse.config.fault import Fault, Severity
 from posthouse.config.imta_cnf import ImtaCnf
 from posthouse.relay.routing.clause_template import Whole
@@ -38,3 +39,25 @@ def _by_lmtp(imta: ImtaCnf, clause: Clause) -> Iterator[Fault]:
         need = " and no ".join(lacking)
         text = f"delivery option {clause.name} is by LMTP, and imta.cnf has no {need}: its mail would be returned"
         yield Fault(clause.file, clause.line, text, Severity.ERROR if clause.name == "mailbox" else Severity.WARNING)
+
+
+def check_lmtp_channels(imta: ImtaCnf) -> list[Fault]:
+    """A warning for each LMTP channel that rewrite rules lead to and that reaches no store."""
+    templates = " ".join(rule.template.lower() for rule in imta.rewrite_rules)
+    clients = (each for each in imta.channels.values() if each.is_lmtp and f"@{each.official_host.lower()}" in templates)
+    return [
+        Fault(channel.file, channel.line, f"channel {channel.name}: {reason}", Severity.WARNING)
+        for channel in clients
+        for reason in _reaches_nobody(channel)
+    ]
+
+
+def _reaches_nobody(channel: Channel) -> Iterator[str]:
+    if channel.has("daemon"):
+        return
+    if not (channel.has("multigate") and channel.has("connectcanonical")) and "." not in channel.official_host:
+        yield (
+            f"without multigate and connectcanonical it connects to {channel.official_host}, not to the user's store: mail waits"
+        )
+    if not channel.has("port"):
+        yield "without port it connects to 25, where stores speak SMTP: mail waits"

@@ -18,7 +18,7 @@ from posthouse.config.imta_cnf import ImtaCnf, RewriteRule
 from posthouse.config.option_file import OptionFile
 from posthouse.mapping.error import MappingError
 from posthouse.mapping.table import Tables
-from posthouse.relay.routing.clause_check import check_clauses
+from posthouse.relay.routing.clause_check import check_clauses, check_lmtp_channels
 from posthouse.relay.routing.clause_template import ClauseError, parse_clause_template
 from posthouse.relay.routing.delivery_options import DEFAULT, Clause, parse_delivery_options
 from posthouse.relay.routing.detour import joined_channels
@@ -226,7 +226,7 @@ def check(configuration: Configuration) -> list[Fault]:
     faults += clause_faults
     faults += _single_system(clauses, _here(imta, options))
     faults += _vacation_template(options)
-    faults += check_clauses(imta, clauses)
+    faults += [*check_clauses(imta, clauses), *check_lmtp_channels(imta)]
     for rule in imta.rewrite_rules:
         why = _never(rule, general=bool(configuration.general))
         faults += [Fault(rule.file, rule.line, f"rewrite rule {rule.pattern}: {why}", Severity.WARNING)] if why else []
