@@ -4,8 +4,8 @@ Promise: nobody is answered who is not a person writing to this user. `silence` 
 
 * the sender is null, the user himself, or by its local part a program or list: `owner-*`, `*-request`, `mailer-daemon`,
   `postmaster`, `listserv`, `majordomo`;
-* `Auto-Submitted:` other than `no`, any `List-*` field, `Precedence:` bulk, list or junk, `X-Auto-Response-Suppress:` all,
-  oof or autoreply (with which Exchange asks for silence);
+* `Auto-Submitted:` other than `no`, any `List-*` field, `Precedence:` bulk, list or junk, `X-Auto-Response-Suppress:` all or
+  oof (with which Exchange asks for silence; its autoreply is for all answers but those of people who are away);
 * none of the user's addresses stands in To, Cc, Bcc, Resent-To, Resent-Cc or Resent-Bcc.
 
 An answer has the null sender in its envelope, `Auto-Submitted: auto-replied`, In-Reply-To and References. Texts that are not
@@ -23,7 +23,7 @@ from posthouse.relay.notices.field_text import decoded, one_line, phrase, words
 
 _PROGRAMS = re.compile(r"owner-.*|.*-request|mailer-daemon|postmaster|listserv|majordomo", re.IGNORECASE)
 _ADDRESSED = frozenset({"to", "cc", "bcc", "resent-to", "resent-cc", "resent-bcc"})
-_SUPPRESSED = frozenset({"all", "oof", "autoreply"})
+_SUPPRESSED = frozenset({"all", "oof"})
 _LONGEST_LINE = 900
 _MAX_REFERENCES = 20
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,250}>")
