@@ -31,6 +31,7 @@ def check_entries(configuration: Configuration) -> list[Fault]:
         _programs(configuration, entries) if pipe_channels(configuration) else "",
         _options(configuration, entries),
         _domain_scripts(configuration, entries),
+        _schema(configuration, entries),
     ]
     warnings = [Fault(file, 0, reason, Severity.WARNING) for reason in reasons if reason]
     return [*_hosts(configuration, entries), *warnings]
@@ -98,3 +99,14 @@ def _domain_scripts(configuration: Configuration, entries: Iterable[RawEntry]) -
     name = _attribute(configuration, "LDAP_DOMAIN_ATTR_FILTER", "mailDomainSieveRuleSource")
     found = [entry.dn for entry in entries if entry.attributes.get(name)]
     return f"{len(found)} domains have a Sieve script, which is not run (first: {found[0]})" if found else ""
+
+
+def _schema(configuration: Configuration, entries: Iterable[RawEntry]) -> str:
+    """Domains of the other schema only: not one of them would be found."""
+    level = 1 if configuration.options.text("LDAP_SCHEMALEVEL", "2").strip() == "1" else 2
+    classes = [{value.lower() for value in entry.attributes.get("objectclass", ())} for entry in entries]
+    counts = {1: sum("inetdomain" in each for each in classes), 2: sum("sunmanagedorganization" in each for each in classes)}
+    other = 3 - level
+    if counts[level] or not counts[other]:
+        return ""
+    return f"there is no domain of schema {level}, and {counts[other]} of schema {other}: is LDAP_SCHEMALEVEL={other} meant?"

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from posthouse.cli.check_entries import check_entries
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import Severity
@@ -57,6 +59,19 @@ def test_options_nobody_delivers_and_scripts_of_domains_are_counted(tmp_path: Pa
         f"1 values of maildeliveryoption name an option nobody delivers: {WAITS} (first: uid=bob,{ROOT}, UNIX)",
         "1 domains have a Sieve script, which is not run (first: o=example.com,o=usergroup)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "meant"),
+    [("", "inetDomain", 1), ("LDAP_SCHEMALEVEL=2\n", "inetDomain", 1), ("LDAP_SCHEMALEVEL=1\n", "sunManagedOrganization", 2)],
+)
+def test_domains_of_the_other_schema_only_are_told_of(tmp_path: Path, option: str, given: str, meant: int) -> None:
+    text = f"{OPTIONS}{option}LDAP_LDIF_FILE=directory.ldif\n"
+    domain = f"dn: dc=example,dc=com,o=internet\nobjectClass: {given}\ndc: example\n\n"
+    (found,) = check_entries(relay_configuration(tmp_path, options=text, more={"directory.ldif": domain + user("ann")}))
+    assert found.reason == (
+        f"there is no domain of schema {3 - meant}, and 1 of schema {meant}: is LDAP_SCHEMALEVEL={meant} meant?"
+    )
 
 
 def test_a_file_that_is_no_ldif_is_the_directorys_to_tell(tmp_path: Path) -> None:
