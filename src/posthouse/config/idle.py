@@ -14,6 +14,7 @@ _SCAN = "mail is not scanned: put the scanner before or behind this machine, by 
 _DATABASE = "binary databases are not read: write their entries into general.txt or aliases"
 _LIMIT = "limits in entries of the directory are not kept: the channel's are (recipientlimit, recipientcutoff, blocklimit)"
 _SYSLOG = "nothing goes to syslog; mail.log_current has it"
+_TAGS = "users and groups of other tags than ims50 are not found: name their classes, LDAP_USER_OBJECT_CLASSES"
 _CAPTURE = "no copies are captured"
 _OPTIONS: tuple[tuple[str, str], ...] = (
     (r"(SPAMFILTER\d?|BRIGHTMAIL)_LIBRARY", _SCAN),
@@ -43,6 +44,9 @@ def idle_option(name: str, text: str) -> str:
     """Why this option (upper case) of option.dat, or a part of it, does nothing; empty when nothing is missed."""
     if name == "USE_TEXT_DATABASES":
         return "reverse.txt and forward.txt are not read, general.txt is" if _number(text) & 6 else ""
+    if name == "LDAP_SCHEMATAG":
+        others = {tag.strip().lower() for tag in text.split(",")} - {"", "ims50"}
+        return _TAGS if others else ""
     reason = next((reason for pattern, reason in _OPTIONS if re.fullmatch(pattern, name)), "")
     return reason if text not in {"", "0"} else ""
 
