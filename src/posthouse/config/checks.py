@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from posthouse.config.channel import Channel
 from posthouse.config.dispatcher_cnf import DispatcherCnf, Service
 from posthouse.config.fault import Faults
 from posthouse.config.imta_cnf import ImtaCnf
@@ -113,11 +114,17 @@ def check_demands(dispatcher: DispatcherCnf, imta: ImtaCnf, options: Mapping[str
             faults.error(service.file, service.line, reason)
         elif channel.has("musttls") and not (channel.has("notlsserver") or channel.has("maytlsserver")):
             faults.warn(service.file, service.line, f"{reason}: mail comes in in clear")
-        elif channel.has("mustsaslserver") or (channel.has("mustsasl") and not channel.has("nosaslserver")):
+        elif _has_logins(channel):
             own = options.get(channel.name)
             if own is None or own.text("AUTH_IN_CLEAR", "0").strip() == "0":
                 reason = f"service {service.name}: nobody can log in: neither TLS_CERTIFICATE nor AUTH_IN_CLEAR=1"
                 faults.warn(service.file, service.line, reason)
+
+
+def _has_logins(channel: Channel) -> bool:
+    if channel.has("mustsaslserver") or channel.has("maysaslserver"):
+        return True
+    return (channel.has("mustsasl") or channel.has("maysasl")) and not channel.has("nosaslserver")
 
 
 def _check_port_access(service: Service, mappings: Sequence[MappingTable], faults: Faults) -> None:

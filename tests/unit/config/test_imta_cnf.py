@@ -97,7 +97,9 @@ tcp_auth smtp mx single_sys mustsaslserver noswitchchannel
 tcp_auth-daemon
 """
     configuration = read(tmp_path, blocks)
-    assert configuration.warnings == ()
+    assert [fault.reason for fault in configuration.warnings] == [
+        "service SMTP: nobody can log in: neither TLS_CERTIFICATE nor AUTH_IN_CLEAR=1"
+    ]
     store = configuration.imta.channels["ims-ms"]
     assert store.backoff(Priority.URGENT) == (300, 600, 1800, 3600, 7200, 14400)
     assert store.notices(Priority.URGENT) == (1, 7, 14, 21, 28)
