@@ -1,4 +1,4 @@
-"""A mailbox goes to another partition by hand, as docs/operations.md says, while mail comes; the store is killed in the middle."""
+"""A mailbox goes to another partition by hand, as docs/operations.md says, while mail comes and the store is killed."""
 
 import subprocess
 import threading
