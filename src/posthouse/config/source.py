@@ -5,7 +5,8 @@ r"""Physical and logical lines of configuration files, with includes and continu
     `\`            as last character: the next line continues this one
 
 Every piece of a logical line keeps its own file and line. Files are UTF-8; octets that are not are kept as they are
-(surrogate escapes). A control character, a missing include or a loop of includes is a fault.
+(surrogate escapes), with a warning where they stand in no comment. A control character, a missing include or a loop of
+includes is a fault.
 """
 
 import re
@@ -16,6 +17,8 @@ from pathlib import Path
 from posthouse.config.fault import Faults
 from posthouse.config.instance import Instance
 
+_FOREIGN = re.compile(r"^(?![!#;]).*[\ud800-\udfff]", re.MULTILINE)
+"""a line that is no comment with an octet that is no UTF-8"""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 MAX_NESTING = 10
 MAX_FILE = 16 * 1024 * 1024
@@ -91,6 +94,10 @@ class Source:
             self.faults.error(name, line, f"contains the control character {control[0][0]:#04x}")
             return None
         text = octets.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n")
+        foreign = None if text.isascii() else _FOREIGN.search(text)
+        if foreign:
+            reason = "is not UTF-8 from here on (ISO 8859-1?): such octets go out as they stand"
+            self.faults.warn(name, text.count("\n", 0, foreign.start()) + 1, reason)
         return text.removesuffix("\n").split("\n") if text else []
 
     def lines(self, path: Path, *, includes: bool = True, _above: tuple[Path, ...] = ()) -> Iterator[Line]:

@@ -285,6 +285,18 @@ def test_files_of_the_product_that_nobody_reads_are_told_of(tmp_path: Path) -> N
     assert found[0][1].startswith("nobody reads this file: the script for all mail is not run: use destinationfilter")
 
 
+def test_octets_that_are_not_utf_8_are_told_of_once_and_not_in_comments(tmp_path: Path) -> None:
+    instance = tmp_path / "config"
+    read(tmp_path)
+    (instance / "option.dat").write_bytes(b"! Gr\xfc\xdfe\n# \xe9\nRETURN_PERSONAL=Gr\xfc\xdfe\nERROR_TEXT_UNKNOWN_USER=\xe9\n")
+    (instance / "mappings").write_bytes("PORT_ACCESS\n\n  *  $NGrüße\n! \udcfc\n".encode("utf-8", "surrogateescape"))
+    configuration = load(Instance(tmp_path))
+    assert configuration.options.text("RETURN_PERSONAL") == "Gr\udcfc\udcdfe"
+    assert [str(fault) for fault in configuration.warnings] == [
+        "config/option.dat:3: is not UTF-8 from here on (ISO 8859-1?): such octets go out as they stand"
+    ]
+
+
 def test_without_the_bit_there_is_no_general_database(tmp_path: Path) -> None:
     assert read(tmp_path, **{"general.txt": "a b\n"}).general == {}
 
