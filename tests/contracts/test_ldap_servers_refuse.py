@@ -18,7 +18,7 @@ from posthouse.relay.directory.password import Password
 from posthouse.relay.directory.question import Domain, Found, NeedDomain, NeedEntry, Unknown
 from posthouse.relay.smtp_server.troubles import Troubles
 from posthouse.testing.directory import options
-from support.refusing_directory import INSUFFICIENT_ACCESS, OPERATIONS_ERROR, UNWILLING, RefusingDirectory
+from support.refusing_directory import INSUFFICIENT_ACCESS, OPERATIONS_ERROR, OTHER, UNWILLING, RefusingDirectory
 from support.slapd import Slapd
 
 PEOPLE = (Path(__file__).parent.parent / "data" / "directory" / "people.ldif").read_text()
@@ -97,6 +97,17 @@ async def test_a_part_of_the_tree_that_is_hidden_takes_nobody_elses_answers(
                 assert isinstance(await directory.answer(JOHN), Found)
                 assert directory.health().startswith("ok: ")
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 2
+
+
+@pytest.mark.parametrize("code", [UNWILLING, OTHER])
+async def test_a_login_of_which_the_server_does_not_say_keeps_nobody_from_it(code: int, server: Slapd) -> None:
+    with RefusingDirectory(server.port, 0, root=True) as refusing:
+        refusing.bind_code = code
+        async with opened(refusing.uri) as directory:
+            for _ in range(5):
+                assert isinstance(await directory.check_password("uid=john.doe,o=usergroup", "word"), Unknown)
+                assert isinstance(await directory.answer(JOHN), Found)
+                assert directory.health().startswith("ok: ")
 
 
 async def test_a_login_does_not_make_it_well(server: Slapd, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,8 @@
 
 with RefusingDirectory(server.port, code=50) as refusing:
     refusing.uri, refusing.refused, refusing.code = 0      # 0: it is well again
+
+With `bind_code` it answers binds of users with it instead: neither yes nor no.
 """
 
 import contextlib
@@ -10,8 +12,8 @@ import socket
 from support.slow_directory import length_of, parts_of
 from support.tcp_proxy import TcpProxy
 
-INSUFFICIENT_ACCESS, UNWILLING, OPERATIONS_ERROR = 50, 53, 1
-_SEARCH, _NO_BASE = 0x63, b"\x04\x00"
+INSUFFICIENT_ACCESS, UNWILLING, OPERATIONS_ERROR, OTHER = 50, 53, 1, 80
+_BIND, _SEARCH, _NO_BASE = 0x60, 0x63, b"\x04\x00"
 
 
 class RefusingDirectory(TcpProxy):
@@ -27,7 +29,7 @@ class RefusingDirectory(TcpProxy):
         super().__init__(port)
         self.uri = f"ldap://127.0.0.1:{self.port}"
         self.code, self.root = code, root
-        self.refused = self.connections = 0
+        self.refused = self.connections = self.bind_code = 0
 
     def ask(self, client: socket.socket, server: socket.socket) -> None:
         """Take requests apart: searches are refused."""
@@ -41,7 +43,9 @@ class RefusingDirectory(TcpProxy):
                     number, kind, content = parts_of(message)
                     if kind == _SEARCH and self.code and not (self.root and content.startswith(_NO_BASE)):
                         self.refused += 1
-                        client.sendall(_refusal(number, self.code))
+                        client.sendall(_refusal(number, _SEARCH, self.code))
+                    elif kind == _BIND and self.bind_code and b"uid=" in content:
+                        client.sendall(_refusal(number, _BIND, self.bind_code))
                     else:
                         server.sendall(message)
             server.shutdown(socket.SHUT_WR)
@@ -54,8 +58,8 @@ class RefusingDirectory(TcpProxy):
             client.shutdown(socket.SHUT_RDWR)
 
 
-def _refusal(number: int, code: int) -> bytes:
-    """SearchResultDone: no name, no text."""
+def _refusal(number: int, kind: int, code: int) -> bytes:
+    """The last answer to a request, BindResponse or SearchResultDone: no name, no text."""
     done = bytes((0x0A, 1, code, 4, 0, 4, 0))
-    inner = b"\x02\x04" + number.to_bytes(4, "big") + bytes((0x65, len(done))) + done
+    inner = b"\x02\x04" + number.to_bytes(4, "big") + bytes((kind + (1 if kind == _BIND else 2), len(done))) + done
     return bytes((0x30, len(inner))) + inner

@@ -1,7 +1,8 @@
 """Passwords asked of LDAP servers: a bind as the user, on a connection of its own that ends with it.
 
 An empty password is never tried: a server takes such a bind for an anonymous one (RFC 4513 5.1.2). At most THREADS binds are
-under way; what waits longer than LDAP_TIMEOUT is Unknown.
+under way; what waits longer than LDAP_TIMEOUT is Unknown. A server that says neither yes nor no of a user (a policy, a password
+kept elsewhere) is asked about others all the same: whoever logs in must not have the directory rest.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ _WRONG = (
     ldap.CONSTRAINT_VIOLATION,
     ldap.INSUFFICIENT_ACCESS,
 )
+_DOWN = (ldap.SERVER_DOWN, ldap.CONNECT_ERROR, ldap.DECODING_ERROR, ldap.TIMEOUT, ldap.BUSY, ldap.UNAVAILABLE)
 _log = logging.getLogger("posthouse.directory")
 
 
@@ -55,17 +57,20 @@ class LdapBinder:
 
     async def _ask(self, threads: ThreadPoolExecutor, dn: str, password: str) -> PasswordAnswer:
         tried: set[str] = set()
+        unsaid: Unknown | None = None
         loop = asyncio.get_running_loop()
         while (uri := self._servers.next(tried)) is not None:
             tried.add(uri)
             try:
-                right = await loop.run_in_executor(threads, binds, uri, self._options, dn, password)
+                answer = await loop.run_in_executor(threads, binds, uri, self._options, dn, password)
             except ServerTroubleError as problem:
                 self._servers.failed(uri, str(problem))
                 continue
             self._servers.let_in(uri)
-            return Password.RIGHT if right else Password.WRONG
-        return Unknown(f"no directory server answers: {self._servers.trouble()}")
+            if not isinstance(answer, Unknown):
+                return answer
+            unsaid = answer
+        return unsaid or Unknown(f"no directory server answers: {self._servers.trouble()}")
 
     def close(self) -> None:
         """No more binds; those under way end by themselves."""
@@ -74,22 +79,24 @@ class LdapBinder:
             self._threads = None
 
 
-def binds(uri: str, options: LdapOptions, dn: str, password: str) -> bool:
-    """Connect, bind, and hang up; blocks.
+def binds(uri: str, options: LdapOptions, dn: str, password: str) -> PasswordAnswer:
+    """Connect, bind, and hang up; blocks. Unknown: the server does not say.
 
     Raises:
-        ServerTroubleError: the server cannot be reached, or does not say.
+        ServerTroubleError: it cannot be reached.
     """
     handle = None
     try:
         handle = connected(uri, options)
         bind(handle, dn, password, options.connect_timeout)
     except _WRONG:
-        return False
+        return Password.WRONG
     except (ldap.LDAPError, OSError) as problem:
         _log.warning("directory: %s does not say whether a password is right: %s", uri, reason_of(problem))
-        raise ServerTroubleError(reason_of(problem)) from None
+        if isinstance(problem, (*_DOWN, OSError)):
+            raise ServerTroubleError(reason_of(problem)) from None
+        return Unknown(f"{uri} does not say: {reason_of(problem)}")
     else:
-        return True
+        return Password.RIGHT
     finally:
         close_handle(handle)
