@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posthouse.dialogue.client import ClientPhase, LmtpClient, Transaction
+from posthouse.dialogue.client import ClientPhase, LmtpClient, LmtpTlsClient, Transaction
 from posthouse.dialogue.client_event import (
     Bye,
     Greeting,
@@ -13,7 +13,9 @@ from posthouse.dialogue.client_event import (
     Refused,
     TransactionDone,
     WantBody,
+    WantTls,
 )
+from posthouse.dialogue.upgrade import Tls
 from posthouse.mail.status import Status
 from support.lmtp_conversation import HELLO, THREE, drain, hear, in_final, results, started
 
@@ -361,6 +363,40 @@ def test_whatever_the_server_says_each_recipient_has_one_result(pieces: list[byt
             client.begin(THREE)
     assert not open_results
     assert client.closed
+
+
+_OPENINGS = [[], [b"220 s\r\n", b"250 ok\r\n"], [b"220 s\r\n", b"250-s\r\n250 STARTTLS\r\n", b"220 go\r\n", b"250 s\r\n"]]
+
+
+@given(
+    st.sampled_from(_OPENINGS),
+    st.lists(st.sampled_from([*_REPLIES, b"250 STARTTLS\r\n", b"221 x\r\n", b"450 x\r\n"]), max_size=25),
+    st.sampled_from(Tls),
+)
+@settings(max_examples=400, deadline=None)
+def test_whatever_the_server_says_nobody_is_delivered_to_whose_message_was_not_sent(
+    opening: list[bytes], pieces: list[bytes], tls: Tls
+) -> None:
+    client = LmtpTlsClient("relay", tls)
+    sent = False
+    for piece in [*opening, *pieces, None]:
+        if piece is None:
+            client.eof()
+        else:
+            client.feed(piece)
+        for event in drain(client):
+            if isinstance(event, RecipientResult):
+                assert not event.status.is_success or (sent and event.final)
+            elif isinstance(event, Refused):
+                assert event.status.code >= 400
+            elif isinstance(event, WantTls) and client.phase is ClientPhase.HANDSHAKE:
+                client.tls_started()
+            elif isinstance(event, WantBody) and client.phase is ClientPhase.BODY:
+                client.body_sent()
+                sent = True
+        if client.phase is ClientPhase.IDLE:
+            client.begin(THREE)
+            sent = False
 
 
 def test_octets_that_are_no_text_are_not_let_in() -> None:

@@ -355,6 +355,10 @@ def test_whatever_a_server_says_each_recipient_has_one_result(lines: list[bytes]
     indexes = [index for index, _, _ in told.results]
     assert indexes == sorted(set(indexes)) or sorted(indexes) == [0, 1]
     assert len(indexes) in {0, 2}
+    delivered = [code for _, code, _ in told.results if code < 400]
+    assert not delivered or BODY in told.said, "nobody has what was not sent"
+    assert all(final for _, code, final in told.results if code < 400)
+    assert not [event for event in told.events if isinstance(event, Refused) and event.status.code < 400]
 
 
 def test_the_greeting_event_comes_first() -> None:
