@@ -36,6 +36,14 @@ def test_what_lmtp_needs(tmp_path: Path, files: dict[str, Any], said: list[str])
     ] == said
 
 
+def test_vacation_answers_by_the_older_program_are_told_of(tmp_path: Path) -> None:
+    older = OPTIONS.replace("#*^!autoreply=$M+$D@bitbucket", "#*^autoreply=$M+$D@autoreply-daemon")
+    assert older != OPTIONS
+    (found,) = rules.check(relay_configuration(tmp_path, options=older))
+    assert found.severity == "warning"
+    assert found.reason.endswith("its copies are returned at last: write #*^!autoreply=$M+$D@bitbucket")
+
+
 def test_without_a_channel_reprocess_nothing_can_be_put_off(tmp_path: Path) -> None:
     channels = CHANNELS.replace("reprocess\nreprocess-daemon\n\n", "")
     reasons = [fault.reason for fault in rules.check(relay_configuration(tmp_path, channels=channels))]

@@ -16,7 +16,15 @@ from posthouse.relay.routing.delivery_options import Clause
 
 def check_clauses(imta: ImtaCnf, clauses: Iterable[Clause]) -> list[Fault]:
     """An error where every user's mail would go astray, else warnings."""
-    return [fault for clause in clauses if clause.file for fault in (*_put_off(imta, clause), *_by_lmtp(imta, clause))]
+    return [fault for clause in clauses if clause.file for fault in _faults(imta, clause)]
+
+
+def _faults(imta: ImtaCnf, clause: Clause) -> Iterator[Fault]:
+    yield from _put_off(imta, clause)
+    yield from _by_lmtp(imta, clause)
+    if clause.name == "autoreply" and not clause.autoreply:
+        text = "delivery option autoreply without ! is for a program there is not, its copies are returned at last"
+        yield Fault(clause.file, clause.line, f"{text}: write #*^!autoreply=$M+$D@bitbucket", Severity.WARNING)
 
 
 def _put_off(imta: ImtaCnf, clause: Clause) -> Iterator[Fault]:
