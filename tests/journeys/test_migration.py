@@ -28,6 +28,9 @@ relay1.example.com	$U%$D@relay1.example.com
 []	$E$R${INTERNAL_IP,$L}$U%[$L]@tcp_intranet-daemon
 .example.com	$U%$H.example.com@tcp_intranet-daemon
 !
+! bitbucket
+bitbucket	$E$U%bitbucket.relay1.example.com@bitbucket-daemon
+!
 </opt/SUNWmsgsr/config/internet.rules
 .	$U%$H@tcp-daemon
 

@@ -8,6 +8,7 @@ import pytest
 from posthouse.relay.routing import rules
 from support.relay_files import CHANNELS, OPTIONS, RULES, relay_configuration
 
+ASTRAY = "neither a channel nor a rewrite rule has the host {}: its mail leaves this machine"
 NO_RULE = "".join(line for line in RULES.splitlines(keepends=True) if not line.startswith(".lmtp"))
 NO_CHANNEL = CHANNELS.replace("defragment lmtp multigate", "defragment smtp multigate")
 NATIVE = OPTIONS.replace("    #&members=*,", "    #*unix=@$X.LMTPN:$M@native-daemon,\\\n    #&members=*,")
@@ -36,8 +37,26 @@ def test_what_lmtp_needs(tmp_path: Path, files: dict[str, Any], said: list[str])
     ] == said
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("$2S@lmtpcs-daemon", "$2S@ims_daemon", ["error mailbox: no channel has the host ims_daemon"]),
+        ("$2S@lmtpcs-daemon", "$2S@IMS-MS-daemon", []),
+        ("$2S@lmtpcs-daemon", "$2S@$D", []),
+        ("$2S@lmtpcs-daemon", "$2S", []),
+        ("@hold-daemon:$A", "$L%$D@hold", [f"warning hold: {ASTRAY.format('hold')}"]),
+        ("@hold-daemon:$A", "@held:$A", [f"warning hold: {ASTRAY.format('held')}"]),
+        ("@hold-daemon:$A", "$A@hold.example.com", []),
+        ("$M+$D@bitbucket", "$M+$D@BitBucket", []),
+    ],
+)
+def test_the_host_at_the_end_is_a_channels(tmp_path: Path, old: str, new: str, said: list[str]) -> None:
+    found = rules.check(relay_configuration(tmp_path, options=OPTIONS.replace(old, new)))
+    assert [f"{fault.severity} {fault.reason.removeprefix('delivery option ').partition(',')[0]}" for fault in found] == said
+
+
 def test_vacation_answers_by_the_older_program_are_told_of(tmp_path: Path) -> None:
-    older = OPTIONS.replace("#*^!autoreply=$M+$D@bitbucket", "#*^autoreply=$M+$D@autoreply-daemon")
+    older = OPTIONS.replace("#*^!autoreply=$M+$D@bitbucket", "#*^autoreply=$M+$D@bitbucket")
     assert older != OPTIONS
     (found,) = rules.check(relay_configuration(tmp_path, options=older))
     assert found.severity == "warning"

@@ -2,16 +2,21 @@
 
 A clause by LMTP needs a rewrite rule for `.lmtp` (`.lmtpn`) and a channel with the keyword lmtp: without them its addresses would
 leave by the rule for the rest of the world. The product ships both commented out, and the channel without the keywords that
-lead to the user's own store (LMTP chapter 16.4). Clauses of the built-in option are not looked at.
+lead to the user's own store (LMTP chapter 16.4). The host at its end must be a channel's, which is dropped on the wire. Of other
+clauses a host of one label must be a channel's or have a rule. Clauses of the built-in option are not looked at.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 from posthouse.config.channel import Channel
 from posthouse.config.fault import Fault, Severity
 from posthouse.config.imta_cnf import ImtaCnf
 from posthouse.relay.routing.clause_template import Whole
-from posthouse.relay.routing.delivery_options import Clause
+from posthouse.relay.routing.delivery_options import BUILT, Clause
+
+_ROUTE = re.compile(r"@([^:$]+):")
+_LABEL = re.compile(r"[\w-]+")
 
 
 def check_clauses(imta: ImtaCnf, clauses: Iterable[Clause]) -> list[Fault]:
@@ -21,7 +26,7 @@ def check_clauses(imta: ImtaCnf, clauses: Iterable[Clause]) -> list[Fault]:
 
 def _faults(imta: ImtaCnf, clause: Clause) -> Iterator[Fault]:
     yield from _put_off(imta, clause)
-    yield from _by_lmtp(imta, clause)
+    yield from _by_lmtp(imta, clause) if clause.template.through_lmtp else _by_name(imta, clause)
     if clause.name == "autoreply" and not clause.autoreply:
         text = "delivery option autoreply without ! is for a program there is not, its copies are returned at last"
         yield Fault(clause.file, clause.line, f"{text}: write #*^!autoreply=$M+$D@bitbucket", Severity.WARNING)
@@ -34,9 +39,22 @@ def _put_off(imta: ImtaCnf, clause: Clause) -> Iterator[Fault]:
         yield Fault(clause.file, clause.line, text, Severity.WARNING)
 
 
-def _by_lmtp(imta: ImtaCnf, clause: Clause) -> Iterator[Fault]:
-    if not clause.template.through_lmtp:
+def _by_name(imta: ImtaCnf, clause: Clause) -> Iterator[Fault]:
+    made = clause.text.partition("=")[2].strip()
+    route = _ROUTE.match(made)
+    host = route[1] if route else made.rpartition("@")[2]
+    if clause.name not in BUILT or clause.template.whole is not Whole.TEXT or not _LABEL.fullmatch(host):
         return
+    if imta.by_tag(host) is None and all(rule.pattern.lower() not in {host.lower(), "*"} for rule in imta.rewrite_rules):
+        text = f"delivery option {clause.name}: neither a channel nor a rewrite rule has the host {host}"
+        yield Fault(clause.file, clause.line, f"{text}: its mail leaves this machine", _severity(clause))
+
+
+def _severity(clause: Clause) -> Severity:
+    return Severity.ERROR if clause.name == "mailbox" else Severity.WARNING
+
+
+def _by_lmtp(imta: ImtaCnf, clause: Clause) -> Iterator[Fault]:
     suffix = ".lmtpn" if ".lmtpn:" in clause.text.lower() else ".lmtp"
     lacking = []
     if not any(rule.pattern.lower().endswith(suffix) for rule in imta.rewrite_rules):
@@ -46,7 +64,11 @@ def _by_lmtp(imta: ImtaCnf, clause: Clause) -> Iterator[Fault]:
     if lacking:
         need = " and no ".join(lacking)
         text = f"delivery option {clause.name} is by LMTP, and imta.cnf has no {need}: its mail would be returned"
-        yield Fault(clause.file, clause.line, text, Severity.ERROR if clause.name == "mailbox" else Severity.WARNING)
+        yield Fault(clause.file, clause.line, text, _severity(clause))
+    tag = clause.text.rpartition("@")[2].strip()
+    if "$" not in tag and ":" not in tag and imta.by_tag(tag) is None:
+        text = f"delivery option {clause.name}: no channel has the host {tag}, stores would take it for the users' domain"
+        yield Fault(clause.file, clause.line, f"{text}: write the LMTP channel's", _severity(clause))
 
 
 def check_lmtp_channels(imta: ImtaCnf) -> list[Fault]:
