@@ -1,13 +1,14 @@
-"""A clock that is set back under a relay: every wait lasts as long as it would have, not longer by the difference."""
+"""A clock that is set under a relay: no wait lasts longer by the difference, nothing is returned that was not tried."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from posthouse.relay.job_controller.ages import SPARED
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.cargo import Cargo, cargo_of
-from posthouse.relay.job_controller.clock_step import LEAST, ClockStep, set_back
+from posthouse.relay.job_controller.clock_step import LEAST, ClockStep, set_back, set_forward
 from posthouse.relay.job_controller.protocol import Job, Result
 from support.stock_world import START, C, World
 
@@ -21,17 +22,18 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.enqueuer.stop()
 
 
-def test_only_a_step_back_counts_and_once() -> None:
+def test_a_step_counts_once_and_what_is_slewed_is_none() -> None:
     wall, steady = [1000.0], [5.0]
     clock = ClockStep(lambda: wall[0], lambda: steady[0])
-    for forward in (1.0, DAY, 0.5, -LEAST + 0.1):
+    for by in (1.0, 0.5, -LEAST + 0.1, LEAST - 0.1, 0.0):
         steady[0] += 1.0
-        wall[0] += 1.0 + forward
-        assert clock.back() == 0.0
-    steady[0] += 1.0
-    wall[0] += 1.0 - DAY
-    assert clock.back() == pytest.approx(DAY)
-    assert clock.back() == 0.0
+        wall[0] += 1.0 + by
+        assert clock.step() == 0.0
+    for by in (DAY, -DAY):
+        steady[0] += 1.0
+        wall[0] += 1.0 + by
+        assert clock.step() == pytest.approx(by)
+        assert clock.step() == 0.0
 
 
 def test_a_host_that_was_down_is_tried_when_it_would_have_been(world: World) -> None:
@@ -68,6 +70,35 @@ def test_warnings_come_by_the_age_of_the_copy(world: World) -> None:
     set_back(world.stock, DAY)
     assert world.notices(START + 3 * 3600.0 - 1) == []
     assert [job for job, _ in world.notices(START + 3 * 3600.0 + 40)] == [Job.WARN]
+
+
+def test_what_a_step_forward_makes_too_old_is_tried_before_it_is_returned(world: World) -> None:
+    world.put("a")
+    (lease,) = world.lease(START)
+    world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 422, "4.2.2", "Quota Exceeded"), START)
+    world.notices(START)
+    now = START + 30 * DAY
+    set_forward(world.stock, now)
+    assert [job for job, _ in world.notices(now)] == [Job.WARN]
+    world.stock.book(Result(lease.key, Verdict.AGAIN, file=f"{C}/000/ZY.00"), now)
+    assert world.notices(now + SPARED - 1) == []
+    assert [again.key for again in world.lease(now)] == [lease.key]
+    world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 422, "4.2.2", "Quota Exceeded"), now)
+    assert [job for job, _ in world.notices(now + SPARED + 60)] == [Job.RETURN]
+
+
+def test_what_has_grown_too_old_while_the_relay_was_off_is_tried_before_it_is_returned(world: World) -> None:
+    number = world.put("a")
+    (entry,) = world.stock.schedule
+    known = cargo_of(entry)
+    world.stock.forget(entry, known, Result(entry.key, Verdict.DONE))
+    cargo = Cargo(known.envelope, 0, known.recipients, None, f"{C}/000/ZY{number}0000.00")
+    now = START + 30 * DAY
+    assert world.stock.admit_file(cargo, 1, START, now)
+    assert world.jobs(now + 60) == []
+    (lease,) = world.lease(now + 60)
+    world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 422, "4.2.2", "Quota Exceeded", file=cargo.file), now + 60)
+    assert [job for job, _ in world.jobs(now + SPARED + 60)] == [Job.RETURN]
 
 
 def test_a_queue_file_from_the_future_waits_its_backoff_at_most(world: World) -> None:

@@ -67,6 +67,20 @@ def test_lines_are_forgotten_after_a_day_and_their_file_is_gone() -> None:
     assert not len(Seen(disk, store, clock.now))
 
 
+def test_a_machine_that_does_not_know_the_time_yet_remembers_too() -> None:
+    disk, clock = CrashDisk(), Clock()
+    clock.time = 100.0
+    store = store_folder(disk)
+    one, two = Seen(disk, store, clock.now), Seen(disk, store, clock.now)
+    assert not one.known(line(1))
+    one.add([line(1)])
+    assert one.known(line(1))
+    assert two.known(line(1))
+    clock.time = HOUR * 3600.0
+    two.add([line(2)])
+    assert one.known(line(2))
+
+
 def test_a_clock_that_steps_back_forgets_nothing() -> None:
     disk, clock = CrashDisk(), Clock()
     store = store_folder(disk)

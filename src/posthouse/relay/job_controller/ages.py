@@ -14,6 +14,9 @@ from posthouse.relay.job_controller.plan import Plan
 from posthouse.relay.job_controller.protocol import Job
 from posthouse.relay.job_controller.schedule import Schedule
 
+SPARED = 3600.0
+"""seconds in which a copy is tried before it is returned: one that was released, or is found too old already, by a relay that was
+off or whose clock was wrong"""
 AGAIN = 30.0
 """seconds after which a move or a notice that failed is tried again"""
 
@@ -40,6 +43,8 @@ class Ages:
         due = entry.enqueued + ages[0] * unit
         if now >= due:
             cargo.notices = notices_passed(ages, unit, entry.enqueued, now)
+            if now >= entry.enqueued + ages[-1] * unit:
+                cargo.spared = max(cargo.spared, now + SPARED)
             self.plan_next(entry)
         else:
             self.agenda.add(due, entry.key)

@@ -1,17 +1,18 @@
-"""The system's clock set back while copies wait: their times are Unix times, and each wait would last longer by as much.
+"""The system's clock set while copies wait: their times are Unix times, and set back each wait would last longer by as much.
 
 A machine that came up with a wrong hour, and learnt the right one from the network, must not leave mail lying for the difference.
-A clock set forward ends waits early, which costs an attempt and nothing else. Pure: both clocks are passed in.
+A clock set forward ends waits early, which costs an attempt; and what it makes too old has that attempt before it is returned.
+Pure: both clocks are passed in.
 """
 
 from collections.abc import Callable
 
-from posthouse.relay.job_controller.ages import Ages
+from posthouse.relay.job_controller.ages import SPARED, Ages
 from posthouse.relay.job_controller.cargo import cargo_of
 from posthouse.relay.job_controller.stock import Stock
 
 LEAST = 5.0
-"""seconds; a clock that is slewed goes back by less, if at all"""
+"""seconds; a clock that is slewed goes by less"""
 
 
 class ClockStep:
@@ -27,10 +28,10 @@ class ClockStep:
         self._steady = steady
         self._last = wall() - steady()
 
-    def back(self) -> float:
-        """By how many seconds the clock was set back since this was asked last; 0.0: it was not."""
+    def step(self) -> float:
+        """By how many seconds the clock was set since this was asked last, less than 0.0: back; 0.0: it was not."""
         last, self._last = self._last, self._wall() - self._steady()
-        return last - self._last if last - self._last >= LEAST else 0.0
+        return self._last - last if abs(self._last - last) >= LEAST else 0.0
 
 
 def set_back(stock: Stock, seconds: float) -> None:
@@ -44,3 +45,10 @@ def set_back(stock: Stock, seconds: float) -> None:
         if cargo.patient:
             cargo.patient = {key: until - seconds for key, until in cargo.patient.items()}
         stock.ages.plan_next(entry)
+
+
+def set_forward(stock: Stock, now: float) -> None:
+    """Nothing is returned for its age before it was tried with the new time, too."""
+    for entry in stock.schedule:
+        cargo = cargo_of(entry)
+        cargo.spared = max(cargo.spared, now + SPARED)

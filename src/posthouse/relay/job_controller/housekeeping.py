@@ -1,6 +1,6 @@
 """Does what PERIODIC_JOB sections ask for (periodic.py), in the controller's loop; a fault of it stops nothing.
 
-It sees too when the clock is set back (clock_step.py), which moves the jobs' times like all others.
+It sees too when the clock is set (clock_step.py), which moves the jobs' times like all others.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import time
 from typing import Protocol
 
 from posthouse.config.configuration import Configuration
-from posthouse.relay.job_controller.clock_step import ClockStep, set_back
+from posthouse.relay.job_controller.clock_step import ClockStep, set_back, set_forward
 from posthouse.relay.job_controller.periodic import Chore, Periodic
 from posthouse.relay.job_controller.stock import Stock
 from posthouse.trace.rotation import rotate
@@ -51,9 +51,13 @@ class Housekeeping:
 
     async def each_second(self) -> None:
         """Do what is due."""
-        if back := self._clock.back():
-            _log.warning("the clock was set back by %.0f seconds: nothing waits longer for it", back)
-            set_back(self._stock, back)
+        step = self._clock.step()
+        if step > 0.0:
+            _log.warning("the clock was set forward by %.0f seconds: what is too old by it is tried once more", step)
+            set_forward(self._stock, time.time())
+        elif step < 0.0:
+            _log.warning("the clock was set back by %.0f seconds: nothing waits longer for it", -step)
+            set_back(self._stock, -step)
             self._periodic = Periodic(self._jobs, time.time())
         for chore in self._periodic.due(time.time()):
             if chore is Chore.SCAN:

@@ -7,6 +7,7 @@ worker's orders are given again.
 
 from typing import TYPE_CHECKING
 
+from posthouse.relay.job_controller.ages import SPARED
 from posthouse.relay.job_controller.backoff import Tries, Verdict
 from posthouse.relay.job_controller.cargo import Cargo, cargo_of
 from posthouse.relay.job_controller.entry import Entry, State
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from posthouse.relay.job_controller.stock import Stock
 
 ORDERED = frozenset((*ORDERS.values(), Job.ASK))
-SPARED = 3600.0
-"""seconds a released copy is not returned for its age: it is to be tried first"""
 _REROUTING = {Job.REROUTE, Job.ASK}
 _SETTLING = {Job.BOUNCE, Job.DROP, *_REROUTING}
 _ENDED = {Verdict.DONE, Verdict.HELD, Verdict.GONE}

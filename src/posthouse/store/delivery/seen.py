@@ -161,6 +161,8 @@ class Seen:
         current = self._current
         if current.hour < hour:
             self._open(Part(hour, 0))
+        elif self._reader < 0:  # the first hour of all: a machine that does not know the time yet
+            self._open(current)
         elif self._read_upto >= PART_OCTETS:
             self._open(Part(current.hour, current.part + 1))
         self._expire()
