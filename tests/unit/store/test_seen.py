@@ -77,6 +77,7 @@ def test_a_machine_that_does_not_know_the_time_yet_remembers_too() -> None:
     assert one.known(line(1))
     assert two.known(line(1))
     clock.time = HOUR * 3600.0
+    assert not two.known(line(2))
     two.add([line(2)])
     assert one.known(line(2))
 
