@@ -12,16 +12,20 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from posthouse.dispatcher.starting import Process, start
+from posthouse.dispatcher.trouble import Trouble
 from posthouse.relay.job_controller.protocol import Downward, FrameError, Frames, Upward, frame, read_upward
 
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 30.0
 GOOD_RUN = 60.0
+QUICK_ENDS = 3
+"""after which a person is told"""
 SILENT = 60
 SILENT_START = 600
 """a worker of ims-ms may be replaying a journal"""
@@ -63,6 +67,8 @@ class Child(asyncio.Protocol):
         """what it was started as"""
         self.not_before = 0.0
         """loop time before which it is not started again"""
+        self._quick_ends = 0
+        self._failing_since = 0.0
 
     @property
     def running(self) -> bool:
@@ -122,7 +128,10 @@ class Child(asyncio.Protocol):
         self._transport = None
         loop = asyncio.get_running_loop()
         if loop.time() - self._started >= GOOD_RUN:
-            self._wait = FIRST_WAIT
+            self._wait, self._quick_ends = FIRST_WAIT, 0
+        if not self._quick_ends:
+            self._failing_since = time.time()
+        self._quick_ends += 1
         self.not_before = loop.time() + self._wait
         self._wait = min(self._wait * 2, LONGEST_WAIT)
         self._lost(self.pool)
@@ -131,6 +140,13 @@ class Child(asyncio.Protocol):
         """One frame; lost when it has ended: it will be missed."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame(messages))
+
+    def trouble(self) -> Trouble | None:
+        """That it ends again and again, until it has lasted for GOOD_RUN."""
+        if self._quick_ends < QUICK_ENDS or (self.running and asyncio.get_running_loop().time() - self._started >= GOOD_RUN):
+            return None
+        text = f"the channel worker of pool {self.pool} has ended {self._quick_ends} times: see the log for the reason"
+        return Trouble("worker", self._failing_since, text)
 
     def second(self) -> bool:
         """A second has passed: whether the worker has been silent for too long, told once."""

@@ -131,7 +131,7 @@ class JobController:
     @property
     def wrong_here(self) -> "list[Trouble]":
         """What workers say keeps mail from being delivered on this machine."""
-        return list(chain(*self._troubles.values()))
+        return [*chain(*self._troubles.values()), *filter(None, (child.trouble() for child in self._children.values()))]
 
     def scan_files(self) -> None:
         """Look for queue files that are not known; they are read in the turns that follow."""
@@ -297,6 +297,7 @@ class JobController:
             await asyncio.sleep(TURN)
             count += 1
             try:
+                self._housekeeping.look_at_the_clock()
                 self._other_jobs()
                 if count % 4 == 0:
                     await self._each_second()

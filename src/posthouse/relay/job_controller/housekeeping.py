@@ -49,8 +49,8 @@ class Housekeeping:
         self._jobs = jobs.periodic_jobs if jobs is not None else ()
         self._periodic = Periodic(self._jobs, time.time())
 
-    async def each_second(self) -> None:
-        """Do what is due."""
+    def look_at_the_clock(self) -> None:
+        """See whether it was set; before anything is done because of the time."""
         step = self._clock.step()
         if step > 0.0:
             _log.warning("the clock was set forward by %.0f seconds: what is too old by it is tried once more", step)
@@ -59,6 +59,9 @@ class Housekeeping:
             _log.warning("the clock was set back by %.0f seconds: nothing waits longer for it", -step)
             set_back(self._stock, -step)
             self._periodic = Periodic(self._jobs, time.time())
+
+    async def each_second(self) -> None:
+        """Do what is due."""
         for chore in self._periodic.due(time.time()):
             if chore is Chore.SCAN:
                 self._owner.scan_files()
