@@ -305,6 +305,17 @@ def test_systemd_is_told(make: Make, tmp_path: Path) -> None:
         assert listener.recv(1000) == b"STOPPING=1"
 
 
+def test_systemds_watchdog_hears_of_a_supervisor_that_lives(make: Make, tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.settimeout(20)
+        listener.bind(str(tmp_path / "notify"))
+        make().start(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="3000000")
+        assert b"READY=1" in listener.recv(1000)
+        assert [listener.recv(1000) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+
+
 def test_nothing_holds_the_lock_after_a_stop(make: Make) -> None:
     family = make().start()
     assert lock.is_held(family.instance.data / "lock")

@@ -1,4 +1,4 @@
-"""Telling systemd: READY, RELOADING, STOPPING, STATUS (sd_notify(3)). Without NOTIFY_SOCKET nothing happens."""
+"""Telling systemd: READY, RELOADING, STOPPING, STATUS, WATCHDOG (sd_notify(3)). Without NOTIFY_SOCKET nothing happens."""
 
 import os
 import socket
@@ -16,6 +16,12 @@ def notify(*lines: str) -> None:
             sock.send("\n".join(lines).encode())
     except OSError:
         return
+
+
+def alive() -> None:
+    """The sign of life that a unit with WatchdogSec waits for; other units hear nothing."""
+    if os.environ.get("WATCHDOG_USEC"):
+        notify("WATCHDOG=1")
 
 
 def reloading() -> tuple[str, str]:

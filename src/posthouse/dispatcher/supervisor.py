@@ -36,6 +36,7 @@ from posthouse.dispatcher.children import DISPATCHER, JOB_CONTROLLER, commands_o
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL, leave
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, check_services, instance_of, modules_of, show_faults
+from posthouse.dispatcher.sd_notify import alive as alive_to_systemd
 from posthouse.dispatcher.sd_notify import notify, reloading
 from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, owner_of, wanted_user
 from posthouse.dispatcher.watch import Watch, answers
@@ -217,6 +218,7 @@ class Supervisor:
                     self._log.error("%s %s ended with %s: it is started again", child.role, pid, _how(child.exit_code))
                     del alive[pid]
             self._reap_adopted()
+            alive_to_systemd()
             for child in self.children.values():
                 child.start_again(loop)
                 if child.is_alive:

@@ -1,4 +1,4 @@
-"""A channel worker that says nothing any more is killed, after a minute of the parent's own turns; one that keeps ending is told of."""
+"""A channel worker that is silent for a minute of its parent's own turns is killed; one that keeps ending is told of."""
 
 import asyncio
 from pathlib import Path
