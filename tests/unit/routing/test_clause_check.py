@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from posthouse.relay.routing import rules
+from posthouse.store.mailbox.owner import parse_target
 from support.relay_files import CHANNELS, OPTIONS, RULES, relay_configuration
 
 ASTRAY = "neither a channel nor a rewrite rule has the host {}: its mail leaves this machine"
@@ -94,3 +95,12 @@ def test_what_an_lmtp_channel_needs_to_reach_stores(tmp_path: Path, old: str, ne
     found = rules.check(relay_configuration(tmp_path, channels=CHANNELS.replace(old, new) + server))
     assert [fault.reason.partition(": ")[2].partition(",")[0] for fault in found] == said
     assert {fault.severity for fault in found} <= {"warning"}
+
+
+def test_a_folder_before_the_domain_is_refused(tmp_path: Path) -> None:
+    older = OPTIONS.replace("$M%$\\$2I$_+$2S@", "$M$_+$2S%$\\$2I@")
+    assert older != OPTIONS
+    (fault,) = rules.check(relay_configuration(tmp_path, options=older))
+    assert fault.severity == "error"
+    assert fault.reason.endswith("his namesake's in the default domain: write $M%$\\$2I$_+$2S")
+    assert parse_target(b"<bob+folder%hosted.example>", "example.com").owner == "bob", "why it is refused"

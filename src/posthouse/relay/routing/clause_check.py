@@ -2,7 +2,8 @@
 
 A clause by LMTP needs a rewrite rule for `.lmtp` (`.lmtpn`) and a channel with the keyword lmtp: without them its addresses would
 leave by the rule for the rest of the world. The product ships both commented out, and the channel without the keywords that
-lead to the user's own store (LMTP chapter 16.4). The host at its end must be a channel's, which is dropped on the wire. Of other
+lead to the user's own store (LMTP chapter 16.4). The host at its end must be a channel's, which is dropped on the wire. A folder
+stands behind a hosted user's domain, as stores read it: the older order names his namesake in the default domain. Of other
 clauses a host of one label must be a channel's or have a rule. Clauses of the built-in option are not looked at.
 """
 
@@ -17,6 +18,7 @@ from posthouse.relay.routing.delivery_options import BUILT, Clause
 
 _ROUTE = re.compile(r"@([^:$]+):")
 _LABEL = re.compile(r"[\w-]+")
+_FOLDER_FIRST = re.compile(r"\$2S.*%.*\$2I", re.IGNORECASE)
 
 
 def check_clauses(imta: ImtaCnf, clauses: Iterable[Clause]) -> list[Fault]:
@@ -27,6 +29,9 @@ def check_clauses(imta: ImtaCnf, clauses: Iterable[Clause]) -> list[Fault]:
 def _faults(imta: ImtaCnf, clause: Clause) -> Iterator[Fault]:
     yield from _put_off(imta, clause)
     yield from _by_lmtp(imta, clause) if clause.template.through_lmtp else _by_name(imta, clause)
+    if clause.name == "mailbox" and _FOLDER_FIRST.search(clause.text):
+        text = "delivery option mailbox has the folder before the domain: mail for a hosted user's folder would be his namesake's"
+        yield Fault(clause.file, clause.line, f"{text} in the default domain: write $M%$\\$2I$_+$2S")
     if clause.name == "autoreply" and not clause.autoreply:
         text = "delivery option autoreply without ! is for a program there is not, its copies are returned at last"
         yield Fault(clause.file, clause.line, f"{text}: write #*^!autoreply=$M+$D@bitbucket", Severity.WARNING)
