@@ -289,6 +289,18 @@ def test_root_without_imta_user_is_warned(make: Make) -> None:
     assert "root without IMTA_USER" in family.said.read_text()
 
 
+def test_too_few_open_files_are_warned_of(make: Make) -> None:
+    family = make()
+    limited = 'ulimit -n 256; exec "$0" "$@"'
+    with family.said.open("a") as said:
+        words = ["/bin/sh", "-c", limited, sys.executable, str(ECHO_INSTANCE), "--instance", str(family.instance.root)]
+        family.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said, text=True)
+    family.launched.append(family.process)
+    assert family.process.stdout is not None
+    assert family.process.stdout.readline() == "ready\n"
+    assert "only 256 files may be open" in family.said.read_text()
+
+
 def test_systemd_is_told(make: Make, tmp_path: Path) -> None:
     import socket
 

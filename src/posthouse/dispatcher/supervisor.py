@@ -30,14 +30,12 @@ from typing import Any
 from posthouse.config.configuration import load
 from posthouse.config.fault import ConfigurationError, Severity
 from posthouse.config.instance import Instance
-from posthouse.dispatcher import control, descendants, lock, template
+from posthouse.dispatcher import control, descendants, lock, sd_notify, template
 from posthouse.dispatcher.child import Child
 from posthouse.dispatcher.children import DISPATCHER, JOB_CONTROLLER, commands_of
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL, leave
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, check_services, instance_of, modules_of, show_faults
-from posthouse.dispatcher.sd_notify import alive as alive_to_systemd
-from posthouse.dispatcher.sd_notify import notify, reloading
 from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, owner_of, wanted_user
 from posthouse.dispatcher.watch import Watch, answers
 
@@ -46,7 +44,7 @@ KILL_SECONDS = 10.0
 """how much longer than its drain a child may take before it is killed"""
 _FAMILY_SECONDS = 6.0
 _ANSWER_SECONDS = 5.0
-_OPEN_FILES = 65536
+_OPEN_FILES, _FEW_FILES = 65536, 1024
 
 
 def main(
@@ -92,7 +90,7 @@ def main(
         sys.stderr.write(f"{error.filename}: {error.strerror}\n")
         return EX_CANTCREAT
     adopt_orphans()
-    _raise_file_limit()
+    _raise_file_limit(log)
     (instance.run / control.NATIVE_WRITER).unlink(missing_ok=True)
     commands = commands_of(configuration, user, dispatcher, job_controller)
     made = None
@@ -116,12 +114,14 @@ def _is_served(instance: Instance) -> bool:
         return False
 
 
-def _raise_file_limit() -> None:
+def _raise_file_limit(log: logging.Logger) -> None:
     """As many open files as the host allows, up to 65536: connections and mailboxes need them; children inherit it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if hard != resource.RLIM_INFINITY and hard < _FEW_FILES:
+        log.warning("only %d files may be open, %d are needed at least (ulimit -n, LimitNOFILE)", hard, _FEW_FILES)
 
 
 def _make_folders(instance: Instance, user: User | None) -> None:
@@ -183,7 +183,7 @@ class Supervisor:
                 watch.cancel()
         finally:
             self._state = "stopping"
-            notify("STOPPING=1")
+            sd_notify.notify("STOPPING=1")
             await self._end()
             server.close()
             for name in (control.PID_FILE, control.SUPERVISOR, control.DISPATCHER, control.NATIVE_WRITER, control.JOB_CONTROLLER):
@@ -208,7 +208,7 @@ class Supervisor:
         with contextlib.suppress(OSError):
             sys.stdout.write("ready\n")
             sys.stdout.flush()
-        notify("READY=1", f"STATUS=serving {self._instance.root}")
+        sd_notify.notify("READY=1", f"STATUS=serving {self._instance.root}")
 
     async def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
         alive = {child.pid: child for child in self.children.values()}
@@ -218,7 +218,7 @@ class Supervisor:
                     self._log.error("%s %s ended with %s: it is started again", child.role, pid, _how(child.exit_code))
                     del alive[pid]
             self._reap_adopted()
-            alive_to_systemd()
+            sd_notify.alive()
             for child in self.children.values():
                 child.start_again(loop)
                 if child.is_alive:
@@ -295,12 +295,12 @@ class Supervisor:
             return {"ok": False, "faults": [str(fault) for fault in error.faults if fault.severity is Severity.ERROR]}
         if self._state != "running":
             return {"ok": False, "faults": [], "again": f"the instance is {self._state}"}
-        notify(*reloading())
+        sd_notify.notify(*sd_notify.reloading())
         told = await self._ask_dispatcher({"op": "reload"})
         if told.get("ok"):
             for role in self.children.keys() & {"job_controller", "native_writer"}:
                 self.children[role].signal_when_ready(signal.SIGHUP)
-        notify("READY=1")
+        sd_notify.notify("READY=1")
         if "ok" not in told:
             return {"ok": False, "faults": [], "again": told.get("error", "the dispatcher does not answer")}
         return {"ok": told["ok"], "faults": told["faults"]}
