@@ -19,12 +19,17 @@ def hear(client: LmtpClient, octets: bytes) -> list[ClientEvent]:
     return drain(client)
 
 
-def started(hello: bytes = HELLO, transaction: Transaction = THREE) -> LmtpClient:
+def ready(hello: bytes = HELLO) -> LmtpClient:
     client = LmtpClient("relay")
     first, _, rest = hello.partition(b"\r\n")
     assert isinstance(hear(client, first + b"\r\n")[0], Greeting)
     assert client.to_send() == b"LHLO relay\r\n"
     assert isinstance(hear(client, rest)[0], Ready)
+    return client
+
+
+def started(hello: bytes = HELLO, transaction: Transaction = THREE) -> LmtpClient:
+    client = ready(hello)
     client.begin(transaction)
     return client
 

@@ -29,7 +29,7 @@ class LmtpClient(Exchange):
                 self._refuse(status)
                 return
             self._phase = _HELLO
-            self._out.append(b"LHLO %b\r\n" % self._hello)
+            self._say(b"LHLO %b\r\n" % self._hello)
             self._events.append(Greeting(status))
         elif not status.is_success:
             self._refuse(status)
@@ -94,7 +94,7 @@ class LmtpTlsClient(Upgrading, LmtpClient):
 
     def _say_hello(self) -> None:
         self._phase = _HELLO
-        self._out.append(b"LHLO %b\r\n" % self._hello)
+        self._say(b"LHLO %b\r\n" % self._hello)
 
     def _after_tls(self) -> None:
         self._be_ready(extensions_of(self._texts), bare=_is_bare(self._texts))

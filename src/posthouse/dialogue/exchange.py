@@ -10,7 +10,8 @@ after the body, or one that was for all. Wherever the replies break off, exactly
 MAIL, the RCPTs and DATA go in one write where PIPELINING is listed, else one by one. A transaction that ended before its body
 leaves a RSET to be sent ahead of the next. 421 at any time: the server leaves, the rest is unsettled; 221 after the body is the
 same, and nobody's success. Protocol errors: no reply line, more replies than asked for, 354 missing, a code no server may use
-there, a success that came before the message's end (what came together with the 354 did): the server cannot have the message.
+there, a success that came before the message's end (what came together with the 354 did): the server cannot have the message;
+and a reply that was there before its command was sent, a second greeting too: each later one would be taken for its neighbour's.
 Limits: those of `reply.py`.
 
 The next transaction begins when the last reply of the one before is heard, though RFC 2920 3.1 lets it begin behind the body: a
@@ -212,6 +213,8 @@ class Exchange(ABC):
             self._hear_early(status)
         elif phase is _LEAVING:
             self._leave(status)
+        elif code == 220 and phase is ClientPhase.HELLO:
+            self._break(f"a second greeting: {status}")
         elif phase in _BEFORE_READY:
             self._hear_opening(status, texts)
         else:
@@ -322,7 +325,12 @@ class Exchange(ABC):
                 self._needs_reset = True
                 self._done()
                 return
-            self._out.append(self._commands.popleft())
+            self._say(self._commands.popleft())
+
+    def _say(self, command: bytes) -> None:
+        """Queue a command for which all that went before is answered: what is there already is no reply to it."""
+        self._stray = self._stray or self._reader.pending
+        self._out.append(command)
 
     def _settle(self, index: int, status: Status) -> None:
         self._unsettled[index] = False

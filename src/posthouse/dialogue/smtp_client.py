@@ -85,7 +85,7 @@ class SmtpClient(Upgrading):
 
     def _say_hello(self) -> None:
         self._phase = ClientPhase.HELLO
-        self._out.append(b"%b %b\r\n" % (b"EHLO" if self._ehlo else b"HELO", self._hello))
+        self._say(b"%b %b\r\n" % (b"EHLO" if self._ehlo else b"HELO", self._hello))
 
     def _hear_hello(self, status: Status, texts: list[bytes]) -> None:
         if status.is_permanent and self._ehlo:
@@ -124,11 +124,11 @@ class SmtpClient(Upgrading):
     def _begin_auth(self, command: bytes, *answers: bytes) -> None:
         self._phase = ClientPhase.AUTH
         self._answers = deque(answers)
-        self._out.append(command + b"\r\n")
+        self._say(command + b"\r\n")
 
     def _hear_auth(self, status: Status) -> None:
         if status.code == 334 and self._answers:
-            self._out.append(self._answers.popleft() + b"\r\n")
+            self._say(self._answers.popleft() + b"\r\n")
         elif status.code == 235 and not self._answers:
             self.authenticated = True
             self._be_ready(self._offered)
@@ -157,4 +157,4 @@ class SmtpClient(Upgrading):
 
     def _hear_unwanted_go(self) -> None:
         self._phase = ClientPhase.FINAL
-        self._out.append(b".\r\n")
+        self._say(b".\r\n")

@@ -73,7 +73,7 @@ class Upgrading(Exchange):
             self._after_tls()
         elif "STARTTLS" in self._offered:
             self._phase = ClientPhase.STARTTLS
-            self._out.append(b"STARTTLS\r\n")
+            self._say(b"STARTTLS\r\n")
         elif self._tls is Tls.MUST:
             self._refuse(_NO_TLS)
         else:

@@ -17,7 +17,7 @@ from posthouse.dialogue.client_event import (
 )
 from posthouse.dialogue.upgrade import Tls
 from posthouse.mail.status import Status
-from support.lmtp_conversation import HELLO, THREE, drain, hear, in_final, results, started
+from support.lmtp_conversation import THREE, drain, hear, in_final, ready, results, started
 
 
 def test_pipelined_commands_go_in_one_write() -> None:
@@ -80,6 +80,25 @@ def test_a_yes_out_of_place_is_no_refusal_whose_status_a_recipient_could_have(sa
     assert client.closed
 
 
+@pytest.mark.parametrize("said", [[b"220 a\r\n220 b\r\n"], [b"220 a\r\n", b"220 b\r\n"], [b"220 a\r\n250 s\r\n"]])
+def test_what_is_said_ahead_of_the_hello_is_no_answer_to_it(said: list[bytes]) -> None:
+    client = LmtpTlsClient("relay", Tls.MAY)
+    events = [event for piece in said for event in hear(client, piece)]
+    assert [type(event) for event in events] == [Greeting, ProtocolError]
+    assert client.closed
+
+
+def test_without_pipelining_a_reply_ahead_of_its_command_settles_nobody() -> None:
+    client = started(b"220 s\r\n250 s.example\r\n")
+    for reply in (b"250 ok\r\n", b"250 ok\r\n250 really\r\n", b"250 ok\r\n", b"550 no\r\n"):
+        client.to_send()
+        events = hear(client, reply)
+        if events:
+            break
+    assert results(events) == [(0, 451, False), (1, 451, False), (2, 451, False)]
+    assert isinstance(events[-1], ProtocolError)
+
+
 @pytest.mark.parametrize(
     "hello",
     [b"500 Do not connect to this machine\r\n", b"421 busy\r\n", b"554-no\r\n554 never\r\n"],
@@ -94,7 +113,7 @@ def test_a_greeting_that_refuses(hello: bytes) -> None:
 
 def test_a_hello_that_is_refused() -> None:
     client = LmtpClient("relay")
-    events = hear(client, b"220 s\r\n500 5.5.1 unknown\r\n")
+    events = hear(client, b"220 s\r\n") + hear(client, b"500 5.5.1 unknown\r\n")
     assert [type(event) for event in events] == [Greeting, Refused]
     assert client.to_send() == b"LHLO relay\r\nQUIT\r\n"
 
@@ -160,8 +179,7 @@ def test_421_at_any_command(after: int) -> None:
 
 
 def test_421_between_transactions() -> None:
-    client = LmtpClient("relay")
-    hear(client, HELLO)
+    client = ready()
     assert [type(event) for event in hear(client, b"421 4.4.2 idle\r\n")] == [Bye]
     assert client.closed
 
@@ -301,9 +319,7 @@ def test_an_end_of_file_at_the_envelope_leaves_all_unsettled_but_the_refused() -
 
 
 def test_quit() -> None:
-    client = LmtpClient("relay")
-    hear(client, HELLO)
-    client.to_send()
+    client = ready()
     client.quit()
     assert client.to_send() == b"QUIT\r\n"
     assert [type(event) for event in hear(client, b"221 bye\r\n")] == [Bye]
@@ -320,9 +336,7 @@ def test_quit() -> None:
     ],
 )
 def test_injection_and_emptiness_are_refused(transaction: Transaction) -> None:
-    client = LmtpClient("relay")
-    hear(client, HELLO)
-    client.to_send()
+    client = ready()
     with pytest.raises(ValueError, match=r"line end|recipients"):
         client.begin(transaction)
     assert client.to_send() == b""

@@ -170,17 +170,17 @@ def test_354_for_nobody_is_answered_by_an_empty_message() -> None:
 
 
 def test_a_size_nobody_knows_is_not_announced() -> None:
-    told = Told(Opening(), [Transaction(b"", -1, (b"<u@c>",))]).hear(GREETING + PLAIN_EHLO)
+    told = Told(Opening(), [Transaction(b"", -1, (b"<u@c>",))]).hear(GREETING).hear(PLAIN_EHLO)
     assert b"MAIL FROM:<>\r\n" in told.said
 
 
 def test_421_in_the_middle_leaves_the_others_unsettled() -> None:
-    told = Told().hear(GREETING + PLAIN_EHLO).hear(b"250 ok\r\n550 no\r\n421 4.3.2 going down\r\n")
+    told = Told().hear(GREETING).hear(PLAIN_EHLO).hear(b"250 ok\r\n550 no\r\n421 4.3.2 going down\r\n")
     assert told.results == [(0, 550, True), (1, 421, False)]
 
 
 def test_221_is_no_answer_to_a_message() -> None:
-    told = Told().hear(GREETING + PLAIN_EHLO).hear(b"250 ok\r\n" * 3 + b"354 go\r\n").hear(b"221 2.0.0 bye\r\n")
+    told = Told().hear(GREETING).hear(PLAIN_EHLO).hear(b"250 ok\r\n" * 3 + b"354 go\r\n").hear(b"221 2.0.0 bye\r\n")
     assert told.results == [(0, 451, False), (1, 451, False)]
 
 
@@ -190,10 +190,9 @@ def begun() -> Told:
 
 def streaming() -> Told:
     """A body is under way and its end not yet written."""
-    told = Told(transactions=[TWO])
-    told.client.feed(GREETING + PLAIN_EHLO)
-    while told.client.next_event() is not None:
-        pass
+    told = begun()
+    told.client.feed(PLAIN_EHLO)
+    assert isinstance(told.client.next_event(), Ready)
     told.client.begin(TWO)
     told.client.feed(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n")
     assert told.client.next_event() == WantBody()
@@ -207,7 +206,7 @@ def test_a_refusal_of_the_body_while_it_is_written_counts_and_ends_the_connectio
 
 
 def test_a_success_together_with_the_354_is_no_delivery() -> None:
-    told = Told(transactions=[TWO]).hear(GREETING + PLAIN_EHLO).hear(b"250 ok\r\n" * 3 + b"354 go\r\n250 2.0.0 fine\r\n")
+    told = Told(transactions=[TWO]).hear(GREETING).hear(PLAIN_EHLO).hear(b"250 ok\r\n" * 3 + b"354 go\r\n250 2.0.0 fine\r\n")
     assert told.results == [(0, 451, False), (1, 451, False)]
     assert "before the end" in told.broken
 
@@ -233,17 +232,55 @@ def test_a_success_before_the_end_of_the_body_is_no_delivery() -> None:
     ],
 )
 def test_nonsense_after_mail_settles_nobody(stream: bytes) -> None:
-    told = Told().hear(GREETING + PLAIN_EHLO).hear(stream).eof()
+    told = Told().hear(GREETING).hear(PLAIN_EHLO).hear(stream).eof()
     assert told.client.closed
     assert not any(code < 300 and final for _, code, final in told.results)
     assert not any(isinstance(event, WantBody) for event in told.events) or told.results
+
+
+ALONE = b"250 mx.remote.test\r\n"
+"""no PIPELINING: each command waits for the reply to the one before"""
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [GREETING + b"220 and again\r\n", ALONE, b"250 ok\r\n", b"250 ok\r\n"],
+        [GREETING, b"220 and again\r\n", ALONE, b"250 ok\r\n", b"250 ok\r\n"],
+        [GREETING + ALONE, ALONE, b"250 ok\r\n", b"250 ok\r\n"],
+        [GREETING, ALONE, b"250 ok\r\n250 really\r\n", b"250 ok\r\n"],
+        [GREETING, ALONE, b"250 ok\r\n", b"250 ok\r\n250 really\r\n"],
+    ],
+)
+def test_a_reply_that_was_there_before_its_command_shifts_nobodys(pieces: list[bytes]) -> None:
+    told = Told()
+    for piece in [*pieces, b"550 the second does not exist\r\n"]:
+        told.hear(piece)
+    assert told.broken
+    assert not any(final for _, _, final in told.results)
+    assert told.client.closed
+
+
+def test_what_comes_with_a_354_for_nobody_is_no_reply_to_the_empty_message() -> None:
+    told = Told(transactions=[TWO, TWO]).hear(GREETING).hear(PLAIN_EHLO)
+    told.hear(b"250 ok\r\n550 no\r\n550 no\r\n354 go\r\n250 early\r\n").hear(b"554 empty\r\n")
+    assert told.results == [(0, 550, True), (1, 550, True)], "and the next two are not refused for the empty message"
+    assert told.broken
+
+
+def test_a_server_may_leave_together_with_any_reply() -> None:
+    told = Told().hear(GREETING + b"421 4.3.2 too many\r\n")
+    assert told.refusal.startswith("421")
+    told = Told().hear(GREETING).hear(ALONE).hear(b"250 ok\r\n421 4.3.2 closing\r\n")
+    assert told.results == [(0, 421, False), (1, 421, False)]
+    assert not told.broken
 
 
 # TLS
 
 
 def test_starttls_forgets_what_was_said_in_clear() -> None:
-    told = Told(may()).hear(GREETING + TLS_EHLO).hear(b"220 go\r\n")
+    told = Told(may()).hear(GREETING).hear(TLS_EHLO).hear(b"220 go\r\n")
     assert told.said == b"EHLO relay1\r\nSTARTTLS\r\n<handshake>EHLO relay1\r\n"
     told.hear(b"250 mx.remote.test\r\n")
     assert told.said.endswith(b"EHLO relay1\r\nMAIL FROM:<a@b>\r\n"), "no PIPELINING, no SIZE: they were listed in clear"
@@ -254,9 +291,10 @@ def test_starttls_forgets_what_was_said_in_clear() -> None:
 @pytest.mark.parametrize("at_once", [True, False])
 def test_octets_behind_the_reply_to_starttls_end_the_connection(injected: bytes, *, at_once: bool) -> None:
     client = SmtpClient("relay1", may())
-    client.feed(GREETING + TLS_EHLO)
-    while client.next_event() is not None:
-        pass
+    for piece in (GREETING, TLS_EHLO):
+        client.feed(piece)
+        while client.next_event() is not None:
+            pass
     if at_once:
         client.feed(b"220 go\r\n" + injected)
     else:
@@ -273,29 +311,31 @@ def test_octets_behind_the_reply_to_starttls_end_the_connection(injected: bytes,
 
 @pytest.mark.parametrize("reply", [b"454 4.7.0 no\r\n", b"502 what\r\n"])
 def test_a_refused_starttls_is_passed_over_only_with_may(reply: bytes) -> None:
-    assert b"MAIL" in Told(may()).hear(GREETING + TLS_EHLO).hear(reply).said
-    told = Told(Opening(Tls.MUST)).hear(GREETING + TLS_EHLO).hear(reply)
+    assert b"MAIL" in Told(may()).hear(GREETING).hear(TLS_EHLO).hear(reply).said
+    told = Told(Opening(Tls.MUST)).hear(GREETING).hear(TLS_EHLO).hear(reply)
     assert told.refusal.startswith("451 4.7.4 STARTTLS was refused")
     assert b"MAIL" not in told.said
 
 
-@pytest.mark.parametrize("hello", [PLAIN_EHLO, b"502 what\r\n250 hi\r\n"])
-def test_musttls_never_speaks_in_clear(hello: bytes) -> None:
-    told = Told(Opening(Tls.MUST)).hear(GREETING).hear(hello)
+@pytest.mark.parametrize("hello", [[PLAIN_EHLO], [b"502 what\r\n", b"250 hi\r\n"]])
+def test_musttls_never_speaks_in_clear(hello: list[bytes]) -> None:
+    told = Told(Opening(Tls.MUST)).hear(GREETING)
+    for reply in hello:
+        told.hear(reply)
     assert told.refusal.startswith("451 4.7.4")
     assert told.said.endswith(b"QUIT\r\n")
     assert b"MAIL" not in told.said
 
 
 def test_without_tls_wanted_starttls_is_not_used() -> None:
-    assert b"STARTTLS" not in Told().hear(GREETING + TLS_EHLO).said
+    assert b"STARTTLS" not in Told().hear(GREETING).hear(TLS_EHLO).said
 
 
 # AUTH
 
 
 def secured(opening: Opening, offer: bytes) -> Told:
-    return Told(opening).hear(GREETING + TLS_EHLO).hear(b"220 go\r\n").hear(b"250-mx\r\n250 AUTH " + offer + b"\r\n")
+    return Told(opening).hear(GREETING).hear(TLS_EHLO).hear(b"220 go\r\n").hear(b"250-mx\r\n250 AUTH " + offer + b"\r\n")
 
 
 def test_auth_plain_goes_before_login_and_only_under_tls() -> None:
@@ -323,7 +363,7 @@ def test_refused_credentials_are_our_fault_and_temporary(reply: bytes) -> None:
     [(may("joe"), "451 4.7.11"), (may("joe", in_clear=True), ""), (may("joe", needed=False), "")],
 )
 def test_the_password_is_not_sent_in_clear(opening: Opening, refusal: str) -> None:
-    told = Told(opening).hear(GREETING + b"250-mx\r\n250 AUTH PLAIN\r\n")
+    told = Told(opening).hear(GREETING).hear(b"250-mx\r\n250 AUTH PLAIN\r\n")
     clear = opening.credentials is not None and opening.credentials.in_clear
     assert (b"AUTH PLAIN" in told.said) is clear
     if refusal:
