@@ -77,6 +77,7 @@ def test_a_start_without_standard_files_is_a_start(store: Path) -> None:
     assert {Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in range(3)} == {Path(os.devnull)}
     assert posthouse("stop", "--instance", str(store)).returncode == 0
     assert process.wait(10) == 0
+    assert subprocess.run(["sh", "-c", f"exec {POSTHOUSE} status --instance {store} >&- 2>&-"], check=False).returncode == 69
 
 
 def test_sighup_ends_no_start(store: Path) -> None:

@@ -41,6 +41,7 @@ def main() -> None:
 
     from posthouse import __version__
 
+    _give_standard_files()
     app = App(
         name="posthouse",
         help="Mail delivery in two tiers: relays that queue, stores that hear LMTP.",
@@ -66,3 +67,12 @@ def main() -> None:
             raise
         sys.stderr.write(f"posthouse: {error.strerror}\n")
         os._exit(EX_IOERR)  # what could not be written out would be tried once more
+
+
+def _give_standard_files() -> None:
+    """Who calls us may have closed some of 0, 1 and 2: without them a lock or a socket gets the number, and is written to."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))

@@ -23,18 +23,8 @@ def start(*, instance: InstanceOption = None) -> None:
     Args:
         instance: the instance's folder.
     """
-    _give_standard_files()
+    sys.stdout.flush()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # no file has been read yet; the supervisor hears it from its first line on
     root = str(here(instance).root)
     command = [sys.executable, "-m", "posthouse.dispatcher.supervisor", "--instance", root]
     os.execv(sys.executable, [*command, *[""] * ROOM])  # noqa: S606 - ours
-
-
-def _give_standard_files() -> None:
-    """Who starts us may have closed some of 0, 1 and 2: then a lock or a socket would have the number, and be written to."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-            os.set_inheritable(number, True)
