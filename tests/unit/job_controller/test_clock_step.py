@@ -9,6 +9,7 @@ from posthouse.relay.job_controller.ages import SPARED
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.cargo import Cargo, cargo_of
 from posthouse.relay.job_controller.clock_step import LEAST, ClockStep, set_back, set_forward
+from posthouse.relay.job_controller.orders import PATIENCE, Asked, Order
 from posthouse.relay.job_controller.protocol import Job, Result
 from support.stock_world import START, C, World
 
@@ -61,6 +62,19 @@ def test_copies_go_and_are_filed_when_they_would_have_been(world: World) -> None
     due = world.stock.schedule.due(entry)
     assert START < due < START + DAY
     assert [again.key for again in world.lease(due)] == [lease.key]
+
+
+def test_an_operator_s_order_is_given_up_when_it_would_have_been(world: World) -> None:
+    world.put("a")
+    (lease,) = world.lease(START + DAY)
+    order = Order(Job.HOLD, START + DAY + PATIENCE, lambda _: None, left=1)
+    world.stock.orders.ask(next(iter(world.stock.schedule)), Asked(order, ()))
+    set_back(world.stock, DAY)
+    world.stock.orders.give_up(START + PATIENCE - 1.0)
+    assert order.left == 1
+    world.stock.orders.give_up(START + PATIENCE)
+    assert (order.left, order.busy) == (0, 1), "it would have held the copy a day after the operator was told that it did not"
+    world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 422, "4.2.2", "Quota Exceeded"), START + PATIENCE)
 
 
 def test_warnings_come_by_the_age_of_the_copy(world: World) -> None:

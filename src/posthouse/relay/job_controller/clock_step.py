@@ -38,6 +38,8 @@ def set_back(stock: Stock, seconds: float) -> None:
     """Everything that waits for a time falls due as much earlier. Ages stay: they count from the time of acceptance."""
     stock.schedule.set_back(seconds)
     stock.moves.set_back(seconds)
+    for order in stock.orders.under_way:
+        order.deadline -= seconds
     stock.ages = Ages(stock.schedule, stock.plan)  # what is asked for again in a moment stands there, too
     for entry in stock.schedule:
         cargo = cargo_of(entry)
