@@ -98,3 +98,16 @@ def test_who_takes_a_bind_may_be_tried_and_is_not_well_yet(servers: LdapServers)
     assert servers.health() == "degraded: ldap://a: unwilling"
     assert servers.next(set()) == A
     assert servers.next(set()) == B
+
+
+def test_a_try_that_is_refused_does_not_keep_the_next_question_away(clock: Clock) -> None:
+    servers = LdapServers((A,), clock, 10)
+    servers.failed(A, "silent")
+    clock.now += FIRST_REST
+    for _ in range(REFUSALS - 1):
+        assert servers.next(set()) == A
+        assert servers.next(set()) is None, "the try has not ended"
+        servers.refused(A, "size limit")
+    assert servers.next(set()) == A
+    servers.worked(A)
+    assert servers.health().startswith("ok")

@@ -97,6 +97,7 @@ class LdapServers:
         with self._lock:
             server.refusals += 1
             if server.refusals < REFUSALS:
+                server.rests_until = self._clock()  # of one that failed: it is there again, and may do the next search
                 return
             now, reason = self._clock(), f"refuses searches: {reason}"
             self._rest(server, reason)
