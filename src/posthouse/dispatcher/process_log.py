@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 PATIENCE_SECONDS = 1.0
-_PIECE = 1000
-"""characters: always less than what a pipe that can be written to takes at once"""
+_PIECE = 400
+"""characters, of which none is more than ten octets: always less than what a pipe that can be written to takes at once (4,096)"""
 
 
 class _OneLine(logging.Formatter):

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -54,3 +55,23 @@ def test_a_long_trace_is_given_up_in_the_middle(monkeypatch: pytest.MonkeyPatch)
     with os.fdopen(reader, "rb"), os.fdopen(writer, "w", encoding="utf-8") as said:
         monkeypatch.setattr(sys, "stderr", said)
         open_process_log("smtp").warning("x" * 1_000_000)
+
+
+@pytest.mark.parametrize("character", ["x", "\u00fc", "\udc80", "\U0001f600"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_is_written_at_once_has_room_in_a_pipe_with_one_free_page(
+    monkeypatch: pytest.MonkeyPatch, character: str, encoding: str
+) -> None:
+    monkeypatch.setattr(process_log, "PATIENCE_SECONDS", 0.1)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with os.fdopen(reader, "rb"), os.fdopen(writer, "w", encoding=encoding, errors="backslashreplace") as said:
+        monkeypatch.setattr(sys, "stderr", said)
+        os.write(writer, b"x" * (1 << 20))  # as much as it takes
+        os.read(reader, 4096)
+        os.set_blocking(writer, True)
+        ending = threading.Timer(20.0, os.read, (reader, 1 << 20))  # else a fault would stand still for ever
+        ending.start()
+        open_process_log("smtp").warning(character * 1000)
+        assert ending.is_alive(), "it waited for somebody to read"
+        ending.cancel()
