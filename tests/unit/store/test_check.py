@@ -12,6 +12,7 @@ from posthouse.cli.store.check import check
 from posthouse.cli.store.creating import create
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import lock
+from posthouse.store.mailbox.maildirsize import RECOUNT
 from support.store_files import store_instance
 
 OLD = 1_600_000_000
@@ -80,6 +81,13 @@ def missing_sizes(store: Instance) -> None:
 def garbled_sizes(store: Instance) -> None:
     (root(store) / "maildirsize").write_bytes(b"0S\n\0\0\0")
     (root(store) / "maildirsize").chmod(0o600)
+
+
+def test_a_count_that_a_crash_asks_for_is_not_called_garbled(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:
+    (root(store) / "maildirsize").write_bytes(b"0S\n5 1\n" + RECOUNT)
+    (root(store) / "maildirsize").chmod(0o600)
+    check(instance=store.root)
+    assert "to be counted again, as after a start without a stop before it (repaired)" in capsys.readouterr().out
 
 
 def removed(store: Instance) -> None:

@@ -35,7 +35,7 @@ from posthouse.store.mailbox.folder import read_small
 from posthouse.store.mailbox.folder_name import folder_directory
 from posthouse.store.mailbox.maildir import ADMIN_LOCK, LOCK, PARTS, STRAY_SECONDS
 from posthouse.store.mailbox.maildirsize import NAME as MAILDIRSIZE
-from posthouse.store.mailbox.maildirsize import SizeFile, Sizes, limits_line, parse
+from posthouse.store.mailbox.maildirsize import RECOUNT, SizeFile, Sizes, limits_line, parse
 from posthouse.store.quota.limits import Limits
 from posthouse.store.quota.saved import LENGTH, decode_saved
 
@@ -168,12 +168,13 @@ class Check:
 
     def _wrong_sizes(self) -> str | None:
         """What is wrong with maildirsize; None when nothing is. An IMAP server may count quota notices, we do not."""
-        parsed = parse(read_small(self._disk, MAILDIRSIZE, self._root))
+        data = read_small(self._disk, MAILDIRSIZE, self._root)
+        parsed = parse(data)
         real, notices = self._sizes, self._notices
         if parsed is None:
             if self._disk.stat(MAILDIRSIZE, self._root) is None:
                 return f"missing, {real.messages} messages are there" if real.messages else None
-            return "garbled"
+            return "to be counted again, as after a start without a stop before it" if RECOUNT in data else "garbled"
         said = parsed[1]
         if said in {real, Sizes(real.bytes + notices.bytes, real.messages + notices.messages)}:
             return None

@@ -27,12 +27,11 @@ from posthouse.store.mailbox.errors import MailboxError
 from posthouse.store.mailbox.folder import make_subscribed_folder
 from posthouse.store.mailbox.maildir import Maildir, open_maildir
 from posthouse.store.mailbox.maildirsize import NAME as MAILDIRSIZE
+from posthouse.store.mailbox.maildirsize import RECOUNT
 from posthouse.store.mailbox.owner import check_owner
 from posthouse.store.mailbox.recount import folders_of
 
 _SETTLED = frozenset({Mark.VOID.value, Mark.DONE.value})
-_NEGATIVE = b"%d 0\n" % -(1 << 52)
-"""makes the sum of a maildirsize negative: whoever reads it next counts the mailbox"""
 _log = logging.getLogger("posthouse.store")
 
 
@@ -224,7 +223,7 @@ class Replay:
                 try:
                     if disk.stat(MAILDIRSIZE, root) is not None:
                         fd = disk.open_file(MAILDIRSIZE, root, append=True)
-                        disk.write(fd, _NEGATIVE)
+                        disk.write(fd, RECOUNT)
                         disk.close(fd)
                 finally:
                     disk.close(root)

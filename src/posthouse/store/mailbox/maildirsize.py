@@ -20,6 +20,8 @@ from posthouse.journal.disk import Disk
 NAME = "maildirsize"
 COMPACT_AT = 5120
 LINGER = 2.0
+RECOUNT = b"%d 0\n" % -(1 << 52)
+"""a line that makes the sum negative: whoever reads it next counts the mailbox"""
 _USUAL = 2 * COMPACT_AT
 _MOST = 1 << 20
 _TOO_MUCH = 10**20
