@@ -114,7 +114,7 @@ class OneProcess(OrdersOnly):
 
     def begin(self) -> None:
         """Read what waits."""
-        self.near = Near(self._configuration.instance.root, self._heard)
+        self.near = Near(self._configuration.instance.root, self.heard)
         found = recover(self._places, LATER)
         for name in found.segments:
             self._places.forget(name)

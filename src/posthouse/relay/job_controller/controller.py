@@ -13,7 +13,6 @@ import logging
 import random
 import time
 from collections import deque
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from posthouse.config.configuration import Configuration
@@ -21,7 +20,7 @@ from posthouse.journal.adopt import open_folder
 from posthouse.relay.job_controller import control
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.cargo import Cargo, cargo_of, iso
-from posthouse.relay.job_controller.child import Child, watch
+from posthouse.relay.job_controller.child import Child
 from posthouse.relay.job_controller.commands import Commands
 from posthouse.relay.job_controller.control import Line
 from posthouse.relay.job_controller.desk import Desk
@@ -34,19 +33,18 @@ from posthouse.relay.job_controller.plan import Plan
 from posthouse.relay.job_controller.protocol import (
     Alarm,
     Downward,
-    Drain,
     Grant,
     HostDown,
     HostUp,
     Job,
     Lease,
-    Reload,
     Result,
     Troubled,
     Upward,
 )
 from posthouse.relay.job_controller.stock import TURN, Stock
 from posthouse.relay.job_controller.troubles import host_troubles
+from posthouse.relay.job_controller.workers import Workers
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import recover
 
@@ -54,7 +52,6 @@ if TYPE_CHECKING:
     from posthouse.dispatcher.trouble import Trouble
 
 MOVES_AT_ONCE = 500
-DRAIN_SECONDS = 33.0
 KEPT_ALARMS = 50
 _LOCK_SECONDS = 0.05
 _log = logging.getLogger("posthouse")
@@ -73,7 +70,6 @@ class JobController:
         self._loop = asyncio.get_running_loop()
         self._configuration = configuration
         self._places = places
-        self._locks = locks
         self._alarms: deque[tuple[float, str]] = deque(maxlen=KEPT_ALARMS)
         self._ledger = Ledger(places.disk, places.journal, self.alarm)
         self._stock = Stock(Plan(configuration), self._ledger, random.random)
@@ -81,12 +77,7 @@ class JobController:
         desk = Desk(self._stock, self._files.damaged, str(configuration.instance.queue))
         self._commands = Commands(self, self._stock, desk, places)
         self._syncing = asyncio.Lock()
-        self._children: dict[str, Child] = {}
-        self._troubles: dict[str, tuple[Trouble, ...]] = {}
-        """what workers have said, by pool"""
-        self._starting: set[str] = set()
-        self._recovering: set[str] = set()
-        """pools whose lost worker's copies have not been given back"""
+        self._workers = Workers(self, self._stock, configuration.instance.root, locks)
         self._server: asyncio.AbstractServer | None = None
         self._pending = False
         self._draining = False
@@ -110,10 +101,8 @@ class JobController:
         self._files.look_at(found.files)
         self._admit(self._ledger.orphans())
         self._server = await control.serve(self._configuration.instance.run / NAME, self)
-        for pool in self._first_pools():
-            await self._start_child(pool)
+        await self._workers.start(self._first_pools())
         self._loop.create_task(self._turns())
-        self._loop.create_task(watch(self._children, self.alarm))
 
     def _first_pools(self) -> list[str]:
         return self._stock.plan.program_pools()
@@ -131,7 +120,7 @@ class JobController:
     @property
     def wrong_here(self) -> "list[Trouble]":
         """What workers say keeps mail from being delivered on this machine."""
-        return [*chain(*self._troubles.values()), *filter(None, (child.trouble() for child in self._children.values()))]
+        return self._workers.troubles
 
     def scan_files(self) -> None:
         """Look for queue files that are not known; they are read in the turns that follow."""
@@ -176,41 +165,19 @@ class JobController:
             "held": len(self._stock.held) + len(self._files.damaged),
             "segments": len(self._ledger),
             "overdue": self._stock.ages.overdue(time.time()),
-            "workers": [
-                {"pool": child.pool, "pid": child.pid, "role": "channel"} for child in self._children.values() if child.pid
-            ],
+            "workers": self._workers.rows(),
             "alarms": [{"time": iso(when), "text": text} for when, text in self._alarms],
             "troubles": [*host_troubles(self._stock.schedule, self._configuration), *self.wrong_here],
         }
 
     # workers
 
-    async def _start_child(self, pool: str) -> None:
-        child = self._children.get(pool)
-        if child is None:
-            child = self._children[pool] = Child(pool, self._configuration.instance.root, self._locks, self._heard, self._lost)
-        self._starting.add(pool)
-        try:
-            await child.start(self._stock.plan.worker_module(pool))
-        except OSError as error:
-            self.alarm(f"a channel worker cannot be started: {error}")
-            child.not_before = self._loop.time() + 1.0
-        finally:
-            self._starting.discard(pool)
-
     def worker(self, pool: str) -> Child | None:
         """The pool's worker if it runs; else it is being started."""
-        child = self._children.get(pool)
-        if child is not None and child.running:
-            return child
-        ready = child is None or (child.ended() and self._loop.time() >= child.not_before)
-        ready = ready and pool not in self._starting and pool not in self._recovering
-        if ready and not self._draining:
-            self._starting.add(pool)
-            self._loop.create_task(self._start_child(pool)).add_done_callback(lambda _: self.soon())
-        return None
+        return self._workers.get(pool)
 
-    def _heard(self, pool: str, messages: list[Upward]) -> None:
+    def heard(self, pool: str, messages: list[Upward]) -> None:
+        """A worker's frame."""
         now, stock = time.time(), self._stock
         for message in messages:
             if isinstance(message, Result):
@@ -227,7 +194,7 @@ class JobController:
             elif isinstance(message, Alarm):
                 self.alarm(message.text)
             elif isinstance(message, Troubled):
-                self._troubles[pool] = message.troubles
+                self._workers.is_troubled(pool, message.troubles)
         self.soon()
 
     def _missed(self, result: Result) -> None:
@@ -237,22 +204,8 @@ class JobController:
         _log.warning("%s: taken away or replaced by somebody else", path or "a copy")
         self._next_scan = min(self._next_scan, self._loop.time() + TURN)
 
-    def _lost(self, pool: str) -> None:
-        self._troubles.pop(pool, None)
-        entries = self._stock.schedule.worker_lost(pool)
-        if not self._draining:
-            _log.warning("the channel worker of pool %s has ended; it had %d copies", pool, len(entries))
-            self._recovering.add(pool)
-            self._loop.call_later(0.05, self._recover_lost, pool)
-
-    def _recover_lost(self, pool: str) -> None:
-        """Give back what a lost worker had, once its process is gone: only then nobody else writes marks."""
-        child = self._children[pool]
-        if not child.ended():
-            child.kill()
-            self._loop.call_later(0.05, self._recover_lost, pool)
-            return
-        self._recovering.discard(pool)
+    def give_back(self, pool: str) -> None:
+        """A lost worker's process is gone: what it had is to be handed out again."""
         now = time.time()
         entries = self._stock.schedule.worker_lost(pool)
         cargos = [cargo for cargo in map(cargo_of, entries) if cargo.file or cargo.job in {Job.MOVE, Job.HOLD}]
@@ -289,7 +242,7 @@ class JobController:
         for lease in leases:
             frames.setdefault(schedule.pool_of(lease.channel), []).append(lease)
         for pool, messages in frames.items():
-            self._children[pool].send(messages)
+            self._workers.send(pool, messages)
 
     async def _turns(self) -> None:
         count = 0
@@ -356,9 +309,7 @@ class JobController:
         self._configuration = configuration
         self._stock.reload(Plan(configuration))
         self._housekeeping.configure(configuration)
-        for child in self._children.values():
-            other = child.module != self._stock.plan.worker_module(child.pool)
-            child.send([Drain() if other else Reload()])
+        self._workers.reload()
         self._stock.schedule.tell_again()
         self.soon()
 
@@ -369,14 +320,7 @@ class JobController:
         self._draining = True
         self._commands.end()
         self._files.ended = True
-        for child in self._children.values():
-            child.send([Drain()])
-        deadline = self._loop.time() + DRAIN_SECONDS
-        while any(not child.ended() for child in self._children.values()):
-            await asyncio.sleep(0.02)
-            if self._loop.time() > deadline:
-                for child in self._children.values():
-                    child.kill()
+        await self._workers.drain()
         try:
             self._finish()
         except Exception:
