@@ -298,8 +298,8 @@ class JobsRelay:
 
     def records(self, action: str = "") -> list[dict[str, Any]]:
         path = self.root / "log" / "transactions.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [record for record in map(json.loads, lines) if not action or record["ac"] == action]
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # the last line may be about to be written
+        return [record for record in map(json.loads, whole.splitlines()) if not action or record["ac"] == action]
 
     def files(self) -> list[str]:
         queue = self.root / "data" / "queue"

@@ -4,6 +4,8 @@ A segment's lock is held by its one writer; who gets it knows that nobody append
 before anything else is done with the segment and is never deleted by us. Doing any of this twice changes nothing.
 """
 
+import contextlib
+
 from posthouse.journal.disk import Disk
 from posthouse.journal.scan import Damage, next_header
 from posthouse.journal.segment import SUFFIX, CorruptRecord, Segment, Tier
@@ -31,13 +33,20 @@ def segment_names(disk: Disk, folder: int) -> list[str]:
 
 
 def remove_unfinished(disk: Disk, folder: int) -> None:
-    """Remove `*.tmp`: segments nobody will finish. Those a living writer is making are locked and stay."""
+    """Remove `*.tmp`: segments nobody will finish. Those a living writer is making are locked and stay.
+
+    One that is not locked yet is its writer's loss, who makes another; one that is finished meanwhile is there no more.
+    """
     for name in disk.listdir(folder):
         if name.endswith(".tmp"):
-            fd = disk.open_file(name, folder)
+            try:
+                fd = disk.open_file(name, folder)
+            except FileNotFoundError:
+                continue
             try:
                 if disk.flock(fd):
-                    disk.unlink(name, folder)
+                    with contextlib.suppress(FileNotFoundError):
+                        disk.unlink(name, folder)
             finally:
                 disk.close(fd)
 

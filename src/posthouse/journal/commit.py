@@ -96,6 +96,12 @@ class SegmentMaker:
         Raises:
             OSError: it cannot be made; nothing is left of it that a start would not remove.
         """
+        try:
+            return self._make()
+        except (BlockingIOError, FileNotFoundError):  # a start beside us took it for a dead writer's before it was locked
+            return self._make()
+
+    def _make(self) -> NewSegment:
         stem = f"{self.role}-{secrets.token_hex(8)}"
         identity = secrets.token_bytes(16)
         fd = self.disk.create_excl(stem + ".tmp", self.folder)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from posthouse.journal.adopt import adopt, remove_unfinished, segment_names, set_segment_aside
-from posthouse.journal.commit import Completion
+from posthouse.journal.commit import Completion, SegmentMaker
+from posthouse.journal.disk import LinuxDisk
 from posthouse.journal.segment import BLOCK, RECORDS_AT, Segment, Tier, UnreadableSegment
 from posthouse.journal.writer import Writer
 from posthouse.testing.failing_disk import FailingDisk, disk_full
@@ -163,6 +164,45 @@ def test_unfinished_segments_are_removed_unless_somebody_makes_them(disk: Failin
     remove_unfinished(disk, folder)
     assert disk.listdir(folder) == ["living.tmp"]
     disk.close(living)
+
+
+def takes_it_away(folder: int, name: str) -> int:
+    remove_unfinished(LinuxDisk(), folder)
+    assert name not in LinuxDisk().listdir(folder)
+    return -1
+
+
+def looks_at_it(folder: int, name: str) -> int:
+    fd = LinuxDisk().open_file(name, folder)
+    assert LinuxDisk().flock(fd)
+    return fd
+
+
+@pytest.mark.parametrize("start", [takes_it_away, looks_at_it])
+def test_a_start_beside_the_writer_costs_one_segment_and_no_message(
+    folder: int, tmp_path: Path, start: Callable[[int, str], int]
+) -> None:
+    held: list[int] = []
+
+    class Beside(LinuxDisk):
+        def create_excl(self, name: str, folder: int, mode: int = 0o600) -> int:
+            fd = super().create_excl(name, folder, mode)
+            if not held:  # before it is locked
+                held.append(start(folder, name))
+            return fd
+
+    segment = SegmentMaker(Beside(), folder, Tier.RELAY, "test", SIZE).make()
+    assert [path.name for path in tmp_path.iterdir()] == [segment.name]
+    for fd in (segment.fd, *(each for each in held if each >= 0)):
+        LinuxDisk().close(fd)
+
+
+def test_a_segment_that_is_finished_while_a_start_looks_is_no_fault(folder: int) -> None:
+    class Quick(LinuxDisk):
+        def listdir(self, folder: int) -> list[str]:
+            return [*super().listdir(folder), "finished.tmp"]
+
+    remove_unfinished(Quick(), folder)
 
 
 def test_an_unreadable_segment_is_set_aside(disk: FailingDisk, folder: int, tmp_path: Path) -> None:
