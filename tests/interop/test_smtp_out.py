@@ -1,7 +1,6 @@
 """Our relay delivers by SMTP to Postfix, Exim and smtp-sink."""
 
 import email
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from support.interop_outside import (
     sink_outside,
 )
 from support.interop_tiers import mail
+from support.transaction_log import log_records
 
 pytestmark = needs_root
 
@@ -39,8 +39,7 @@ def found(outside: Outside, mark: str, count: int = 1) -> list[bytes]:
 
 
 def records(relay: RunningInstance, action: str, mark: str) -> list[dict[str, Any]]:
-    lines = (relay.folder / "log" / "transactions.jsonl").read_text().splitlines()
-    return [record for record in map(json.loads, lines) if record["ac"] == action and mark in record.get("od", "")]
+    return [record for record in log_records(relay.folder) if record["ac"] == action and mark in record.get("od", "")]
 
 
 def test_mail_arrives_by_tls(pair: tuple[RunningInstance, Outside]) -> None:

@@ -1,7 +1,6 @@
 """LMTP between the tiers under TLS: both sides show certificates, and mail waits where one of them is not believed."""
 
 import contextlib
-import json
 import smtplib
 import socket
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from posthouse.testing.tiers import TwoTiers, posthouse
 from support.clients import Certificates
 from support.family_rig import wait_for
 from support.journey_tiers import append, edit, journey, retry_all, wait_empty
+from support.transaction_log import log_records
 
 BODY = b"Subject: under TLS\r\n\r\nHello\r\n"
 
@@ -51,9 +51,7 @@ def mailbox(tiers: TwoTiers) -> list[bytes]:
 
 
 def records(tiers: TwoTiers, action: str) -> Iterator[dict[str, str]]:
-    for line in (tiers.relay.folder / "log" / "transactions.jsonl").read_text().splitlines():
-        if (record := json.loads(line))["ac"] == action:
-            yield record
+    yield from (record for record in log_records(tiers.relay.folder) if record["ac"] == action)
 
 
 def heard_without_a_certificate(address: str, port: int, made: Certificates) -> bytes:

@@ -20,6 +20,7 @@ from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.relay.job_controller.client import Announcer, ControllerDown, request
 from posthouse.relay.queue.enqueue import Enqueuer
 from support.lmtp_sink import Sink
+from support.transaction_log import log_records
 
 RULES = r"""
 $*      $A$E$F$U%$H$V$H@relay1.example.com
@@ -297,9 +298,7 @@ class JobsRelay:
         raise AssertionError(f"not reached: {copies}\n{self.stderr()}")
 
     def records(self, action: str = "") -> list[dict[str, Any]]:
-        path = self.root / "log" / "transactions.jsonl"
-        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # the last line may be about to be written
-        return [record for record in map(json.loads, whole.splitlines()) if not action or record["ac"] == action]
+        return [record for record in log_records(self.root) if not action or record["ac"] == action]
 
     def files(self) -> list[str]:
         queue = self.root / "data" / "queue"

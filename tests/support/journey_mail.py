@@ -6,7 +6,6 @@ file of the stores; `reconcile` compares them octet for octet.
 
 import contextlib
 import itertools
-import json
 import random
 import re
 import smtplib
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from posthouse.testing.tiers import RunningInstance
+from support.transaction_log import log_records
 
 DOMAIN = "example.com"
 _TOKEN = re.compile(rb"^Message-ID: <([^@>]+)@journey\.test>\n", re.MULTILINE)
@@ -253,9 +253,7 @@ def wait_delivered(ledger: Ledger, stores: Sequence[RunningInstance], seconds: f
 
 def records(instance: RunningInstance, action: str) -> list[dict[str, Any]]:
     """What the transaction log says of one action: D delivered, Q deferred, R returned..."""
-    path = instance.folder / "log" / "transactions.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [record for record in map(json.loads, lines) if record["ac"] == action]
+    return [record for record in log_records(instance.folder) if record["ac"] == action]
 
 
 def notices(stores: Iterable[RunningInstance], owner: str) -> list[bytes]:

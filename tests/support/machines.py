@@ -8,7 +8,6 @@ again each second; `Directory` writes it.
 """
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,6 +17,7 @@ from typing import Any
 
 from posthouse.testing.tiers import RunningInstance, free_port, posthouse
 from support.journey_tiers import DEFAULTS, DOMAIN, QUICK, append, edit, end, wait_empty
+from support.transaction_log import log_records
 
 _CLASSES = "".join(
     f"objectClass: {name}\n" for name in ("top", "inetOrgPerson", "inetUser", "inetMailUser", "inetLocalMailRecipient")
@@ -151,8 +151,7 @@ def machines(
 
 
 def records(instance: RunningInstance, action: str, channel: str) -> list[dict[str, Any]]:
-    lines = (instance.folder / "log" / "transactions.jsonl").read_text().splitlines()
-    return [each for each in map(json.loads, lines) if each["ac"] == action and each["sc"] == channel]
+    return [each for each in log_records(instance.folder) if each["ac"] == action and each["sc"] == channel]
 
 
 def drained(tiers: Machines) -> None:
