@@ -3,7 +3,7 @@
 The faults of the file itself are the directory's to tell.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from posthouse.cli.check_pipe import pipe_channels
 from posthouse.config.configuration import Configuration
@@ -74,8 +74,7 @@ def _script_fault(values: Sequence[str]) -> str:
 
 def _programs(configuration: Configuration, entries: Iterable[RawEntry]) -> str:
     name, known = _attribute(configuration, "LDAP_PROGRAM_INFO", "mailProgramDeliveryInfo"), configuration.pipe_programs
-    values = ((entry.dn, value) for entry in entries for value in entry.attributes.get(name, ()))
-    missing = [(dn, value) for dn, value in values if value.lower() not in known]
+    missing = [(dn, value) for dn, value in _values(entries, name) if value.lower() not in known]
     if not missing:
         return ""
     dn, value = missing[0]
@@ -87,12 +86,16 @@ def _options(configuration: Configuration, entries: Iterable[RawEntry]) -> str:
     name = _attribute(configuration, "LDAP_DELIVERY_OPTION", "mailDeliveryOption")
     clauses, _ = rules.delivery_clauses(configuration.options)
     unbuilt = {clause.name for clause in clauses if not is_built(clause, configuration.imta)}
-    values = ((entry.dn, value) for entry in entries for value in entry.attributes.get(name, ()))
-    found = [(dn, value) for dn, value in values if value.lower() in unbuilt]
+    found = [(dn, value) for dn, value in _values(entries, name) if value.lower() in unbuilt]
     if not found:
         return ""
     dn, value = found[0]
     return f"{len(found)} values of {name} name an option nobody delivers: their mail is answered 450 (first: {dn}, {value})"
+
+
+def _values(entries: Iterable[RawEntry], name: str) -> Iterator[tuple[str, str]]:
+    """Every value of an attribute, with the name of the entry that has it."""
+    return ((entry.dn, value) for entry in entries for value in entry.attributes.get(name, ()))
 
 
 def _domain_scripts(configuration: Configuration, entries: Iterable[RawEntry]) -> str:

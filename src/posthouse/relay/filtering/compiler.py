@@ -3,6 +3,9 @@
 `compile_script` never runs anything; `evaluate` never raises: what goes wrong is the outcome's error, and the message kept.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from posthouse.relay.filtering import body_test, commands, core_tests, date_tests, limits
 from posthouse.relay.filtering.actions import Keep, Outcome, Step
 from posthouse.relay.filtering.arguments import Signature, Taken, Tests, Want, take
@@ -14,6 +17,7 @@ from posthouse.relay.filtering.parser import parse
 from posthouse.relay.filtering.run import Run, Stop, Surroundings
 from posthouse.relay.filtering.syntax import Node, Strings
 
+R = TypeVar("R")
 _TESTS: dict[str, tuple[Signature, TestBuilder]] = {**core_tests.TESTS, **date_tests.TESTS, **body_test.TESTS}
 _COMMANDS: dict[str, tuple[Signature, CommandBuilder]] = commands.COMMANDS
 _REQUIRE = Signature((Want.STRINGS,))
@@ -118,12 +122,14 @@ class _Compiler:
         return tuple(made)
 
     @staticmethod
-    def _charged(command: Command, line: int) -> Command:
-        def charged(run: Run) -> None:
+    def _charged(inner: Callable[[Run], R], line: int) -> Callable[[Run], R]:
+        """A command or a test that is charged for."""
+
+        def charged(run: Run) -> R:
             run.budget -= _COST  # as `spend` does, which a script would call for every second step
             if run.budget < 0:
                 run.spend(0, line)
-            command(run)
+            return inner(run)
 
         return charged
 
@@ -223,17 +229,7 @@ class _Compiler:
         if not self._may(node, signature):
             return None
         taken = self._taken(node, signature)
-        return None if taken is None else self._charged_test(build(context, node, taken), node.line)
-
-    @staticmethod
-    def _charged_test(test: Test, line: int) -> Test:
-        def charged(run: Run) -> bool:
-            run.budget -= _COST
-            if run.budget < 0:
-                run.spend(0, line)
-            return test(run)
-
-        return charged
+        return None if taken is None else self._charged(build(context, node, taken), node.line)
 
     @staticmethod
     def _grouped(node: Node, inner: tuple[Test, ...]) -> Test:
