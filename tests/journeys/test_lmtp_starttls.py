@@ -47,6 +47,8 @@ async def is_well_again(relay: JobsRelay, sink: Sink, server: ssl.SSLContext) ->
 
 
 FORGED = b"250 sink\r\n250 2.1.0 OK\r\n250 2.1.5 OK\r\n354 go\r\n250 2.5.0 OK\r\n"
+REFUSALS = ["454 4.7.0 not now", "502 5.5.1 what?", "554 5.7.0 never"]
+"""of STARTTLS"""
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "closes at STARTTLS": ({"close": {"starttls"}}, "451 4.4.2"),
     "closes instead of a handshake": ({"close": {"handshake"}}, "451 4.7.5"),
@@ -78,7 +80,7 @@ async def test_mail_waits_and_nothing_goes_in_clear(
     await is_well_again(relay, sink, server)
 
 
-@pytest.mark.parametrize("reply", ["454 4.7.0 not now", "502 5.5.1 what?", "554 5.7.0 never"])
+@pytest.mark.parametrize("reply", REFUSALS)
 async def test_a_refused_starttls_keeps_mail_only_where_tls_is_a_must(
     start: Start, sink: Sink, server: ssl.SSLContext, reply: str
 ) -> None:
@@ -89,7 +91,7 @@ async def test_a_refused_starttls_keeps_mail_only_where_tls_is_a_must(
     await is_well_again(relay, sink, server)
 
 
-@pytest.mark.parametrize("reply", ["454 4.7.0 not now", "502 5.5.1 what?", "554 5.7.0 never"])
+@pytest.mark.parametrize("reply", REFUSALS)
 async def test_with_maytls_it_goes_in_clear_on_the_same_connection(
     start: Start, sink: Sink, server: ssl.SSLContext, reply: str
 ) -> None:

@@ -9,7 +9,7 @@ With `bind_code` it answers binds of users with it instead: neither yes nor no.
 import contextlib
 import socket
 
-from support.slow_directory import length_of, parts_of
+from support.ldap_messages import requests
 from support.tcp_proxy import TcpProxy
 
 INSUFFICIENT_ACCESS, UNWILLING, OPERATIONS_ERROR, OTHER = 50, 53, 1, 80
@@ -34,20 +34,15 @@ class RefusingDirectory(TcpProxy):
     def ask(self, client: socket.socket, server: socket.socket) -> None:
         """Take requests apart: searches are refused."""
         self.connections += 1
-        held = b""
         with contextlib.suppress(OSError):
-            while octets := client.recv(65_536):
-                held += octets
-                while (length := length_of(held)) and len(held) >= length:
-                    message, held = held[:length], held[length:]
-                    number, kind, content = parts_of(message)
-                    if kind == _SEARCH and self.code and not (self.root and content.startswith(_NO_BASE)):
-                        self.refused += 1
-                        client.sendall(_refusal(number, _SEARCH, self.code))
-                    elif kind == _BIND and self.bind_code and b"uid=" in content:
-                        client.sendall(_refusal(number, _BIND, self.bind_code))
-                    else:
-                        server.sendall(message)
+            for message, number, kind, content in requests(client):
+                if kind == _SEARCH and self.code and not (self.root and content.startswith(_NO_BASE)):
+                    self.refused += 1
+                    client.sendall(_refusal(number, _SEARCH, self.code))
+                elif kind == _BIND and self.bind_code and b"uid=" in content:
+                    client.sendall(_refusal(number, _BIND, self.bind_code))
+                else:
+                    server.sendall(message)
             server.shutdown(socket.SHUT_WR)
 
     def answer(self, server: socket.socket, client: socket.socket) -> None:

@@ -14,6 +14,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from support.ldap_messages import requests
 from support.tcp_proxy import TcpProxy
 
 _SEARCH, _ABANDON = 0x63, 0x50
@@ -52,19 +53,14 @@ class SlowDirectory(TcpProxy):
 
     def ask(self, client: socket.socket, server: socket.socket) -> None:
         """Take requests apart (RFC 4511 4.1.1): searches wait for their turn."""
-        held = b""
         with contextlib.suppress(OSError):
-            while octets := client.recv(65_536):
-                held += octets
-                while (length := length_of(held)) and len(held) >= length:
-                    message, held = held[:length], held[length:]
-                    number, kind, content = parts_of(message)
-                    if kind == _SEARCH:
-                        self._queue.put((server, number, message))
-                        continue
-                    if kind == _ABANDON:
-                        self._dropped.add((server, int.from_bytes(content, "big")))
-                    server.sendall(message)
+            for message, number, kind, content in requests(client):
+                if kind == _SEARCH:
+                    self._queue.put((server, number, message))
+                    continue
+                if kind == _ABANDON:
+                    self._dropped.add((server, int.from_bytes(content, "big")))
+                server.sendall(message)
             server.shutdown(socket.SHUT_WR)
 
     def _serve(self) -> None:
@@ -86,24 +82,3 @@ class SlowDirectory(TcpProxy):
             while octets := server.recv(65_536):
                 client.sendall(octets)
             client.shutdown(socket.SHUT_RDWR)
-
-
-def length_of(octets: bytes) -> int:
-    """Octets of the BER element that begins here; 0 when not enough is there to say."""
-    if len(octets) < 2:
-        return 0
-    if octets[1] < 0x80:
-        return 2 + octets[1]
-    size = octets[1] & 0x7F
-    return 2 + size + int.from_bytes(octets[2 : 2 + size], "big") if len(octets) >= 2 + size else 0
-
-
-def _content(element: bytes) -> bytes:
-    return element[2 + (element[1] & 0x7F if element[1] & 0x80 else 0) :]
-
-
-def parts_of(message: bytes) -> tuple[int, int, bytes]:
-    """Number, kind and content of a request."""
-    inner = _content(message)
-    first = length_of(inner)
-    return int.from_bytes(_content(inner[:first]), "big"), inner[first], _content(inner[first : first + length_of(inner[first:])])

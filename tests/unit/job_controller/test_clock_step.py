@@ -23,6 +23,15 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.enqueuer.stop()
 
 
+def in_a_file(world: World) -> Cargo:
+    """What the tree is found to hold at a start: a copy that is no more in the journal."""
+    number = world.put("a")
+    (entry,) = world.stock.schedule
+    known = cargo_of(entry)
+    world.stock.forget(entry, known, Result(entry.key, Verdict.DONE))
+    return Cargo(known.envelope, 0, known.recipients, None, f"{C}/000/ZY{number}0000.00")
+
+
 def test_a_step_counts_once_and_what_is_slewed_is_none() -> None:
     wall, steady = [1000.0], [5.0]
     clock = ClockStep(lambda: wall[0], lambda: steady[0])
@@ -102,11 +111,7 @@ def test_what_a_step_forward_makes_too_old_is_tried_before_it_is_returned(world:
 
 
 def test_what_has_grown_too_old_while_the_relay_was_off_is_tried_before_it_is_returned(world: World) -> None:
-    number = world.put("a")
-    (entry,) = world.stock.schedule
-    known = cargo_of(entry)
-    world.stock.forget(entry, known, Result(entry.key, Verdict.DONE))
-    cargo = Cargo(known.envelope, 0, known.recipients, None, f"{C}/000/ZY{number}0000.00")
+    cargo = in_a_file(world)
     now = START + 30 * DAY
     assert world.stock.admit_file(cargo, 1, START, now)
     assert world.jobs(now + 60) == []
@@ -116,11 +121,7 @@ def test_what_has_grown_too_old_while_the_relay_was_off_is_tried_before_it_is_re
 
 
 def test_a_queue_file_from_the_future_waits_its_backoff_at_most(world: World) -> None:
-    number = world.put("a")
-    (entry,) = world.stock.schedule
-    known = cargo_of(entry)
-    world.stock.forget(entry, known, Result(entry.key, Verdict.DONE))
-    cargo = Cargo(known.envelope, 0, known.recipients, None, f"{C}/000/ZY{number}0000.00")
+    cargo = in_a_file(world)
     assert world.stock.admit_file(cargo, 1, START + DAY, START)
     (entry,) = world.stock.schedule
     assert START < world.stock.schedule.due(entry) <= START + entry.intervals[0]
