@@ -121,6 +121,49 @@ async def test_bdat_stores_what_data_stores(tmp_path: Path) -> None:
     assert messages(tmp_path, "bob") == [STORED]
 
 
+async def test_who_names_an_xqid_and_sends_the_message_along_hears_all_replies_together(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        for params, pieces in ((b"", 2), (b" XQID=A.0", 1)):
+            read: list[bytes] = []
+            client.writer.write(b"MAIL FROM:<s@example.org>\r\nRCPT TO:<bob>%b\r\nBDAT %d LAST\r\n" % (params, len(GOOD)) + GOOD)
+            while b"".join(read).count(b"\n") < 3:
+                read.append(await client.reader.read(4096))
+            assert b"".join(read) == b"250 2.1.0 OK\r\n250 2.1.5 OK\r\n250 2.5.0 <bob> OK\r\n"
+            assert len(read) == pieces
+        await client.close()
+    assert messages(tmp_path, "bob") == [STORED] * 2
+
+
+@pytest.mark.parametrize("body", [b".dots\r\n.\r\n..\r\n", b"a\r\n.\r\nQUIT\r\n", b"no end\r\n." * 9000 + b"\r\n"])
+async def test_dots_in_a_chunk_are_the_messages_own(tmp_path: Path, body: bytes) -> None:
+    message = b"Subject: dots\r\n\r\n" + body
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        await client.say("MAIL FROM:<s@example.org>")
+        await client.say("RCPT TO:<bob>")
+        client.writer.write(b"BDAT %d LAST\r\n" % len(message) + message)
+        assert await client.reply() == "250 2.5.0 <bob> OK"
+        await client.close()
+    assert messages(tmp_path, "bob") == [b"Return-Path: <s@example.org>\n" + message.replace(b"\r\n", b"\n")]
+
+
+async def test_messages_of_several_clients_that_come_together_have_a_result_each(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        clients = [await LmtpTalk.connect(port) for _ in range(12)]
+        for number, client in enumerate(clients):
+            body = GOOD if number % 3 else b"no header"
+            rcpt = b"<u%d>" % (number % 4) if number % 5 else b"<../x>"
+            client.writer.write(b"MAIL FROM:<s@example.org>\r\nRCPT TO:%b\r\nBDAT %d LAST\r\n" % (rcpt, len(body)) + body)
+        codes = []
+        for client in clients:
+            assert [(await client.reply())[:3] for _ in range(2)] == ["250", "250"]
+            codes.append((await client.reply())[:3])
+            await client.close()
+    assert codes == ["560", "250", "250", "560", "250", "511", "560", "250", "250", "560", "511", "250"]
+    assert sorted(len(messages(tmp_path, f"u{number}")) for number in range(4)) == [1, 1, 2, 2]
+
+
 async def test_the_null_sender_and_odd_ones_are_kept_octet_for_octet(tmp_path: Path) -> None:
     async with running_store(store_instance(tmp_path)) as (_, port):
         client = await LmtpTalk.connect(port)

@@ -18,15 +18,15 @@ from typing import Protocol
 
 from posthouse.journal.commit import Completion, Item
 from posthouse.journal.disk import Disk, Octets
-from posthouse.journal.segment import JournalError, Mark, RecordRef, Segment
+from posthouse.journal.segment import RecordRef
 from posthouse.store.delivery.accounts import Accounts
 from posthouse.store.delivery.admission import Admission, Settings, Surroundings
 from posthouse.store.delivery.long_transactions import AT_ONCE, LongTransactions
 from posthouse.store.delivery.partitions import Partitions
 from posthouse.store.delivery.placement import place, place_synced, remove, write_tmp
-from posthouse.store.delivery.record import Placement, encode_placement
+from posthouse.store.delivery.record import Placement, encode_placement, void
 from posthouse.store.delivery.seen import Seen
-from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Message, Part, Transaction
+from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Message, Part, Transaction, by_partition
 from posthouse.store.mailbox.base_name import BaseNames
 from posthouse.store.mailbox.errors import MailboxError, MailboxIOError
 from posthouse.store.mailbox.faults import fault_of
@@ -89,6 +89,7 @@ class Delivery:
         self._finished = finished
         self._admission = Admission(disk, accounts, names, settings, around, self._late)
         self._long = LongTransactions(self._admit, self._begin, around.later)
+        self._arrived: list[tuple[Transaction, MailboxError | None]] = []
         self._done: list[Transaction] = []
         self._unsent: list[Part] = []
         """files that wait for their record"""
@@ -131,7 +132,30 @@ class Delivery:
         if len(transaction.addressees) > AT_ONCE:
             self._long.take(transaction, fault)
             return
-        self._begin(transaction, [each for each in transaction.addressees if self._admit(transaction, each, fault)])
+        if len(self.peers) <= 1:
+            self._begin(transaction, self._admitted(transaction, fault))
+            return
+        if not self._arrived:
+            self._around.later(0, self._arrive)
+        self._arrived.append((transaction, fault))
+
+    def _arrive(self) -> None:
+        """Steps a and b for what came in one turn of the loop, each step for all before the next (decision 148)."""
+        arrived, self._arrived = self._arrived, []
+        admitted = [self._admitted(*each) for each in arrived]
+        for (transaction, _), ready in zip(arrived, admitted, strict=True):
+            try:
+                self._begin(transaction, ready)
+            except Exception as error:  # one message's fault must not keep the others waiting
+                _log.exception("a message cannot be delivered")
+                under_way = [each for part in self._unsent for each in part.addressees]
+                for each in transaction.addressees:
+                    if each.open and each not in under_way:
+                        self._settle(transaction, each, MailboxIOError(repr(error)))
+        self.flush()
+
+    def _admitted(self, transaction: Transaction, fault: MailboxError | None) -> list[Addressee]:
+        return [each for each in transaction.addressees if self._admit(transaction, each, fault)]
 
     def _begin(self, transaction: Transaction, ready: list[Addressee]) -> None:
         """Steps b and c for those who are admitted."""
@@ -139,7 +163,7 @@ class Delivery:
         assert message is not None
         shared = [addressee for addressee in ready if not addressee.flags & OWN_COPY]
         if shared:
-            for group in _by_partition(shared) if self.several else (shared,):
+            for group in by_partition(shared) if self.several else (shared,):
                 self._start(Part(transaction, group, message))
         for addressee in ready:
             if addressee.flags & OWN_COPY:
@@ -291,7 +315,7 @@ class Delivery:
     def _item(self, part: Part) -> Item:
         """The record of a part."""
         places = tuple([addressee.place for addressee in part.addressees if addressee.place is not None])
-        envelope, stored = encode_placement(Placement(self._partitions.name(_folder(part)), places)), part.message.stored
+        envelope, stored = encode_placement(Placement(self._partitions.name(part.partition), places)), part.message.stored
         return Item(part, envelope, (stored,), len(places), len(envelope) + len(stored))
 
     def journalled(self, completions: Sequence[Completion]) -> None:
@@ -341,20 +365,9 @@ class Delivery:
                 self._settle(part.transaction, addressee, None)
                 continue
             if record is not None:
-                self._void(record, slot)
+                void(self._disk, self._journal_folder, record, slot)
             # Whatever went wrong after the record is temporary: the relay must try again (DURABILITY 3.6 d).
             self._settle(part.transaction, addressee, MailboxIOError(f"cannot be placed: {error}"))
-
-    def _void(self, record: RecordRef, slot: int) -> None:
-        try:
-            segment = Segment.open(self._disk, self._journal_folder, record.segment, write=True)
-        except (OSError, JournalError) as error:
-            _log.error("mark: %s", error)
-            return
-        try:
-            segment.mark(record.first_slot + slot, Mark.VOID)
-        finally:
-            segment.close()
 
     def _sync_alone(self, part: Part) -> None:
         """Steps c and d without a record, in a thread."""
@@ -382,18 +395,3 @@ class Delivery:
         message.fd, message.holder = -1, None
         holder.pins -= 1
         self._accounts.left(holder)
-
-
-def _folder(part: Part) -> int:
-    """The partition all of its addressees are in."""
-    account = part.addressees[0].account
-    assert account is not None
-    return account.maildir.partition
-
-
-def _by_partition(addressees: list[Addressee]) -> list[list[Addressee]]:
-    groups: dict[int, list[Addressee]] = {}
-    for addressee in addressees:
-        assert addressee.account is not None
-        groups.setdefault(addressee.account.maildir.partition, []).append(addressee)
-    return list(groups.values())

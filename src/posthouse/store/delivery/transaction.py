@@ -120,3 +120,19 @@ class Part:
         """the `tmp/` its file is in, and the file while it is open"""
         self.name = ""
         """the file's name in `tmp`"""
+
+    @property
+    def partition(self) -> int:
+        """The partition all of its addressees are in."""
+        account = self.addressees[0].account
+        assert account is not None
+        return account.maildir.partition
+
+
+def by_partition(addressees: list[Addressee]) -> list[list[Addressee]]:
+    """Those who can share a file."""
+    groups: dict[int, list[Addressee]] = {}
+    for addressee in addressees:
+        assert addressee.account is not None
+        groups.setdefault(addressee.account.maildir.partition, []).append(addressee)
+    return list(groups.values())
