@@ -227,7 +227,7 @@ class LdapLink:
         try:
             job.search = job.steps.send(result)
         except StopIteration as stop:
-            job.done(stop.value)
+            self._loop.call_soon(job.done, stop.value)  # all that came are read first (decision 148)
             return
         self._put(job)
 

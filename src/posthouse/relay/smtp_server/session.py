@@ -98,7 +98,7 @@ class SmtpSession(EnvelopeSession):
                 if self._transaction is not None:
                     self._transaction.message_id = self.relay.ids.next()
             case Message():
-                self._message(event.data, event)
+                self.relay.loop.call_soon(self._take, event)  # when all clients that said something are heard (decision 148)
             case BodyPart():
                 self._part(event.data)
             case MessageEnd():
@@ -178,6 +178,17 @@ class SmtpSession(EnvelopeSession):
         except OSError as error:
             transaction.abandon()
             transaction.failed = error
+
+    def _take(self, event: Message) -> None:
+        """A whole message: its transaction is still there unless the connection ended meanwhile."""
+        if self._transaction is None:
+            return
+        try:
+            self._message(event.data, event)
+        except Exception:
+            self._fail()
+        if not self.server.awaiting:
+            self.pump()
 
     def _message(self, whole: bytes | None, event: Message | MessageEnd) -> None:
         transaction = self._transaction
