@@ -5,7 +5,8 @@
  *
  * Prints "ready", then at each SIGUSR1 one line of JSON about what came since the last: transactions and recipients of each
  * listener, and how long messages took from the time in their header `X-Sent: NANOSECONDS` (of CLOCK_MONOTONIC, put there by
- * loadgen as it writes the final dot) to the reply here.  Lists PIPELINING.  Loopback addresses only.
+ * loadgen as it writes the final dot) to the reply here.  Lists PIPELINING and CHUNKING, as Posthouse's and Dovecot's stores do;
+ * Postfix's client makes no use of the second.  Loopback addresses only.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -28,6 +29,7 @@
 
 struct conn {
     int fd, listener, rcpts, body, inlen;
+    long chunk;                           /* octets still to come of a message sent by BDAT */
     double sent;                          /* of the message being read, 0 when not found yet */
     char in[65536 + 1];
 };
@@ -77,11 +79,22 @@ static void flush_out(struct conn *c) {
 }
 
 static void command(struct conn *c, const char *line) {
-    if (!strncasecmp(line, "LHLO", 4)) say("250-sink.bench.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n", 1);
+    if (!strncasecmp(line, "LHLO", 4)) say("250-sink.bench.test\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n", 1);
     else if (!strncasecmp(line, "RCPT", 4)) { c->rcpts++; say("250 2.1.5 Ok\r\n", 1); }
     else if (!strncasecmp(line, "DATA", 4)) { c->body = 1; c->sent = 0; say("354 End data with <CR><LF>.<CR><LF>\r\n", 1); }
+    else if (!strncasecmp(line, "BDAT", 4)) { c->body = 3; c->sent = 0; c->chunk = atol(line + 4); }
     else if (!strncasecmp(line, "QUIT", 4)) { say("221 2.0.0 Bye\r\n", 1); flush_out(c); shutdown(c->fd, SHUT_WR); }
     else { if (!strncasecmp(line, "RSET", 4) || !strncasecmp(line, "MAIL", 4)) c->rcpts = 0; say("250 2.0.0 Ok\r\n", 1); }
+}
+
+/* The message is here: count it and answer for each recipient. */
+static void done(struct conn *c) {
+    transactions[c->listener]++;
+    recipients[c->listener] += c->rcpts;
+    if (c->sent > 0 && known < LATENCIES) lat[known++] = now() - c->sent;
+    c->body = 0;
+    say("250 2.0.0 Ok\r\n", c->rcpts);
+    c->rcpts = 0;
 }
 
 /* Take what stands in the buffer from p on; the first octet not taken. */
@@ -93,22 +106,22 @@ static char *take(struct conn *c, char *p, char *end) {
         command(c, p);
         return e + 1;
     }
-    char *dot = end - p >= 3 && !memcmp(p, ".\r\n", 3) && c->body == 1 ? p - 2 : memmem(p, end - p, "\r\n.\r\n", 5);
     if (!c->sent) {
         char *tag = memmem(p, end - p, TAG, strlen(TAG));
         if (tag && memchr(tag + 1, '\n', end - tag - 1)) c->sent = strtod(tag + strlen(TAG), NULL) / 1e9;
     }
+    if (c->body == 3) {
+        long here = end - p < c->chunk ? end - p : c->chunk;
+        if (!(c->chunk -= here)) done(c);
+        return p + here;
+    }
+    char *dot = end - p >= 3 && !memcmp(p, ".\r\n", 3) && c->body == 1 ? p - 2 : memmem(p, end - p, "\r\n.\r\n", 5);
     if (!dot) {                           /* the last octets may be the first ones of the end, or of the time */
         if (end - p <= 64) return NULL;
         c->body = 2;
         return end - 64;
     }
-    transactions[c->listener]++;
-    recipients[c->listener] += c->rcpts;
-    if (c->sent > 0 && known < LATENCIES) lat[known++] = now() - c->sent;
-    c->body = 0;
-    say("250 2.0.0 Ok\r\n", c->rcpts);
-    c->rcpts = 0;
+    done(c);
     return dot + 5;
 }
 

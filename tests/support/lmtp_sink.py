@@ -21,6 +21,8 @@ class Script:
     mail: Callable[[str], str] = lambda _: "250 2.1.0 OK"
     rcpt: Callable[[str], str] = lambda _: "250 2.1.5 OK"
     data: str = "354 go"
+    bdat: str = ""
+    """instead of taking a chunk"""
     final: Callable[[str, int], str | None] = lambda address, _: f"250 2.5.0 <{address}> OK"
     hang: frozenset[str] = frozenset()
     close: frozenset[str] = frozenset()
@@ -77,6 +79,8 @@ class Sink(ScriptedSink):
                 alive = await self._say(writer, "data", [reply])
                 if alive and reply.startswith("354"):
                     alive = await self._body(reader, writer, Taken(mail, rcpts, b"", number))
+            elif verb == "BDAT":
+                alive = await self._chunk(reader, writer, Taken(mail, rcpts, b"", number), int(line.split()[1]))
             elif verb == "RSET":
                 alive = await self._say(writer, "rset", ["250 2.0.0 OK"])
             else:
@@ -101,6 +105,17 @@ class Sink(ScriptedSink):
         if not await self._say(writer, "body", []):
             return False
         taken.body = await read_body(reader)
+        return await self._final(writer, taken)
+
+    async def _chunk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, taken: Taken, octets: int) -> bool:
+        """One chunk, the last, its octets."""
+        body = await reader.readexactly(octets)
+        if not taken.rcpts or self.script.bdat:
+            return await self._say(writer, "final", [self.script.bdat if taken.rcpts else "503 5.5.1 no recipients"])
+        taken.body = body
+        return await self._final(writer, taken)
+
+    async def _final(self, writer: asyncio.StreamWriter, taken: Taken) -> bool:
         self.taken.append(taken)
         for address in taken.addresses:
             self.seen[address] = self.seen.get(address, 0) + 1

@@ -164,6 +164,7 @@ _GROUPS = """
     defaulthost nodefaulthost
     fileinto nofileinto
     saslswitchchannel nosaslswitchchannel
+    chunkingclient nochunkingclient
 """
 GROUP_OF: dict[str, frozenset[str]] = {
     word: frozenset(line.split()) for line in _GROUPS.strip().splitlines() for word in line.split()

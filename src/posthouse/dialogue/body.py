@@ -215,9 +215,9 @@ class Body:
         self._held += memoryview(buffer)[position:stop]
         self._flush(self._held)
 
-    def finish_chunks(self) -> None:
-        """The last chunk is complete."""
-        self._finish(bytes(self._held or b""))
+    def finish_chunks(self, rest: bytes) -> None:
+        """The last chunk is complete with these octets; of a message that came at once they are all."""
+        self._finish(bytes(self._held + rest) if self._held else rest)
 
     def _flush(self, held: bytearray) -> None:
         """Hand over what cannot be the end, once the body is known to be larger than `spill`."""
@@ -269,7 +269,7 @@ class Body:
 
     def _unstuffed(self, block: bytes, *, first: bool) -> tuple[bytes, int]:
         """The block without doubled dots, and how many octets stuffing adds to it."""
-        if not self._dotty or (not first and first_dot(block, 0) < 0):
+        if not self._dotty or (first_dot(block, 0) < 0 and not (first and block.startswith(b"."))):
             return block, 0
         growth = block.count(_DOT)
         if growth and self._dotted:

@@ -3,12 +3,15 @@
 SIZE is sent where it is listed, or after the chapter's bare `250 OK`. Each accepted recipient has a final reply of its own, in
 the order of the RCPTs. `500 message too big` (LMTP chapter 16.5) is no recipient's own reply but one for the message: it settles
 all that have none. More replies than recipients, and 354 where none was accepted, break the protocol. TLS: `upgrade.py`.
+
+A message may go along with its envelope by BDAT (RFC 3030 4.2), to one recipient, for then the one reply to BDAT is surely his.
+Refused as a command it is nobody's result: the server lists what it does not know, which breaks the protocol.
 """
 
-from posthouse.dialogue.client_event import Greeting
-from posthouse.dialogue.exchange import Exchange
+from posthouse.dialogue.client_event import BodySent, Greeting
+from posthouse.dialogue.exchange import CUT_OFF, Exchange
 from posthouse.dialogue.reply import extensions_of
-from posthouse.dialogue.transaction import ClientPhase, Transaction
+from posthouse.dialogue.transaction import ClientPhase, Step, Transaction
 from posthouse.dialogue.upgrade import Tls, Upgrading
 from posthouse.mail.status import Status
 
@@ -17,11 +20,20 @@ __all__ = ["ClientPhase", "LmtpClient", "LmtpTlsClient", "Tls", "Transaction"]
 _GREETING = ClientPhase.GREETING
 _HELLO = ClientPhase.HELLO
 _IDLE = ClientPhase.IDLE
+_ENVELOPE = ClientPhase.ENVELOPE
 _FINAL = ClientPhase.FINAL
+_BDAT = Step.BDAT
+_UNKNOWN_COMMAND = frozenset({500, 501, 502, 503, 504})
+"""said of a command that is not known or out of place (RFC 5321 4.2.2)"""
 
 
 class LmtpClient(Exchange):
     """One connection's dialogue; its name stands behind LHLO."""
+
+    def __init__(self, hello: str) -> None:
+        super().__init__(hello)
+        self.refuses_chunks = False
+        """the server lists CHUNKING and does not know BDAT"""
 
     def _hear_opening(self, status: Status, texts: list[bytes]) -> None:
         if self._phase is _GREETING:
@@ -47,6 +59,31 @@ class LmtpClient(Exchange):
         if not self._accepted:
             self._done()
         return True
+
+    def _hear_step(self, status: Status) -> None:
+        if self._steps[0][0] is _BDAT:
+            self._steps.popleft()
+            self._hear_bdat(status)
+            return
+        super()._hear_step(status)
+        if self._phase is _ENVELOPE and self._accepted and self._steps[0][0] is _BDAT:
+            self._events.append(BodySent())
+
+    def _hear_bdat(self, status: Status) -> None:
+        """The one reply to a message that was sent along: its recipient's, if that was accepted."""
+        if status.code == 221:
+            self._leave(CUT_OFF)
+        elif not self._accepted and status.code >= 400:
+            self._needs_reset = self._mail_refusal is None
+            self._done()
+        elif not self._accepted or 300 <= status.code < 400:
+            self._break(f"unexpected reply to BDAT: {status}")
+        elif status.code in _UNKNOWN_COMMAND and not _is_too_big(status):
+            self.refuses_chunks = True
+            self._break(f"BDAT was refused though CHUNKING is listed: {status}")
+        else:
+            self._phase = _FINAL
+            self._hear_final(status)
 
     def _hear_early(self, status: Status) -> None:
         """A refusal counts once the body is sent; nobody can have taken what is not there yet."""

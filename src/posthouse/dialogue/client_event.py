@@ -1,7 +1,7 @@
 """What a client's dialogue tells its session.
 
     connection    ( Greeting [ WantTls ] Ready | Refused ) transaction* ( Bye | ProtocolError )
-    transaction   RecipientResult* [ WantBody ] RecipientResult* TransactionDone
+    transaction   RecipientResult* [ WantBody | BodySent ] RecipientResult* TransactionDone
 
 Each recipient of a transaction has exactly one `RecipientResult`, however the transaction ends.
 """
@@ -43,6 +43,10 @@ class WantBody(msgspec.Struct, frozen=True, gc=False):
     """354: write the stuffed body and its end, then call `body_sent`."""
 
 
+class BodySent(msgspec.Struct, frozen=True, gc=False):
+    """The recipient of a message sent along by BDAT was accepted: what follows is said of the message."""
+
+
 class RecipientResult(msgspec.Struct, frozen=True):
     """What became of one recipient."""
 
@@ -70,4 +74,6 @@ class Bye(msgspec.Struct, frozen=True):
     status: Status
 
 
-ClientEvent: TypeAlias = Greeting | WantTls | Ready | Refused | WantBody | RecipientResult | TransactionDone | ProtocolError | Bye
+ClientEvent: TypeAlias = (
+    Greeting | WantTls | Ready | Refused | WantBody | BodySent | RecipientResult | TransactionDone | ProtocolError | Bye
+)

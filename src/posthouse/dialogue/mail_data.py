@@ -30,14 +30,15 @@ def read_chunk(talk: Conversation, buffer: bytes, position: int) -> tuple[int, E
         return stopped, talk.bad(refusal.line, refusal.reply), True
     body = talk.body
     assert body is not None
-    body.take_chunk(buffer, position, stopped)
     ended = not talk.chunk_left and talk.chunk_last
     if ended:
-        body.finish_chunks()
-    elif not talk.chunk_left:
-        talk.reading = _COMMAND
-        words = talk.words.chunk
-        talk.say(Status(words.code, words.enhanced, f"{talk.chunk_size} octets received"))
+        body.finish_chunks(buffer[position:stopped])
+    else:
+        body.take_chunk(buffer, position, stopped)
+        if not talk.chunk_left:
+            talk.reading = _COMMAND
+            words = talk.words.chunk
+            talk.say(Status(words.code, words.enhanced, f"{talk.chunk_size} octets received"))
     event, moved = after_octets(talk, ended=ended)
     return stopped, event, moved or not talk.chunk_left
 

@@ -26,6 +26,11 @@ def on_wire(data: bytes) -> bytes:
     return stuff(data) + (END if not data or data.endswith(b"\r\n") else b"\r\n.\r\n")
 
 
+def in_lines(data: bytes) -> bytes:
+    """The body as BDAT sends it (RFC 3030 2): nothing is doubled, and its last line ends."""
+    return data if data.endswith(b"\r\n") else data + b"\r\n"
+
+
 def wire_size(size: int, growth: int) -> int:
     """A size to announce for SIZE: never below the octets sent before the end (LMTP reference 4).
 

@@ -14,6 +14,7 @@ from posthouse.mail.status import Status
 
 _ARGUMENT = re.compile(rb"([0-9]{1,18})(?:[ ]+(LAST))?", re.IGNORECASE)
 _SYNTAX = Status(501, "5.5.4", "syntax is BDAT octets [LAST]")
+_START = DataStart()
 TOO_BIG = Status(500, "", "message too big")
 OVER_LIMIT = Status(552, "5.3.4", "message size exceeds the limit")
 
@@ -44,7 +45,7 @@ def bdat(talk: Conversation, argument: bytes, line: bytes) -> Event | None:
         return None
     talk.chunking = True
     talk.begin_body(dotted=False)
-    return DataStart()
+    return _START
 
 
 def _refuse(talk: Conversation, line: bytes, size: int, status: Status) -> Event | None:

@@ -68,6 +68,8 @@ class LmtpHost:
         self._busy = 0
         self._hold_off = 0.0
         self._draining = False
+        self.takes_chunks = True
+        """what lists CHUNKING is believed until it refuses BDAT"""
         self.wires = WireAddresses(shop.rules, settings.channel)
         """addresses as RCPT takes them"""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from posthouse.dialogue.client import ClientPhase, LmtpClient, LmtpTlsClient
 from posthouse.dialogue.client_event import (
+    BodySent,
     Bye,
     Greeting,
     ProtocolError,
@@ -151,7 +152,8 @@ class LmtpSession(asyncio.Protocol):
         if self._now is None:
             return False
         self._flush()
-        self._wait(self._envelope_wait)
+        settings = self.host.settings
+        self._wait(settings.final_wait(1, self._now.opened.envelope.size) if self._now.chunked else self._envelope_wait)
         return True
 
     def _begin(self, job: "Waiting") -> LmtpTransaction | None:
@@ -186,12 +188,15 @@ class LmtpSession(asyncio.Protocol):
             kind = type(event)
             if kind is WantBody:
                 self._send_body()
+            elif kind is BodySent:
+                assert self._now is not None
+                self._now.sends_body()
             elif kind is TransactionDone:
                 self._conclude()
-                self.host.finished(self)
+                self._loop.call_soon(self.host.finished, self)  # first all replies that came are heard (decision 148)
             elif isinstance(event, Ready):
                 self._ready = True
-                self._offers = Offers.of(event.extensions, bare=event.bare, sends_flags=self.host.settings.sends_flags)
+                self._offers = Offers.of(event.extensions, bare=event.bare, settings=self.host.settings)
                 self._wait(IDLE_SECONDS)
                 self.host.ready(self, self._where)
             elif isinstance(event, Greeting):
@@ -278,6 +283,8 @@ class LmtpSession(asyncio.Protocol):
         """The transaction is over."""
         over, self._now, self._body = self._now, None, None
         assert over is not None
+        if self._client.refuses_chunks:
+            over.refuses_chunks()
         over.conclude(kept=self.served > 0)
         self.served += 1
 

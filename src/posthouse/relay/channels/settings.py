@@ -49,6 +49,11 @@ class ChannelSettings:
         """Whether xquota and xdflg are sent where the server takes them."""
         return not self.channel.has("noflagtransfer")
 
+    @property
+    def sends_chunks(self) -> bool:
+        """Whether a message may be sent along with its envelope, by BDAT, where the server takes that."""
+        return not self.channel.has("nochunkingclient")
+
     def final_wait(self, recipients: int, octets: int) -> float:
         """Seconds to wait for each final reply."""
         blocks = octets / 1024

@@ -1,0 +1,108 @@
+"""A message that goes along with its envelope, by BDAT: to whom, and what becomes of it where the store does not play along."""
+
+import pytest
+
+from support.jobs_relay import BODY, Start
+from support.lmtp_sink import EXTENSIONS, Sink
+
+DOTS = b"Subject: dots\r\n\r\n.\r\n..\r\nend"
+
+
+@pytest.fixture(autouse=True)
+def lists_chunking(sink: Sink) -> None:
+    sink.script.extensions = (*EXTENSIONS, "CHUNKING")
+
+
+def commands(sink: Sink) -> list[str]:
+    return [line.split()[0] for line in sink.commands]
+
+
+async def test_one_recipient_gets_it_at_once_and_as_it_is(start: Start, sink: Sink) -> None:
+    relay = await start()
+    for body in (BODY, DOTS):
+        await relay.put("bob", body=body)
+        await relay.empty()
+    assert sink.bodies == [BODY, DOTS + b"\r\n"]
+    assert min(sink.commands[-3:]) == f"BDAT {len(DOTS) + 2} LAST"
+    assert "DATA" not in commands(sink)
+    assert len(relay.records("D")) == 2
+
+
+async def test_several_recipients_and_large_messages_go_by_data(start: Start, sink: Sink) -> None:
+    relay = await start()
+    await relay.put("u0", "u1")
+    await relay.put("u2", body=BODY + b"x" * 70 * 1000 + b"\r\n")
+    await relay.empty()
+    assert sorted(map(len, sink.bodies)) == [len(BODY), len(BODY) + 70_002]
+    assert "BDAT" not in commands(sink)
+
+
+@pytest.mark.parametrize(("listed", "keywords"), [(("PIPELINING", "CHUNKING"), "nochunkingclient"), (("CHUNKING",), "")])
+async def test_where_it_is_not_wanted_data_is_sent(start: Start, sink: Sink, listed: tuple[str, ...], keywords: str) -> None:
+    sink.script.extensions = listed
+    relay = await start(keywords=keywords)
+    await relay.put("bob")
+    await relay.empty()
+    assert commands(sink).count("DATA") == 1
+    assert sink.bodies == [BODY]
+
+
+@pytest.mark.parametrize("refusal", ["500 5.5.1 unknown", "502 no", "503 5.5.1 not now"])
+async def test_a_store_that_refuses_the_command_gets_data_at_once_and_always(start: Start, sink: Sink, refusal: str) -> None:
+    sink.script.bdat = refusal
+    relay = await start()
+    for _ in range(2):
+        await relay.put("bob")
+        await relay.empty()
+    assert sink.bodies == [BODY, BODY]
+    assert [word for word in commands(sink) if word in {"BDAT", "DATA"}] == ["BDAT", "DATA", "DATA"]
+    assert "CHUNKING is listed" in relay.stderr()
+    assert not relay.records("R")
+    assert not relay.records("Q")
+
+
+async def test_a_message_that_is_refused_is_tried_again(start: Start, sink: Sink) -> None:
+    sink.script.final = lambda address, seen: f"422 4.2.2 <{address}> Quota" if seen == 1 else "250 2.5.0 OK"
+    relay = await start()
+    await relay.put("bob")
+    await relay.until_list(lambda copies: copies and copies[0]["attempts"] == 1)
+    await relay.retry()
+    await relay.empty()
+    assert commands(sink).count("BDAT") == 2
+
+
+async def test_a_refused_recipient_leaves_the_connection_to_the_next(start: Start, sink: Sink) -> None:
+    sink.script.rcpt = lambda address: "450 4.2.1 later" if address == "u0" else "250 OK"
+    relay = await start(maxjobs=1)
+    await relay.put("u0")
+    await relay.until_list(lambda copies: copies and copies[0]["attempts"] == 1)
+    await relay.put("u1")
+    await relay.until_list(lambda copies: len(copies) == 1)
+    assert [taken.addresses for taken in sink.taken] == [["u1"]]
+    assert sink.connections == 1
+    assert "RSET" in commands(sink)
+
+
+async def test_a_kept_connection_that_says_nothing_and_closes_costs_no_attempt(start: Start, sink: Sink) -> None:
+    relay = await start()
+    await relay.put("bob")
+    await relay.empty()
+    sink.script.close = frozenset({"mail"})
+    await relay.put("bob")
+    await relay.until_list(lambda copies: copies and copies[0]["attempts"] == 1)
+    assert sink.connections == 2
+    sink.script.close = frozenset()
+    await relay.retry()
+    await relay.empty()
+    assert len(sink.taken) == 2
+
+
+async def test_a_connection_that_closes_before_the_answer_to_the_message_is_a_failure(start: Start, sink: Sink) -> None:
+    sink.script.final = lambda _, seen: None if seen == 1 else "250 2.5.0 OK"
+    relay = await start()
+    await relay.put("bob")
+    await relay.until_list(lambda copies: copies and copies[0]["attempts"] == 1)
+    assert len(sink.taken) == 1
+    await relay.retry()
+    await relay.empty()
+    assert len(sink.taken) == 2
