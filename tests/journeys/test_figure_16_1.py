@@ -54,6 +54,7 @@ def test_the_stores_rules_hold_and_its_queue_returns_what_it_refuses(tmp_path: P
         notice = wait_for(lambda: [each for each in mailboxes([store]) if each.owner == "user1"], 20)[0]
         assert b"\nAction: failed\n" in notice.octets
         assert b"5.2.2" in notice.octets
+        assert b"Final-Recipient: rfc822;user0@example.com" in notice.octets
         assert [each["en"] for each in records(store, "R", "ims-ms")] == ["5.2.2"]
         wait_for(lambda: "\nstore_quota_refused_total 1\n" in store.command("metrics").stdout)
         assert records(tiers.relay, "R", "tcp_intranet") == []

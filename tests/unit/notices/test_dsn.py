@@ -83,6 +83,17 @@ def test_delivery_status_fields() -> None:
     ]
 
 
+def test_the_route_to_a_whole_mta_is_not_shown() -> None:
+    """LMTP chapter 16.2: a relay sends `@mailhost:user@domain`; the sender wrote `user@domain`."""
+    routed = Recipient(0, 0, "ims-ms", "bob@ims-ms-daemon", "@store1.example.com:bob@example.com", "ims-ms-daemon")
+    over = Status(522, "5.2.2", "bob Persistent Quota Exceeded")
+    octets = b"".join(build(notice(reports=(Report(routed, over),)), HEADER, [MESSAGE]))
+    assert b"@store1" not in octets
+    for line in (b"  Recipient address: bob@example.com", b"Original-Recipient: rfc822;bob@example.com"):
+        assert line in octets
+    assert b"Final-Recipient: rfc822;bob@example.com" in octets
+
+
 @pytest.mark.parametrize(
     ("kind", "status", "action", "code"),
     [

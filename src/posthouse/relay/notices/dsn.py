@@ -5,7 +5,8 @@
 * Kinds: failed (`failed`), timed out (`failed`, 5.4.7), delayed (`delayed`), and where NOTIFY=SUCCESS asks for it delivered,
   relayed (RFC 3461 4.1: to a system without DSN) and expanded (RFC 3461 5.2.7: by a group). One notice for all recipients of
   a copy.
-* Final-Recipient is the address as the sender gave it. Internal forms (`@host.lmtp:user@lmtpcs-daemon`, `x.lmtp`) never
+* Final-Recipient is the address as the sender gave it, without the route by which a relay sends it to a whole MTA
+  (`@mailhost:user@domain`, LMTP chapter 16.2). Internal forms (`@host.lmtp:user@lmtpcs-daemon`, `x.lmtp`) never
   leave: they are taken out of reply texts and host names too. Code and text of a reply are otherwise kept as they came.
 * Without RET the message itself comes back with a failure and its header with a delay; over `content_limit` blocks of
   1024 octets (0 = no limit) the header only, unless RET=FULL was asked for. A delay or success never carries the message.
@@ -17,13 +18,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.header import Header
 from email.utils import format_datetime
 from enum import Enum
 
 from posthouse.config.return_texts import OUR_TEXTS, ReturnTexts
+from posthouse.mail.address import AddressError, parse_address
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.notices.field_text import phrase
@@ -192,6 +194,14 @@ def scrub(text: str, original: str) -> str:
     return _DAEMON.sub("", _LMTP_HOST.sub("", text))
 
 
+def given(recipient: Recipient) -> str:
+    """The address as the sender knows it."""
+    try:
+        return str(replace(parse_address(recipient.original), route=()))
+    except AddressError:
+        return recipient.original
+
+
 def rfc_date(when: float) -> str:
     """A Date: field in UTC."""
     return format_datetime(datetime.fromtimestamp(int(when), UTC))
@@ -295,7 +305,7 @@ def expand(text: str, notice: Notice, fields: str, recipients: str) -> str:
 def _recipients(notice: Notice) -> str:
     lines = []
     for report in notice.reports:
-        original = report.recipient.original
+        original = given(report.recipient)
         lines.append(f"  Recipient address: {original}")
         lines.append(f"  Reason: {reason(notice.kind, report)}")
         if report.status.code:
@@ -328,7 +338,7 @@ def reason(kind: Kind, report: Report) -> str:
         return _SUCCESSES[kind]
     if report.host and report.status.code:
         return "Remote SMTP server has rejected address" if kind is Kind.FAILED else "Remote SMTP server cannot take it now"
-    return scrub(report.status.text, report.recipient.original) or "Delivery was not possible"
+    return scrub(report.status.text, given(report.recipient)) or "Delivery was not possible"
 
 
 def _delivery_status(notice: Notice) -> str:
@@ -344,17 +354,18 @@ def _delivery_status(notice: Notice) -> str:
 
 def _recipient_fields(notice: Notice, report: Report) -> list[str]:
     recipient, status = report.recipient, report.status
+    original = given(recipient)
     kind, _, asked = recipient.orcpt.partition(";")
     lines = [
-        f"Original-Recipient: {kind};{_unxtext(asked)}" if asked else f"Original-Recipient: {_typed(recipient.original)}",
-        f"Final-Recipient: {_typed(recipient.original)}",
+        f"Original-Recipient: {kind};{_unxtext(asked)}" if asked else f"Original-Recipient: {_typed(original)}",
+        f"Final-Recipient: {_typed(original)}",
         f"Action: {notice.kind.action}",
         f"Status: {_enhanced(notice.kind, status)} ({reason(notice.kind, report)})",
     ]
     if report.host:
         lines.append(f"Remote-MTA: dns;{scrub(report.host, '')}")
     if status.code:
-        lines.append(f"Diagnostic-Code: smtp;{scrub(str(status), recipient.original)}")
+        lines.append(f"Diagnostic-Code: smtp;{scrub(str(status), original)}")
     if notice.kind is Kind.DELAYED and notice.retry_until:
         lines.append(f"Will-Retry-Until: {rfc_date(notice.retry_until)}")
     return [line.replace("\r", " ").replace("\n", " ") for line in lines]
