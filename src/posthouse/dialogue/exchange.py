@@ -47,7 +47,7 @@ _FINAL = ClientPhase.FINAL
 _LEAVING = ClientPhase.LEAVING
 _CLOSED = ClientPhase.CLOSED
 _RSET, _MAIL, _RCPT, _DATA = Step.RSET, Step.MAIL, Step.RCPT, Step.DATA
-_FIRST = (_MAIL, 0)
+_FIRST, _LAST = (_MAIL, 0), (_DATA, 0)
 _IN_TRANSACTION = (_ENVELOPE, _BODY, _FINAL)
 _BEFORE_READY = (ClientPhase.GREETING, ClientPhase.HELLO, ClientPhase.STARTTLS, ClientPhase.HANDSHAKE, ClientPhase.AUTH)
 
@@ -223,7 +223,9 @@ class Exchange(ABC):
     def _hear_yes(self, said: list[Status]) -> bool:
         """All replies that are there at once, where they say yes to all that was asked; False: they are heard one by one."""
         steps = self._steps
-        if self._phase is not _ENVELOPE or len(said) != len(steps) or self._commands or steps[0] != _FIRST or self._stray:
+        if self._phase is not _ENVELOPE or len(said) != len(steps) or self._commands or self._stray:
+            return False
+        if steps[0] != _FIRST or steps[-1] != _LAST:
             return False
         *envelope, last = said
         if last.code != 354 or max([status.code for status in envelope]) >= 300:

@@ -77,11 +77,12 @@ def test_a_server_that_leaves_settles_nobody(last: bytes) -> None:
 
 @pytest.mark.parametrize("said", [YES * 2 + b"354 go\r\n", YES + b"550 no\r\n250 taken\r\n", YES + b"354 go\r\n"])
 def test_what_no_server_may_say(said: bytes) -> None:
-    client = begun()
-    events = hear(client, said)
-    assert isinstance(events[-1], ProtocolError)
-    assert not any(event.status.is_success for event in events if isinstance(event, RecipientResult))
-    assert client.closed
+    for _ in range(2):  # the second time all lines are known
+        client = begun()
+        events = hear(client, said)
+        assert isinstance(events[-1], ProtocolError)
+        assert not any(event.status.is_success for event in events if isinstance(event, RecipientResult))
+        assert client.closed
 
 
 def test_a_reply_too_many_breaks_the_connection() -> None:

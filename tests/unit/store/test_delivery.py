@@ -12,7 +12,7 @@ from posthouse.journal.disk import Octets
 from posthouse.store.delivery.delivery import GATHER_SECONDS
 from posthouse.store.delivery.stored_form import LineEnds
 from posthouse.store.mailbox.base_name import size_of
-from posthouse.store.mailbox.errors import MailboxIOError, MailboxLocked
+from posthouse.store.mailbox.errors import AlreadyStored, MailboxIOError, MailboxLocked
 from posthouse.store.mailbox.folder import may_post
 from posthouse.testing.crash_disk import CrashDisk
 from posthouse.testing.crash_state import Extreme
@@ -259,3 +259,28 @@ def test_an_only_peers_message_goes_to_the_committer_at_once_as_one_batch() -> N
     assert len(world.accepted) == 4
     assert list(world.sizes) == [1, 2, 1]
     assert world.appended == appended + 2
+
+
+def test_what_nobody_foresaw_in_writing_a_file_is_the_fault_of_that_file_only() -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.send(BODY, "<bob>", "<sue>")
+    world.delivery.peers = ("one", "other")
+    made = 0
+
+    def fault(operation: str, _name: str) -> OSError | None:
+        nonlocal made
+        made += operation == "create_excl"
+        if operation == "create_excl" and made == 2:
+            raise RuntimeError("unforeseen")
+        return None
+
+    disk.fault = fault
+    world.deliver(BODY, "<bob> xqid=A.0")
+    world.deliver(BODY, "<bob> xqid=A.0", "<sue>")  # the first one waits for what becomes of the message before
+    world.deliver(BODY, "<sue>")
+    world.commit()
+    world.clock.run(1.0)
+    assert len(world.finished) == 4
+    assert [type(each) for each in world.refused] == [AlreadyStored, MailboxIOError]
+    assert [len(world.messages(owner)) for owner in ("bob", "sue")] == [2, 2]

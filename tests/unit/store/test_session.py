@@ -1,6 +1,7 @@
 """One LMTP connection to the store: parameters, large bodies, deadlines, draining, the log."""
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -133,6 +134,21 @@ async def test_who_names_an_xqid_and_sends_the_message_along_hears_all_replies_t
             assert len(read) == pieces
         await client.close()
     assert messages(tmp_path, "bob") == [STORED] * 2
+
+
+async def test_a_final_reply_does_not_wait_for_the_message_behind_it(tmp_path: Path) -> None:
+    async with running_store(store_instance(tmp_path)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        assert await client.deliver(GOOD, "<bob>", "<amy>") == ["250 2.5.0 <bob> OK", "250 2.5.0 <amy> OK"]
+        lock = os.open(tmp_path / "data" / "store" / "primary" / "amy" / ".lmtp-lock", os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for owner in (b"bob", b"amy"):
+            rcpt = b"RCPT TO:<%b> XQID=A.%b\r\n" % (owner, owner)
+            client.writer.write(b"MAIL FROM:<s@example.org>\r\n" + rcpt + b"BDAT %d LAST\r\n" % len(GOOD) + GOOD)
+        assert [await client.reply() for _ in range(3)][-1] == "250 2.5.0 <bob> OK"
+        os.close(lock)
+        assert [await client.reply() for _ in range(3)][-1] == "250 2.5.0 <amy> OK"
+        await client.close()
 
 
 @pytest.mark.parametrize("body", [b".dots\r\n.\r\n..\r\n", b"a\r\n.\r\nQUIT\r\n", b"no end\r\n." * 9000 + b"\r\n"])

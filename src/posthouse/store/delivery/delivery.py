@@ -131,27 +131,19 @@ class Delivery:
         transaction.message = message
         if len(transaction.addressees) > AT_ONCE:
             self._long.take(transaction, fault)
-            return
-        if len(self.peers) <= 1:
+        elif len(self.peers) <= 1:
             self._begin(transaction, self._admitted(transaction, fault))
-            return
-        if not self._arrived:
-            self._around.later(0, self._arrive)
-        self._arrived.append((transaction, fault))
+        else:
+            if not self._arrived:
+                self._around.later(0, self._arrive)
+            self._arrived.append((transaction, fault))
 
     def _arrive(self) -> None:
         """Steps a and b for what came in one turn of the loop, each step for all before the next (decision 148)."""
         arrived, self._arrived = self._arrived, []
-        admitted = [self._admitted(*each) for each in arrived]
-        for (transaction, _), ready in zip(arrived, admitted, strict=True):
-            try:
-                self._begin(transaction, ready)
-            except Exception as error:  # one message's fault must not keep the others waiting
-                _log.exception("a message cannot be delivered")
-                under_way = [each for part in self._unsent for each in part.addressees]
-                for each in transaction.addressees:
-                    if each.open and each not in under_way:
-                        self._settle(transaction, each, MailboxIOError(repr(error)))
+        for each in [(transaction, self._admitted(transaction, fault)) for transaction, fault in arrived]:
+            self._start_all(*each)
+        self._send_soon()
         self.flush()
 
     def _admitted(self, transaction: Transaction, fault: MailboxError | None) -> list[Addressee]:
@@ -159,6 +151,11 @@ class Delivery:
 
     def _begin(self, transaction: Transaction, ready: list[Addressee]) -> None:
         """Steps b and c for those who are admitted."""
+        self._start_all(transaction, ready)
+        self._send_soon()
+        self.flush()
+
+    def _start_all(self, transaction: Transaction, ready: list[Addressee]) -> None:
         message = transaction.message
         assert message is not None
         shared = [addressee for addressee in ready if not addressee.flags & OWN_COPY]
@@ -168,8 +165,6 @@ class Delivery:
         for addressee in ready:
             if addressee.flags & OWN_COPY:
                 self._start(Part(transaction, [addressee], message))
-        self._send_soon()
-        self.flush()
 
     def _admit(self, transaction: Transaction, addressee: Addressee, fault: MailboxError | None) -> bool:
         assert transaction.message is not None
@@ -212,7 +207,15 @@ class Delivery:
             self._finished(done)
 
     def _start(self, part: Part) -> None:
-        """Steps b and c."""
+        """Step b. What nobody foresaw is temporary, and a fault of this part only."""
+        try:
+            self._set_out(part)
+        except Exception as error:
+            _log.exception("a message cannot be delivered")
+            for addressee in part.addressees:
+                self._settle(part.transaction, addressee, MailboxIOError(repr(error)))
+
+    def _set_out(self, part: Part) -> None:
         message = part.message
         if message.fd >= 0:
             assert message.holder is not None

@@ -2,10 +2,11 @@
 
 RCPT checks only the form of XQUOTA and XDFLG; who the recipient is shows in the final replies (LMTP chapter 16.5). While
 final replies are owed nothing is read beyond one buffer, and nothing from a client that does not read our replies. A client
-that has named an XQID hears what is still to be said then together with the final replies: it waits for no other. A silent
-client is told 421 4.4.2 at its deadline; when others need the connection, after ten seconds, in the middle of a message too.
-Of commands sent all at once so many are obeyed, then it is the others' turn (decision 146). When the connection is lost the
-transaction that was complete is delivered all the same: its sender will try again.
+that has named an XQID hears what is said of MAIL and RCPT then together with the final replies: it waits for no other; those
+of one message never wait for the next message. A silent client is told 421 4.4.2 at its deadline; when others need the
+connection, after ten seconds, in the middle of a message too. Of commands sent all at once so many are obeyed, then it is the
+others' turn (decision 146). When the connection is lost the transaction that was complete is delivered all the same: its sender
+will try again.
 """
 
 import asyncio
@@ -67,7 +68,7 @@ class LmtpSession(asyncio.Protocol):
         self._addressees: list[Addressee] = []
         self._large: Streaming | None = None
         self._transaction: Transaction | None = None
-        self._pumping = self._paused = self._ended = self._wanted = self._patient = False
+        self._pumping = self._paused = self._ended = self._wanted = self._patient = self._finished = False
         self._deaf = self._resting = False
         self._ahead = self._octets = 0
         self._turn = -1
@@ -212,6 +213,7 @@ class LmtpSession(asyncio.Protocol):
         if self._patient and self._transaction is not None:
             return
         output, phase = server.turn()
+        self._finished = False
         if output:
             self._program.round.send(transport, output)
             moved = True
@@ -285,7 +287,8 @@ class LmtpSession(asyncio.Protocol):
     def _begin(self) -> Transaction:
         self._not_coming()
         transaction = self._transaction = Transaction(self._sender, self._addressees, self)
-        self._patient = bool(self._addressees[0].xqid)  # else RFC 2920 3.2: nothing is kept back once all input is read
+        # else RFC 2920 3.2: nothing is kept back once all input is read; a final reply never is
+        self._patient = bool(self._addressees[0].xqid) and not self._finished
         self._addressees = []
         return transaction
 
@@ -350,6 +353,7 @@ class LmtpSession(asyncio.Protocol):
             return
         self._idle = self._now()
         self._server.answer_data(replies)
+        self._finished = True
         self._go_on()
 
     _handlers: ClassVar[dict[type[Event], Callable[["LmtpSession", Any], None]]] = {
