@@ -19,7 +19,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from posthouse.cli.init_arguments import address_pattern, interface_line, listener_of, refuse
+from posthouse.cli.init_arguments import address_pattern, apart, interface_line, listener_of, refuse
 from posthouse.cli.init_native import native_words
 from posthouse.cli.init_options import Machine, Mta, Several, Unix, Way
 from posthouse.cli.init_stores import lmtp_service, relays_only, store_channels
@@ -49,7 +49,8 @@ def store(
         unix: UNIX mailboxes.
     """
     listener = listener_of(lmtp, "--lmtp")
-    service = unix.service(listener)
+    service = unix.service()
+    apart([("--lmtp", listener), ("--native", service.listener if service else None)])
     ports = [listener.port, *([service.listener.port] if service else [])]
     entries = [f"  TCP|*|{port}|{address_pattern(relay)}|*      $Y" for relay in allow for port in ports]
     words = {
@@ -74,6 +75,7 @@ def relay(folder: Path, /, *, mta: Mta, machine: Machine, way: Way = _WAY) -> No
         machine: this one.
         way: to the stores.
     """
+    apart(mta.listeners)
     known = machine.words()
     stores = way.parse(known["host"], otherwise="lmtp")
     words = {
@@ -117,7 +119,8 @@ def full(
     known, lmtp_listener = machine.words(), listener_of(lmtp, "--lmtp") if lmtp is not None else None
     if (lmtp_listener is None and unix.native is None) == bool(allow):
         raise refuse("--allow ADDRESS goes with --lmtp or --native: only relays may connect there")
-    service = unix.service(lmtp_listener or mta.listener)
+    service = unix.service()
+    apart([*mta.listeners, ("--lmtp", lmtp_listener), ("--native", service.listener if service else None)])
     stores = way.parse(known["host"], otherwise="smtp")
     ports = [each.port for each in (lmtp_listener, service.listener if service else None) if each is not None]
     words = {

@@ -2,7 +2,9 @@
 
 import ipaddress
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from posthouse.mail.address import parse_address
@@ -16,6 +18,9 @@ class Listener:
 
     address: str
     port: int
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}" if self.address else str(self.port)
 
 
 def refuse(text: str, code: int = USAGE) -> SystemExit:
@@ -37,6 +42,18 @@ def listener_of(text: str, option: str) -> Listener:
     if not 0 < number < 65536:
         raise refuse(f"{option} {text}: a port is a number from 1 to 65535")
     return Listener(address, number)
+
+
+def apart(services: Iterable[tuple[str, Listener | None]]) -> None:
+    """No two services on one port; those that are None are not there.
+
+    Args:
+        services: the option and what it named.
+    """
+    there = [(option, listener) for option, listener in services if listener is not None]
+    for (first, one), (second, other) in combinations(there, 2):
+        if one.port == other.port and (one.address == other.address or not one.address or not other.address):
+            raise refuse(f"{second} {other}: {first} has this port")
 
 
 def interface_line(listener: Listener) -> str:

@@ -26,17 +26,13 @@ class Native:
         return ((self.spool, True), *(((self.files, False),) if self.files else ()))
 
 
-def native_of(
-    text: str | None, listener: Listener, spool: Path | None, passwd: Path | None, files: Path | None
-) -> Native | None:
+def native_of(text: str | None, spool: Path | None, passwd: Path | None, files: Path | None) -> Native | None:
     """The service that was asked for."""
     if text is None:
         if spool or passwd or files:
             raise refuse("--native-spool, --native-passwd and --native-files need --native ADDRESS:PORT")
         return None
     native = listener_of(text, "--native")
-    if native.port == listener.port and (native.address == listener.address or not native.address or not listener.address):
-        raise refuse(f"--native {text}: --lmtp has this port")
     if passwd is not None and not passwd.is_file():
         raise refuse(f"--native-passwd {passwd}: no such file", NO_INPUT)
     spool = (spool or Path("/var/mail")).absolute()

@@ -99,6 +99,12 @@ class Mta:
         return listener_of(self.smtp, "--smtp")
 
     @property
+    def listeners(self) -> list[tuple[str, Listener | None]]:
+        """Each option that names one, and what it names."""
+        more = listener_of(self.submission, "--submission") if self.submission is not None else None
+        return [("--smtp", self.listener), ("--submission", more)]
+
+    @property
     def hosts(self) -> str:
         """The file of hosts."""
         return hosts_text(self.resolve or [])
@@ -128,7 +134,7 @@ class Mta:
         return route_words(found)
 
     def _clients(self, store_port: int | None) -> Clients:
-        certificate, key, smtp = self.tls_certificate, self.tls_key, self.listener
+        certificate, key = self.tls_certificate, self.tls_key
         for option, path in (("--tls-certificate", certificate), ("--tls-key", key)):
             if path is not None and not path.is_file():
                 raise refuse(f"{option} {path}: no such file", NO_INPUT)
@@ -137,8 +143,6 @@ class Mta:
         ports: tuple[str, ...] = ()
         if self.submission is not None:
             listener = listener_of(self.submission, "--submission")
-            if listener.port == smtp.port and (listener.address == smtp.address or not listener.address or not smtp.address):
-                raise refuse(f"--submission {self.submission}: --smtp has this port")
             ports = (f"PORT={listener.port}", interface_line(listener))
         internal = [address_pattern(text, "--internal") for text in self.internal or []]
         return Clients(certificate, key, ports, internal, store_port)
@@ -200,6 +204,6 @@ class Unix:
     native_passwd: Path | None = None
     native_files: Path | None = None
 
-    def service(self, other: Listener) -> Native | None:
-        """The service, which may not have the other one's port."""
-        return native_of(self.native, other, self.native_spool, self.native_passwd, self.native_files)
+    def service(self) -> Native | None:
+        """The service that was asked for."""
+        return native_of(self.native, self.native_spool, self.native_passwd, self.native_files)

@@ -126,7 +126,9 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, capsys: pytest.Cap
         (["--deliver-by", "smtp", "--native-port", "226"], "--deliver-by lmtp"),
         (["--deliver-by", "smtp", "--lmtp-store", OTHER], "--deliver-by lmtp"),
         (["--native-port", "0"], "--native-port 0"),
-        (["--native", "127.0.0.1:2525", "--allow", "127.0.0.1"], "has this port"),
+        (["--native", "127.0.0.1:2525", "--allow", "127.0.0.1"], "--native 127.0.0.1:2525: --smtp has this port"),
+        (["--lmtp", "2525", "--allow", "127.0.0.1"], "--lmtp 2525: --smtp has this port"),
+        (["--lmtp", "225", "--submission", "127.0.0.1:225", "--allow", "127.0.0.1"], "--lmtp 225: --submission has this port"),
         (["--native-spool", "/var/mail"], "need --native"),
     ):
         with pytest.raises(SystemExit) as ended:
