@@ -74,11 +74,20 @@ def _script_fault(values: Sequence[str]) -> str:
 
 def _programs(configuration: Configuration, entries: Iterable[RawEntry]) -> str:
     name, known = _attribute(configuration, "LDAP_PROGRAM_INFO", "mailProgramDeliveryInfo"), configuration.pipe_programs
-    missing = [(dn, value) for dn, value in _values(entries, name) if value.lower() not in known]
+    missing = [(dn, value) for dn, value in _values(_run_here(configuration, entries), name) if value.lower() not in known]
     if not missing:
         return ""
     dn, value = missing[0]
     return f"{len(missing)} values of {name} name no registered program: their mail waits (first: {dn}, {value[:64]!r})"
+
+
+def _run_here(configuration: Configuration, entries: Iterable[RawEntry]) -> Iterable[RawEntry]:
+    """Those whose programs run here: without `#` on the clause mail goes to the mailHost first (option-dat.md 2.1)."""
+    clauses, _ = rules.delivery_clauses(configuration.options)
+    if any(clause.name == "program" and clause.any_host for clause in clauses):
+        return entries
+    host, here = _attribute(configuration, "LDAP_MAILHOST", "mailHost"), rules.hosts_here(configuration)
+    return [entry for entry in entries if here.issuperset(value.lower() for value in entry.attributes.get(host, ()))]
 
 
 def _options(configuration: Configuration, entries: Iterable[RawEntry]) -> str:

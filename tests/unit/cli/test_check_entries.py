@@ -46,6 +46,18 @@ def test_what_cannot_be_done_is_counted_and_the_first_named(tmp_path: Path) -> N
     )
 
 
+def test_a_store_runs_the_programs_of_its_own_users(tmp_path: Path) -> None:
+    """`program` without `#`: the others' mail goes to their mailHost, where their programs are."""
+    options = OPTIONS.replace("#program=", "program=")
+    assert options != OPTIONS
+    options += "LDAP_LDIF_FILE=directory.ldif\n"
+    far = user("ann", "mailProgramDeliveryInfo: there")
+    near = user("bob", "mailDeliveryOption: program", "mailProgramDeliveryInfo: nobody-knows", host="Relay1.example.com")
+    (found,) = check_entries(relay_configuration(tmp_path, options=options, more={"directory.ldif": far + near}))
+    assert found.reason.startswith("1 values of mailprogramdeliveryinfo name no registered program: their")
+    assert "(first: uid=bob," in found.reason
+
+
 def test_options_nobody_delivers_and_scripts_of_domains_are_counted(tmp_path: Path) -> None:
     domain = "dn: o=example.com,o=usergroup\nobjectClass: mailDomain\nmailDomainSieveRuleSource: keep;\n\n"
     ldif = (

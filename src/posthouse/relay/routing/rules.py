@@ -284,6 +284,11 @@ def single_system_entries(configuration: Configuration, hosts: Mapping[str, tupl
     return faults
 
 
+def hosts_here(configuration: Configuration) -> frozenset[str]:
+    """This machine's names: users whose mailHost is one of them are its own. Lower case."""
+    return _here(configuration.imta, configuration.options)
+
+
 def _single_system(clauses: tuple[Clause, ...], here: frozenset[str]) -> list[Fault]:
     faults = []
     for clause in clauses:
