@@ -45,19 +45,35 @@ def list_programs(*, instance: InstanceOption = None, as_json: Json = False) -> 
         instance: the instance's folder.
         as_json: print one JSON array.
     """
-    programs = load_or_exit(here(instance)).pipe_programs.values()
+    configuration = load_or_exit(here(instance))
+    programs, nobody = configuration.pipe_programs.values(), _nobody(configuration)
     if as_json:
-        print_json([_shape(each) for each in programs])
+        print_json([_shape(each, untrustworthy(each.path) or nobody) for each in programs])
         return
     columns = ("NAME", "FORMAT", "TIMEOUT", "COMMAND", "NOT RUN BECAUSE")
-    rows = [(each.name, each.format.value, str(each.timeout or ""), each.command, untrustworthy(each.path)) for each in programs]
-    show(columns, rows)
+    show(
+        columns,
+        [
+            (each.name, each.format.value, str(each.timeout or ""), each.command, untrustworthy(each.path) or nobody)
+            for each in programs
+        ],
+    )
 
 
-def _shape(program: PipeProgram) -> dict[str, object]:
+def _nobody(configuration: Configuration) -> str:
+    """Why there is no user to run any program as, where root gives the command: it sees what the relay will."""
+    if os.geteuid() == 0:
+        try:
+            who(_of_channel(configuration)[0] or configuration.tailor.user or "")
+        except PermissionError as error:
+            return str(error)
+    return ""
+
+
+def _shape(program: PipeProgram, reason: str) -> dict[str, object]:
     return {
         "name": program.name, "command": program.command, "format": program.format.value, "timeout": program.timeout or None,
-        "output_limit": program.output_limit, "not_run_because": untrustworthy(program.path) or None, "file": program.file,
+        "output_limit": program.output_limit, "not_run_because": reason or None, "file": program.file,
         "line": program.line,
     }  # fmt: skip
 

@@ -36,7 +36,8 @@ def run(folder: Path, *words: str) -> int:
 
 def test_list_and_try(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     programs = "[PROGRAM=Say]\nCOMMAND=/bin/sh -c 'head -1; exit 75'\n[PROGRAM=gone]\nCOMMAND=/nowhere\n"
-    instance(tmp_path, programs=f"{programs}[PROGRAM=no]\nCOMMAND=/bin/sh -c 'exit 67'\n")
+    user = "user nobody" if os.geteuid() == 0 else ""
+    instance(tmp_path, keywords=user, programs=f"{programs}[PROGRAM=no]\nCOMMAND=/bin/sh -c 'exit 67'\n")
     assert run(tmp_path, "list", "--json") == 0
     listed = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
     assert listed["Say"]["not_run_because"] is None
@@ -54,6 +55,12 @@ def test_list_and_try(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run(tmp_path, "try", "gone", str(message), *AS) == 75
     assert run(tmp_path, "try", "other", str(message), *AS) == 64
     assert run(tmp_path, "try", "no", str(tmp_path / "none"), *AS) == 66
+
+
+def test_list_says_when_there_is_nobody_to_run_them_as(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    instance(tmp_path, programs="[PROGRAM=say]\nCOMMAND=/bin/true\n")
+    assert run(tmp_path, "list") == 0
+    assert ("never run as root" in capsys.readouterr().out) is (os.geteuid() == 0)
 
 
 def test_tried_as_the_channel_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
