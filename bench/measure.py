@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -223,7 +224,16 @@ def file_system(folder: Path) -> str:
     mounted = subprocess.run(
         ["findmnt", "-n", "-o", "FSTYPE,OPTIONS", "-T", str(folder)], capture_output=True, text=True, check=False
     )
-    return mounted.stdout.strip() or found.stdout.strip()
+    return " ".join((mounted.stdout or found.stdout).split())
+
+
+def processor() -> str:
+    """What the processor calls itself, where the kernel says it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.machine()
 
 
 def syncs(group: Group, work: Any) -> dict[str, int] | None:

@@ -24,7 +24,7 @@ import kills
 import ours
 import relay
 import store
-from measure import file_system
+from measure import file_system, processor
 
 BENCHES = {"store": (store, "dovecot"), "relay": (relay, "postfix"), "queue": (backlog, ""), "figures": (figures, "")}
 
@@ -42,7 +42,7 @@ def main() -> int:
     root = Path(tempfile.mkdtemp(prefix="posthouse-bench-", dir=os.environ.get("BENCH_DIR") or results))
     root.chmod(0o755)
     latest: dict[str, Any] = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "when": datetime.now(UTC).isoformat(timespec="seconds"), "machine": f"{processor()}, {os.cpu_count()} cores",
         "kernel": platform.release(), "file_system": file_system(root), "rounds": rounds, **ours.facts(),
     }  # fmt: skip
     print(f"file system: {latest['file_system']}; {latest['machine']}; kernel {latest['kernel']}; median of {rounds} rounds")
