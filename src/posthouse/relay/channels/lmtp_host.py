@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.connecting import connect
 from posthouse.relay.channels.host_session import HostSession
 from posthouse.relay.channels.lmtp_session import LmtpSession
 from posthouse.relay.channels.settings import ChannelSettings
@@ -141,7 +142,7 @@ class LmtpHost:
         last: OSError = OSError("no address")
         for address in addresses:
             try:
-                await self.shop.loop.create_connection(lambda: LmtpSession(self), address, self.settings.channel.port)
+                await connect(self.shop.loop, LmtpSession(self), address, self.settings.channel.port)
             except OSError as error:
                 last = error
                 continue

@@ -91,7 +91,7 @@ class LmtpSession(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: what has no reply of its own is not settled."""
         del exc
-        if self._gone:  # a handshake that fails says so, too
+        if self._gone or self._transport is None:  # a handshake that fails says so, too, and an opening that is called off
             return
         self._gone = True
         self._client.eof()

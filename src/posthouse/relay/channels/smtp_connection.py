@@ -115,7 +115,7 @@ class SmtpConnection(asyncio.Protocol, ABC):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: what has no reply of its own is not settled."""
         del exc
-        if self._gone:
+        if self._gone or self._transport is None:  # an opening that is called off says so, too
             return
         self._gone = True
         self._client.eof()

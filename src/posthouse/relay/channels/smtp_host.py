@@ -19,6 +19,7 @@ from posthouse.dialogue.upgrade import Tls
 from posthouse.mail.address import AddressError, parse_address
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.connecting import connect
 from posthouse.relay.channels.host_finder import HostFinder, temporary
 from posthouse.relay.channels.lmtp_host import LmtpHost
 from posthouse.relay.channels.smtp_session import SmtpSession
@@ -150,11 +151,10 @@ class SmtpHost(LmtpHost):
 
     async def _try_once(self, hop: Hop, opening: Opening) -> tuple[Status | None, bool]:
         source = (self.smtp.interface, 0) if self.smtp.interface else None
+        session = SmtpSession(self, hop, opening)
         try:
             async with asyncio.timeout(self.smtp.connect_wait):
-                _, session = await self.shop.loop.create_connection(
-                    lambda: SmtpSession(self, hop, opening), hop.address, self.settings.channel.port, local_addr=source
-                )
+                await connect(self.shop.loop, session, hop.address, self.settings.channel.port, source)
         except (OSError, TimeoutError) as error:
             text = "connection timed out" if isinstance(error, TimeoutError) else (getattr(error, "strerror", "") or str(error))
             self._log_connection(Action.UNREACHED, "", f"{hop.host} [{hop.address}]: {text}")
