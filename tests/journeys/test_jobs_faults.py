@@ -206,3 +206,15 @@ async def test_a_corrupt_record_is_set_aside_never_sent(start: Start, sink: Sink
         assert "kept for a person" in relay.stderr()
     finally:
         await back.stop()
+
+
+async def test_a_reload_while_a_host_has_not_greeted_yet_does_not_call_it_down(start: Start, sink: Sink) -> None:
+    sink.script.hang = frozenset({"greeting"})
+    relay = await start()
+    await relay.put("bob")
+    await until(lambda: sink.connections)
+    sink.script.hang = frozenset()
+    relay.kill(signal.SIGHUP)
+    await relay.empty(30)  # a host that is down has a minute's rest
+    assert sink.seen == {"bob": 1}
+    assert not relay.records("Q")

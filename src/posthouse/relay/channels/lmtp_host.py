@@ -175,6 +175,8 @@ class LmtpHost:
         self._down(status)
 
     def _down(self, status: Status) -> None:
+        if self._draining:  # the connection was given up by us
+            return
         if any(session.busy or (session.connected and session.usable) for session in self.sessions):
             self._hold_off = self.shop.loop.time() + HOLD_OFF_SECONDS
             return
