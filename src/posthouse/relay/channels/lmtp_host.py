@@ -220,6 +220,8 @@ class LmtpHost:
         elif session.usable:  # the controller wants fewer at work; the connection is kept all the same
             self._idle.append(session)
             session.rest()
+        else:
+            self.pump()  # it is gone: another may have what waits
 
     def not_idle(self, session: HostSession) -> None:
         """The session is leaving."""

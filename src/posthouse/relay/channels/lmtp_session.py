@@ -57,7 +57,7 @@ class LmtpSession(asyncio.Protocol):
         self._most = min(each for each in limits if each)
         self._where = ""
         self._banner = ""
-        self._offers = Offers()
+        self._offers = self._once_sure = Offers()
         settings = host.settings
         self._envelope_wait = max(settings.mail_wait, settings.rcpt_wait, settings.data_wait)
         self._now: LmtpTransaction | None = None
@@ -162,14 +162,13 @@ class LmtpSession(asyncio.Protocol):
             return None
         transaction = LmtpTransaction(self.host, job, opened)
         transaction.attempt.reached(self.host.connect_name, self._where, self._banner, self._mode)
-        command = transaction.command(self._offers)
-        if command is not None:
-            try:
+        try:
+            command = transaction.command(self._offers)
+            if command is not None:
                 self._client.begin(command)
-            except ValueError as error:
-                transaction.cannot_be_sent(error)
-            else:
                 return transaction
+        except (OSError, ValueError) as error:
+            transaction.cannot_be_sent(error)
         transaction.conclude(kept=False)
         return None
 
@@ -196,7 +195,8 @@ class LmtpSession(asyncio.Protocol):
                 self._loop.call_soon(self.host.finished, self)  # first all replies that came are heard (decision 148)
             elif isinstance(event, Ready):
                 self._ready = True
-                self._offers = Offers.of(event.extensions, bare=event.bare, settings=self.host.settings)
+                self._once_sure = Offers.of(event.extensions, bare=event.bare, settings=self.host.settings)
+                self._offers = self._once_sure._replace(chunks=False)
                 self._wait(IDLE_SECONDS)
                 self.host.ready(self, self._where)
             elif isinstance(event, Greeting):
@@ -249,6 +249,7 @@ class LmtpSession(asyncio.Protocol):
         now, transport = self._now, self._transport
         assert now is not None
         assert transport is not None
+        self._offers = self._once_sure  # a 354 in its place: this server's replies can be counted
         now.sends_body()
         if now.opened.envelope.size > INLINE_LIMIT:
             self.host.shop.round.send_all()

@@ -11,7 +11,8 @@
   that is no failure.
 * A kept connection that turns out to be closed before the body was sent has cost nothing: the copy goes over another one.
 * To one recipient up to 64 KiB go along with the envelope, by BDAT (RFC 3030), where CHUNKING and PIPELINING are listed and the
-  channel has no `nochunkingclient`: one round trip instead of two (decision 152).
+  channel has no `nochunkingclient`: one round trip instead of two. The first of a connection goes by DATA: of a server that says
+  too much a reply could be taken for the message's, and is found out by what should be 354 (decision 152).
 """
 
 from collections.abc import Container
@@ -137,10 +138,11 @@ class LmtpTransaction:
             out += f" XFLAGS={recipient.imap_flags}"
         return out
 
-    def cannot_be_sent(self, error: ValueError) -> None:
-        """An operator's edit of the queue file: it must neither bounce nor stop the others."""
+    def cannot_be_sent(self, error: OSError | ValueError) -> None:
+        """A disk's fault, or an operator's edit of the queue file: it must neither bounce nor stop the others."""
+        enhanced = "4.3.0" if isinstance(error, OSError) else "4.1.3"
         for recipient in self.recipients:
-            self.attempt.refuse(recipient, Status(451, "4.1.3", f"cannot be sent: {error}"))
+            self.attempt.refuse(recipient, Status(451, enhanced, f"cannot be sent: {error}"))
 
     def refuses_chunks(self) -> None:
         """The server lists CHUNKING and does not know BDAT: it gets DATA from now on, this copy at once."""
