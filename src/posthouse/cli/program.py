@@ -64,7 +64,7 @@ def _nobody(configuration: Configuration) -> str:
     """Why there is no user to run any program as, where root gives the command: it sees what the relay will."""
     if os.geteuid() == 0:
         try:
-            who(_of_channel(configuration)[0] or configuration.tailor.user or "")
+            who(_of_channel(configuration)[0])
         except PermissionError as error:
             return str(error)
     return ""
@@ -111,19 +111,20 @@ def try_program(
     envelope = Envelope("0TTRIED", sender, "tcp_local", "", int(time.time() * 1000), len(octets), (known,))
     user_of_channel, patience = _of_channel(configuration)
     if os.geteuid() == 0:
-        run_as = run_as or user_of_channel or configuration.tailor.user or ""
+        run_as = run_as or user_of_channel
     status = _tried(program, envelope, known, octets, run_as, program.timeout or patience)
     sys.stdout.write(f"{status}\n")
     raise SystemExit(0 if status.is_success else _RETURNED if status.is_permanent else _AGAIN)
 
 
 def _of_channel(configuration: Configuration) -> tuple[str, float]:
-    """The `user` of the first channel that runs programs, and its SHELL_TIMEOUT."""
+    """The `user` of the first channel that runs programs, else IMTA_USER, and the channel's SHELL_TIMEOUT."""
+    ours = configuration.tailor.user or ""
     for channel in configuration.imta.channels.values():
         if program_of(configuration, channel) is Program.PIPE:
             seconds = configuration.channel_option(channel.name).number("SHELL_TIMEOUT", SHELL_TIMEOUT)
-            return channel.value("user") or "", seconds
-    return "", SHELL_TIMEOUT
+            return channel.value("user") or ours, seconds
+    return ours, SHELL_TIMEOUT
 
 
 def _tried(
