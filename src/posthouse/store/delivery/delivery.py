@@ -23,8 +23,8 @@ from posthouse.store.delivery.accounts import Accounts
 from posthouse.store.delivery.admission import Admission, Settings, Surroundings
 from posthouse.store.delivery.long_transactions import AT_ONCE, LongTransactions
 from posthouse.store.delivery.partitions import Partitions
-from posthouse.store.delivery.placement import place, place_synced, remove, write_tmp
-from posthouse.store.delivery.record import Placement, encode_placement, void
+from posthouse.store.delivery.placement import place, place_synced, remove, void, write_tmp
+from posthouse.store.delivery.record import Placement, encode_placement
 from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Message, Part, Transaction, by_partition
 from posthouse.store.mailbox.base_name import BaseNames

@@ -1,17 +1,21 @@
 """One file, its names: written to `tmp/`, and only after the sync that covers it linked and renamed into `new/`.
 
 A message that comes with flags gets its name in `cur/`, with the flags behind the base name.
-`write_tmp` comes before the record (DURABILITY 3.6 b), `place` behind its sync (3.6 d). `place_synced` is the way without
-a record: fsync of the file, names, fsync of every folder that got one. A name that cannot be a hard link (too many links,
-another file system) or must not be one (a large message, xdflg value 16) gets a copy of its own.
+`write_tmp` comes before the record (DURABILITY 3.6 b), `place` behind its sync (3.6 d), and `void` marks in the record whom it
+failed for. `place_synced` is the way without a record: fsync of the file, names, fsync of every folder that got one. A name that
+cannot be a hard link (too many links, another file system) or must not be one (a large message, xdflg value 16) gets a copy of
+its own.
 """
 
 import errno
+import logging
 
 from posthouse.journal.disk import Disk
+from posthouse.journal.segment import JournalError, Mark, RecordRef, Segment
 from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Part
 
 _PIECE = 1 << 20
+_log = logging.getLogger("posthouse.store")
 
 
 def write_all(disk: Disk, fd: int, data: bytes, offset: int = 0) -> None:
@@ -75,6 +79,26 @@ def place(disk: Disk, part: Part) -> list[OSError | None]:
         remove(disk, part.name, part.tmp)
         return [error, *results]
     return [None, *results]
+
+
+def void(disk: Disk, journal: int, record: RecordRef, slot: int) -> None:
+    """Mark one recipient of a record as one that is not to be placed again: its sender was told to try again.
+
+    Args:
+        disk: the disk.
+        journal: descriptor of data/journal.
+        record: where the record stands.
+        slot: the recipient's number in it.
+    """
+    try:
+        segment = Segment.open(disk, journal, record.segment, write=True)
+    except (OSError, JournalError) as error:
+        _log.error("mark: %s", error)
+        return
+    try:
+        segment.mark(record.first_slot + slot, Mark.VOID)
+    finally:
+        segment.close()
 
 
 def place_synced(disk: Disk, part: Part) -> list[OSError | None]:

@@ -5,12 +5,7 @@ file's octets exactly as placed, so that a replay can write them again (DURABILI
 recipient n.
 """
 
-import logging
-
 import msgspec
-
-from posthouse.journal.disk import Disk
-from posthouse.journal.segment import JournalError, Mark, RecordRef, Segment
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -34,7 +29,6 @@ class Placement(msgspec.Struct, frozen=True, array_like=True):
     places: tuple[Place, ...]
 
 
-_log = logging.getLogger("posthouse.store")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Placement)
 
@@ -51,23 +45,3 @@ def decode_placement(octets: bytes) -> Placement:
         msgspec.DecodeError: the octets are none.
     """
     return _decoder.decode(octets)
-
-
-def void(disk: Disk, journal: int, record: RecordRef, slot: int) -> None:
-    """Mark one recipient of a record as one that is not to be placed again: its sender was told to try again.
-
-    Args:
-        disk: the disk.
-        journal: descriptor of data/journal.
-        record: where the record stands.
-        slot: the recipient's number in it.
-    """
-    try:
-        segment = Segment.open(disk, journal, record.segment, write=True)
-    except (OSError, JournalError) as error:
-        _log.error("mark: %s", error)
-        return
-    try:
-        segment.mark(record.first_slot + slot, Mark.VOID)
-    finally:
-        segment.close()
