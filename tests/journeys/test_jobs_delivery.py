@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.jobs_relay import BODY, Start, until
-from support.lmtp_sink import Sink
+from support.lmtp_sink import EXTENSIONS, Sink
 
 
 async def test_a_message_arrives_once_as_it_was_accepted(start: Start, sink: Sink) -> None:
@@ -222,7 +222,9 @@ async def test_smtputf8_is_said_where_an_address_wants_it_though_the_client_did_
     assert [taken.mail.endswith(" SMTPUTF8") for taken in sink.taken] == [True, False]
 
 
-async def test_a_kept_session_that_is_closed_costs_nothing(start: Start, sink: Sink) -> None:
+@pytest.mark.parametrize("listed", [EXTENSIONS, (*EXTENSIONS, "CHUNKING")], ids=["by DATA", "along, by BDAT"])
+async def test_a_kept_session_that_is_closed_costs_nothing(start: Start, sink: Sink, listed: tuple[str, ...]) -> None:
+    sink.script.extensions = listed
     relay = await start()
     await relay.put("bob")
     await relay.empty()

@@ -106,20 +106,6 @@ async def test_a_refused_recipient_leaves_the_connection_to_the_next(start: Star
     assert "RSET" in commands(sink)
 
 
-async def test_a_kept_connection_that_says_nothing_and_closes_costs_no_attempt(start: Start, sink: Sink) -> None:
-    relay = await start()
-    await relay.put("bob")
-    await relay.empty()
-    sink.script.close = frozenset({"mail"})
-    await relay.put("bob")
-    await relay.until_list(lambda copies: copies and copies[0]["attempts"] == 1)
-    assert sink.connections == 2
-    sink.script.close = frozenset()
-    await relay.retry()
-    await relay.empty()
-    assert len(sink.taken) == 2
-
-
 async def test_a_connection_that_closes_before_the_answer_to_the_message_is_a_failure(start: Start, sink: Sink) -> None:
     relay = await start()
     await known(relay)
