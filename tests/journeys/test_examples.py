@@ -3,11 +3,15 @@
 import os
 import signal
 import smtplib
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
+import trustme
 
 from posthouse.lmtp_client import LmtpClient
 from posthouse.testing.tiers import free_port
@@ -78,6 +82,29 @@ def test_smtp_server_in_15_lines() -> None:
         server.send_signal(signal.SIGINT)
         out, _ = server.communicate(timeout=10)
     assert out == "17 octets from <ann@example.org> for bob@example.com, eve@example.com, by ESMTP from client.example.org\n"
+
+
+def test_submission_after_a_login(tmp_path: Path) -> None:
+    authority, port = trustme.CA(), free_port()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    with running("submission.py", str(port), str(tmp_path / "both.pem")) as server:
+        assert listening(server) == f"listening on port {port}\n"
+        with smtplib.SMTP("localhost", port, "client.example.org") as client:
+            client.starttls(context=trust)
+            with pytest.raises(smtplib.SMTPSenderRefused, match="Authentication required"):
+                client.sendmail("ann@example.org", "bob@example.com", "Subject: x\n\ntext\n")
+            with pytest.raises(smtplib.SMTPAuthenticationError):
+                client.login("ann", "guessed")
+            client.login("ann", "secret")
+            with pytest.raises(smtplib.SMTPRecipientsRefused, match="ann is not bob"):
+                client.sendmail("bob@example.org", "bob@example.com", "Subject: x\n\ntext\n")
+            client.sendmail("ann@example.org", "bob@example.com", "Subject: x\n\ntext\n")
+        server.send_signal(signal.SIGINT)
+        out, _ = server.communicate(timeout=10)
+    assert out == "ann sends 17 octets to bob@example.com, by ESMTPSA\n"
 
 
 def test_a_server_in_a_thread_of_a_test() -> None:

@@ -402,6 +402,6 @@ def test_importing_it_brings_no_instance_with_it() -> None:
         "posthouse.relay.smtp_server",
         *(
             f"posthouse.relay.smtp_server.{each}"
-            for each in ("arrival", "calling_session", "host", "line", "memory", "received", "server")
+            for each in ("arrival", "calling_session", "guessing", "host", "line", "memory", "offers", "received", "server")
         ),
     }

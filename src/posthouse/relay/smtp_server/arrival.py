@@ -22,7 +22,9 @@ class Arrival:
     helo: str
     """what the client calls itself; octets that are no ASCII are replaced"""
     protocol: str
-    """SMTP, ESMTP, ESMTPS, UTF8SMTP or UTF8SMTPS (RFC 3848, RFC 6531 4.3)"""
+    """SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, or UTF8SMTP with the same ends (RFC 3848, RFC 6531 4.3)"""
+    user: str = ""
+    """who has logged in, by the name given there; empty when nobody has"""
 
     def received(self, recipient: str = "") -> bytes:
         """The trace field to put in front of the message (RFC 5321 4.4), with LF line ends.

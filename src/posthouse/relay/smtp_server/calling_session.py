@@ -1,7 +1,8 @@
 """One client of a server inside a Python program: its commands become calls (docs/library.md).
 
 Promise: replies come in the order of the commands; nothing is obeyed while a call is under way. From the final dot on a message
-belongs to its call, memory and all: a client that goes away changes nothing for it.
+belongs to its call, memory and all: a client that goes away changes nothing for it. A login that is refused says nothing of its
+reason, neither by words nor by time (`guessing`).
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from posthouse.dialogue.event import (
     Event,
     Fault,
     Hello,
+    Login,
     Mail,
     Message,
     MessageEnd,
@@ -27,6 +29,7 @@ from posthouse.dialogue.event import (
 from posthouse.dialogue.policy import PATIENCE
 from posthouse.dispatcher.handoff import Connection
 from posthouse.mail.status import Status
+from posthouse.relay.smtp_server import guessing
 from posthouse.relay.smtp_server.arrival import Arrival
 from posthouse.relay.smtp_server.line import LEAST_RATE, Line
 from posthouse.relay.smtp_server.received import helo_name, protocol_name
@@ -49,7 +52,8 @@ class CallingSession(Line):
     def __init__(self, server: "SmtpServer") -> None:
         super().__init__(server, _UNKNOWN, server.left, server.policy)
         self._host = server
-        self._helo, self._esmtp = "", False
+        self._helo, self._esmtp, self._user = "", False, ""
+        self._bad_logins = 0
         self._sender = ""
         self._recipients: list[str] = []
         self._parts: list[bytes] = []
@@ -102,7 +106,7 @@ class CallingSession(Line):
 
     def begun_tls(self) -> None:
         """What the client said in clear is forgotten (RFC 3207 4.2)."""
-        self._helo = ""
+        self._helo = self._user = ""
         self.server.tls_started(self._host.secured)
 
     def over(self) -> None:
@@ -144,12 +148,53 @@ class CallingSession(Line):
             case StartTls():
                 assert self._host.tls is not None  # else it would not have been offered
                 self.start_tls(self._host.tls)
+            case Login():
+                self._host.program_calls.use(self._log_in(event))
+
+    # --- logins -----------------------------------------------------------------------------------------------------
+
+    async def _log_in(self, event: Login) -> None:
+        host, began, user = self._host, self._host.loop.time(), _text(event.user)
+        status = await self._judge_login(event, user)
+        due = began if status.is_success else began + guessing.wait(host.limits.login_seconds, self._bad_logins)
+        host.loop.call_at(due, self.go_on, self._logged_in, user, status)
+
+    async def _judge_login(self, event: Login, user: str) -> Status:
+        host, address = self._host, self.connection.peer[0]
+        if host.failures.too_many(address):
+            return guessing.TOO_MANY
+        said = guessing.WRONG
+        if _text(event.acts_for) in {"", user}:  # acting for somebody else is not possible (RFC 4616)
+            judge = partial(host.login, user, _text(event.password), address)
+            said = await host.program_calls.status(f"login of {user!r} from {address}", judge)
+        if said.is_success:
+            return guessing.let_in(event.mechanism)
+        host.log.info("a login of %r from %s was refused: %s", user, address, said)
+        if not said.is_permanent:
+            return guessing.UNKNOWN
+        if address:  # over a Unix socket all have the same
+            host.failures.note(address)
+        return guessing.WRONG
+
+    def _logged_in(self, user: str, status: Status) -> None:
+        self._last = self._host.loop.time()
+        self.server.answer_login(status)
+        if status.is_success:
+            self._user = user
+        elif status.is_permanent:
+            self._bad_logins += 1
+            if self._bad_logins >= self._host.limits.bad_logins:
+                self.abrupt = True
+                self.server.shed(guessing.LAST_ONE)
+
+    # --- the message ------------------------------------------------------------------------------------------------
 
     def _mail(self, event: Mail) -> None:
         host, limits = self._host, self._host.limits
-        protocol = protocol_name(esmtp=self._esmtp, utf8="SMTPUTF8" in event.params, tls=self.secured)
+        user = self._user
+        protocol = protocol_name(esmtp=self._esmtp, utf8="SMTPUTF8" in event.params, tls=self.secured, user=bool(user))
         address, port = self.connection.peer
-        self._arrival = Arrival(host.ids.next(), host.hostname, address, port, self._helo, protocol)
+        self._arrival = Arrival(host.ids.next(), host.hostname, address, port, self._helo, protocol, user)
         self._sender = _text(event.sender)
         self.transaction_ends = host.loop.time() + 12 * max(limits.command_seconds, limits.data_seconds)
         self.server.accept()

@@ -30,9 +30,9 @@ from posthouse.relay.queue.enqueue import Enqueuer
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.switch import switched
 from posthouse.relay.smtp_server.gather import Gather
+from posthouse.relay.smtp_server.guessing import LOGIN_DELAY, Failures
 from posthouse.relay.smtp_server.host import hang_up_oldest
 from posthouse.relay.smtp_server.limits import Limits
-from posthouse.relay.smtp_server.login import LOGIN_DELAY, Failures
 from posthouse.relay.smtp_server.memory import Memory
 from posthouse.relay.smtp_server.source import SourceChannel
 from posthouse.relay.smtp_server.transaction import abandon

@@ -8,8 +8,8 @@ It is called once for each message; what it returns is the reply to the final do
 a subclass, is asked about each RCPT before. The message has LF line ends, dots removed; `Arrival.received` makes the trace field
 that whoever passes a message on has to add. The server runs in the loop it is started in, asyncio's or uvloop's, and takes
 nothing of an instance: no configuration, no journal. Speaks: PIPELINING, ENHANCEDSTATUSCODES, 8BITMIME, SMTPUTF8, SIZE, CHUNKING,
-and STARTTLS where it is given a certificate. No AUTH. Refused: a CR or LF alone in a body (550 5.6.11), a NUL (554 5.6.0),
-anything behind STARTTLS.
+STARTTLS where it is given a certificate, AUTH PLAIN and LOGIN where `login` is overridden. Refused:
+a CR or LF alone in a body (550 5.6.11), a NUL (554 5.6.0), anything behind STARTTLS, passwords in clear unless they are allowed.
 """
 
 import asyncio
@@ -28,14 +28,17 @@ from posthouse.dispatcher.embedded import CommonLimits, EmbeddedServer, Endpoint
 from posthouse.dispatcher.program_calls import ProgramCalls
 from posthouse.mail.message_id import MessageIds
 from posthouse.mail.status import Status
+from posthouse.relay.smtp_server import guessing
 from posthouse.relay.smtp_server.arrival import Arrival
 from posthouse.relay.smtp_server.calling_session import CallingSession
 from posthouse.relay.smtp_server.host import hang_up_oldest
 from posthouse.relay.smtp_server.line import Line
 from posthouse.relay.smtp_server.memory import Memory
+from posthouse.relay.smtp_server.offers import offered
 
 _EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8")
 _MAIL_PARAMS = frozenset({"SIZE", "BODY", "SMTPUTF8"})
+_NO_LOGINS = Status(535, "5.7.8", "nobody can log in here")
 _OK = Status(250, "2.1.5", "OK")
 _FAILED = Status(451, "4.3.0", "delivery failed; try again later")
 
@@ -50,6 +53,10 @@ class Limits(CommonLimits):
     """a client may leave our replies unread"""
     rejections: int = 100
     """recipients refused in one connection: with the last it is told 421 4.7.0"""
+    bad_logins: int = 3
+    """the same of logins"""
+    login_seconds: float = guessing.LOGIN_DELAY
+    """from a login to its refusal; twice as many each further time, at most 16"""
 
 
 Deliver: TypeAlias = Callable[[str, Sequence[str], bytes, Arrival], Awaitable[Status]]
@@ -59,7 +66,7 @@ Deliver: TypeAlias = Callable[[str, Sequence[str], bytes, Arrival], Awaitable[St
 class SmtpServer(EmbeddedServer[Line]):
     """An SMTP server. Give it a coroutine, or override `deliver` in a subclass; override `recipient` to judge each RCPT.
 
-    Use it as `async with server:`, or `start` and `stop` it, or `serve_forever`.
+    Override `login` to have AUTH. Use it as `async with server:`, or `start` and `stop` it, or `serve_forever`.
 
     Args:
         deliver: called once for each message.
@@ -68,10 +75,13 @@ class SmtpServer(EmbeddedServer[Line]):
         path: listen on a Unix socket instead.
         hostname: this server's name in its greeting; the system's by default.
         tls: the certificate; STARTTLS is offered where it is given.
+        login_first: mail is taken after a login only.
+        login_in_clear: passwords are taken without TLS.
         limits: sizes, times and numbers.
 
     Raises:
-        TypeError: there is nothing to call.
+        TypeError: there is nothing to call, or no `login`.
+        ValueError: a `login` that could never be: without TLS and not in clear.
     """
 
     def __init__(
@@ -83,10 +93,17 @@ class SmtpServer(EmbeddedServer[Line]):
         path: str | None = None,
         hostname: str = "",
         tls: ssl.SSLContext | None = None,
+        login_first: bool = False,
+        login_in_clear: bool = False,
         limits: Limits | None = None,
     ) -> None:
         if deliver is None and type(self).deliver is SmtpServer.deliver:
             raise TypeError("SmtpServer wants a coroutine to call, or a subclass with `async def deliver`")
+        logs_in = type(self).login is not SmtpServer.login
+        if not logs_in and (login_first or login_in_clear):
+            raise TypeError("logins want a subclass with `async def login`")
+        if logs_in and tls is None and not login_in_clear:
+            raise ValueError("passwords are taken under TLS: give `tls`, or say `login_in_clear`")
         self._deliver = deliver
         self.judges = type(self).recipient is not SmtpServer.recipient
         """whether a recipient has to be asked about"""
@@ -99,12 +116,11 @@ class SmtpServer(EmbeddedServer[Line]):
         super().__init__(Endpoint(host, port, path), limits, self.process_log)
         size = max(1, min(limits.message_size, self.memory.most))  # a larger one would be begun again and again, and never end
         policy = smtp_policy(self.hostname, (*_EXTENSIONS, f"SIZE {size}", "CHUNKING", "ENHANCEDSTATUSCODES"))
-        self.secured = replace(
+        policy = replace(
             policy, max_size=size, max_recipients=limits.recipients, known_mail_params=_MAIL_PARAMS, known_rcpt_params=frozenset()
         )
-        self.policy = self.secured
-        if tls is not None:
-            self.policy = replace(self.secured, starttls=True, extensions=(*policy.extensions, "STARTTLS"))
+        sasl = "must" if login_first else "may" if logs_in else ""
+        self.policy, self.secured = offered(policy, "may" if tls is not None else "", sasl, in_clear=login_in_clear)
         self.ids = MessageIds(time.time, secrets.randbits)
 
     async def deliver(self, sender: str, recipients: Sequence[str], message: bytes, arrival: Arrival) -> Status:
@@ -135,8 +151,22 @@ class SmtpServer(EmbeddedServer[Line]):
         """
         return _OK
 
+    async def login(self, user: str, password: str, address: str) -> Status:  # noqa: ARG002 - for subclasses
+        """Judge a login; called by the server where a subclass overrides it. Otherwise there is no AUTH.
+
+        Args:
+            user: the name given. As the password it is UTF-8; other octets come by surrogateescape.
+            password: the one given.
+            address: the client's IP address, empty over a Unix socket.
+
+        Returns:
+            2yz lets the client in, 5yz does not, 4yz asks it to try later. It hears 235, 535 and 454, and never the text.
+        """
+        return _NO_LOGINS
+
     def _begin(self) -> None:
         """Make what sessions share."""
+        self.failures = guessing.Failures(self.loop.time)
         self.program_calls = ProgramCalls(self.limits.calls, self.limits.deliver_seconds, _FAILED, self.log)
 
     def _new_session(self) -> asyncio.Protocol:

@@ -28,7 +28,7 @@ from posthouse.dialogue.event import (
 )
 from posthouse.dispatcher.worker import Connection
 from posthouse.mail.status import Status
-from posthouse.relay.smtp_server import data, line_ends, log, login, submission
+from posthouse.relay.smtp_server import data, guessing, line_ends, log, login, submission
 from posthouse.relay.smtp_server.envelope import TOO_LARGE, EnvelopeSession
 from posthouse.relay.smtp_server.received import helo_name
 from posthouse.relay.smtp_server.relay import Relay
@@ -37,8 +37,6 @@ from posthouse.trace.record import Action
 
 if TYPE_CHECKING:
     import asyncio
-
-_TOO_MANY_LOGINS = Status(421, "4.7.0", "Too many failed logins")
 
 
 class SmtpSession(EnvelopeSession):
@@ -149,7 +147,7 @@ class SmtpSession(EnvelopeSession):
             self._bad_logins += 1
             if self._bad_logins >= self.way_in.bad_logins:
                 self.abrupt = True
-                self.server.shed(_TOO_MANY_LOGINS)
+                self.server.shed(guessing.LAST_ONE)
 
     # --- the message --------------------------------------------------------------------------------------------
 

@@ -16,15 +16,12 @@ from dataclasses import dataclass, replace
 
 from posthouse.config.channel import Channel
 from posthouse.dialogue.policy import BareLineEnds, Policy
-from posthouse.mail.status import Status
 from posthouse.relay.smtp_server.limits import Limits
 from posthouse.relay.smtp_server.line_ends import pattern_of
+from posthouse.relay.smtp_server.offers import offered
 from posthouse.relay.smtp_server.sender_domain import SenderDomains
 
-MECHANISMS = frozenset({"PLAIN", "LOGIN"})
 LEAST_BAD_LOGINS = 3
-_TLS_FIRST = Status(530, "5.7.0", "Must issue a STARTTLS command first")
-_LOGIN_FIRST = Status(530, "5.7.0", "Authentication required")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class SourceChannel:
             policy = replace(policy, bare_line_ends=BareLineEnds.REPORT)
         tls = _server_keyword(channel, "tls") if certificate else ""
         sasl = _server_keyword(channel, "sasl")
-        policies = _policies(policy, tls, sasl, in_clear=in_clear)
+        policies = offered(policy, tls, sasl, in_clear=in_clear)
         return cls(
             name=channel.name,
             policy=policies[0],
@@ -94,19 +91,3 @@ def _server_keyword(channel: Channel, subject: str) -> str:
             if channel.has(f"{word}{subject}{end}"):
                 return "" if word == "no" else word
     return ""
-
-
-def _policies(policy: Policy, tls: str, sasl: str, *, in_clear: bool) -> tuple[Policy, Policy]:
-    """In clear, and under TLS."""
-    login_first = _LOGIN_FIRST if sasl == "must" else None
-    auth = (f"AUTH {' '.join(sorted(MECHANISMS, reverse=True))}",) if sasl else ()
-    if sasl:
-        policy = replace(
-            policy, known_mechanisms=MECHANISMS, known_mail_params=policy.known_mail_params | {"AUTH"}, barred=login_first
-        )
-    secured = replace(policy, mechanisms=policy.known_mechanisms, extensions=policy.extensions + auth)
-    clear = secured if in_clear else policy
-    if not tls:
-        return clear, secured
-    barred = _TLS_FIRST if tls == "must" or (login_first is not None and not in_clear) else login_first
-    return replace(clear, starttls=True, extensions=(*clear.extensions, "STARTTLS"), barred=barred), secured
