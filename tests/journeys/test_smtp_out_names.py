@@ -135,6 +135,25 @@ async def test_a_host_from_the_directory_that_does_not_exist_is_our_own_fault(ou
     assert own_status(copies) == {"@absent.test:bob@example.com": "451 4.1.2"}
 
 
+async def test_ip_access_takes_another_address_passes_one_over_and_gives_a_host_up(
+    out: StartOut, world: SmtpSink, names: DnsServer
+) -> None:
+    names.zone["kept.test", "MX"] = ["10 never.kept.test.", "20 mx2.remote.test."]
+    names.zone["never.kept.test", "A"] = ["127.0.0.3"]
+    table = (
+        "  tcp_local|1|1|127.0.0.2|mx1.remote.test  $A127.0.0.1\n  tcp_local|*|*|127.0.0.3|never.kept.test  $I\n"
+        "  tcp_local|*|*|*|plain.test  $N550$ 5.7.1$ not$ to$ plain.test\n"
+    )
+    relay = await out(keywords="mx", options=f"DNS_SERVERS={names.address}", hosts="", mappings=f"IP_ACCESS\n\n{table}")
+    for domain in ("remote.test", "kept.test", "plain.test"):
+        await put(relay, f"bob@{domain}")
+    await until(lambda: relay.records("R"))
+    assert (relay.records("R")[0]["od"], relay.records("R")[0]["tx"]) == ("rfc822;bob@plain.test", "not to plain.test")
+    await until(lambda: len(world.taken) == 2)
+    assert sorted(taken.addresses[0] for taken in world.taken) == ["bob@kept.test", "bob@remote.test"]
+    assert relay.records("Y") == []
+
+
 async def test_the_last_resort(out: StartOut, world: SmtpSink, names: DnsServer) -> None:
     options = f"DNS_SERVERS={names.address}"
     relay = await out(keywords="mx lastresort mx2.remote.test", options=options, hosts="")

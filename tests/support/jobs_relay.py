@@ -134,6 +134,7 @@ class JobsRelay:
         job_limit: int = 10,
         keywords: str = "",
         channel_option: str = "",
+        mappings: str = "PORT_ACCESS\n\n  *  $Y\n",
     ) -> None:
         self.root = root
         for name in ("config", "data", "data/journal", "data/queue", "log", "run"):
@@ -147,7 +148,7 @@ class JobsRelay:
         (config / "option.dat").write_text(OPTIONS.lstrip().format(units=units))
         (config / "job_controller.cnf").write_text(JOBS.lstrip().format(job_limit=job_limit))
         (config / "dispatcher.cnf").write_text("[SERVICE=SMTP]\nPORT=2525\nIMAGE=IMTA_BIN:tcp_smtp_server\n")
-        (config / "mappings").write_text("PORT_ACCESS\n\n  *  $Y\n")
+        (config / "mappings").write_text(mappings)
         (config / "hosts").write_text(hosts)
         (config / "people.ldif").write_text(LDIF.lstrip())
         if channel_option:

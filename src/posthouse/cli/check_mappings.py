@@ -10,10 +10,10 @@ from posthouse.config.fault import Fault, Severity
 from posthouse.config.mappings import MappingTable, entry_faults
 from posthouse.mapping.access_flags import idle_flags
 from posthouse.mapping.error import MappingError
-from posthouse.mapping.idle_entries import PORT_ACCESS, dead_calls, reached, why_idle
+from posthouse.mapping.idle_entries import IP_ACCESS, PORT_ACCESS, dead_calls, reached, why_idle
 from posthouse.mapping.table import Tables
 
-_OF_A_RELAY = ("FROM_ACCESS", "ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS", "SEND_ACCESS", "MAIL_ACCESS")
+_OF_A_RELAY = ("FROM_ACCESS", "ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS", "SEND_ACCESS", "MAIL_ACCESS", IP_ACCESS)
 _IN_A_RULE = re.compile(r"\$\{([^,}]+),")
 
 

@@ -43,11 +43,11 @@ class Access:
 
     def __init__(self, configuration: Configuration, log: logging.Logger) -> None:
         self._log = log
-        self._tables = _compile(configuration)
+        self._tables = tables_of(configuration)
 
     def replace(self, configuration: Configuration) -> None:
         """Use these tables from now on; `conn_throttle` starts afresh. When they are bad, raises and keeps the old ones."""
-        self._tables = _compile(configuration)
+        self._tables = tables_of(configuration)
 
     def ask(self, probe: str) -> Refusal | None:
         """What PORT_ACCESS says about `TCP|server|port|client|port`; None lets it in."""
@@ -57,7 +57,12 @@ class Access:
         return None if decision.allowed else Refusal(decision.text)
 
 
-def _compile(configuration: Configuration) -> Tables:
+def tables_of(configuration: Configuration) -> Tables:
+    """The mapping tables, ready to be asked.
+
+    Raises:
+        ConfigurationError: an entry cannot be compiled.
+    """
     mappings = configuration.mappings
     tables = [(table.name, [(entry.pattern, entry.template) for entry in table.entries]) for table in mappings]
     try:

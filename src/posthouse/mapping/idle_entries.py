@@ -2,7 +2,7 @@
 
 A table is asked by the services (the access tables), by a rewrite rule (`${table,text}`) or by an entry of a table that is
 asked (`$|table;text|`). An entry never applies when its template calls what is not there: a site routine that is not built in,
-a sequence number, a table or a general database that does not exist, the directory in PORT_ACCESS.
+a sequence number, a table or a general database that does not exist, the directory in PORT_ACCESS and IP_ACCESS.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +13,7 @@ from posthouse.mapping.error import SyntaxFault
 from posthouse.mapping.throttle import IMAGE, ROUTINES
 
 PORT_ACCESS = "PORT_ACCESS"
+IP_ACCESS = "IP_ACCESS"
 _WILDCARDS = 10
 _INSTEAD = {
     "AUTH_REWRITE": "the Sender: field is not set from the login",
@@ -21,7 +22,6 @@ _INSTEAD = {
     "CONVERSIONS": "messages go on as they came",
     "DISPOSITION_LANGUAGE": "notices have the language of return_prefix.txt",
     "FORWARD": "addresses are not changed by it; write aliases or rewrite rules",
-    "IP_ACCESS": "connections to other hosts are not held back by it",
     "MESSAGE-SAVE-COPY": "no copies are kept",
     "NOTIFICATION_LANGUAGE": "notices have the language of return_prefix.txt",
     "PERSONAL_NAMES": "names of addresses stay as they are",
@@ -78,7 +78,7 @@ def dead_calls(table: str, text: str, there: frozenset[str], *, general: bool) -
         elif isinstance(step, t.General):
             if not general:
                 yield "${...} asks general.txt, which is empty or not read (USE_TEXT_DATABASES=1)"
-        elif table.upper() == PORT_ACCESS:
+        elif table.upper() in {PORT_ACCESS, IP_ACCESS}:
             yield "the directory is not asked about connections"
 
 

@@ -65,7 +65,6 @@ def test_nothing_to_say_of_what_is_asked(tmp_path: Path) -> None:
         ("FORWARD", "addresses are not changed by it; write aliases or rewrite rules"),
         ("REVERSE", "addresses of senders are left as they are written"),
         ("CONVERSIONS", "messages go on as they came"),
-        ("IP_ACCESS", "connections to other hosts are not held back by it"),
     ],
 )
 def test_a_table_nobody_asks_is_told_once_and_with_what_is_not_done(tmp_path: Path, name: str, why: str) -> None:

@@ -14,6 +14,7 @@ from posthouse.relay.channels.settings import ChannelSettings
 from posthouse.relay.channels.workshop import Workshop
 
 if TYPE_CHECKING:
+    from posthouse.mapping.table import Tables
     from posthouse.relay.channels.smtp_host import SmtpHost
     from posthouse.relay.channels.smtp_settings import SmtpSettings
     from posthouse.relay.names.name_service import NameService
@@ -32,6 +33,7 @@ class SmtpChannels(LmtpChannels):
         super().__init__(shop, limit, drained)
         self._names: dict[tuple[tuple[str, int], ...], NameService] = {}
         self._settings: dict[str, SmtpSettings] = {}
+        self._tables: Tables | None = None
         self._ours, self._ports = _own_names(shop), _own_ports(shop.configuration)
 
     def is_ours(self, address: str, port: int) -> bool:
@@ -43,10 +45,13 @@ class SmtpChannels(LmtpChannels):
         super().reload()
         self._names.clear()
         self._settings.clear()
+        self._tables = None
         self._ours, self._ports = _own_names(self._shop), _own_ports(self._shop.configuration)
 
     def _make(self, settings: ChannelSettings, name: str) -> "SmtpHost":
+        from posthouse.dispatcher.access import tables_of
         from posthouse.relay.channels.host_finder import HostFinder
+        from posthouse.relay.channels.ip_access import IpAccess
         from posthouse.relay.channels.smtp_host import SmtpHost
         from posthouse.relay.channels.smtp_settings import SmtpSettings
         from posthouse.relay.names.dns_names import DnsNames
@@ -59,7 +64,9 @@ class SmtpChannels(LmtpChannels):
         if names is None:
             names = self._names[smtp.servers] = DnsNames(smtp.servers)
         finder = HostFinder(smtp, names, self.resolver, self._ours, random.random)
-        return SmtpHost(self, self._shop, settings, name, smtp, finder)
+        if self._tables is None:
+            self._tables = tables_of(self._shop.configuration)
+        return SmtpHost(self, self._shop, settings, name, smtp, finder, IpAccess(self._tables, channel.name, self._shop.alarm))
 
 
 def _own_names(shop: Workshop) -> frozenset[str]:

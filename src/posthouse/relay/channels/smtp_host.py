@@ -5,6 +5,7 @@
 * An address on which a message was lost half-way goes to the end of the row for an hour.
 * All of them refuse for good, or the domain takes no mail: the copies are returned. One of them might answer later: they wait.
   What our own configuration names (`daemon`, a source route from the directory) is never the sender's fault: they wait.
+* `IP_ACCESS` may take addresses out of the row, put others in, or end it (`ip_access`).
 * `maytls`: after a handshake that failed the same address is spoken to in clear, for ten minutes without asking for TLS.
 """
 
@@ -21,6 +22,7 @@ from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.connecting import connect
 from posthouse.relay.channels.host_finder import HostFinder, temporary
+from posthouse.relay.channels.ip_access import IpAccess
 from posthouse.relay.channels.lmtp_host import LmtpHost
 from posthouse.relay.channels.smtp_session import SmtpSession
 from posthouse.relay.names.literal import literal
@@ -36,6 +38,12 @@ MOST_TRIED = 10
 SOUR_SECONDS = 3600.0
 CLEAR_SECONDS = 600.0
 _NOWHERE = Status(451, "4.4.1", "no server of the destination could be tried")
+
+
+class Forbidden(NamedTuple):
+    """The destination is not to be connected to."""
+
+    status: Status
 
 
 class Hop(NamedTuple):
@@ -57,13 +65,14 @@ class SmtpHost(LmtpHost):
 
     def __init__(
         self, program: "SmtpChannels", shop: "Workshop", settings: "ChannelSettings", name: str, smtp: "SmtpSettings",
-        finder: HostFinder,
+        finder: HostFinder, gate: IpAccess,
     ) -> None:  # fmt: skip
         super().__init__(program, shop, settings, name)
         self.program: SmtpChannels = program
         self.smtp = smtp
         self.hello = smtp.hello or shop.host
         self._finder = finder
+        self._gate = gate
         self._sour: dict[str, float] = {}
         self._clear: dict[str, float] = {}
 
@@ -94,6 +103,8 @@ class SmtpHost(LmtpHost):
         result: Status | None = None
         tried, later, now = 0, [], self.shop.loop.time()
         async for hop in self._hops():
+            if isinstance(hop, Forbidden):
+                return hop.status
             if isinstance(hop, Status):
                 result = _worse(result, hop)
             elif self._sour.get(hop.address, 0.0) > now:
@@ -111,7 +122,7 @@ class SmtpHost(LmtpHost):
             result = _worse(result, status)
         return result or _NOWHERE
 
-    async def _hops(self) -> AsyncIterator[Hop | Status]:
+    async def _hops(self) -> AsyncIterator[Hop | Status | Forbidden]:
         """Addresses in their order, and what is wrong with hosts that have none; looked up as they are needed."""
         hosts = await self._finder.hosts(self.connect_name)
         if isinstance(hosts, Status):
@@ -124,13 +135,17 @@ class SmtpHost(LmtpHost):
             async for hop in self._addresses(self.smtp.last_resort):
                 yield temporary(hop) if isinstance(hop, Status) else hop
 
-    async def _addresses(self, host: str) -> AsyncIterator[Hop | Status]:
+    async def _addresses(self, host: str) -> AsyncIterator[Hop | Status | Forbidden]:
         found = await self._finder.addresses(host)
         if isinstance(found, Status):
             yield found
-        else:
-            for address in found:
-                yield Hop(host, address)
+            return
+        allowed = self._gate.judge(host, found)
+        if isinstance(allowed, Status):
+            yield Forbidden(allowed)
+            return
+        for address in allowed:
+            yield Hop(host, address)
 
     async def _try(self, hop: Hop) -> Status | None:
         """One address; None: a session is ready there."""
