@@ -87,6 +87,10 @@ class FailingDisk(LinuxDisk):
         self._may_fd("flock", fd)
         return super().flock(fd, exclusive=exclusive, wait=wait)
 
+    def unlock(self, fd: int) -> None:
+        self._may_fd("unlock", fd)
+        super().unlock(fd)
+
     def ftruncate(self, fd: int, size: int, /) -> None:
         self._may_fd("ftruncate", fd)
         os.ftruncate(fd, size)

@@ -22,7 +22,7 @@ GOOD = b"Subject: hello\r\n\r\ntext\r\n"
 LARGE = b"Subject: large\r\n\r\n" + (b"y" * 998 + b"\r\n") * 400
 OPERATIONS = (
     "open_dir", "open_file", "create_excl", "mkdir", "pread", "pwrite", "pwritev", "write", "fdatasync", "fsync", "fsync_dir",
-    "rename", "link", "unlink", "listdir", "stat", "flock", "ftruncate",
+    "rename", "link", "unlink", "listdir", "stat", "flock", "unlock", "ftruncate",
 )  # fmt: skip
 IO_ERROR, GONE_WELL = "430 4.3.0 <{}> IMAP IOERROR", "250 2.5.0 <{}> OK"
 

@@ -130,7 +130,10 @@ class Account:
         self.holders -= 1
         if self.holders:
             return False
-        self.disk.unlock(self._lock)
+        try:
+            self.disk.unlock(self._lock)
+        except OSError:  # who leaves is about to answer for a message; closing gives the lock back, too
+            self._close_lock()
         return True
 
     def begin(self, now: float) -> None:
