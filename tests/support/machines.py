@@ -92,9 +92,10 @@ def _init(
         posthouse("init", "store", str(folder), *host, "--default-domain", DOMAIN, *in_by_lmtp, *options)
         return RunningInstance(folder, address, lmtp)
     service = in_by_lmtp if kind is Kind.BOTH else []
+    others = ["--lmtp-port", str(lmtp)] if {"lmtp", "--lmtp-store"}.intersection(options) else []
     posthouse(
         "init", "full", str(folder), "--smtp", f"{address}:{smtp}", *host, *common, *service,
-        "--store-smtp-port", str(smtp), "--lmtp-port", str(lmtp), *options,
+        "--store-smtp-port", str(smtp), *others, *options,
     )  # fmt: skip
     return RunningInstance(folder, address, smtp)
 
@@ -129,9 +130,11 @@ def machines(
         for name, kind in kinds.items()
     }
     port = free_port()
+    by_lmtp = [] if "smtp" in relay_options else ["--lmtp-port", str(ports[0])]
+    by_smtp = ["--store-smtp-port", str(ports[1])] if relay_options else []
     posthouse(
         "init", "relay", str(root / "relay1"), "--smtp", f"127.0.0.1:{port}", "--host", f"relay1.{DOMAIN}", *common, *source,
-        "--lmtp-port", str(ports[0]), *relay_options, *(("--store-smtp-port", str(ports[1])) if relay_options else ()),
+        *by_lmtp, *relay_options, *by_smtp,
     )  # fmt: skip
     made = Machines(RunningInstance(root / "relay1", "127.0.0.1", port), stores, directory, *ports)
     for instance in made.instances:

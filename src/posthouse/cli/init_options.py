@@ -156,29 +156,32 @@ class Way:
     Args:
         deliver_by: how mail gets to the stores; smtp: each of them is a whole MTA that looks users up again. Where it is
             not given, and no --lmtp-store, a relay delivers by lmtp and a full MTA by smtp.
-        lmtp_port: port of the stores' LMTP service.
+        lmtp_port: port of the stores' LMTP service, 225 by default.
         store_smtp_port: the stores are whole MTAs on this port: users with a program go there. 25 with --deliver-by smtp.
         lmtp_store: only this store takes LMTP, the others SMTP (general.txt); may be repeated.
         native_port: port of the stores' native service; delivers options native, unix and file. Without it nothing does.
     """
 
     deliver_by: Literal["lmtp", "smtp"] | None = None
-    lmtp_port: int = 225
+    lmtp_port: int | None = None
     store_smtp_port: int | None = None
     lmtp_store: Several = None
     native_port: int | None = None
 
     def parse(self, host: str, *, otherwise: str) -> WayToStores:
         """Check the options; `otherwise` counts where --deliver-by was not given."""
-        port = self.native_port
-        if port is not None and not 0 < port < 65536:
-            raise refuse(f"--native-port {port}: a port is a number from 1 to 65535")
         by = self.deliver_by or ("lmtp" if self.lmtp_store else otherwise)
-        if port is not None and by == "smtp":
-            raise refuse("--native-port is for stores that are reached by LMTP: it goes with --deliver-by lmtp")
-        return WayToStores.parse(
-            host, by, self.lmtp_port, self.store_smtp_port, self.lmtp_store or [], NATIVE_CLAUSES if port else ()
-        )
+        lmtp_port, smtp_port, native_port = self.lmtp_port, self.store_smtp_port, self.native_port
+        for option, port in (("--lmtp-port", lmtp_port), ("--store-smtp-port", smtp_port), ("--native-port", native_port)):
+            if port is not None and not 0 < port < 65536:
+                raise refuse(f"{option} {port}: a port is a number from 1 to 65535")
+        for option, given in (("--lmtp-port", lmtp_port), ("--native-port", native_port), ("--lmtp-store", self.lmtp_store)):
+            if given and by == "smtp":
+                raise refuse(f"{option} is for stores that are reached by LMTP: it goes with --deliver-by lmtp")
+        stores = tuple(host_name(each, "--lmtp-store") for each in self.lmtp_store or [])
+        if smtp_port is None and (by == "smtp" or stores):
+            smtp_port = 25
+        return WayToStores(host, by == "lmtp", lmtp_port or 225, smtp_port, stores, NATIVE_CLAUSES if native_port else ())
 
     def words(self) -> dict[str, str]:
         """What the templates have for the channel to native services."""

@@ -8,7 +8,7 @@ both    LMTP, and SMTP for users with a program (no `#` on that clause) and for 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from posthouse.cli.init_arguments import Listener, host_name, interface_line, refuse
+from posthouse.cli.init_arguments import Listener, interface_line
 from posthouse.relay.routing.delivery_options import DEFAULT
 
 _MAILBOX = "#*mailbox=@$X.LMTP:$M%$\\$2I$_+$2S@lmtpcs-daemon"
@@ -27,22 +27,6 @@ class WayToStores:
     smtp_port: int | None
     lmtp_stores: tuple[str, ...]
     native: tuple[str, ...]
-
-    @classmethod
-    def parse(
-        cls, host: str, deliver_by: str, lmtp_port: int, smtp_port: int | None, lmtp_stores: Sequence[str],
-        native: tuple[str, ...],
-    ) -> "WayToStores":  # fmt: skip
-        """Check the options."""
-        if deliver_by == "smtp" and lmtp_stores:
-            raise refuse("--lmtp-store names stores that take LMTP: it goes with --deliver-by lmtp")
-        if smtp_port is None and (deliver_by == "smtp" or lmtp_stores):
-            smtp_port = 25
-        for option, port in (("--lmtp-port", lmtp_port), ("--store-smtp-port", smtp_port)):
-            if port is not None and not 0 < port < 65536:
-                raise refuse(f"{option} {port}: a port is a number from 1 to 65535")
-        names = tuple(host_name(each, "--lmtp-store") for each in lmtp_stores)
-        return cls(host, deliver_by == "lmtp", lmtp_port, smtp_port, names, native)
 
     @property
     def general(self) -> str:

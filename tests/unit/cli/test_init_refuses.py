@@ -35,6 +35,7 @@ def _relay(folder: Path, *arguments: str) -> int:
         (["--resolve", "two words=127.0.0.1"], 64, "not a host"),
         (["--resolve", "=127.0.0.1"], 64, "not a host"),
         (["--lmtp-port", "0"], 64, "--lmtp-port 0"),
+        (["--lmtp-port", "225", "--deliver-by", "smtp"], 64, "--lmtp-port is for stores that are reached by LMTP"),
         (["--submission", "nowhere"], 64, "--submission nowhere: give ADDRESS:PORT"),
         (["--submission", "127.0.0.1:2525"], 64, "--smtp has this port"),
         (["--internal", "192.0.2.0/40"], 64, "--internal 192.0.2.0/40: give an IP address or a block"),

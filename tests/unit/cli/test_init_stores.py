@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from posthouse.cli.init import app
+from posthouse.cli.init_options import Way
 from posthouse.cli.init_stores import WayToStores, relays_only
 from posthouse.config.instance import Instance
 from posthouse.relay.routing.delivery_options import DEFAULT
@@ -24,8 +26,8 @@ PEOPLE = (
 )
 
 
-def way(by: str = "lmtp", port: int | None = None, stores: tuple[str, ...] = ()) -> WayToStores:
-    return WayToStores.parse(HOST, by, 225, port, stores, ())
+def way(by: Literal["lmtp", "smtp"] = "lmtp", port: int | None = None, stores: tuple[str, ...] = ()) -> WayToStores:
+    return Way(deliver_by=by, store_smtp_port=port, lmtp_store=list(stores)).parse(HOST, otherwise="lmtp")
 
 
 def test_as_shipped_everything_goes_by_lmtp() -> None:
