@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from posthouse.mail.address import parse_address
+from posthouse.mapping.access import canonical_address
 
 USAGE, NO_INPUT, NO_USER, CANNOT_CREATE = 64, 66, 67, 73
 
@@ -62,13 +63,16 @@ def interface_line(listener: Listener) -> str:
 
 
 def address_pattern(text: str, option: str = "--allow") -> str:
-    """An address or block as a mapping pattern (mappings.md 2)."""
+    """An address or block as a mapping pattern (mappings.md 2), in the form in which clients are asked about."""
     try:
         network = ipaddress.ip_network(text, strict=False)
+        mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+        if mapped is not None and network.prefixlen >= 96:
+            network = ipaddress.ip_network((mapped, network.prefixlen - 96))
     except ValueError:
         raise refuse(f"{option} {text}: give an IP address or a block such as 192.0.2.0/24") from None
     if network.num_addresses == 1:
-        return str(network.network_address)
+        return canonical_address(str(network.network_address))
     return f"${'(' if network.version == 4 else '{'}{network}{')' if network.version == 4 else '}'}"
 
 

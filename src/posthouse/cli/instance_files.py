@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from posthouse.cli.init_arguments import CANNOT_CREATE, NO_USER, refuse
+from posthouse.cli.instance_option import is_utf8
 
 FILES = ("imta.cnf", "option.dat", "mappings", "dispatcher.cnf", "job_controller.cnf", "imta_tailor")
 """what every instance has"""
@@ -40,6 +41,9 @@ def write_instance(plan: Plan, *, force: bool) -> None:
         SystemExit: it cannot be made; what is wrong is on stderr.
     """
     folder = plan.folder
+    for text in (str(folder.absolute()), *(line for value in plan.words.values() for line in value.splitlines())):
+        if not is_utf8(text):
+            raise refuse(f"{text!a}: paths and names must be UTF-8")
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not force)):
         raise refuse(f"{folder}: not an empty folder; --force writes the configuration over", CANNOT_CREATE)
     if plan.user is not None:

@@ -6,6 +6,7 @@ import pytest
 import trustme
 
 from posthouse.cli.init import app
+from posthouse.cli.init_arguments import address_pattern
 from posthouse.config.configuration import load
 from posthouse.config.instance import Instance
 from posthouse.relay.job_controller.programs import Program, program_of
@@ -57,6 +58,32 @@ def test_bad_arguments_write_nothing(
     assert _relay(folder, *LDAP, *arguments) == code
     assert says in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_paths_that_are_not_utf_8_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd, folder = tmp_path / "r\udce9", tmp_path / "relay"
+    assert _relay(odd, *LDAP) == 64
+    odd.write_text("", encoding="ascii")
+    assert _relay(folder, "--ldif", str(odd)) == 64
+    assert capsys.readouterr().err.count("must be UTF-8") == 2
+    assert list(tmp_path.iterdir()) == [odd]
+
+
+@pytest.mark.parametrize(
+    ("given", "pattern"),
+    [
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7/120", "$(192.0.2.0/24)"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7/24", "$(192.0.2.0/24)"),
+        ("2001:DB8::0:7", "2001:db8::7"),
+        ("fe80::7%eth0", "fe80::7"),
+        ("2001:db8::/32", "${2001:db8::/32}"),
+        ("::ffff:0:0/95", "${::fffe:0:0/95}"),
+    ],
+)
+def test_addresses_are_written_as_clients_are_asked_about(given: str, pattern: str) -> None:
+    assert address_pattern(given) == pattern
 
 
 def test_a_bind_name_is_for_servers_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

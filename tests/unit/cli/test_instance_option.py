@@ -28,6 +28,13 @@ def test_a_folder_without_an_instance(tmp_path: Path, words: list[str]) -> None:
     assert text.startswith(f"posthouse: {tmp_path}/nowhere is no instance")
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_folder_whose_path_is_not_utf_8(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "r\udce9" / "config").mkdir(parents=True)
+    code, text = said(tmp_path, *words, "--instance", "r\udce9")
+    assert (code, text) == (66, f"posthouse: {tmp_path}/r\\udce9: an instance's path must be UTF-8\n")
+
+
 def test_the_current_folder_is_meant_without_it(tmp_path: Path) -> None:
     code, text = said(tmp_path, "status")
     assert code == 66
