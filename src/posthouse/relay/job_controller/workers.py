@@ -72,7 +72,10 @@ class Workers:
             child = self._children[pool] = Child(pool, self._instance, self._locks, self._owner.heard, self._lost)
         self._starting.add(pool)
         try:
-            await child.start(self._stock.plan.worker_module(pool))
+            if not self._ending:
+                await child.start(self._stock.plan.worker_module(pool))
+            if self._ending:  # `drain` could not be heard yet
+                child.send([Drain()])
         except OSError as error:
             self._owner.alarm(f"a channel worker cannot be started: {error}")
             child.not_before = self._loop.time() + 1.0
