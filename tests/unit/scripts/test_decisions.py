@@ -127,6 +127,15 @@ def test_vacation_answers_beside_the_keep(rules: Rules) -> None:
     assert [one.task for one in decide(rules, script, sender="")] == [""]
 
 
+def test_a_script_that_answers_silences_the_directorys_answer(rules: Rules) -> None:
+    mine = Target("bitbucket", "jdoe+example.com@bitbucket", "bitbucket", intermediate="john.doe@example.com", answers=True)
+    sues = msgspec.structs.replace(mine, address="sue+example.com@bitbucket", intermediate="sue@example.com")
+    for script, left in (('require "vacation"; vacation "x";', [sues]), ("keep;", [mine, sues])):
+        decisions = Decisions(rules, "a@outside.test", Message(MAIL, len(MAIL)), Surroundings(), print, CompiledScripts())
+        found = decisions.targets("john.doe@example.com", [mine, target(script), sues])
+        assert [one for one in found if one.answers] == left
+
+
 def test_a_long_subject_is_not_repeated_whole(rules: Rules) -> None:
     mail = b"Subject: " + b"hello " * 100 + b"\r\n\r\n"
     answer = tasks(decide(rules, 'require "vacation"; vacation "text";', mail))[0]

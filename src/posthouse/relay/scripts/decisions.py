@@ -8,7 +8,7 @@
 A script is run once for each recipient it decides about: that of the source channel, then that of the target's channel, then the
 user's own, each for what the one before has left on the target's channel. Everything they want becomes recipients of the one
 message, so that all of it is durable with the message or not at all. Nothing is lost: what cannot be done, for want of a channel
-or because it would go round in circles, is a keep.
+or because it would go round in circles, is a keep. A user whose script answers is not answered for by the directory as well.
 """
 
 import hashlib
@@ -83,6 +83,8 @@ class Decisions:
         self._work = work
         self._user = user
         self._outcomes: dict[tuple[UserFilter, str, str], Outcome] = {}
+        self._answering: set[str] = set()
+        """addresses that led to users whose script answers"""
 
     def targets(self, original: str, targets: Iterable[Target], source: str = "", by: str = "") -> tuple[Target, ...]:
         """The targets a recipient has when all scripts have decided.
@@ -98,7 +100,7 @@ class Decisions:
             scripts = self._of(target, source, by)
             for one in self._decided(original, target, scripts) if scripts else (target,):
                 made.setdefault((one.channel, one.address, one.task), one)
-        return tuple(made.values())
+        return tuple(each for each in made.values() if not (each.answers and each.intermediate in self._answering))
 
     def _of(self, target: Target, source: str, by: str) -> list[UserFilter]:
         """The scripts that decide about a target, in their order."""
@@ -217,6 +219,7 @@ class Decisions:
             subject=action.subject or self._subject(), seconds=float(action.seconds), handle=action.handle or _handle(action),
             mime=action.mime, personal=origin.partition("<")[0].strip().strip('"') if "<" in origin else "",
         )  # fmt: skip
+        self._answering.add(target.intermediate)
         return (self._task(user.mail, answer, user, target),)
 
     def _subject(self) -> str:
