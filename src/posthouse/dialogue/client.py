@@ -11,6 +11,7 @@ Refused as a command it is nobody's result: the server lists what it does not kn
 from posthouse.dialogue.client_event import BodySent, Greeting
 from posthouse.dialogue.exchange import CUT_OFF, Exchange
 from posthouse.dialogue.reply import extensions_of
+from posthouse.dialogue.too_big import is_too_big
 from posthouse.dialogue.transaction import ClientPhase, Step, Transaction
 from posthouse.dialogue.upgrade import Tls, Upgrading
 from posthouse.mail.status import Status
@@ -78,7 +79,7 @@ class LmtpClient(Exchange):
             self._done()
         elif not self._accepted or 300 <= status.code < 400:
             self._break(f"unexpected reply to BDAT: {status}")
-        elif status.code in _UNKNOWN_COMMAND and not _is_too_big(status):
+        elif status.code in _UNKNOWN_COMMAND and not is_too_big(status):
             self.refuses_chunks = True
             self._break(f"BDAT was refused though CHUNKING is listed: {status}")
         else:
@@ -87,7 +88,7 @@ class LmtpClient(Exchange):
 
     def _hear_early(self, status: Status) -> None:
         """A refusal counts once the body is sent; nobody can have taken what is not there yet."""
-        if _is_too_big(status):
+        if is_too_big(status):
             self._settle_rest(status)
             self._leave(status)
         elif status.code < 400:
@@ -104,7 +105,7 @@ class LmtpClient(Exchange):
             return
         if 300 <= status.code < 400:
             self._break(f"unexpected final reply: {status}")
-        elif _is_too_big(status):
+        elif is_too_big(status):
             self._settle_rest(status)
             self._leave(status)
         else:
@@ -139,7 +140,3 @@ class LmtpTlsClient(Upgrading, LmtpClient):
 
 def _is_bare(texts: list[bytes]) -> bool:
     return len(texts) == 1 and texts[0].strip().upper() == b"OK"
-
-
-def _is_too_big(status: Status) -> bool:
-    return status.code == 500 and not status.enhanced and status.text.strip().lower() == "message too big"

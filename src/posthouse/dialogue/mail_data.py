@@ -9,7 +9,8 @@ from posthouse.dialogue.body import Body
 from posthouse.dialogue.conversation import Conversation, Owed, Reading
 from posthouse.dialogue.event import Event, Fault, Message, MessageEnd, MessageRefused, Oversize
 from posthouse.dialogue.policy import BareLineEnds
-from posthouse.dialogue.verbs.bdat import OVER_LIMIT, TOO_BIG
+from posthouse.dialogue.too_big import TOO_BIG
+from posthouse.dialogue.verbs.bdat import OVER_LIMIT
 from posthouse.mail.status import Status
 
 _BARE = Status(550, "5.6.11", "bare CR or LF in message data")

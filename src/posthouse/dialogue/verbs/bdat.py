@@ -9,13 +9,13 @@ import re
 
 from posthouse.dialogue.conversation import Conversation, Reading
 from posthouse.dialogue.event import BadCommand, DataStart, Event, Oversize
+from posthouse.dialogue.too_big import TOO_BIG
 from posthouse.dialogue.verbs.data import NO_TRANSACTION, no_recipients
 from posthouse.mail.status import Status
 
 _ARGUMENT = re.compile(rb"([0-9]{1,18})(?:[ ]+(LAST))?", re.IGNORECASE)
 _SYNTAX = Status(501, "5.5.4", "syntax is BDAT octets [LAST]")
 _START = DataStart()
-TOO_BIG = Status(500, "", "message too big")
 OVER_LIMIT = Status(552, "5.3.4", "message size exceeds the limit")
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from posthouse.dialogue.client import Transaction
 from posthouse.dialogue.client_event import RecipientResult
 from posthouse.dialogue.stuffing import Stuffer, in_lines, wire_size
+from posthouse.dialogue.too_big import is_too_big
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
@@ -167,7 +168,7 @@ class LmtpTransaction:
                     self._hear_refusal(sent[event.index], event.status)
 
     def _hear_refusal(self, recipient: Recipient, status: Status) -> None:
-        if status.code == 500 and not status.enhanced and status.text.strip().lower() == "message too big":
+        if is_too_big(status):
             self._oversize.append(recipient)
         else:
             if status.code == 552 and not self.body_sent and status.enhanced != "5.3.4":

@@ -6,8 +6,9 @@ A test compares the page with what this prints.
 import sys
 
 from posthouse.dialogue.policy import BUSY, SILENT
+from posthouse.dialogue.too_big import TOO_BIG
 from posthouse.mail.status import Status
-from posthouse.store.lmtp_server.status_table import MESSAGE_TOO_BIG, TABLE
+from posthouse.store.lmtp_server.status_table import TABLE
 from posthouse.store.mailbox.errors import (
     MailboxBadFormat,
     MailboxError,
@@ -83,7 +84,7 @@ transaction log ([operations](operations.md)): delivered, deferred, returned.
 """
 _OTHERS: tuple[tuple[Status, str], ...] = (
     (
-        MESSAGE_TOO_BIG,
+        TOO_BIG,
         "longer than the SIZE of its MAIL command, or without one than `store.maxmessagesize`; nothing stored, closed",
     ),
     (

@@ -1,4 +1,4 @@
-"""Table 16-1 of the LMTP chapter as printed: 13 rows, and the one reply the chapter gives besides.
+"""Table 16-1 of the LMTP chapter as printed: 13 rows. The one reply the chapter gives besides is `dialogue.too_big`.
 
 Only this module knows which reply a store's fault has. A row is `short code, long code, text`; the reply to a recipient is
 `<short> <long> <address as on its RCPT line> <text>`. An exception that is no row of the table is IMAP IOERROR, and whoever
@@ -92,8 +92,6 @@ TABLE = (
     Row(560, "5.6.0", "message has bad header", MessageBadHeader),
     Row(560, "5.6.0", "message has no blank line", MessageNoBlankLine),
 )
-MESSAGE_TOO_BIG = Status(500, "", "message too big")
-"""sent by the dialogue when a message exceeds its announced size; the connection closes"""
 
 OK = TABLE[0]
 IO_ERROR = TABLE[5]
