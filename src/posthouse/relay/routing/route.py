@@ -14,7 +14,6 @@ from typing import cast
 import msgspec
 
 from posthouse.mail.address import parse_address, unquote
-from posthouse.mail.status import Status
 from posthouse.relay.directory.question import Answer, NeedEntry
 from posthouse.relay.routing.access import AccessProbe, Verdict, check_access
 from posthouse.relay.routing.connect import connect_host, destination_host, wire_address
@@ -27,6 +26,7 @@ from posthouse.relay.routing.result import HELD_BY_TABLE, Accepted, Noted, Rejec
 from posthouse.relay.routing.rewrite import Job, Rewritten, Unroutable
 from posthouse.relay.routing.rule_table import coming_in
 from posthouse.relay.routing.rules import Rules
+from posthouse.relay.routing.size_limit import block_over, is_too_long, limited, line_over
 from posthouse.relay.routing.srs import SrsFault
 from posthouse.relay.routing.standing import Refuse
 from posthouse.relay.routing.target import delivers, target_of, without_route
@@ -125,7 +125,7 @@ class _Run:
         targets = yield from self._targets(first)
         hold, delay = verdict.hold, verdict.delay
         if verdict.size:
-            targets = [_limited(target, verdict.size) for target in targets]
+            targets = [limited(target, verdict.size) for target in targets]
         final: list[Target] = []
         for target in targets:
             if (target.channel, target.address) in self.checked:
@@ -135,7 +135,7 @@ class _Run:
             verdict = yield from check_access(rules, self.inquiry, probe, rules.after_tables)
             self._obey(verdict, 6, target.address, target.channel)
             hold, delay = hold or verdict.hold, max(delay, verdict.delay)
-            checked = _limited(target, verdict.size) if verdict.size else target
+            checked = limited(target, verdict.size) if verdict.size else target
             final.append(self._swallowed(target.address) if verdict.bitbucket else checked)
             self._check_size(checked)
         self.level = 0
@@ -374,28 +374,6 @@ class _Run:
             self.note(Step(9, wire, channel.name, channel.file, channel.line, f"connect to {host} port {channel.port}"))
 
 
-def _limited(target: Target, size: int) -> Target:
-    """With a size limit of an access table."""
-    return msgspec.structs.replace(target, blocklimit=min(target.blocklimit or size, size))
-
-
 def is_postmaster(address: str) -> bool:
     """Whether the local part is postmaster, in any case, quoted or not."""
     return POSTMASTER in address.lower() and unquote(parse_address(address).local).lower() == POSTMASTER
-
-
-def is_too_long(rules: Rules, target: Target, lines: int) -> bool:
-    """Whether a message has more lines than the target's channel takes."""
-    return lines > rules.line_limits.get(target.channel, lines)
-
-
-def line_over(rules: Rules, target: Target, given: str) -> Status:
-    """The reply for a message with more lines than that."""
-    text = rules.refusals.text(Refusal.LINE_OVER).replace("%d", str(rules.line_limits.get(target.channel, 0)))
-    return rules.refusals.status(Refusal.LINE_OVER, given, text)
-
-
-def block_over(rules: Rules, target: Target, given: str) -> Status:
-    """The reply for a message larger than a target's blocklimit."""
-    text = rules.refusals.text(Refusal.BLOCK_OVER).replace("%d", str(target.blocklimit // 1024))
-    return rules.refusals.status(Refusal.BLOCK_OVER, given, text)

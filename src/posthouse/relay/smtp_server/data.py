@@ -18,7 +18,7 @@ from posthouse.relay.routing.detour import detour
 from posthouse.relay.routing.fan_out import put_off
 from posthouse.relay.routing.list_success import of_member, told_of, wants_success
 from posthouse.relay.routing.result import HELD_BY_TABLE
-from posthouse.relay.routing.route import block_over, is_too_long, line_over
+from posthouse.relay.routing.size_limit import block_over, is_too_long, line_over
 from posthouse.relay.scripts.decisions import has_script
 from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
 from posthouse.relay.smtp_server.filter import run_scripts
