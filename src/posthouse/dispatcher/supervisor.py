@@ -20,7 +20,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -30,21 +29,20 @@ from typing import Any
 from posthouse.config.configuration import load
 from posthouse.config.fault import ConfigurationError, Severity
 from posthouse.config.instance import Instance
-from posthouse.dispatcher import control, descendants, lock, sd_notify, template
+from posthouse.dispatcher import control, descendants, sd_notify, template
+from posthouse.dispatcher.before_start import NotStarted, raise_file_limit, take_the_lock, what_runs
 from posthouse.dispatcher.child import Child
 from posthouse.dispatcher.children import DISPATCHER, JOB_CONTROLLER, commands_of
-from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL, leave
+from posthouse.dispatcher.family import DRAIN_SECONDS, EX_SOFTWARE, leave
 from posthouse.dispatcher.process_log import open_process_log
-from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, check_services, instance_of, modules_of, show_faults
-from posthouse.dispatcher.user import NoSuchUser, User, adopt_orphans, may_run, owner_of, wanted_user
+from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, instance_of, modules_of
+from posthouse.dispatcher.user import User, adopt_orphans
 from posthouse.dispatcher.watch import Watch, answers
 
-EX_CANTCREAT, EX_NOPERM = 73, 77
 KILL_SECONDS = 10.0
 """how much longer than its drain a child may take before it is killed"""
 _FAMILY_SECONDS = 6.0
 _ANSWER_SECONDS = 5.0
-_OPEN_FILES, _FEW_FILES = 65536, 1024
 
 
 def main(
@@ -60,37 +58,13 @@ def main(
     early: list[int] = []
     signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
     try:
-        configuration = load(instance)
-        check_services(configuration, images)
-        user = wanted_user(configuration.tailor.user)
-        owner = owner_of(instance.data) if user is None else None
-    except ConfigurationError as error:
-        show_faults(error)
-        return EX_CONFIG
-    except NoSuchUser as error:
-        sys.stderr.write(f"{error}\n")
-        return EX_CONFIG
-    if owner is not None:  # its processes could not read what root's leave there
-        sys.stderr.write(f"{instance.data} belongs to {owner.name}: start it as that user, or name it as IMTA_USER\n")
-        return EX_NOPERM
-    if user is not None and not may_run(user, (sys.executable, "-c", "import posthouse")):
-        sys.stderr.write(f"IMTA_USER {user.name} may not run {sys.executable}: install Posthouse where that user can read it\n")
-        return EX_CONFIG
-    for fault in configuration.warnings:
-        log.warning("%s", fault)
-    if os.geteuid() == 0 and user is None:
-        log.warning("started as root without IMTA_USER: every process runs as root")
-    try:
-        _make_folders(instance, user)
-        held = lock.take(instance.data / "lock", hopeless=lambda: _is_served(instance))
-    except lock.AlreadyRunning as error:
-        sys.stderr.write(f"{error}\n")
-        return EX_TEMPFAIL
-    except OSError as error:
-        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
-        return EX_CANTCREAT
+        configuration, user = what_runs(instance, images, log)
+        held = take_the_lock(instance, user)
+    except NotStarted as fact:
+        sys.stderr.write(f"{fact}\n")
+        return fact.code
     adopt_orphans()
-    _raise_file_limit(log)
+    raise_file_limit(log)
     (instance.run / control.NATIVE_WRITER).unlink(missing_ok=True)
     commands = commands_of(configuration, user, dispatcher, job_controller)
     made = None
@@ -104,33 +78,6 @@ def main(
         supervisor.children[role] = Child(role, full, held, child_user, supervisor.changed, log, source)
     with asyncio.Runner() as runner:
         return runner.run(supervisor.run())
-
-
-def _is_served(instance: Instance) -> bool:
-    """Whether a supervisor answers that it means to go on: waiting for the lock is in vain."""
-    try:
-        return control.ask(instance.run / control.SUPERVISOR, {"op": "status"}, 2.0).get("state") != "stopping"
-    except (control.NotRunning, OSError):
-        return False
-
-
-def _raise_file_limit(log: logging.Logger) -> None:
-    """As many open files as the host allows, up to 65536: connections and mailboxes need them; children inherit it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    if hard != resource.RLIM_INFINITY and hard < _FEW_FILES:
-        log.warning("only %d files may be open, %d are needed at least (ulimit -n, LimitNOFILE)", hard, _FEW_FILES)
-
-
-def _make_folders(instance: Instance, user: User | None) -> None:
-    data = (instance.data, instance.journal, instance.queue, instance.store, instance.counters)
-    for folder in (*data, instance.log, instance.run):
-        if not folder.is_dir():
-            folder.mkdir(mode=0o750, parents=True)
-            if user is not None:
-                os.chown(folder, user.uid, user.gid, follow_symlinks=False)
 
 
 class Supervisor:
