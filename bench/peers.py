@@ -265,6 +265,30 @@ class Sink(Server):
         return found
 
 
+_SERVICES = """\
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+virtual unix - n n - - virtual
+lmtp unix - - n - - lmtp
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd"""
+"""of master.cf, without the one that listens"""
+
+
 class Postfix(Server):
     """A relay: users and routes from slapd, one query for the address, one for its mailHost. Or a store, which asks no route.
 
@@ -334,29 +358,7 @@ smtpd_tls_security_level = none
 notify_classes =
 """,
         )
-        services = """
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-smtp unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-virtual unix - n n - - virtual
-lmtp unix - - n - - lmtp
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
-"""
-        self.write("conf/master.cf", f"127.0.0.1:{self.port} inet n - n - - smtpd\n{services.strip()}\n")
+        self.write("conf/master.cf", f"127.0.0.1:{self.port} inet n - n - - smtpd\n{_SERVICES}\n")
         self.group.popen(["/usr/sbin/postfix", "-c", str(folder / "conf"), "start-fg"])
 
     def stop(self) -> None:

@@ -76,20 +76,17 @@ def route(
         address = address[1:-1]
     try:
         rules = routing_rules.compile(configuration, chance=random.random, clock=time.time)
-    except ConfigurationError as error:
-        raise exit_with(error.faults) from None
-    request = RouteRequest(
-        sender=sender,
-        recipient=address,
-        source_channel=_source_channel(configuration, rules, channel, source),
-        port_probe=f"TCP|127.0.0.1|25|{source}|40000",
-        app_info="SMTP/route.invalid",
-        now=_moment(at),
-        flags=frozenset("E"),
-        unique="ROUTE",
-        explain=True,
-    )
-    try:
+        request = RouteRequest(
+            sender=sender,
+            recipient=address,
+            source_channel=_source_channel(configuration, rules, channel, source),
+            port_probe=f"TCP|127.0.0.1|25|{source}|40000",
+            app_info="SMTP/route.invalid",
+            now=_moment(at),
+            flags=frozenset("E"),
+            unique="ROUTE",
+            explain=True,
+        )
         routed, later = asyncio.run(_ask(configuration, rules, request))
     except ConfigurationError as error:
         raise exit_with(error.faults) from None

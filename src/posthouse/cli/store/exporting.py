@@ -18,7 +18,7 @@ import os
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -99,9 +99,14 @@ def export(
         print_json(facts)
     else:
         say(f"{mailbox.owner}: {count.messages} messages, {count.octets} octets{' would be' if dry_run else ''} exported")
-    for path, text in snapshot.unread.items():
+    _end_for(mailbox, snapshot.unread)
+
+
+def _end_for(mailbox: Mailbox, unread: Mapping[str, str]) -> None:
+    """Say what could not be read; the command ends with 65 then."""
+    for path, text in unread.items():
         say(f"{mailbox.owner}/{path}: {text}: not exported")
-    if snapshot.unread:
+    if unread:
         raise SystemExit(DATA)
 
 

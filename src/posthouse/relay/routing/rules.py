@@ -135,19 +135,17 @@ def compile(  # noqa: A001 - rules.compile(...) is how it is called
 
 
 def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Clause, ...], tables: Tables) -> Rules:
-    imta, options = configuration.imta, configuration.options
-    local = imta.local
+    imta, options, local = configuration.imta, configuration.options, configuration.imta.local
     channel_names = frozenset(host.lower() for host in local.hosts) if local else frozenset()
     this_host = _this_host(options) or channel_names
     default_domain = options.text("LDAP_DEFAULT_DOMAIN").lower()
     local_host = local.official_host if local else ""
-    refusals = Refusals(lambda name: options.text(name) or None)
     rewriter = Rewriter(
         table=table,
         by_tag=imta.by_tag,
         tables=tables,
         general=configuration.general,
-        refusals=refusals,
+        refusals=Refusals(lambda name: options.text(name) or None),
         local_hosts=LocalHosts(this_host, to_routing_host=options.integer("ROUTE_TO_ROUTING_HOST", 0) == 1),
         bare_host=default_domain or local_host,
         subaddress_char=options.text("SUBADDRESS_CHAR", "+"),
@@ -160,7 +158,7 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         clauses=clauses,
         tables=tables,
         aliases=configuration.aliases,
-        refusals=refusals,
+        refusals=rewriter.refusals,
         default_domain=default_domain,
         this_host=this_host,
         local_names=this_host | channel_names,
