@@ -104,13 +104,7 @@ def cuts(appender: type[Appender] = Appender) -> int:
         story = CrashDisk()
         spool, notes = prepare(story)
         answered: list[bytes] = []
-
-        def cut(_operation: str, story: CrashDisk = story, number: int = number) -> None:
-            if story.operations == number:
-                story.cut()
-                raise PowerCut
-
-        story.after = cut
+        story.cut_at(number)
         with contextlib.suppress(PowerCut):
             play(story, spool, notes, answered, appender)
         story.after = lambda _operation: None
@@ -124,13 +118,7 @@ def cuts(appender: type[Appender] = Appender) -> int:
                 unlock(left)
             check(recovered(left), answered)
             half = chances.randrange(1, 8)
-
-            def cut_again(_operation: str, again: CrashDisk = again, half: int = half) -> None:
-                if again.operations == half:
-                    again.cut()
-                    raise PowerCut
-
-            again.after = cut_again
+            again.cut_at(half)
             try:
                 waiting(again)
             except PowerCut:

@@ -46,12 +46,7 @@ def _count_recovery(disk: CrashDisk) -> int:
 
 
 def _cut_recovery(disk: CrashDisk, step: int) -> None:
-    def after(_operation: str) -> None:
-        if disk.operations >= step:
-            disk.cut()
-            raise PowerCut
-
-    disk.after = after
+    disk.cut_at(step)
     with pytest.raises(PowerCut):
         World(disk, number=2)
     disk.after = lambda _operation: None
@@ -67,13 +62,7 @@ def test_replaying_twice_adds_nothing() -> None:
 def test_without_a_trusted_barrier_every_message_is_synced_by_itself() -> None:
     for count in range(1, 400, 2):
         story = Story(CrashDisk(fstype=0x01021994))
-
-        def after(_operation: str, story: Story = story, count: int = count) -> None:
-            if story.disk.operations >= count:
-                story.disk.cut()
-                raise PowerCut
-
-        story.disk.after = after
+        story.disk.cut_at(count)
         try:
             world = World(story.disk)
             world.accepted = story.accepted

@@ -46,13 +46,7 @@ def play(world: World) -> None:
 
 def cut_at(count: int, kind: type[World], fstype: int) -> CrashDisk:
     disk = CrashDisk(fstype)
-
-    def after(_operation: str) -> None:
-        if disk.operations >= count:
-            disk.cut()
-            raise PowerCut
-
-    disk.after = after
+    disk.cut_at(count)
     with contextlib.suppress(PowerCut):
         play(kind(disk))
     disk.after = lambda _operation: None
@@ -98,13 +92,7 @@ def test_recovery_may_be_cut_as_well() -> None:
         disk = cut_at(count, World, 0xEF53).survivor(random.Random(count))
         for step in range(1, 40, 6):
             half = disk.survivor(Extreme.MOST)
-
-            def after(_operation: str, half: CrashDisk = half, step: int = step) -> None:
-                if half.operations >= step:
-                    half.cut()
-                    raise PowerCut
-
-            half.after = after
+            half.cut_at(step)
             with contextlib.suppress(PowerCut):
                 World(half, number=2)
             half.after = lambda _operation: None

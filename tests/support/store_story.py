@@ -91,13 +91,7 @@ def operations(kind: type[World]) -> int:
 def cut_at(count: int, kind: type[World]) -> Story:
     """Play until the operation with this number is done."""
     story = Story(CrashDisk())
-
-    def after(_operation: str) -> None:
-        if story.disk.operations >= count:
-            story.disk.cut()
-            raise PowerCut
-
-    story.disk.after = after
+    story.disk.cut_at(count)
     with contextlib.suppress(PowerCut):
         play(story, kind)
     story.disk.after = lambda _operation: None

@@ -11,7 +11,8 @@ seeded `random.Random`. `syncfs` and the folder's own sync make durable what the
 
 `fault(operation, name)` may return an OSError to be raised instead of the operation. A sync that fails so throws the
 unsynced octets out of the durable state for good, keeps them in the live one, and succeeds the next time: as Linux does.
-`after(operation)` is called after each operation that changed something; `cut()` ends all life: everything then raises PowerCut.
+`after(operation)` is called after each operation that changed something; `cut()` ends all life: everything then raises PowerCut;
+`cut_at(count)` does so after that many.
 """
 
 # ruff: noqa: D102
@@ -82,6 +83,16 @@ class CrashDisk:
     def cut(self) -> None:
         """Nothing works any more; closing is quiet."""
         self._dead = True
+
+    def cut_at(self, count: int) -> None:
+        """`cut` as soon as so many changing operations have been done; the last of them raises PowerCut."""
+
+        def after(_operation: str) -> None:
+            if self.operations >= count:
+                self.cut()
+                raise PowerCut
+
+        self.after = after
 
     def survivor(self, choose: Choose) -> "CrashDisk":
         """A disk as it may be found after a power cut now."""

@@ -158,13 +158,7 @@ def test_a_cut_at_any_moment_leaves_a_folder_that_works_and_is_subscribed(state:
     for count in range(first.operations, whole.operations + 1):
         disk = CrashDisk()
         world: World | None = None
-
-        def after(_operation: str, disk: CrashDisk = disk, count: int = count) -> None:
-            if disk.operations >= count:
-                disk.cut()
-                raise PowerCut
-
-        disk.after = after
+        disk.cut_at(count)
         with contextlib.suppress(PowerCut):
             world = _play(disk)
         disk.after = lambda _operation: None

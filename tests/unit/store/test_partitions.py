@@ -75,13 +75,7 @@ def test_what_was_answered_is_put_back_in_its_partition() -> None:
     for count in range(20, whole.operations, 5):
         disk = with_partitions(CrashDisk(), "second")
         assert isinstance(disk, CrashDisk)
-
-        def after(_operation: str, disk: CrashDisk = disk, count: int = count) -> None:
-            if disk.operations >= count:
-                disk.cut()
-                raise PowerCut
-
-        disk.after = after
+        disk.cut_at(count)
         accepted: list[str] = []
         try:
             play(disk, accepted)
@@ -149,13 +143,7 @@ def test_what_came_into_a_partition_made_late_survives_a_cut() -> None:
     play_late(whole, [])
     for count in range(20, whole.operations, 5):
         disk, accepted = CrashDisk(), list[str]()
-
-        def after(_operation: str, disk: CrashDisk = disk, count: int = count) -> None:
-            if disk.operations >= count:
-                disk.cut()
-                raise PowerCut
-
-        disk.after = after
+        disk.cut_at(count)
         try:
             play_late(disk, accepted)
         except PowerCut:

@@ -80,13 +80,7 @@ class History:
         world, disk = self.world, self.world.disk
         assert isinstance(disk, CrashDisk)
         last = disk.operations + operations
-
-        def after(_operation: str) -> None:
-            if disk.operations >= last:
-                disk.cut()
-                raise PowerCut
-
-        disk.after = after
+        disk.cut_at(last)
         with contextlib.suppress(PowerCut):
             world.send(b"Subject: killed\r\n\r\n", f"<bob{folder}> xdflg=1")
         disk.after = lambda _operation: None

@@ -251,13 +251,7 @@ def _faults() -> list[str]:
     faults = []
     for count in range(begin.operations, whole.operations + 1):
         disk = CrashDisk()
-
-        def after(_operation: str, disk: CrashDisk = disk, count: int = count) -> None:
-            if disk.operations >= count:
-                disk.cut()
-                raise PowerCut
-
-        disk.after = after
+        disk.cut_at(count)
         with contextlib.suppress(PowerCut):
             _play(disk)
         disk.after = lambda _operation: None
