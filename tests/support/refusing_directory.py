@@ -45,13 +45,6 @@ class RefusingDirectory(TcpProxy):
                     server.sendall(message)
             server.shutdown(socket.SHUT_WR)
 
-    def answer(self, server: socket.socket, client: socket.socket) -> None:
-        """Hand on."""
-        with contextlib.suppress(OSError):
-            while octets := server.recv(65_536):
-                client.sendall(octets)
-            client.shutdown(socket.SHUT_RDWR)
-
 
 def _refusal(number: int, kind: int, code: int) -> bytes:
     """The last answer to a request, BindResponse or SearchResultDone: no name, no text."""

@@ -76,9 +76,3 @@ class SlowDirectory(TcpProxy):
             self.searches += 1
             with contextlib.suppress(OSError):
                 server.sendall(message)
-
-    def answer(self, server: socket.socket, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while octets := server.recv(65_536):
-                client.sendall(octets)
-            client.shutdown(socket.SHUT_RDWR)

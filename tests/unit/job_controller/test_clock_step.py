@@ -1,8 +1,5 @@
 """A clock that is set under a relay: no wait lasts longer by the difference, nothing is returned that was not tried."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from posthouse.relay.job_controller.ages import SPARED
@@ -14,13 +11,6 @@ from posthouse.relay.job_controller.protocol import Job, Result
 from support.stock_world import START, C, World
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.enqueuer.stop()
 
 
 def in_a_file(world: World) -> Cargo:

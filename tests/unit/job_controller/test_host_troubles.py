@@ -1,22 +1,10 @@
 """Hosts that are down as `posthouse status` names them: since when, how much waits, which of the world's."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.cargo import iso
 from posthouse.relay.job_controller.protocol import Result
 from posthouse.relay.job_controller.troubles import MANY, MOST, host_troubles
 from support.stock_world import START, C, World
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.enqueuer.stop()
 
 
 def down(world: World, host: str, channel: str, now: float) -> None:

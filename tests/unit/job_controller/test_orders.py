@@ -1,7 +1,5 @@
 """Operators' orders over a real journal and queue tree: leases, results, what is told, what is never done twice."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +16,6 @@ from posthouse.relay.job_controller.protocol import Job, Lease, Result
 from posthouse.relay.job_controller.selection import Selection
 from posthouse.relay.routing.result import ON_HOLD
 from support.stock_world import START, C, World
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.enqueuer.stop()
 
 
 class Ordering:

@@ -1,10 +1,5 @@
 """Copies from their discovery to their end, over a real journal, with time passed in."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.job_controller.backoff import Verdict
@@ -12,13 +7,6 @@ from posthouse.relay.job_controller.cargo import Cargo, cargo_of
 from posthouse.relay.job_controller.protocol import Job, Result
 from posthouse.relay.job_controller.stock import FAR, OLD
 from support.stock_world import START, C, World
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.enqueuer.stop()
 
 
 def test_each_copy_of_a_message_goes_its_own_way(world: World) -> None:
