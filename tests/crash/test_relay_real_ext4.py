@@ -15,10 +15,9 @@ from posthouse.relay.queue.move_out import Moving, move_out
 from posthouse.relay.queue.open_copy import open_copy
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.queue_format import State
-from posthouse.relay.queue.recovery import read_segment
 from support.crash_relay import Promises, waiting_after_recovery
 from support.ext4_image import Ext4Image, ext4_image_or_skip
-from support.queue_world import body_of, make_folders, message
+from support.queue_world import body_of, make_folders, message, read_segment
 
 SEGMENT = 2 << 20
 

@@ -21,11 +21,11 @@ from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.queue_file import OpenQueueFile
 from posthouse.relay.queue.queue_format import Attempt, DamagedQueueFile, State
 from posthouse.relay.queue.record import envelope_of
-from posthouse.relay.queue.recovery import read_segment, recover
+from posthouse.relay.queue.recovery import recover
 from posthouse.relay.queue.release import hold, release
 from posthouse.testing.crash_disk import EXT4, CrashDisk
 from posthouse.testing.crash_state import Extreme
-from support.queue_world import Accepting, body_of, is_settled, make_folders, message, open_places
+from support.queue_world import Accepting, body_of, is_settled, make_folders, message, open_places, read_segment
 
 SIZE = RECORDS_AT + 8 * BLOCK
 LATER = 4e9

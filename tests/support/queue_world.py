@@ -8,13 +8,14 @@ from posthouse.journal.adopt import open_folder
 from posthouse.journal.body_file import BodyReference
 from posthouse.journal.commit import Committer, Item, NewSegment, SegmentMaker
 from posthouse.journal.disk import Disk, LinuxDisk
-from posthouse.journal.segment import BLOCK, RECORDS_AT, Flag, RecordRef, Segment, Tier
+from posthouse.journal.segment import BLOCK, RECORDS_AT, Flag, RecordRef, Segment, Tier, next_block
 from posthouse.mail.envelope import Envelope, Recipient, encode_envelope
 from posthouse.mail.message_id import base36
 from posthouse.relay.queue.copy_ref import FileCopy, JournalCopy
 from posthouse.relay.queue.move_out import Moving, move_out
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.queue.places import Places
+from posthouse.relay.queue.record import envelope_of
 
 KERNEL = (6, 1)
 SEGMENT = RECORDS_AT + 64 * BLOCK
@@ -127,3 +128,14 @@ def file_one(places: Places, number: int = 1, **options: object) -> FileCopy:
     ((_, copy),) = result.moved
     assert not result.unsynced
     return copy
+
+
+def read_segment(segment: Segment, start: int, upto: int) -> tuple[list[tuple[RecordRef, Envelope]], int]:
+    """Records between two offsets that were announced, with their envelopes, and where to go on."""
+    offset = next_block(max(start, RECORDS_AT))
+    found: list[tuple[RecordRef, Envelope]] = []
+    while offset < upto:
+        ref = segment.header(offset)
+        found.append((ref, envelope_of(ref, segment.read_envelope(ref))))
+        offset = next_block(ref.end) if ref.flags & 1 else ref.end
+    return found, offset

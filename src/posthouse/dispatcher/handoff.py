@@ -195,11 +195,6 @@ class Wire:
         self._open = True
         loop.add_reader(self._fd, self._readable)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether packets can still be sent."""
-        return self._open
-
     def send(self, message: ToWorker | FromWorker, passed: socket.socket | None = None) -> None:
         """Send a message, and a socket with it; it stays the sender's, who keeps it open until it is taken over."""
         if not self._open:

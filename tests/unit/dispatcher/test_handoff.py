@@ -83,7 +83,7 @@ async def test_sockets_wait_in_order_for_a_peer_that_does_not_read() -> None:
         pairs.append((keep, passed))
         keep.sendall(str(n).encode())
         end.wire.send(handoff.Shed(n), passed)
-    assert end.wire.is_open
+    assert end.wire._open
     other = End(theirs)
     await until(lambda: len(other.packets) == count)
     for n, (packet, fds) in enumerate(other.packets):
@@ -96,7 +96,7 @@ async def test_sockets_wait_in_order_for_a_peer_that_does_not_read() -> None:
         keep.close()
     end.wire.close()
     await until(lambda: other.lost == 1)
-    assert not other.wire.is_open
+    assert not other.wire._open
 
 
 async def test_what_is_given_to_a_wire_stays_the_givers() -> None:

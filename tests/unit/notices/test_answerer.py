@@ -12,11 +12,10 @@ from posthouse.relay.notices.answerer import RECENTLY, Answerer
 from posthouse.relay.notices.notifier import Wording
 from posthouse.relay.notices.vacation import Vacation
 from posthouse.relay.queue.enqueue import Enqueuer
-from posthouse.relay.queue.recovery import read_segment
 from posthouse.testing.answers import RememberedAnswers
 from posthouse.testing.failing_disk import FailingDisk, disk_full
 from posthouse.trace.record import Record
-from support.queue_world import SEGMENT, make_folders, open_places
+from support.queue_world import SEGMENT, make_folders, open_places, read_segment
 
 HEADER = b"From: bob@remote.test\r\nTo: ann@example.com\r\nSubject: hello\r\n\r\n"
 ANN = Vacation("ann", "ann@example.com", frozenset({"ann@example.com"}), "Away.")

@@ -13,9 +13,9 @@ from posthouse.relay.queue.free import free_segment
 from posthouse.relay.queue.move_out import Moving, move_out
 from posthouse.relay.queue.open_copy import open_copy
 from posthouse.relay.queue.places import Places
-from posthouse.relay.queue.queue_file import OpenQueueFile, Replaced, read_queue_file, read_with_history
+from posthouse.relay.queue.queue_file import OpenQueueFile, Replaced, read_with_history
 from posthouse.relay.queue.queue_format import Attempt, State
-from posthouse.relay.queue.recovery import read_segment, recover
+from posthouse.relay.queue.recovery import recover
 from posthouse.relay.queue.release import hold, release
 from posthouse.testing.failing_disk import FailingDisk
 from support.queue_world import (
@@ -49,19 +49,6 @@ def test_a_segment_another_process_has_freed_is_let_go(places: Places, tmp_path:
     with pytest.raises(OSError, match="Bad file descriptor"):
         segments[0].mark(ref.first_slot, Mark.DONE)
     worker.close()
-
-
-def test_announced_records_are_read_without_their_bodies(places: Places) -> None:
-    accepting = Accepting(places.disk, places.journal)
-    first = accepting.accept([(message(n, size=100), body_of(n, 100)) for n in range(3)])
-    segment = places.segment(first[0].segment)
-    found, offset = read_segment(segment, 0, first[-1].end)
-    assert [(ref, envelope.id) for ref, envelope in found] == [(ref, message_id(n)) for n, ref in enumerate(first)]
-    second = accepting.accept([(message(7, size=100), body_of(7, 100))])
-    found, offset = read_segment(segment, offset, second[0].end)
-    assert [envelope.id for _, envelope in found] == [message_id(7)]
-    assert read_segment(segment, offset, second[0].end) == ([], offset)
-    accepting.end()
 
 
 def test_recovery_finds_every_open_copy_and_frees_what_is_settled(places: Places, tmp_path: Path) -> None:
@@ -161,7 +148,7 @@ def test_a_replaced_file_is_neither_renamed_nor_removed(places: Places) -> None:
 def test_hold_keeps_the_name_and_a_released_file_goes_at_once(places: Places) -> None:
     copy = file_one(places, attempts=3, held=True)
     assert copy.name.endswith(".HELD")
-    assert read_queue_file(places.tree, copy).envelope.recipients[0].held
+    assert read_with_history(places.tree, copy)[0].envelope.recipients[0].held
     released = release(places.tree, copy)
     assert released == FileCopy(copy.channel, copy.subdir, "ZZ" + copy.name[2:].replace(".HELD", ".00"))
     assert release(places.tree, released) == released

@@ -137,13 +137,6 @@ class Enqueuer:
         self._sent -= 1
         return False
 
-    @property
-    def announcements(self) -> list[tuple[str, int]]:
-        """All segments of ours that may hold unsettled mail with their synced offsets: what a new controller is told."""
-        writer = self.writer
-        current = writer.synced
-        return [*writer.sealed, *([current] if current[0] and current not in writer.sealed else [])]
-
     def _completed(self, done: list[Completion]) -> None:
         if threading.get_ident() == self._thread:
             self._answer(done)

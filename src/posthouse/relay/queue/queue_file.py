@@ -38,10 +38,9 @@ class Replaced(Exception):  # noqa: N818 - says what was found
 class OpenQueueFile:
     """One leased queue file."""
 
-    def __init__(self, tree: QueueTree, ref: FileCopy, fd: int, content: QueueFile, *, ends_in_lf: bool) -> None:
+    def __init__(self, tree: QueueTree, ref: FileCopy, fd: int, content: QueueFile) -> None:
         self._tree = tree
         self._fd = fd
-        self._ends_in_lf = ends_in_lf
         self.ref = ref
         self.content = content
         self._only: frozenset[int] | None = None
@@ -59,11 +58,11 @@ class OpenQueueFile:
         fd = disk.open_file(ref.name, tree.of(ref), write=True)
         try:
             content = _read_head(tree, ref, fd)
-            ends_in_lf = _check_message(tree, fd, content)
+            _check_message(tree, fd, content)
         except BaseException:
             disk.close(fd)
             raise
-        return cls(tree, ref, fd, content, ends_in_lf=ends_in_lf)
+        return cls(tree, ref, fd, content)
 
     @property
     def envelope(self) -> Envelope:
@@ -169,22 +168,8 @@ class OpenQueueFile:
             raise Replaced(f"{self.ref.path} is another file now")
 
 
-def read_queue_file(tree: QueueTree, ref: FileCopy) -> QueueFile:
-    """Envelope and states only; the message is not read.
-
-    Raises:
-        FileNotFoundError: no such file.
-        DamagedQueueFile: what is wrong with it.
-    """
-    fd = tree.disk.open_file(ref.name, tree.of(ref))
-    try:
-        return _read_head(tree, ref, fd)
-    finally:
-        tree.disk.close(fd)
-
-
 def read_with_history(tree: QueueTree, ref: FileCopy) -> tuple[QueueFile, list[Attempt], str]:
-    """`read_queue_file`, and of the last MiB behind the message: the history, and why the file is held.
+    """Envelope and states, and of the last MiB behind the message: the history, and why the file is held.
 
     Raises:
         FileNotFoundError: no such file.
@@ -247,8 +232,8 @@ def _read_head(tree: QueueTree, ref: FileCopy, fd: int) -> QueueFile:
     raise DamagedQueueFile("the envelope does not end in a boundary")
 
 
-def _check_message(tree: QueueTree, fd: int, content: QueueFile) -> bool:
-    """Whether the message ends in LF; raises DamagedQueueFile when z, the boundary or the crc is wrong."""
+def _check_message(tree: QueueTree, fd: int, content: QueueFile) -> None:
+    """Raises DamagedQueueFile when z, the boundary or the crc is wrong."""
     crc, last = 0, b"\n"
     try:
         for part in read_parts(tree.disk, fd, content.body_offset, content.envelope.size):
@@ -261,4 +246,3 @@ def _check_message(tree: QueueTree, fd: int, content: QueueFile) -> bool:
         raise DamagedQueueFile("no boundary stands behind the octets z; counts")
     if content.body_crc is not None and crc != content.body_crc:
         raise DamagedQueueFile("the message is not what was written: b; does not agree")
-    return last == b"\n"

@@ -1,6 +1,5 @@
-"""What waits: read at the relay's start, after a worker's death, and while workers announce (DURABILITY 3 Start, 3.2).
+"""What waits: read at the relay's start and after a worker's death (DURABILITY 3 Start).
 
-* `read_segment` reads envelopes only, below an offset known to be durable: cheap, for each announcement.
 * `recover` reads everything once: names of the queue tree, then segments. An open slot whose message id and copy number have
   a queue file anywhere gets M: the file beats the record. Segments whose writer lives are listed in `live` and left alone:
   the writer will announce them. Segments without an open slot are freed, damage goes to `aside/`.
@@ -19,7 +18,7 @@ from posthouse.journal.adopt import (
     set_segment_aside,
 )
 from posthouse.journal.scan import scan
-from posthouse.journal.segment import RECORDS_AT, CorruptRecord, Mark, RecordRef, Segment, Tier, UnreadableSegment, next_block
+from posthouse.journal.segment import CorruptRecord, Mark, RecordRef, Segment, Tier, UnreadableSegment
 from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.relay.queue.copy_ref import JournalCopy
 from posthouse.relay.queue.free import body_names, free_segment, remove_bodies
@@ -44,7 +43,7 @@ class Recovered(msgspec.Struct):
     """What was found."""
 
     files: Files
-    """queue files by name; read them when they are due (`read_queue_file`)"""
+    """queue files by name; read them when they are due"""
     copies: list[WaitingCopy] = []
     """copies in the journal"""
     segments: dict[str, list[RecordRef]] = {}
@@ -67,29 +66,6 @@ def copies_of(ref: RecordRef, envelope: Envelope, marks: bytes = b"") -> list[Wa
         WaitingCopy(JournalCopy(ref.segment, ref.offset, copy), ref, envelope, tuple(recipients))
         for copy, recipients in by_copy.items()
     ]
-
-
-def read_segment(segment: Segment, start: int, upto: int) -> tuple[list[tuple[RecordRef, Envelope]], int]:
-    """Records between two offsets that were announced; bodies are not read.
-
-    Args:
-        segment: the segment.
-        start: 0 for the first time, then what the last call returned.
-        upto: the announced offset.
-
-    Returns:
-        The records with their envelopes, and where to go on.
-
-    Raises:
-        CorruptRecord: something durable is damaged: recover the segment when its writer is gone.
-    """
-    offset = next_block(max(start, RECORDS_AT))
-    found: list[tuple[RecordRef, Envelope]] = []
-    while offset < upto:
-        ref = segment.header(offset)
-        found.append((ref, envelope_of(ref, segment.read_envelope(ref))))
-        offset = next_block(ref.end) if ref.flags & 1 else ref.end
-    return found, offset
 
 
 def recover(places: Places, now: float) -> Recovered:
