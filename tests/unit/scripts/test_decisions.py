@@ -9,12 +9,14 @@ from posthouse.mail.task import Answer, Bounce, Forward, Note, Task, decode_task
 from posthouse.relay.filtering.message import Message
 from posthouse.relay.filtering.run import Surroundings
 from posthouse.relay.routing import rules as routing_rules
-from posthouse.relay.routing.result import Target
+from posthouse.relay.routing.result import Accepted, Target
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.user_filter import UserFilter
 from posthouse.relay.scripts.compiled import CompiledScripts
 from posthouse.relay.scripts.decisions import Decisions, rejection
+from support.people import EXAMPLE, MemoryDirectory
 from support.relay_files import CHANNELS, relay_configuration
+from support.routing_relay import Relay
 
 ADDRESS = "@store1.example.com.lmtp:jdoe@lmtpcs-daemon"
 MAIL = b"From: a@outside.test\r\nTo: john.doe@example.com\r\nSubject: hello\r\n\r\nbody\r\n"
@@ -191,6 +193,28 @@ def test_scripts_that_do_not_fit_are_left_to_process(rules: Rules) -> None:
     assert [one.channel for (one,) in found] == ["tcp_lmtpcs"] * 3 + ["process"] * 5
     assert [one.address for (one,) in found[3:]] == [user.mail for user in users[3:]]
     assert all(one.task == "" for (one,) in found)
+
+
+def test_of_a_user_who_is_left_to_process_nothing_goes_twice(rules: Rules) -> None:
+    """All of him is routed anew there: his forwards must not go beside."""
+    dn = "uid=bfwd,ou=People,o=example.com,o=usergroup"
+    options = {"maildeliveryoption": ("mailbox", "forward", "autoreply"), "mailsieverulesource": ("keep;",)}
+    world = Relay(rules, MemoryDirectory({**EXAMPLE, dn: {**EXAMPLE[dn], **options}}))
+
+    def decided(address: str, source: str, work: int | None) -> list[str]:
+        routed = world.route(address, source_channel=source)
+        assert isinstance(routed, Accepted), routed
+        message, scripts = Message(MAIL, len(MAIL)), CompiledScripts()
+        decisions = Decisions(rules, "x@evil.test", message, Surroundings(), print, scripts, work=work)
+        return [f"{one.channel} {one.intermediate}" for one in decisions.targets(address, routed.recipients)]
+
+    whole = [
+        "tcp_lmtpcs bob@example.com", "tcp_local bob@example.com", "tcp_lmtpcs ann.smith@example.com",
+        "bitbucket bob@example.com",
+    ]  # fmt: skip
+    assert decided("Bob@example.com", "tcp_local", 1000) == [one.replace("bob@", "Bob@") for one in whole]
+    assert decided("Bob@example.com", "tcp_local", 0) == ["process Bob@example.com"]
+    assert decided("bob@example.com", "process", None) == whole
 
 
 def test_a_script_is_compiled_once() -> None:

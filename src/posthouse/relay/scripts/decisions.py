@@ -96,7 +96,11 @@ class Decisions:
             by: whose script has sent it to this recipient, as `Forward` has it: that one is not asked again.
         """
         made: dict[tuple[str, str, str], Target] = {}
-        for target in targets:
+        found = tuple(targets)
+        for target in found:  # his forwards and answers are made anew with the rest of him
+            if self._is_put_off(original, target) and casemap(target.intermediate) == casemap(original):
+                return (self._put_off(target),)
+        for target in found:
             scripts = self._of(target, source, by)
             for one in self._decided(original, target, scripts) if scripts else (target,):
                 made.setdefault((one.channel, one.address, one.task), one)
@@ -111,13 +115,8 @@ class Decisions:
         return [each for each in found if each is not None and (not by or each.mail != by)]
 
     def _decided(self, original: str, target: Target, scripts: Sequence[UserFilter]) -> Sequence[Target]:
-        user = target.filter
-        if user is not None and self._is_put_off(user, original, target):
-            put_off = Target(
-                PROCESS, target.intermediate, self._process_host, intermediate=target.intermediate, held=target.held,
-                why=target.why, listed=target.listed,
-            )  # fmt: skip
-            return (put_off,)
+        if self._is_put_off(original, target):
+            return (self._put_off(target),)
         return self._through(scripts, original, msgspec.structs.replace(target, filter=None))
 
     def _through(self, scripts: Sequence[UserFilter], original: str, target: Target) -> list[Target]:
@@ -141,11 +140,19 @@ class Decisions:
             found = [msgspec.structs.replace(one, held=True, why=plain.why) for one in found]
         return found or [plain]
 
-    def _is_put_off(self, user: UserFilter, original: str, target: Target) -> bool:
+    def _is_put_off(self, original: str, target: Target) -> bool:
         """Whether the others' scripts have used up the work, and the address can find its way here again."""
-        if self._work is None or self._work > 0 or (user, original, self._sender) in self._outcomes or not self._has(PROCESS):
+        user = target.filter
+        if user is None or self._work is None or self._work > 0 or not self._has(PROCESS):
             return False
-        return bool(target.intermediate) and not target.sender and target.edit is None
+        known = (user, original, self._sender) in self._outcomes
+        return not known and bool(target.intermediate) and not target.sender and target.edit is None
+
+    def _put_off(self, target: Target) -> Target:
+        return Target(
+            PROCESS, target.intermediate, self._process_host, intermediate=target.intermediate, held=target.held,
+            why=target.why, listed=target.listed,
+        )  # fmt: skip
 
     def _outcome(self, user: UserFilter, original: str, sender: str) -> Outcome:
         key = (user, original, sender)
