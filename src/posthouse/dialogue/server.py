@@ -315,7 +315,9 @@ class Server:
 
     def _shed_if_quiet(self) -> None:
         talk = self._talk
-        if self._shed is None or talk.closing or self.in_transaction or talk.events or talk.reading is not _COMMAND:
+        if self._shed is None or talk.closing or self.in_transaction or talk.events:
+            return
+        if talk.reading is not _COMMAND and talk.reading is not _SASL:  # nothing is lost with a login
             return
         talk.close_with(self._shed)
 

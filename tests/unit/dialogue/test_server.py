@@ -112,6 +112,16 @@ def test_shed_while_the_sender_is_judged() -> None:
     assert server.to_send() == b"451 4.3.0 no\r\n421 4.3.2 going down\r\n"
 
 
+def test_shed_in_the_middle_of_a_login_is_at_once() -> None:
+    plain = frozenset({"PLAIN"})
+    server = Server(replace(smtp_policy("r"), mechanisms=plain, known_mechanisms=plain))
+    events_of(server, b"EHLO x\r\nAUTH PLAIN\r\n")
+    assert server.to_send().endswith(b"334 \r\n")
+    server.shed(_SHED)
+    assert server.to_send() == b"421 4.3.2 going down\r\n"
+    assert server.closing
+
+
 def test_shed_after_a_reset() -> None:
     server = Server(lmtp_policy("s"))
     events_of(server, b"LHLO\r\nMAIL FROM:<a@b>\r\n")

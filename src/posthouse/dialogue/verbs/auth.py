@@ -5,7 +5,7 @@
 
 * After EHLO, once, outside a transaction. `*` gives up: 501 5.7.0. A line of the exchange may have 12,288 octets (RFC 4954 4.3).
 * A mechanism that is taken under TLS only: 538 5.7.11; one we do not know: 504 5.5.4, none at all: 501 5.5.4; what is
-  no base64, or has no user or no password, is 501 5.5.2.
+  no base64, has no user or no password, or a NUL in one, is 501 5.5.2.
 * No event and no record ever shows a line of the exchange.
 """
 
@@ -90,7 +90,7 @@ def _hear(talk: Conversation, text: bytes) -> Event | None:
         if len(parts) != 3:
             return _end(talk, _SYNTAX)
         acts_for, user, password = parts
-    if not user or not password:
+    if not user or not password or b"\0" in user + password:
         return _end(talk, _SYNTAX)
     name, talk.sasl = talk.sasl[0], ()
     talk.owed = Owed.LOGIN
