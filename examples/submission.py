@@ -18,7 +18,7 @@ USERS = {"ann": (b"salt of ann", "da056ffe1f7d4290efddd253459d729dc350eb12b9009a
 
 def is_right(user: str, password: str) -> bool:
     salt, known = USERS.get(user, (b"nobody", ""))  # as much work for a name that is not there
-    found = hashlib.scrypt(password.encode("utf-8", "surrogateescape"), salt=salt, n=1 << 14, r=8, p=1, dklen=32)
+    found = hashlib.scrypt(password.encode(), salt=salt, n=1 << 14, r=8, p=1, dklen=32)
     return hmac.compare_digest(found.hex(), known)
 
 

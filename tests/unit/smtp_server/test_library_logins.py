@@ -1,8 +1,11 @@
 """`SmtpServer` with logins: who comes in, what the others hear and when."""
 
 import asyncio
+import logging
 import smtplib
+import socket
 import ssl
+import struct
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -69,6 +72,19 @@ async def talk_to(server: SmtpServer, hello: str = "EHLO client.example.org") ->
     return await LmtpTalk.connect(int(server.address[1]), hello)
 
 
+def own(talk: LmtpTalk) -> tuple[str, int]:
+    """The client's address, as the server sees it."""
+    address, port = talk.writer.get_extra_info("sockname")
+    return address, port
+
+
+def reset(talk: LmtpTalk) -> None:
+    """Break the connection off, so that the server can say nothing more."""
+    connection = talk.writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    talk.writer.transport.abort()
+
+
 def run(loop_of: Callable[[], asyncio.AbstractEventLoop], main: Any) -> None:
     with asyncio.Runner(loop_factory=loop_of) as runner:
         runner.run(main)
@@ -110,6 +126,7 @@ def test_logins_are_offered_under_tls_and_the_message_says_who_came(
         plain("ann", "wrong"),
         plain("nobody", "secret"),
         plain("ann", "secret", acts_for="bob"),
+        "AUTH PLAIN " + b64encode(b"\0ann\0\xff").decode(),
         "AUTH PLAIN " + b64encode(b"\0\xff\0x").decode(),
     ],
 )
@@ -182,6 +199,117 @@ async def test_a_client_that_goes_away_while_it_is_judged_changes_nothing() -> N
         other = await talk_to(server)
         assert (await other.say(plain("ann", "secret"))).startswith("235")
         await other.close()
+
+
+async def test_octets_that_are_no_utf_8_never_reach_the_program(in_clear: Letting, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "posthouse.smtp")
+    talk = await talk_to(in_clear)
+    assert (await talk.say("AUTH PLAIN " + b64encode(b"\0ann\0\xff").decode())).startswith("535")
+    assert (await talk.say(plain("ann", "secret", acts_for="bob"))).startswith("535")
+    assert in_clear.asked == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "a login of 'ann' from 127.0.0.1 was refused: 535 5.7.8 not UTF-8",
+        "a login of 'ann' from 127.0.0.1 was refused: 535 5.7.8 acting for somebody else",
+    ]
+    await talk.close()
+
+
+async def test_a_nul_in_a_name_or_password_is_no_login(in_clear: Letting) -> None:
+    for name, password in (("an\0n", "secret"), ("ann", "sec\0ret")):
+        talk = await talk_to(in_clear)
+        assert (await talk.say("AUTH LOGIN " + b64encode(name.encode()).decode())).startswith("334")
+        assert (await talk.say(b64encode(password.encode()).decode())).startswith("501 5.5.2")
+        await talk.close()
+    assert in_clear.asked == []
+
+
+@LOOPS
+@pytest.mark.parametrize("said", ["AUTH LOGIN", plain("ann", "wrong")])
+def test_who_dawdles_over_a_login_keeps_nobody_out_and_holds_no_end_up(
+    loop_of: Callable[[], asyncio.AbstractEventLoop], said: str
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        limits = Limits(connections=2, login_seconds=16, drain_seconds=10)
+        async with Letting(login_in_clear=True, limits=limits) as server, asyncio.timeout(30):
+            first, second = await talk_to(server), await talk_to(server)
+            for talk in (first, second):
+                talk.writer.write(f"{said}\r\n".encode())
+            while said != "AUTH LOGIN" and len(server.asked) < 2:
+                await asyncio.sleep(0)
+            third = await talk_to(server)
+            async with asyncio.timeout(5):
+                replies = (await first.reader.read()).decode()
+            assert replies.endswith("421 4.3.2 service is shutting down or busy; try again\r\n")
+            assert len(server.sessions) == 2
+            began = loop.time()
+            await server.stop()
+            assert loop.time() - began < 5
+            for talk in (first, second, third):
+                talk.writer.close()
+
+    run(loop_of, main())
+
+
+async def test_a_login_that_the_end_cuts_short_is_told_so() -> None:
+    class Stuck(Letting):
+        async def login(self, user: str, password: str, address: str) -> Status:
+            await super().login(user, password, address)
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    server = Stuck(login_in_clear=True, limits=Limits(drain_seconds=0))
+    await server.start()
+    talk = await talk_to(server)
+    talk.writer.write(plain("ann", "secret").encode() + b"\r\n")
+    async with asyncio.timeout(5):
+        while not server.asked:
+            await asyncio.sleep(0)
+        await server.stop()
+    assert (await talk.reply()).startswith("454 4.7.0 Temporary")
+    assert (await talk.reply()).startswith("421 4.3.2")
+    talk.writer.close()
+
+
+async def test_guesses_made_at_once_are_judged_as_if_one_after_the_other() -> None:
+    class OneByOne(Letting):
+        async def login(self, user: str, password: str, address: str) -> Status:
+            await asyncio.sleep(0)
+            return await super().login(user, password, address)
+
+    async with OneByOne(login_in_clear=True, limits=Limits(calls=1, login_seconds=0.001)) as server:
+        talks = [await talk_to(server) for _ in range(MAX_FAILURES + 10)]
+        replies = await asyncio.gather(*(talk.say(plain("ann", f"guess {n}")) for n, talk in enumerate(talks)))
+        assert sorted(reply[:3] for reply in replies) == ["454"] * 10 + ["535"] * MAX_FAILURES
+        assert len(server.asked) == MAX_FAILURES
+        for talk in talks:
+            await talk.close()
+
+
+async def test_nobody_is_asked_about_a_client_that_is_gone_before_its_turn() -> None:
+    turn = asyncio.Event()
+
+    class Slow(Letting):
+        async def login(self, user: str, password: str, address: str) -> Status:
+            status = await super().login(user, password, address)
+            await turn.wait()
+            return status
+
+    async with Slow(login_in_clear=True, limits=Limits(calls=1, login_seconds=0.001)) as server:
+        first, gone, last = [await talk_to(server) for _ in range(3)]
+        first.writer.write(plain("ann", "secret").encode() + b"\r\n")
+        gone.writer.write(plain("ann", "wrong").encode() + b"\r\nNOOP\r\n")
+        async with asyncio.timeout(5):
+            while not any(session.server.awaiting for session in server.sessions if session.connection.peer == own(gone)):
+                await asyncio.sleep(0)
+            reset(gone)
+            while len(server.sessions) > 2:
+                await asyncio.sleep(0)
+        turn.set()
+        assert (await first.reply()).startswith("235")
+        assert (await last.say(plain("ann", "secret"))).startswith("235")
+        assert [password for _, password, _ in server.asked] == ["secret", "secret"]
+        await first.close()
+        await last.close()
 
 
 def test_logins_that_could_never_be_are_errors() -> None:

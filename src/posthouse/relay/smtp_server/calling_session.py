@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _UNKNOWN = Connection("", "", ("", 0), ("", 0), "", tls=False, serial=0)
 _TOO_MANY = Status(421, "4.7.0", "Too many recipients in one connection")
+_GONE = Status(451, "4.4.2", "the client is gone")
+_NOT_UTF8 = Status(535, "5.7.8", "not UTF-8")
+_FOR_ANOTHER = Status(535, "5.7.8", "acting for somebody else")  # is not possible (RFC 4616 2)
 _NUL = Status(554, "5.6.0", "message contains null")
 
 
@@ -54,6 +57,8 @@ class CallingSession(Line):
         self._host = server
         self._helo, self._esmtp, self._user = "", False, ""
         self._bad_logins = 0
+        self._refusal: asyncio.TimerHandle | None = None
+        """of a login, that waits to be told"""
         self._sender = ""
         self._recipients: list[str] = []
         self._parts: list[bytes] = []
@@ -83,7 +88,12 @@ class CallingSession(Line):
         return self._last if self._stands_still() or not (self.server.in_transaction or self._deaf) else None
 
     def _stands_still(self) -> bool:
-        """Whether the client leaves its transaction waiting: no whole command, or less of the body than the least rate."""
+        """Whether the client leaves its transaction waiting: no whole command, or less of the body than the least rate.
+
+        Who waits to be refused a login stands still too: else those who guess would keep all others out.
+        """
+        if self._refusal is not None:
+            return True
         if self.server.awaiting or self._stalled:  # for us
             return False
         if self.receiving_since is None:
@@ -112,6 +122,9 @@ class CallingSession(Line):
     def over(self) -> None:
         """Forget the transaction; a call that is under way goes on."""
         self._forget()
+        if self._refusal is not None:
+            self._refusal.cancel()
+            self._refusal = None
 
     def lost(self) -> None:
         """Nothing more to say."""
@@ -154,33 +167,48 @@ class CallingSession(Line):
     # --- logins -----------------------------------------------------------------------------------------------------
 
     async def _log_in(self, event: Login) -> None:
-        host, began, user = self._host, self._host.loop.time(), _text(event.user)
-        status = await self._judge_login(event, user)
-        due = began if status.is_success else began + guessing.wait(host.limits.login_seconds, self._bad_logins)
-        host.loop.call_at(due, self.go_on, self._logged_in, user, status)
+        host, began = self._host, self._host.loop.time()
+        status = await self._judge_login(event)
+        if status.is_success or self.abrupt:  # who is to go anyway waits for nothing
+            self.go_on(self._logged_in, event.user, status)
+        elif self.transport is not None:
+            due = began + guessing.wait(host.limits.login_seconds, self._bad_logins)
+            self._refusal = host.loop.call_at(due, self.go_on, self._logged_in, event.user, status)
 
-    async def _judge_login(self, event: Login, user: str) -> Status:
+    async def _judge_login(self, event: Login) -> Status:
         host, address = self._host, self.connection.peer[0]
-        if host.failures.too_many(address):
-            return guessing.TOO_MANY
-        said = guessing.WRONG
-        if _text(event.acts_for) in {"", user}:  # acting for somebody else is not possible (RFC 4616)
-            judge = partial(host.login, user, _text(event.password), address)
-            said = await host.program_calls.status(f"login of {user!r} from {address}", judge)
+        what = f"login of {_text(event.user)!r} from {address}"
+        said = await host.program_calls.status(what, partial(self._ask_login, event))
         if said.is_success:
             return guessing.let_in(event.mechanism)
-        host.log.info("a login of %r from %s was refused: %s", user, address, said)
+        host.log.info("a %s was refused: %s", what, said)
         if not said.is_permanent:
-            return guessing.UNKNOWN
+            return said if said is guessing.TOO_MANY else guessing.UNKNOWN
         if address:  # over a Unix socket all have the same
             host.failures.note(address)
         return guessing.WRONG
 
-    def _logged_in(self, user: str, status: Status) -> None:
+    async def _ask_login(self, event: Login) -> Status:
+        """The program's word, when it is its turn: not about a client that is gone by then, or has guessed too often."""
+        host, address = self._host, self.connection.peer[0]
+        if self.transport is None:
+            return _GONE
+        if host.failures.too_many(address):
+            return guessing.TOO_MANY
+        try:
+            user, password, acts_for = event.user.decode(), event.password.decode(), event.acts_for.decode()
+        except UnicodeDecodeError:
+            return _NOT_UTF8
+        if acts_for not in {"", user}:
+            return _FOR_ANOTHER
+        return await host.login(user, password, address)
+
+    def _logged_in(self, user: bytes, status: Status) -> None:
+        self._refusal = None
         self._last = self._host.loop.time()
         self.server.answer_login(status)
         if status.is_success:
-            self._user = user
+            self._user = _text(user)
         elif status.is_permanent:
             self._bad_logins += 1
             if self._bad_logins >= self._host.limits.bad_logins:

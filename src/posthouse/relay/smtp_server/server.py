@@ -155,7 +155,7 @@ class SmtpServer(EmbeddedServer[Line]):
         """Judge a login; called by the server where a subclass overrides it. Otherwise there is no AUTH.
 
         Args:
-            user: the name given. As the password it is UTF-8; other octets come by surrogateescape.
+            user: the name given, not empty and without NUL, as the password. What is no UTF-8 is refused before.
             password: the one given.
             address: the client's IP address, empty over a Unix socket.
 
