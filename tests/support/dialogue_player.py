@@ -117,7 +117,7 @@ class Player:
                 self.events.append(event)
                 self._answer(event)
         output = self.server.to_send()
-        if self.server.handshaking:
+        if self.server.begin_tls():
             barred = None if self.policy.barred == _BARRED["tls"] else self.policy.barred
             self.server.tls_started(
                 replace(self.policy, starttls=False, mechanisms=self.policy.known_mechanisms, barred=barred, extensions=("TLS",))

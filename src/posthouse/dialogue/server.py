@@ -6,7 +6,7 @@
 
 `command.py` says what a command line must be, `mail_data.py` what becomes of a body, `go_ahead.py` what may not come before 354
 and before 220 to STARTTLS. A line over `max_command_line` is refused (500 5.5.2) and read no further. While an answer is owed, or
-after the connection is to be closed, `next_event` returns None; octets fed meanwhile wait. After `handshaking` comes
+after the connection is to be closed, `next_event` returns None; octets fed meanwhile wait. After `begin_tls` comes
 `tls_started(policy)`, or the end.
 
 `commands_left` is how many commands `next_event` still obeys: a session beside which others are served sets it for each turn.
@@ -256,9 +256,18 @@ class Server:
 
     @property
     def handshaking(self) -> bool:
-        """220 to STARTTLS was taken: whatever comes now belongs to TLS."""
+        """220 to STARTTLS was taken."""
         talk = self._talk
         return talk.owed is _TLS_OWED and talk.reading is _COMMAND and not talk.closing
+
+    def begin_tls(self) -> bool:
+        """Whether 220 to STARTTLS was taken: what came in clear is forgotten now, and whatever is fed from here on came by TLS.
+
+        Asyncio hands over what came with the end of the handshake before it says that it has ended.
+        """
+        if self.handshaking:
+            self._buffer, self._position = b"", 0
+        return self.handshaking
 
     def tls_started(self, policy: Policy) -> None:
         """The handshake is done: the client begins again, under this policy.
@@ -271,7 +280,7 @@ class Server:
             return
         if not self.handshaking:
             raise ValueError("no handshake was agreed upon")
-        self._buffer, self._position, self._longest = b"", 0, policy.max_command_line
+        self._longest = policy.max_command_line
         talk.owed = _NOTHING
         talk.start_again(policy)
         self._shed_if_quiet()

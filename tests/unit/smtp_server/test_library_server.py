@@ -282,6 +282,44 @@ async def test_what_is_not_listed_is_not_taken(command: str) -> None:
         await talk.close()
 
 
+@pytest.mark.parametrize("loop_of", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_command_that_comes_with_the_end_of_the_handshake_is_heard(loop_of: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    authority = trustme.CA()
+    certificate, trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(certificate)
+    authority.configure_trust(trust)
+
+    async def deliver(sender: str, recipients: Sequence[str], message: bytes, arrival: Arrival) -> Status:
+        return OK
+
+    async def main() -> bytes:
+        async with SmtpServer(deliver, tls=certificate, limits=Limits(drain_seconds=1)) as server, asyncio.timeout(10):
+            talk = await connect(int(server.address[1]))
+            assert (await talk.say("STARTTLS")).startswith("220")
+            came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+            client = trust.wrap_bio(came, goes, server_hostname="localhost")
+            while True:
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    talk.writer.write(goes.read())
+                    came.write(await talk.reader.read(65536))
+            client.write(b"NOOP\r\n")
+            talk.writer.write(goes.read())
+            while True:
+                try:
+                    reply = client.read(1000)
+                    talk.writer.close()
+                    await talk.writer.wait_closed()
+                    return reply
+                except ssl.SSLWantReadError:
+                    came.write(await talk.reader.read(65536))
+
+    with asyncio.Runner(loop_factory=loop_of) as runner:
+        assert runner.run(main()).startswith(b"250 ")
+
+
 async def test_tls_begins_anew_and_nothing_behind_starttls_is_obeyed() -> None:
     authority = trustme.CA()
     certificate, trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()

@@ -303,7 +303,7 @@ class Line(asyncio.Protocol):
     async def _shake_hands(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
         loop = self.relay.loop
         self.relay.round.send_all()
-        if self.server.handshaking and not transport.is_closing():
+        if not transport.is_closing() and self.server.begin_tls():
             self.deadline = loop.time() + HANDSHAKE_SECONDS
             self._moved = False
             secured = await accept_tls(transport, self, context)

@@ -332,7 +332,7 @@ class LmtpSession(asyncio.Protocol):
     async def _shake_hands(self, transport: asyncio.Transport, context: "ssl.SSLContext") -> None:
         program = self._program
         program.round.send_all()
-        if self._server.handshaking and not transport.is_closing():
+        if not transport.is_closing() and self._server.begin_tls():
             secured = await accept_tls(transport, self, context)
             if isinstance(secured, str):
                 program.log.info("TLS with %s could not be started: %s", self._peer, secured)
