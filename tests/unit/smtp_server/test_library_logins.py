@@ -238,8 +238,11 @@ def test_who_dawdles_over_a_login_keeps_nobody_out_and_holds_no_end_up(
             while said != "AUTH LOGIN" and len(server.asked) < 2:
                 await asyncio.sleep(0)
             third = await talk_to(server)
-            async with asyncio.timeout(5):
-                replies = (await first.reader.read()).decode()
+            reads = [asyncio.create_task(talk.reader.read()) for talk in (first, second)]
+            done, left = await asyncio.wait(reads, timeout=5, return_when=asyncio.FIRST_COMPLETED)  # as old as each other
+            for read in left:
+                read.cancel()
+            [replies] = [read.result().decode() for read in done]
             assert replies.endswith("421 4.3.2 service is shutting down or busy; try again\r\n")
             assert len(server.sessions) == 2
             began = loop.time()
