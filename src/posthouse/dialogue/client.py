@@ -5,7 +5,8 @@ the order of the RCPTs. `500 message too big` (LMTP chapter 16.5) is no recipien
 all that have none. More replies than recipients, and 354 where none was accepted, break the protocol. TLS: `upgrade.py`.
 
 A message may go along with its envelope by BDAT (RFC 3030 4.2), to one recipient, for then the one reply to BDAT is surely his.
-Refused as a command it is nobody's result: the server lists what it does not know, which breaks the protocol.
+Refused as a command it is nobody's result: the server lists what it does not know, which breaks the protocol. Nor is a yes behind
+which more replies stand already: one of them was too many, and there was no 354 to tell which.
 """
 
 from posthouse.dialogue.client_event import BodySent, Greeting
@@ -79,6 +80,8 @@ class LmtpClient(Exchange):
             self._done()
         elif not self._accepted or 300 <= status.code < 400:
             self._break(f"unexpected reply to BDAT: {status}")
+        elif status.is_success and self._reader.pending and not self._reader.begins(b"421"):
+            self._break("more replies than commands: which is the message's is not known")
         elif status.code in _UNKNOWN_COMMAND and not is_too_big(status):
             self.refuses_chunks = True
             self._break(f"BDAT was refused though CHUNKING is listed: {status}")

@@ -73,6 +73,10 @@ class ReplyReader:
         """Whether octets are left over, or a reply has begun."""
         return self._position < len(self._rest) or bool(self._lines)
 
+    def begins(self, code: bytes) -> bool:
+        """Whether what is left over begins with these octets, or may turn out to."""
+        return code.startswith(self._rest[self._position :][: len(code)])
+
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take more octets."""
         self._rest = self._rest[self._position :] + data

@@ -87,9 +87,27 @@ def test_what_no_server_may_say(said: bytes) -> None:
 
 def test_a_reply_too_many_breaks_the_connection() -> None:
     client = begun()
-    events = hear(client, YES * 4)
+    events = hear(client, YES * 3) + hear(client, YES)
     assert results(events) == [(0, 250, True)]
     assert isinstance(events[-1], ProtocolError)
+
+
+@pytest.mark.parametrize("behind", [b"550 5.7.1 the message\r\n", YES, b"55", b"250-more\r\n"])
+def test_of_more_replies_than_commands_none_is_the_messages(behind: bytes) -> None:
+    for _ in range(2):  # the second time all lines are known
+        events = hear(begun(), YES * 3 + behind)
+        assert results(events) == [(0, 451, False)]
+        assert isinstance(events[-1], ProtocolError)
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_a_server_may_leave_behind_its_last_reply(cut: int) -> None:
+    going = b"421 4.3.2 going\r\n"
+    for _ in range(2):
+        client = begun()
+        events = hear(client, YES * 3 + going[:cut]) + hear(client, going[cut:])
+        assert results(events) == [(0, 250, True)]
+        assert isinstance(events[-1], Bye)
 
 
 @pytest.mark.parametrize("code", [500, 501, 502, 503, 504])
