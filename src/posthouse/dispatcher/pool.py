@@ -12,10 +12,12 @@ or clock is touched here. The rules:
 * after every event: a worker is started if fewer than MIN_PROCS live, or if all of them have at least MIN_CONNS
   connections and fewer than MAX_PROCS live. STARTING and READY workers live (and a dying one until its process has
   ended), retiring ones do not;
-* every second due workers are retired, at most MAX_SHUTDOWN at once; the others go on serving until their turn.
+* every second due workers are retired, at most MAX_SHUTDOWN at once; the others go on serving until their turn. One that has to
+  be replaced goes when its replacement is READY: with a configuration that is bad by now none becomes so.
 """
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from posthouse.dispatcher.lifetime import Limits, Respawn, State, due, silent
@@ -131,7 +133,7 @@ class Pool:
         if worker.state is State.STARTING:
             worker.state = State.READY
             worker.idle_since = now
-        return self._settle(now)
+        return self._expire(now) + self._settle(now)
 
     def heard(self, number: int, now: float) -> None:
         """A worker gave a sign of life."""
@@ -312,24 +314,29 @@ class Pool:
 
     def _expire(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        retiring = sum(worker.state is State.SHUTDOWN for worker in self.workers.values())
+        count = Counter(worker.state for worker in self.workers.values())
+        staying = count[State.READY] + count[State.STARTING]
         for worker in sorted(self.workers.values(), key=lambda w: w.started):
-            if worker.state is not State.READY or retiring >= self._limits.max_shutdown or self._closing:
+            if worker.state is not State.READY or count[State.SHUTDOWN] >= self._limits.max_shutdown or self._closing:
                 continue
-            live = self.live
             idle = None if worker.active else now - worker.idle_since
-            why = due(self._limits, served=worker.served, age=now - worker.started, idle=idle, live=live)
+            why = due(self._limits, served=worker.served, age=now - worker.started, idle=idle, live=staying)
             if why is None:
                 continue
-            if live - 1 < self._limits.min_procs:
-                if not self._respawn.allows(now):
-                    continue  # nothing could replace it
+            staying -= 1
+            if count[State.READY] > self._limits.min_procs:
+                worker.state = State.SHUTDOWN
+                count.subtract({State.READY: 1, State.SHUTDOWN: -1})
+                self.counters[why.value] += 1
+                actions.append(Retire(worker.number, why))
+            elif staying < self._limits.min_procs and self._respawn.allows(now) and self._may_replace(count):
+                staying += 1
+                count[State.STARTING] += 1
                 actions.append(self._spawn(now))
-            worker.state = State.SHUTDOWN
-            retiring += 1
-            self.counters[why.value] += 1
-            actions.append(Retire(worker.number, why))
         return actions
+
+    def _may_replace(self, count: Mapping[State, int]) -> bool:
+        return count[State.STARTING] + count[State.SHUTDOWN] < self._limits.max_shutdown
 
     def _through(self, n: int) -> None:
         if n in self._not_taken:

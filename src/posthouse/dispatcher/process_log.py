@@ -3,7 +3,7 @@ r"""The process log: one line for each event on stderr, of every process of an i
     2026-11-22T15:12:16Z dispatcher[4711] warning: text
 
 A line is given up, after a second for the first one, when nobody reads them (a terminal that was stopped, a journal daemon that
-hangs): mail goes on, and the next line that is read is preceded by how many were not. Times are UTC. Newlines in a text become
+hangs), or when the disk is full: mail goes on, and the next line that is written is preceded by how many were not. Times are UTC. Newlines in a text become
 `\n`, so that one event is always one line; the traceback of an unexpected exception is the only exception. Standard logging,
 because asyncio has loaded it already and workers must start quickly.
 """
@@ -48,13 +48,15 @@ class _Lines(logging.StreamHandler["TextIO"]):
             lost = self._given_up
             if lost and self._has_room():
                 self._given_up = 0
-                self.stream.write(f"{lost} lines of process {record.process} are missing here: nobody read them\n")
+                self.stream.write(f"{lost} lines of process {record.process} are missing here: they could not be written\n")
             for start in range(0, len(text), _PIECE):
                 if not self._has_room():
                     self._given_up += 1
                     return
                 self.stream.write(text[start : start + _PIECE])
                 self.flush()
+        except OSError:  # the disk is full; what `handleError` would print could not be written either
+            self._given_up += 1
         except Exception:  # as the class we are one of does
             self.handleError(record)
 

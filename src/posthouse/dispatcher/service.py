@@ -25,7 +25,7 @@ from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.lifetime import Limits
 from posthouse.dispatcher.listener import Listener
 from posthouse.dispatcher.pool import Pool
-from posthouse.dispatcher.trouble import Trouble
+from posthouse.dispatcher.trouble import Since, Trouble
 from posthouse.dispatcher.worker_process import WorkerProcess
 from posthouse.mapping import access as mapping_access
 
@@ -105,6 +105,7 @@ class ServiceAtWork:
         self._asking: set[asyncio.Task[None]] = set()
         self._told = time.monotonic()
         self._troubles: dict[int, tuple[Trouble, ...]] = {}
+        self._unable = Since(lambda found: self._troubles.update({0: tuple(found)}))
 
     # life
 
@@ -173,7 +174,7 @@ class ServiceAtWork:
         return found
 
     def troubles(self) -> list[Trouble]:
-        """What its workers say is wrong with them."""
+        """What its workers say is wrong with them, and why the last one could not start."""
         return [trouble for told in self._troubles.values() for trouble in told]
 
     def statistics(self) -> dict[str, int]:
@@ -277,7 +278,7 @@ class ServiceAtWork:
             )
         except OSError as error:
             self._log.error("%s: no worker can be started: %s", self.service.name, error)
-            self.failure = (EX_SOFTWARE, (f"{self.service.name}: no worker can be started: {error}",))
+            self._fail(EX_SOFTWARE, (f"{self.service.name}: no worker can be started: {error}",))
             self._family.loop.call_soon(self._ended, number, 0)
             return
         self._processes[number] = process
@@ -299,18 +300,24 @@ class ServiceAtWork:
             case handoff.Idle(n=n, seconds=seconds):
                 self._do(self.pool.idlest(number, n, seconds, now))
             case handoff.Ready():
+                self._unable.say({})
                 self._do(self.pool.ready(number, now))
                 self._family.changed()
             case handoff.Leaving():
                 self._do(self.pool.leaving(number, now))
             case handoff.Failed(code=code, reasons=reasons):
-                self.failure = (code, reasons)
+                self._fail(code, reasons)
                 for reason in reasons:
                     self._log.error("%s: %s", self.service.name, reason)
             case handoff.Troubled(troubles=troubles):
                 self._troubles[number] = troubles
             case handoff.Beat():
                 pass
+
+    def _fail(self, code: int, reasons: tuple[str, ...]) -> None:
+        """A worker could not start: the others go on, and no new one comes before this is mended."""
+        self.failure = (code, reasons)
+        self._unable.say({"worker": f"{self.service.name}: a new worker cannot start: {'; '.join(reasons[:3])}"})
 
     def _gone(self, number: int) -> None:
         if number in self.pool.workers:

@@ -1,5 +1,6 @@
 """The process log: lines on stderr, and what becomes of them when nobody reads it."""
 
+import contextlib
 import io
 import logging
 import os
@@ -47,6 +48,23 @@ def test_a_log_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch
         lines = (read.read(65536) or b"").decode().splitlines()
     assert " lines of process " in lines[0]
     assert lines[1].endswith("warning: read again")
+
+
+def test_a_full_disk_costs_lines_and_no_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, told = open("/dev/full", "w", encoding="utf-8"), io.StringIO()  # noqa: SIM115, PTH123 - closing it fails, too
+    monkeypatch.setattr(sys, "stderr", said)
+    log = open_process_log("smtp")
+    monkeypatch.setattr(sys, "stderr", told)  # where logging tells of its own errors
+    log.warning("not written")
+    (handler,) = logging.getLogger().handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.stream = told  # `setStream` would flush what cannot be written
+    log.warning("written")
+    first, second = told.getvalue().splitlines()
+    assert first == f"1 lines of process {os.getpid()} are missing here: they could not be written"
+    assert second.endswith("warning: written")
+    with contextlib.suppress(OSError):
+        said.close()
 
 
 def test_a_long_trace_is_given_up_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:

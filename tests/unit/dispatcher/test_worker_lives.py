@@ -154,6 +154,21 @@ def test_a_due_worker_serves_on_while_nothing_can_replace_it() -> None:
     assert bench.states() == ["shutdown", "ready", "ready"]
 
 
+def test_a_due_worker_serves_on_while_its_replacements_cannot_start() -> None:
+    bench = Bench(max_procs=1, max_life_time=60)
+    bench.instant = False
+    bench.do(bench.pool.ready(1, bench.now))
+    for _ in range(300):
+        bench.tick()
+        for worker in [each for each in bench.pool.workers.values() if each.state is State.STARTING]:
+            bench.do(bench.pool.exited(worker.number, bench.now))  # 78: what was edited since the last reload is bad
+    assert not bench.of(Retire)
+    assert bench.at[bench.connect()] == 1
+    bench.tick(60)
+    bench.do(bench.pool.ready(max(bench.pool.workers), bench.now))
+    assert bench.of(Retire) == [Retire(1, Due.AGE)]
+
+
 @pytest.mark.parametrize(
     ("state", "seconds", "expected"),
     [("ready", 60, False), ("ready", 61, True), ("starting", 600, False), ("starting", 601, True), ("shutdown", 61, True)],
