@@ -4,12 +4,14 @@ import contextlib
 import smtplib
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trustme
 
-from posthouse.testing.tiers import TwoTiers, posthouse
+from posthouse.testing.tiers import RunningInstance, TwoTiers, posthouse
 from support.clients import Certificates
 from support.family_rig import wait_for
 from support.journey_tiers import append, edit, journey, retry_all, wait_empty
@@ -52,6 +54,11 @@ def mailbox(tiers: TwoTiers) -> list[bytes]:
 
 def records(tiers: TwoTiers, action: str) -> Iterator[dict[str, str]]:
     yield from (record for record in log_records(tiers.relay.folder) if record["ac"] == action)
+
+
+def troubles(instance: RunningInstance) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = instance.json("status")["troubles"]
+    return found
 
 
 def heard_without_a_certificate(address: str, port: int, made: Certificates) -> bytes:
@@ -100,6 +107,54 @@ def test_mail_waits_for_a_certificate_and_goes_after_a_reload(tmp_path: Path, ma
         retry_all(tiers.relay)
         wait_empty(tiers.relay)
         assert len(mailbox(tiers)) == 1
+
+
+def test_a_bad_certificate_at_a_reload_stops_no_mail_and_is_named(tmp_path: Path, made: Certificates) -> None:
+    own = tmp_path / "own.pem"
+    made.issue(own, "relay1.example.com")
+    with journey(tmp_path, stores=1, start=False) as tiers:
+        secure_store(tiers, made)
+        secure_relay(tiers, f"TLS_CA_FILE={made.ca}\nTLS_CERTIFICATE={own}\n")
+        tiers.start()
+        send(tiers)
+        wait_empty(tiers.relay)
+        keys = [made.authority.issue_cert("relay1.example.com") for _ in range(2)]
+        new = tmp_path / "new.pem"
+        new.write_bytes(keys[0].private_key_pem.bytes() + keys[1].cert_chain_pems[0].bytes())
+        new.replace(own)
+        told = tiers.relay.command("reload").stderr
+        assert f"config/tcp_lmtpcs_option:2: {own}: key values mismatch; " in told
+        (trouble,) = wait_for(partial(troubles, tiers.relay))
+        assert trouble["what"] == "certificate"
+        assert trouble["text"] == f"channel tcp_lmtpcs: {own}: key values mismatch; what was read before is in use"
+        send(tiers)
+        wait_empty(tiers.relay)
+        assert len(mailbox(tiers)) == 2
+        made.issue(own, "relay1.example.com")
+        tiers.relay.command("reload")
+        wait_for(lambda: not troubles(tiers.relay))
+
+
+def test_status_tells_of_certificates_in_use_that_end_soon(tmp_path: Path, made: Certificates) -> None:
+    soon = datetime.now(UTC) + timedelta(days=3)
+    short = made.authority.issue_cert("store1.example.com", "relay1.example.com", not_after=soon)
+    path = tmp_path / "short.pem"
+    path.touch(0o600)
+    path.write_bytes(short.private_key_and_cert_chain_pem.bytes())
+    with journey(tmp_path, stores=1, start=False) as tiers:
+        secure_relay(tiers, f"TLS_CERTIFICATE={path}\n", "maytls")
+        append(tiers.stores[0], "dispatcher.cnf", f"TLS_CERTIFICATE={path}\n")
+        tiers.start()
+        until = soon.strftime("%Y-%m-%dT%H:%M:%SZ")
+        send(tiers)
+        for instance, words in ((tiers.stores[0], "; renew it, then reload"), (tiers.relay, "")):
+            (trouble,) = wait_for(partial(troubles, instance))
+            assert trouble["text"].removeprefix("channel tcp_lmtpcs: ") == f"{path}: certificate ends soon, {until}{words}"
+            assert f"{path}: certificate ends soon, {until}\n" in instance.command("check").stderr
+        made.issue(path, "store1.example.com", "relay1.example.com")
+        for instance in tiers.instances:
+            instance.command("reload")
+        wait_for(lambda: not any(map(troubles, tiers.instances)))
 
 
 def test_a_store_that_is_not_believed_gets_nothing(tmp_path: Path, made: Certificates) -> None:

@@ -5,8 +5,10 @@ import smtplib
 from pathlib import Path
 
 from posthouse.testing.tiers import RunningInstance
+from support.family_rig import wait_for
 from support.journey_mail import Ledger, reconcile, wait_delivered
 from support.journey_tiers import everyone, journey
+from support.store_alone import deliver, store_alone
 
 NEEDED = {"imta.cnf", "mappings", "dispatcher.cnf", "imta.tailor", "store.conf"}
 NO_LDAP = '''"""Stands before python-ldap on the path."""
@@ -36,6 +38,26 @@ def loaded(instance: RunningInstance) -> set[str]:
     """Shared objects of its processes that belong to LDAP."""
     maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in everyone(instance))
     return {line.split()[-1] for line in maps.splitlines() if "ldap" in line.lower()}
+
+
+def test_a_worker_serves_on_when_what_is_on_disk_would_start_none(tmp_path: Path) -> None:
+    with store_alone(tmp_path, start=False) as store:
+        services = store.folder / "config" / "dispatcher.cnf"
+        services.write_text(services.read_text().replace("MAX_LIFE_CONNS=10000\n", "MAX_LIFE_CONNS=2\n"))
+        store.start()
+        mappings = store.folder / "config" / "mappings"
+        good = mappings.read_text()
+        mappings.write_text(f"{good}\nNOT A TABLE\n")
+
+        def served() -> list[str]:
+            assert deliver(store, "anna", "m") == [250]
+            return [each["text"] for each in store.json("status")["troubles"]]
+
+        (text,) = wait_for(served)
+        assert text.startswith("LMTPSS: a new worker cannot start: config/mappings:")
+        assert deliver(store, "anna", "m") == [250]
+        mappings.write_text(good)
+        wait_for(lambda: not served())
 
 
 def test_a_store_of_five_files_takes_mail_without_a_directory(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ With --json one object:
      "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}},
      "queue": null or {"waiting", "held", "segments", "alarms": [{"time", "text"}], ...},
      "disk": null or {"free": octets, "files": number or null, "low": bool},
-     "troubles": [{"what": "directory"|"queue"|"host"|"store"|"partition"|"worker", "since", "text"}]}
+     "troubles": [{"what": "directory"|"queue"|"host"|"store"|"partition"|"worker"|"certificate", "since", "text"}]}
 
 `queue` is the job controller's on a relay; its alarms are what a person must know. A process in state `silent` lives and does not
 answer; after a minute or two of that it is killed and started again. `disk` is what is free below `data/`; `files` is null where

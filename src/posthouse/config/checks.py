@@ -5,10 +5,13 @@ of channels that are not there, and files of the product that mean nothing here.
 """
 
 import ipaddress
+import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from posthouse.config.certificate_dates import told
 from posthouse.config.channel import Channel
 from posthouse.config.dispatcher_cnf import DispatcherCnf, Service
 from posthouse.config.fault import Faults
@@ -17,6 +20,7 @@ from posthouse.config.job_controller_cnf import JobControllerCnf
 from posthouse.config.mappings import MappingTable
 from posthouse.config.option_file import OptionFile
 from posthouse.config.tailor import Tailor
+from posthouse.config.tls_files import dates_in, load_for_client
 
 _NAMES_A_CHANNEL = (
     "saslswitchchannel",
@@ -62,6 +66,7 @@ def check_ways_out(imta: ImtaCnf, options: Mapping[str, OptionFile], tailor: Tai
                 reason = f"channel {channel.name}: nameservers {word} is no IP address and is not asked"
                 faults.warn(channel.file, channel.line, reason)
     for file in options.values():
+        _check_tls_out(file, tailor, faults)
         for name in ("TLS_CA_FILE", "TLS_CERTIFICATE", "TLS_KEY", "AUTH_PASSWORD_FILE"):
             value = file.get(name)
             system = name == "TLS_CA_FILE" and value is not None and value.text.lower() == "system"
@@ -70,6 +75,25 @@ def check_ways_out(imta: ImtaCnf, options: Mapping[str, OptionFile], tailor: Tai
         user = file.get("AUTH_USERNAME")
         if user and user.text and not file.text("AUTH_PASSWORD_FILE") and not file.text("AUTH_PASSWORD"):
             faults.error(user.file, user.line, "AUTH_USERNAME needs AUTH_PASSWORD_FILE or AUTH_PASSWORD")
+
+
+def _check_tls_out(file: OptionFile, tailor: Tailor, faults: Faults) -> None:
+    """Certificates that are there and cannot be used, or not for long."""
+    named = {name: value for name in ("TLS_CA_FILE", "TLS_CERTIFICATE", "TLS_KEY") if (value := file.get(name)) and value.text}
+    paths = {name: tailor.path(value.text, tailor.table) for name, value in named.items()}
+    if "TLS_CA_FILE" in named and named["TLS_CA_FILE"].text.lower() == "system":
+        del paths["TLS_CA_FILE"]
+    if not paths or not all(path.is_file() for path in paths.values()):
+        return
+    value = named.get("TLS_CERTIFICATE") or next(iter(named.values()))
+    try:
+        load_for_client(
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), *(paths.get(name) for name in ("TLS_CA_FILE", "TLS_CERTIFICATE", "TLS_KEY"))
+        )
+    except OSError as error:
+        faults.warn(value.file, value.line, f"{error}; a relay that starts with it sends no mail there")
+    if "TLS_CERTIFICATE" in paths and (words := told(dates_in(paths["TLS_CERTIFICATE"]), time.time())):
+        faults.warn(value.file, value.line, f"TLS_CERTIFICATE: {value.text}: {words}")
 
 
 def check_unread_files(folder: Path, imta: ImtaCnf, name_of: Callable[[Path], str], faults: Faults) -> None:

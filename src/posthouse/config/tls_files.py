@@ -6,20 +6,19 @@
     TLS_REQUIRE_CLIENT=1        a client without a certificate is refused, too
 
 Files are relative to the configuration's folder. TLS 1.2 is the least. What cannot be used is an error with the option's line;
-a key that others may read and a certificate that has expired are warned about. The files are read again whenever the
-configuration is.
+a key that others may read and a certificate that has expired or soon will are warned about. The files are read again whenever
+the configuration is. `load_for_client` is for channels that go out: what it cannot use it names.
 """
 
 import ssl
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from posthouse.config.certificate_dates import dates, told
 from posthouse.config.sections import Option, Values
 from posthouse.config.source import Source
 from posthouse.config.tailor import Tailor
-
-_DATES = {9, 10}
-"""X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +59,7 @@ def read_tls_files(values: Values, source: Source, tailor: Tailor) -> TlsFiles |
         assert option is not None
         source.faults.error(option.file, option.line, "TLS_REQUIRE_CLIENT needs a TLS_CA_FILE")
         require = False
-    files = TlsFiles(
-        tailor.path(certificate.text, tailor.table), _path(key, tailor), _path(authorities, tailor), require
-    )
+    files = TlsFiles(tailor.path(certificate.text, tailor.table), _path(key, tailor), _path(authorities, tailor), require)
     _check(files, certificate, key, authorities, source)
     return files
 
@@ -86,7 +83,7 @@ def _check(files: TlsFiles, certificate: Option, key: Option | None, authorities
     except OSError as error:
         faults.error(certificate.file, certificate.line, f"TLS_CERTIFICATE cannot be used: {reason(error)}")
         return
-    if words := _untimely(files):
+    if words := told(dates_in(files.certificate), time.time()):
         faults.warn(certificate.file, certificate.line, f"TLS_CERTIFICATE: {certificate.text}: {words}")
     try:
         files.context()
@@ -98,25 +95,29 @@ def _check(files: TlsFiles, certificate: Option, key: Option | None, authorities
         faults.warn(secret.file, secret.line, f"{secret.name}: the key in {secret.text} may be read by others: chmod 600")
 
 
-def _untimely(files: TlsFiles) -> str:
-    """What is wrong with the certificate's dates, told by a handshake with ourselves; empty when nothing is."""
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    client.load_verify_locations(files.certificate)
-    server = TlsFiles(files.certificate, files.key).context().wrap_bio(there, back, server_side=True)
-    ours = client.wrap_bio(back, there)
-    for side in (ours, server, ours):
-        try:
-            side.do_handshake()
-        except ssl.SSLWantReadError:
-            continue
-        except ssl.SSLCertVerificationError as error:
-            return str(error.verify_message) if error.verify_code in _DATES else ""
-        except ssl.SSLError:  # whatever clients will say of it, its dates are not known
-            return ""
-    return ""
+def dates_in(certificate: Path) -> tuple[float, float] | None:
+    """Unix times between which the first certificate of a file is good; None where it cannot be read."""
+    try:
+        return dates(certificate.read_text(encoding="ascii", errors="replace"))
+    except OSError:
+        return None
+
+
+def load_for_client(context: ssl.SSLContext, authorities: Path | None, certificate: Path | None, key: Path | None) -> None:
+    """Have a client's context believe these authorities and show this certificate.
+
+    Raises:
+        OSError: which file cannot be used, and why.
+    """
+    file = f"{authorities}"
+    try:
+        if authorities is not None:
+            context.load_verify_locations(authorities)
+        file = f"{certificate}" if key is None else f"{certificate} with {key}"
+        if certificate is not None:
+            context.load_cert_chain(certificate, key, password=_no_passphrase)
+    except OSError as error:
+        raise OSError(f"{file}: {reason(error)}") from error
 
 
 def reason(error: OSError) -> str:

@@ -3,9 +3,9 @@ r"""The process log: one line for each event on stderr, of every process of an i
     2026-11-22T15:12:16Z dispatcher[4711] warning: text
 
 A line is given up, after a second for the first one, when nobody reads them (a terminal that was stopped, a journal daemon that
-hangs), or when the disk is full: mail goes on, and the next line that is written is preceded by how many were not. Times are UTC. Newlines in a text become
-`\n`, so that one event is always one line; the traceback of an unexpected exception is the only exception. Standard logging,
-because asyncio has loaded it already and workers must start quickly.
+hangs), or when the disk is full: mail goes on, and the next line that is written is preceded by how many were not. Times are
+UTC. Newlines in a text become `\n`, so that one event is always one line; the traceback of an unexpected exception is the only
+exception. Standard logging, because asyncio has loaded it already and workers must start quickly.
 """
 
 import logging

@@ -11,7 +11,7 @@ class Trouble(msgspec.Struct, frozen=True):
     """One thing a person should know of while it lasts."""
 
     what: str
-    """directory, queue, host, store, partition, worker"""
+    """directory, queue, host, store, partition, worker, certificate"""
     since: float
     """Unix seconds"""
     text: str

@@ -12,7 +12,7 @@ and its `__main__` is `sys.exit(run_worker(make))`. Promise:
 * The Dispatcher gone: the same, but the process ends within 4.5 s whatever happens.
 * SIGHUP and `reload`: `Program.reload`; when it raises, the fault is logged and the old state goes on.
 * A connection of a TLS_PORT begins with TLS; the program has the same certificate for STARTTLS. The files are read again at a
-  reload: the new ones are for handshakes from then on.
+  reload: the new ones are for handshakes from then on. That the one in use has expired or soon will is told.
 * SIGINT is ignored: the terminal sends it to the whole family, the supervisor decides.
 * A beat every 10 s tells that the loop turns.
 
@@ -29,20 +29,22 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import uvloop
 
+from posthouse.config.certificate_dates import told
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
-from posthouse.config.tls_files import reason
+from posthouse.config.tls_files import dates_in, reason
 from posthouse.dispatcher import handoff
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_CONFIG, EX_SOFTWARE, EX_USAGE, end_hard_when_closed, ignore_interrupt
 from posthouse.dispatcher.handoff import Connection
 from posthouse.dispatcher.process_log import open_process_log
-from posthouse.dispatcher.trouble import Tell, Trouble
+from posthouse.dispatcher.trouble import Since, Tell, Trouble
 from posthouse.dispatcher.worker_arguments import Arguments
 
 BEAT_SECONDS = 10.0
@@ -152,7 +154,11 @@ class _Worker:
         self._leaving = False  # no more connections; ends with the last session
         self._draining = False  # and every session was told to end
         self._started = False
-        self._troubles: tuple[Trouble, ...] = ()
+        self._troubles: tuple[Trouble, ...] = ()  # what was told last
+        self._of_program: tuple[Trouble, ...] = ()
+        self._of_certificate: tuple[Trouble, ...] = ()
+        self._dates: tuple[float, float] | None = None
+        self._since = Since(self._certificate_told)
         self._tls: ssl.SSLContext | None = None
         self._loop = cast("asyncio.AbstractEventLoop", None)
         self._wire = cast("handoff.Wire", None)
@@ -214,6 +220,7 @@ class _Worker:
             return
         try:
             self._tls = files.context()
+            self._dates = dates_in(files.certificate)
         except OSError as error:
             raise ConfigurationError((Fault(str(files.certificate), 0, f"cannot be used: {reason(error)}"),)) from error
 
@@ -223,13 +230,26 @@ class _Worker:
 
     def _beat(self) -> None:
         self._wire.send(handoff.Beat())
+        self._look_at_dates()
         self._loop.call_later(BEAT_SECONDS, self._beat)
 
     def _tell(self, troubles: Sequence[Trouble]) -> None:
-        told = tuple(troubles)
-        if told != self._troubles:
-            self._troubles = told
-            self._wire.send(handoff.Troubled(told))
+        self._of_program = tuple(troubles)
+        self._send_troubles()
+
+    def _certificate_told(self, troubles: Sequence[Trouble]) -> None:
+        self._of_certificate = tuple(troubles)
+        self._send_troubles()
+
+    def _send_troubles(self) -> None:
+        all_of_them = (*self._of_program, *self._of_certificate)
+        if all_of_them != self._troubles:
+            self._troubles = all_of_them
+            self._wire.send(handoff.Troubled(all_of_them))
+
+    def _look_at_dates(self) -> None:
+        words, files = told(self._dates, time.time()), self._arguments.tls
+        self._since.say({"certificate": f"{files.certificate}: {words}; renew it, then reload"} if words and files else {})
 
     # what the Dispatcher says
 
@@ -355,6 +375,7 @@ class _Worker:
     async def _run_reload(self) -> None:
         try:
             self._read_certificate()
+            self._look_at_dates()
             await self._program.reload()
             self._log.info("configuration read again")
         except ConfigurationError as error:

@@ -13,7 +13,7 @@ from posthouse.testing.names import MemoryNames
 
 SETTINGS = SmtpSettings(
     lookup=Lookup.MX, random=False, servers=(), most_hosts=32, last_resort="", fixed=False, connect_wait=1.0, interface="",
-    opening=Opening(), context=None, permanent_552="", hello="", fault="",
+    opening=Opening(), tls=None, permanent_552="", hello="", fault="",
 )  # fmt: skip
 HOSTS = {"listed.test": ("127.0.0.9",)}
 OURS = frozenset({"relay1.example.com"})

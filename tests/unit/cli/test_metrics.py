@@ -113,7 +113,7 @@ def test_processes_listeners_and_services() -> None:
     assert found["posthouse_listener address= port=25 service=SMTP"] == 1
     assert found["posthouse_disk_free_octets"] == 5
     troubles = {name.rpartition("=")[2]: value for name, value in found.items() if name.startswith("posthouse_troubles")}
-    assert troubles == {"directory": 1, "queue": 0, "store": 0, "partition": 1, "worker": 0}
+    assert troubles == {"directory": 1, "queue": 0, "store": 0, "partition": 1, "worker": 0, "certificate": 0}
     assert {name for name in found if name.startswith("dispatcher_connections")} == {
         f"dispatcher_connections service=SMTP state={state}" for state in ("active", "waiting", "peak")
     }

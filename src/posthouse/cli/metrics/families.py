@@ -10,7 +10,7 @@ from posthouse.cli.metrics.text_format import Family, Labels, Sample
 from posthouse.trace.figures import KINDS, RECEIVED, Rows, Waited, kinds, quota_refused, replies, waited
 
 _STATES = ("starting", "running", "stopping", "stopped")
-_TROUBLES = ("directory", "queue", "store", "partition", "worker")
+_TROUBLES = ("directory", "queue", "store", "partition", "worker", "certificate")
 _WAITING = ("journal", "file", "held")
 _KINDS = {
     "received": "enqueued to the channel",

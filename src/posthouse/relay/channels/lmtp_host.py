@@ -137,6 +137,7 @@ class LmtpHost:
         secure = self.settings.tls
         if secure is not None and secure.fault:
             self.shop.alarm(secure.fault)
+        if secure is not None and secure.context is None:
             raise OSError("this system's configuration is incomplete")
         addresses = await self.program.resolver.resolve(self.connect_name)
         last: OSError = OSError("no address")

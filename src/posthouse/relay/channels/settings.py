@@ -3,6 +3,7 @@
 Times in a channel's option file are minutes, fractions allowed; here they are seconds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from posthouse.config.channel import Channel
@@ -60,8 +61,8 @@ class ChannelSettings:
         return self.data_wait + recipients * self.per_address + blocks * (self.per_block + recipients * self.per_address_block)
 
     @classmethod
-    def read(cls, configuration: Configuration, channel: Channel) -> "ChannelSettings":
-        """The settings of a channel."""
+    def read(cls, configuration: Configuration, channel: Channel, before: TlsOut | None = None) -> "ChannelSettings":
+        """The settings of a channel; `before` is its way to use TLS until now."""
         options = configuration.channel_option(channel.name)
         jobs = configuration.job_controller
         section = jobs.for_channel(channel.name) if jobs is not None else None
@@ -81,7 +82,7 @@ class ChannelSettings:
             per_address_block=_minutes(options, "STATUS_DATA_RECV_PER_ADDR_PER_BLOCK_TIME", 0.003333),
             send_wait=_minutes(options, "DATA_TRANSMIT_TIME", 10),
             post=PostPolicy.of(channel.has),
-            tls=tls_out(configuration, channel, options) if channel.is_lmtp else None,
+            tls=tls_out(configuration, channel, options, before) if channel.is_lmtp else None,
         )
 
 
@@ -89,6 +90,9 @@ def _minutes(options: OptionFile, name: str, default: float) -> float:
     return options.number(name, default) * 60.0
 
 
-def read_all(configuration: Configuration) -> dict[str, ChannelSettings]:
-    """Those of every channel, by name."""
-    return {name: ChannelSettings.read(configuration, channel) for name, channel in configuration.imta.channels.items()}
+def read_all(configuration: Configuration, before: Mapping[str, ChannelSettings] | None = None) -> dict[str, ChannelSettings]:
+    """Those of every channel, by name; `before` are those until now."""
+    tls = {name: settings.tls for name, settings in (before or {}).items()}
+    return {
+        name: ChannelSettings.read(configuration, found, tls.get(name)) for name, found in configuration.imta.channels.items()
+    }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from posthouse.mapping.table import Tables
     from posthouse.relay.channels.smtp_host import SmtpHost
     from posthouse.relay.channels.smtp_settings import SmtpSettings
+    from posthouse.relay.channels.tls_out import TlsOut
     from posthouse.relay.names.name_service import NameService
 
 
@@ -34,7 +35,13 @@ class SmtpChannels(LmtpChannels):
         self._names: dict[tuple[tuple[str, int], ...], NameService] = {}
         self._settings: dict[str, SmtpSettings] = {}
         self._tables: Tables | None = None
+        self._before: dict[str, TlsOut | None] = {}
         self._ours, self._ports = _own_names(shop), _own_ports(shop.configuration)
+
+    def tls(self, channel: str) -> "TlsOut | None":
+        """How a channel uses TLS, once it has had mail."""
+        settings = self._settings.get(channel)
+        return settings.tls if settings is not None else None
 
     def is_ours(self, address: str, port: int) -> bool:
         """Whether our own SMTP service listens there; the address is known to be this machine's."""
@@ -44,6 +51,7 @@ class SmtpChannels(LmtpChannels):
         """The workshop has a new configuration."""
         super().reload()
         self._names.clear()
+        self._before |= {name: settings.tls for name, settings in self._settings.items()}
         self._settings.clear()
         self._tables = None
         self._ours, self._ports = _own_names(self._shop), _own_ports(self._shop.configuration)
@@ -59,7 +67,8 @@ class SmtpChannels(LmtpChannels):
         channel = settings.channel
         smtp = self._settings.get(channel.name)
         if smtp is None:
-            smtp = self._settings[channel.name] = SmtpSettings.read(self._shop.configuration, channel)
+            smtp = SmtpSettings.read(self._shop.configuration, channel, self._before.get(channel.name))
+            self._settings[channel.name] = smtp
         names = self._names.get(smtp.servers)
         if names is None:
             names = self._names[smtp.servers] = DnsNames(smtp.servers)

@@ -222,8 +222,10 @@ class SmtpConnection(asyncio.Protocol, ABC):
         self._wait(max(settings.mail_wait, settings.rcpt_wait, settings.data_wait))
 
     async def _start_tls(self) -> None:
-        transport, context = self._transport, self.host.smtp.context
+        transport, secure = self._transport, self.host.smtp.tls
         assert transport is not None
+        assert secure is not None
+        context = secure.context
         assert context is not None
         self._wait(HANDSHAKE_SECONDS)
         name = self.hop.host if context.check_hostname or not self.hop.is_literal else None

@@ -97,8 +97,11 @@ class SmtpHost(LmtpHost):
 
     async def _open_one(self) -> Status | None:
         """Try until a session is ready; else why none is."""
-        if self.smtp.fault:
-            self.shop.alarm(self.smtp.fault)
+        secure = self.smtp.tls
+        for fault in (self.smtp.fault, secure.fault if secure is not None else ""):
+            if fault:
+                self.shop.alarm(fault)
+        if self.smtp.fault or (secure is not None and secure.context is None):
             return Status(451, "4.3.5", "this system's configuration is incomplete")
         result: Status | None = None
         tried, later, now = 0, [], self.shop.loop.time()

@@ -8,7 +8,6 @@
 A file that is named and cannot be read keeps the channel's mail here.
 """
 
-import ssl
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,9 +15,8 @@ from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
 from posthouse.config.option_file import OptionFile
 from posthouse.dialogue.smtp_client import Credentials, Opening
-from posthouse.dialogue.upgrade import Tls
 from posthouse.relay.channels.mx import MAX_RECORDS
-from posthouse.relay.channels.tls_out import context_of, file_of, tls_of
+from posthouse.relay.channels.tls_out import TlsOut, file_of, tls_of, tls_out
 from posthouse.relay.names.servers import servers_of
 
 
@@ -48,22 +46,21 @@ class SmtpSettings:
     interface: str
     """address to connect from, or empty"""
     opening: Opening
-    context: ssl.SSLContext | None
+    tls: TlsOut | None
     permanent_552: str
     """522_PERMANENT_ERROR_STRING, lower case: a 552 to RCPT with this text is final"""
     hello: str
     """BANNER_HOST: what we call ourselves, or empty"""
     fault: str
-    """a file that is named and cannot be read: no mail goes out before it can"""
+    """the password file, where it cannot be read: no mail goes out before it can"""
 
     @classmethod
-    def read(cls, configuration: Configuration, channel: Channel) -> "SmtpSettings":
-        """The settings of a channel."""
+    def read(cls, configuration: Configuration, channel: Channel, before: TlsOut | None = None) -> "SmtpSettings":
+        """The settings of a channel; `before` is its way to use TLS until now."""
         options = configuration.channel_option(channel.name)
-        tls, fault, credentials, context = tls_of(channel), "", None, None
+        fault, credentials = "", None
         try:
             credentials = _credentials(configuration, channel, options)
-            context = context_of(configuration, options, tls) if tls is not Tls.NEVER else None
         except (OSError, UnicodeError) as error:
             fault = f"channel {channel.name}: {error}"
         return cls(
@@ -75,8 +72,8 @@ class SmtpSettings:
             fixed=channel.value("daemon") is not None,
             connect_wait=options.number("CONNECT_TIME", 0.5) * 60.0,
             interface=channel.value("interfaceaddress") or "",
-            opening=Opening(tls, credentials, ehlo=not channel.has("noehlo")),
-            context=context,
+            opening=Opening(tls_of(channel), credentials, ehlo=not channel.has("noehlo")),
+            tls=tls_out(configuration, channel, options, before),
             permanent_552=options.text("522_PERMANENT_ERROR_STRING").lower(),
             hello=options.text("BANNER_HOST"),
             fault=fault,

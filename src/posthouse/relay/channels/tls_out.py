@@ -5,20 +5,22 @@
     TLS_CERTIFICATE, TLS_KEY          PEM files: our own certificate, for servers that ask for one
 
 With TLS_CA_FILE a `musttls` channel takes only certificates signed by it for the name of the host. Without it, and with `maytls`,
-TLS keeps readers out, not impostors.
+TLS keeps readers out, not impostors. At a reload, files of the same names that cannot be used any more change nothing.
 """
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from posthouse.config.channel import Channel
 from posthouse.config.configuration import Configuration
 from posthouse.config.option_file import OptionFile
+from posthouse.config.tls_files import dates_in, load_for_client
 from posthouse.dialogue.upgrade import Tls
 
 HANDSHAKE_SECONDS = 60.0
+_FILES = ("TLS_CA_FILE", "TLS_CERTIFICATE", "TLS_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +29,28 @@ class TlsOut:
 
     tls: Tls
     context: ssl.SSLContext | None
+    """None: no mail goes out before `fault` is mended"""
+    named: tuple[str, ...] = ()
+    """the files, as the options name them"""
+    dates: tuple[float, float] | None = None
+    """Unix times between which our certificate is good, where there is one"""
     fault: str = ""
-    """a file that cannot be used; no mail goes out before it can"""
+    """a file that cannot be used"""
 
 
-def tls_out(configuration: Configuration, channel: Channel, options: OptionFile) -> TlsOut | None:
-    """The channel's way; None: no TLS."""
-    tls = tls_of(channel)
+def tls_out(configuration: Configuration, channel: Channel, options: OptionFile, before: TlsOut | None = None) -> TlsOut | None:
+    """The channel's way; None: no TLS. `before` is the one until now: it stays where the same files are bad by now."""
+    tls, named = tls_of(channel), tuple(options.text(name) for name in _FILES)
     if tls is Tls.NEVER:
         return None
     try:
-        return TlsOut(tls, context_of(configuration, options, tls))
+        context = context_of(configuration, options, tls)
     except OSError as error:
-        return TlsOut(tls, None, f"channel {channel.name}: {error}")
+        fault = f"channel {channel.name}: {error}"
+        if before is not None and (before.tls, before.named) == (tls, named):
+            return replace(before, fault=fault)
+        return TlsOut(tls, None, named, fault=fault)
+    return TlsOut(tls, context, named, dates_in(file_of(configuration, named[1])) if named[1] else None)
 
 
 def tls_of(channel: Channel) -> Tls:
@@ -55,23 +66,18 @@ def context_of(configuration: Configuration, options: OptionFile, tls: Tls) -> s
     """The client's context.
 
     Raises:
-        OSError: a file cannot be used; `ssl.SSLError` is one.
+        OSError: which file cannot be used, and why.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authorities = options.text("TLS_CA_FILE")
-    if tls is Tls.MUST and authorities:
-        if authorities.lower() == "system":
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(file_of(configuration, authorities))
-    else:
+    authorities, certificate, key = (options.text(name) for name in _FILES)
+    if tls is not Tls.MUST or not authorities:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    certificate, key = options.text("TLS_CERTIFICATE"), options.text("TLS_KEY")
-    if certificate:
-        context.load_cert_chain(
-            file_of(configuration, certificate), file_of(configuration, key) if key else None, password=lambda: ""
-        )
+        authorities = ""
+    elif authorities.lower() == "system":
+        context.load_default_certs()
+        authorities = ""
+    load_for_client(context, *(file_of(configuration, name) if name else None for name in (authorities, certificate, key)))
     return context
 
 

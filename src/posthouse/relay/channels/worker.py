@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from posthouse.config.certificate_dates import told
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError
 from posthouse.dispatcher.trouble import Since, Trouble
@@ -221,17 +222,30 @@ class ChannelWorker:
         self.lmtp.tick()
         self.smtp.tick()
         self.defragment.tick()
-        if self.local is not None:
-            self._since.say(self.local.wrong())
+        self._since.say({**(self.local.wrong() if self.local is not None else {}), **self._certificates()})
         self.shop.flush()
         self.shop.places.forget_freed()
         self._maybe_end()
 
+    def _certificates(self) -> dict[str, str]:
+        """What is wrong with the pool's certificates, or will be soon."""
+        found: list[str] = []
+        for name, settings in self.shop.settings.items():
+            tls = settings.tls or self.smtp.tls(name)
+            if tls is None or _pool(self.shop.configuration, name) != self.pool:
+                continue
+            if tls.fault:
+                outcome = "no mail goes out there" if tls.context is None else "what was read before is in use"
+                found.append(f"{tls.fault}; {outcome}")
+            if words := told(tls.dates, self.shop.now()):
+                found.append(f"channel {name}: {tls.named[1]}: {words}")
+        return {"certificate": "; ".join(found)} if found else {}
+
     def _tell(self, troubles: Sequence[Trouble]) -> None:
-        told = tuple(troubles)
-        if told != self._troubles:
-            self._troubles = told
-            self.shop.tell(Troubled(told))
+        changed = tuple(troubles)
+        if changed != self._troubles:
+            self._troubles = changed
+            self.shop.tell(Troubled(changed))
 
     def reload(self) -> None:
         """Read the configuration again; a bad one changes nothing."""
@@ -242,7 +256,7 @@ class ChannelWorker:
             self.shop.alarm(f"reload: {error}; the old configuration stays")
             return
         self.shop.configuration, self.shop.rules = configuration, rules
-        self.shop.settings = read_all(configuration)
+        self.shop.settings = read_all(configuration, self.shop.settings)
         self.shop.wording = Wording.from_configuration(configuration, self.shop.host)
         self.lmtp.reload()
         self.smtp.reload()
