@@ -7,7 +7,7 @@ With --json one object:
      "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}},
      "queue": null or {"waiting", "held", "segments", "alarms": [{"time", "text"}], ...},
      "disk": null or {"free": octets, "files": number or null, "low": bool},
-     "troubles": [{"what": "directory"|"queue"|"host"|"store"|"partition"|"worker"|"certificate", "since", "text"}]}
+     "troubles": [{"what": "directory"|"queue"|"host"|"store"|"partition"|"worker"|"certificate"|"version", "since", "text"}]}
 
 `queue` is the job controller's on a relay; its alarms are what a person must know. A process in state `silent` lives and does not
 answer; after a minute or two of that it is killed and started again. `disk` is what is free below `data/`; `files` is null where
@@ -24,6 +24,7 @@ from typing import Any
 
 from cyclopts import App
 
+from posthouse.cli.installed import TEXT, changed_since
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
 from posthouse.cli.supervisor_call import ask_supervisor
@@ -50,7 +51,7 @@ def status(*, instance: InstanceOption = None, as_json: Json = False) -> None:
     place = here(instance)
     answer = processes(place)
     queue = _queue(place, answer)
-    facts = {**answer, "queue": queue, "disk": room(place), "troubles": _troubles(answer, queue or {})}
+    facts = {**answer, "queue": queue, "disk": room(place), "troubles": _troubles(answer, queue or {}, _version(answer))}
     if as_json:
         print_json(facts)
     else:
@@ -92,6 +93,11 @@ def _troubles(*told: dict[str, Any]) -> list[dict[str, Any]]:
     """What the workers and the job controller say is wrong, the oldest first."""
     found = sorted((each for one in told for each in one.pop("troubles", ())), key=lambda each: float(each["since"]))
     return [{**each, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(each["since"]))} for each in found]
+
+
+def _version(answer: dict[str, Any]) -> dict[str, Any]:
+    changed = changed_since(answer["processes"])
+    return {} if changed is None else {"troubles": [{"what": "version", "since": changed, "text": TEXT}]}
 
 
 def room(place: Instance) -> dict[str, Any] | None:

@@ -330,6 +330,8 @@ class ServiceAtWork:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             told = f"{self.service.name}: worker {self._pids.get(number, 0)} ended with {how}"
             self._log.warning("%s", told)
+            if code > 0 and not self._troubles.get(0):  # it had no words for it
+                self._unable.say({"worker": f"{told}, and none has started since: see the log"})
             if code > 0 and self.failure is None:
                 self.failure = (EX_SOFTWARE, (told,))
         self._do(self.pool.exited(number, self._now(), killed=code == -signal.SIGKILL))
