@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,18 @@ def test_a_dead_job_controller_is_replaced(make: Make) -> None:
     before = family.pid("job_controller")
     os.kill(before, signal.SIGKILL)
     wait_for(lambda: family.pid("job_controller") not in {0, before} and family.ask("status")["ready"])
+    assert family.stop() == 0
+
+
+def test_a_run_folder_that_was_removed_is_made_anew(make: Make) -> None:
+    family = make().start()
+    shutil.rmtree(family.instance.run)
+    wait_for((family.instance.run / "posthouse.pid").is_file)
+    rows = {row["role"]: row["pid"] for row in family.ask("status")["processes"]}
+    os.kill(rows["dispatcher"], signal.SIGKILL)  # its socket went too: in the end the watch does this
+    wait_for(lambda: family.ask("status")["ready"])
+    assert family.connect().line().startswith("220 ")
+    assert "was removed or emptied: made anew" in family.said.read_text()
     assert family.stop() == 0
 
 

@@ -11,6 +11,7 @@ from posthouse.config.instance import Instance
 from posthouse.dispatcher import control, lock
 from posthouse.dispatcher.family import EX_CONFIG, EX_TEMPFAIL
 from posthouse.dispatcher.programs import Images, check_services
+from posthouse.dispatcher.run_folder import make_folder
 from posthouse.dispatcher.user import NoSuchUser, User, may_run, owner_of, wanted_user
 
 EX_CANTCREAT, EX_NOPERM = 73, 77
@@ -76,10 +77,7 @@ def take_the_lock(instance: Instance, user: User | None) -> int:
 def _make_folders(instance: Instance, user: User | None) -> None:
     data = (instance.data, instance.journal, instance.queue, instance.store, instance.counters)
     for folder in (*data, instance.log, instance.run):
-        if not folder.is_dir():
-            folder.mkdir(mode=0o750, parents=True)
-            if user is not None:
-                os.chown(folder, user.uid, user.gid, follow_symlinks=False)
+        make_folder(folder, user)
 
 
 def _is_served(instance: Instance) -> bool:

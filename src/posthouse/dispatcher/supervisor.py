@@ -36,6 +36,7 @@ from posthouse.dispatcher.children import DISPATCHER, JOB_CONTROLLER, commands_o
 from posthouse.dispatcher.family import DRAIN_SECONDS, EX_SOFTWARE, leave
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, instance_of, modules_of
+from posthouse.dispatcher.run_folder import RunFolder
 from posthouse.dispatcher.user import User, adopt_orphans
 from posthouse.dispatcher.watch import Watch, answers
 
@@ -90,7 +91,7 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         self._instance = instance
         self._log = log
-        self._user = user
+        self._run = RunFolder(instance.run, user, self._answer, log)
         self._forks = forks
         self._early = early
         self._reload_waits = False
@@ -111,10 +112,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._hup)
         self._reload_waits = bool(self._early)
-        owner = None if self._user is None else (self._user.uid, self._user.gid)
-        server = control.ControlServer(control.bind_unix(self._instance.run / control.SUPERVISOR, owner), self._answer)
-        await server.start()
-        self._write_pid()
+        await self._run.open()
         code: int | None = EX_SOFTWARE
         try:
             for child in self.children.values():
@@ -132,9 +130,7 @@ class Supervisor:
             self._state = "stopping"
             sd_notify.notify("STOPPING=1")
             await self._end()
-            server.close()
-            for name in (control.PID_FILE, control.SUPERVISOR, control.DISPATCHER, control.NATIVE_WRITER, control.JOB_CONTROLLER):
-                (self._instance.run / name).unlink(missing_ok=True)
+            self._run.remove()
         return code
 
     async def _until_ready(self, loop: asyncio.AbstractEventLoop) -> int | None:
@@ -165,6 +161,7 @@ class Supervisor:
                     self._log.error("%s %s ended with %s: it is started again", child.role, pid, _how(child.exit_code))
                     del alive[pid]
             self._reap_adopted()
+            await self._run.mend()
             sd_notify.alive()
             for child in self.children.values():
                 child.start_again(loop)
@@ -304,15 +301,6 @@ class Supervisor:
     async def _controller_answers(self) -> bool:
         child = self.children.get("job_controller")
         return child is None or not child.is_ready or await answers(self._instance.run, child.role, _ANSWER_SECONDS)
-
-    def _write_pid(self) -> None:
-        path = self._instance.run / control.PID_FILE
-        new = path.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        with os.fdopen(fd, "w", encoding="ascii") as file:
-            file.write(f"{os.getpid()}\n")
-        new.replace(path)
 
 
 def _row(pid: int, role: str, service: str, state: str, since: float) -> dict[str, Any]:
