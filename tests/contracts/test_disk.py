@@ -222,3 +222,24 @@ def test_a_read_only_folder_counts_as_none(tmp_path: Path) -> None:
     disk = LinuxDisk()
     (tmp_path / "read").mkdir(mode=0o500)
     assert disk.folder_inode("read", disk.open_dir(str(tmp_path))) == 0
+
+
+def test_exchanged_names_mean_each_other_s(disk: Disk, root: int) -> None:
+    disk.mkdir("d", root)
+    folder, fd = disk.open_dir("d", root), disk.create_excl("f", root)
+    disk.exchange("d", "f", root)
+    named = [disk.stat(name, root) for name in ("d", "f")]
+    assert [each.inode for each in named if each] == [disk.fstat(fd).inode, disk.fstat(folder).inode]
+    with pytest.raises(FileNotFoundError):
+        disk.exchange("d", "x", root)
+    assert sorted(disk.listdir(root)) == ["d", "f"]
+
+
+def test_a_file_open_to_write_is_known(disk: Disk, root: int) -> None:
+    writing = disk.create_excl("f", root)
+    disk.set_mtime(writing, 1_700_000_000_123_456_789)
+    reading = disk.open_file("f", root)
+    assert not disk.lease(reading)
+    disk.close(writing)
+    assert disk.lease(reading)
+    assert disk.fstat(reading).mtime_ns == 1_700_000_000_123_456_789

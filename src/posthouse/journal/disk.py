@@ -99,6 +99,10 @@ class Disk(Protocol):
         """Rename; replaces what stood at the target."""
         ...
 
+    def exchange(self, name: str, other: str, folder: int) -> None:
+        """Let two names in one folder change places at once, files or folders; there is no moment without either."""
+        ...
+
     def link(self, source: str, target: str, source_folder: int, target_folder: int) -> None:
         """Give a file another name; FileExistsError when it is taken."""
         ...
@@ -127,6 +131,14 @@ class Disk(Protocol):
         """What is open."""
         ...
 
+    def set_mtime(self, fd: int, mtime_ns: int) -> None:
+        """Say when the file was last changed."""
+        ...
+
+    def lease(self, fd: int, /) -> bool:
+        """Until it is closed nobody else gets the file, open here to read and ours, open to write; False: somebody has it so."""
+        ...
+
     def flock(self, fd: int, *, exclusive: bool = True, wait: bool = False) -> bool:
         """Take the lock of the open file; False when another has it and `wait` is not given."""
         ...
@@ -149,6 +161,7 @@ WRITABLE = 0o300
 _FOLDER, _FILE = modes.S_IFDIR, modes.S_IFREG
 _KIND = 0o170000
 _KIND_AND_WRITABLE, _WRITABLE_FOLDER = _KIND | WRITABLE, _FOLDER | WRITABLE
+_RENAME_EXCHANGE = 2
 _NO_STEP = frozenset({"", ".", ".."})
 _new_stat = partial(tuple.__new__, FileStat)  # a NamedTuple's own way costs twice as much
 _CLOSE = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -217,6 +230,10 @@ class LinuxDisk:
         """Rename."""
         os.rename(one_step(source), one_step(target), src_dir_fd=source_folder, dst_dir_fd=target_folder)
 
+    def exchange(self, name: str, other: str, folder: int) -> None:
+        """Exchange."""
+        _call("renameat2", folder, os.fsencode(one_step(name)), folder, os.fsencode(one_step(other)), _RENAME_EXCHANGE)
+
     def link(self, source: str, target: str, source_folder: int, target_folder: int) -> None:
         """Make a hard link."""
         os.link(
@@ -253,6 +270,18 @@ class LinuxDisk:
     def fstat(self, fd: int) -> FileStat:
         """Look at a descriptor."""
         return _file_stat(os.fstat(fd))
+
+    def set_mtime(self, fd: int, mtime_ns: int) -> None:
+        """Set the times."""
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
+
+    def lease(self, fd: int, /) -> bool:
+        """Take a lease: processes of others are counted without being seen. Who opens it meanwhile waits, and we get SIGIO."""
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except BlockingIOError:
+            return False
+        return True
 
     def flock(self, fd: int, *, exclusive: bool = True, wait: bool = False) -> bool:
         """Lock."""

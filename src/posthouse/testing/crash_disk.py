@@ -204,6 +204,11 @@ class CrashDisk:
                 (self._folder(source_folder), source, None), (self._folder(target_folder), target, node)
             )
 
+    def exchange(self, name: str, other: str, folder: int) -> None:
+        with _Operation(self, "exchange", name):
+            node, there = self._lookup(one_step(name), folder), self._lookup(one_step(other), folder)
+            self._change((self._folder(folder), name, there), (self._folder(folder), other, node))
+
     def link(self, source: str, target: str, source_folder: int, target_folder: int) -> None:
         with _Operation(self, "link", target):
             node = self._lookup(one_step(source), source_folder)
@@ -241,6 +246,14 @@ class CrashDisk:
     def fstat(self, fd: int) -> FileStat:
         self._alive()
         return file_stat(self._handle(fd).node)
+
+    def set_mtime(self, fd: int, mtime_ns: int) -> None:
+        with _Operation(self, "set_mtime", self._name_of(fd)):
+            self._file(fd).mtime = mtime_ns
+
+    def lease(self, fd: int, /) -> bool:
+        file = self._file(fd)
+        return not any(handle.writable and handle.node is file for handle in self._handles.values())
 
     def flock(self, fd: int, *, exclusive: bool = True, wait: bool = False) -> bool:
         self._alive()

@@ -29,7 +29,9 @@ def no_inodes(operation: str, _name: str) -> OSError | None:
 
 def read_only(operation: str, _name: str) -> OSError | None:
     """A fault for a file system that the kernel has set read-only."""
-    if operation in {"create_excl", "mkdir", "pwrite", "pwritev", "write", "ftruncate", "link", "rename", "unlink", "syncfs"}:
+    if operation in {
+        "create_excl", "mkdir", "pwrite", "pwritev", "write", "ftruncate", "link", "rename", "exchange", "unlink", "syncfs",
+    }:  # fmt: skip
         return OSError(errno.EROFS, os.strerror(errno.EROFS))
     return None
 
@@ -130,6 +132,10 @@ class FailingDisk(LinuxDisk):
     def rename(self, source: str, target: str, source_folder: int, target_folder: int) -> None:
         self._may("rename", target)
         super().rename(source, target, source_folder, target_folder)
+
+    def exchange(self, name: str, other: str, folder: int) -> None:
+        self._may("exchange", name)
+        super().exchange(name, other, folder)
 
     def link(self, source: str, target: str, source_folder: int, target_folder: int) -> None:
         self._may("link", target)
