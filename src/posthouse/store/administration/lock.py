@@ -68,16 +68,26 @@ class Held:
         try:
             if octets:
                 disk.pwrite(fresh, octets, 0)
+            disk.fsync(fresh)
             disk.flock(fresh)
             disk.rename(name, LOCK, self.root, self.root)
         except BaseException:
             disk.close(fresh)
             disk.unlink(name, self.root)
             raise
-        disk.ftruncate(self.lock, 0)
-        disk.ftruncate(self.lock, len(GONE))
+        disk.fsync_dir(self.root)  # a power cut must not leave the old one under this name: nobody would ever get in
+        self.give_up()
         disk.close(self.lock)  # whoever gets it now reads GONE
         self.lock = fresh
+
+    def give_up(self) -> None:
+        """Let the held lock say `GONE`: who gets it later holds nothing.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        self.disk.ftruncate(self.lock, 0)
+        self.disk.ftruncate(self.lock, len(GONE))
 
 
 @contextlib.contextmanager
