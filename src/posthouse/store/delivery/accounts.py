@@ -10,6 +10,7 @@ from collections import OrderedDict
 from posthouse.journal.disk import Disk
 from posthouse.store.delivery.account import Account
 from posthouse.store.delivery.partitions import Partitions
+from posthouse.store.mailbox.errors import MailboxBadFormat
 from posthouse.store.mailbox.faults import fault_of
 from posthouse.store.mailbox.maildir import open_maildir, sweep_tmp
 
@@ -64,7 +65,12 @@ class Accounts:
         except OSError as error:
             raise fault_of(error, owner) from error
         self._partitions.need(partition)
-        maildir = open_maildir(self._disk, partition, owner, create=self.create, now=now)
+        try:
+            maildir = open_maildir(self._disk, partition, owner, create=self.create, now=now)
+        except MailboxBadFormat:
+            with contextlib.suppress(OSError):
+                self._partitions.look()  # it may have been moved to one that was made meanwhile: the next try finds it
+            raise
         if not maildir.fresh and self._opened % SWEEP_EVERY == 0:
             with contextlib.suppress(OSError):  # nothing depends on it
                 sweep_tmp(self._disk, maildir.tmp, now)

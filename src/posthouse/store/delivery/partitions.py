@@ -4,7 +4,8 @@ A mailbox is where it stands. One that is made now comes to the partition of the
 else to `store.defaultpartition`. A partition named there that has no folder is not made: its disk may just not be mounted, and
 mail must not go beneath it. Once it is there it is taken: it is looked for when a mailbox is to be made in it, and all folders
 made later are at a reload. `found` hears of each before anything is written there. One that was moved away, or that another disk
-was mounted over, takes no mail until it is back (`look_for_strays`).
+was mounted over, takes no mail until it is back (`look_for_strays`). Where a mailbox was moved away from, a file has its name: it
+counts only while no partition has the mailbox, and nothing is delivered then.
 """
 
 from collections.abc import Callable, Mapping
@@ -99,6 +100,10 @@ class Partitions:
         self._folders[name], self._names[folder] = folder, name
         return folder
 
+    def _has(self, owner: str, folder: int) -> bool:
+        found = self._disk.stat(owner, folder)
+        return found is not None and found.is_folder
+
     def name(self, folder: int) -> str:
         """The partition's name."""
         return self._names[folder]
@@ -114,10 +119,13 @@ class Partitions:
         folder = self._folders.get(wanted)
         if folder is None:
             folder = self._take(wanted)
-        if len(self._folders) > 1 and (folder is None or self._disk.stat(owner, folder) is None):
-            for each in self._folders.values():
-                if each != folder and self._disk.stat(owner, each) is not None:
+        if len(self._folders) > 1 and (folder is None or not self._has(owner, folder)):
+            there = [each for each in self._folders.values() if self._disk.stat(owner, each) is not None]
+            for each in there:
+                if self._has(owner, each):
                     return each
+            if there:
+                return there[0]
         if folder is None:
             raise MailboxIOError(f"{owner}: no partition {wanted}")
         return folder

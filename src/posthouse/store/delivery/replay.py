@@ -1,10 +1,10 @@
 """Replay: what the journal has and the mailboxes may have lost is written again (DURABILITY 3.R).
 
-For every record above the checkpoint and every recipient without mark V or D: the file is looked for by its base name, in
-the folder it was placed in, then in `new/` and `cur/` of all folders of its owner. Found: the same octets are written over
-it in place, whatever it seems to hold (the cache may show what the disk has lost; hard links are mended with it). Not
-found: it is put back under its name, when `put_back` says that the whole machine may have forgotten it or mark F says that
-an earlier try could not. What stands in its mailbox then is known to `seen`, if it had an XQID.
+For every record above the checkpoint and every recipient without mark V or D: the file is looked for by its base name in the
+mailbox, in whatever partition that stands by now: in the folder it was placed in, then in `new/` and `cur/` of all folders.
+Found: the same octets are written over it in place, whatever it seems to hold (the cache may show what the disk has lost;
+hard links are mended with it). Not found: it is put back under its name, when `put_back` says that the whole machine may have
+forgotten it or mark F says that an earlier try could not. What stands in its mailbox then is known to `seen`, if it had an XQID.
 
 Running it again changes nothing. What could not be written has mark F, the others of that segment D, and the segment stays.
 """
@@ -102,13 +102,29 @@ class Replay:
             if marks[number] in _SETTLED:
                 continue
             try:
-                self._restore(placement.partition, place, body, put_back or marks[number] == Mark.FAILED.value)
+                partition = self._partition_of(place.owner, placement.partition)
+                self._restore(partition, place, body, put_back or marks[number] == Mark.FAILED.value)
             except (OSError, MailboxError) as error:
                 _log.error("%s of %s cannot be put back: %s", place.base, place.owner, error)
                 failed.append(slot)
             else:
                 done.append(slot)
-                owners.add((placement.partition, place.owner))
+                owners.add((partition, place.owner))
+
+    def _partition_of(self, owner: str, stated: str) -> str:
+        """Where the owner's mailbox stands: it may have been moved since; the stated one where there is none."""
+        disk, store = self._disk, self._store
+        for name in (stated, *sorted(disk.listdir(store))):
+            found = None if name.startswith(".") else disk.stat(name, store)
+            if found is not None and found.is_folder:
+                folder = disk.open_dir(name, store)
+                try:
+                    stands = disk.stat(check_owner(owner), folder)
+                finally:
+                    disk.close(folder)
+                if stands is not None and stands.is_folder:
+                    return name
+        return stated
 
     def _restore(self, partition: str, place: Place, body: bytes, put_back: bool) -> None:
         """Write one name's octets over it, or put it back."""
