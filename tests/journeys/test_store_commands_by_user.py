@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 import threading
@@ -49,6 +50,8 @@ def test_every_command_works_and_leaves_what_deliveries_may_write(store: Running
     shared = open_folder / "shared"
     shared.mkdir()
     shared.chmod(0o777)
+    (store.folder / "data" / "store" / "second").mkdir()
+    shutil.chown(store.folder / "data" / "store" / "second", USER)
     taken, stop = list[int](), threading.Event()
 
     def load() -> None:
@@ -62,7 +65,7 @@ def test_every_command_works_and_leaves_what_deliveries_may_write(store: Running
             "create made", "path made", "list --folders", "quota", "quota made --set 1G,100", "quota user --set 1G,",
             "check --dry-run", "check", f"export user {shared}/user.tar", f"import copy {shared}/user.tar",
             f"export user {shared}/user.mbox --format mbox", f"import other {shared}/user.mbox", "rename copy moved", "check",
-            "delete moved", "dovecot-config", "list --json",
+            "move moved --partition second", "delete moved", "dovecot-config", "list --json",
         ):  # fmt: skip
             done = command(store, user, "store", *words.split())
             fine = {0, 65} if "--dry-run" in words else {0}  # it locks nothing: mail may come between two looks

@@ -1,30 +1,25 @@
-"""A mailbox goes to another partition by hand, as docs/operations.md says, while mail comes and the store is killed."""
+"""`posthouse store move`: a mailbox goes to another partition while mail comes, IMAP sessions are open and processes die."""
 
+import shutil
 import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 
 import pytest
 
 from posthouse.testing.tiers import RunningInstance
+from support.ext4_image import Ext4Image
 from support.family_rig import wait_for
-from support.store_alone import deliver, kill, store_alone
+from support.imap_tier import DOVEADM, NO_PENALTY, Imap, dovecot_of, served_store
+from support.interop_daemon import needs_root
+from support.interop_tiers import STORE_USER
+from support.store_alone import deliver, faults, kill, store_alone
 
-STEPS = """
-touch primary/jdoe/.admin-lock
-sleep 3
-cp -a primary/jdoe second/.moving-jdoe && sync
-mv second/.moving-jdoe second/jdoe
-mv primary/jdoe primary/.deleted-jdoe && sync
-rm second/jdoe/.admin-lock
-""".strip().splitlines()
-
-
-def said(file: str) -> bool:
-    """Whether the page has the steps."""
-    page = (Path(__file__).parent.parent.parent / "docs" / file).read_text()
-    return all(f"    {step}" in page for step in STEPS)
+QUOTA = ("xquota=9000000,9000",)
 
 
 def found(store: RunningInstance) -> list[str]:
@@ -55,13 +50,20 @@ class Sending:
             if code == 250:
                 self.taken.append(f"mail-{number}-")
             else:
-                assert 400 <= code < 500
+                assert code == 420
                 self.refused += 1
+                self._end.wait(0.05)
                 continue
             number += 1
 
+    def more(self) -> None:
+        """Wait until more has been taken."""
+        before = len(self.taken)
+        wait_for(lambda: len(self.taken) > before + 3, 30)
+
     def __enter__(self) -> Self:
         self._thread.start()
+        self.more()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,31 +71,171 @@ class Sending:
         self._thread.join(60)
 
 
-@pytest.mark.parametrize("killed_at", [None, "cp", "mv second", "mv primary"])
-def test_a_mailbox_is_moved_to_another_partition_by_hand(tmp_path: Path, killed_at: str | None) -> None:
-    assert said("operations.md")
+def move(store: RunningInstance, partition: str, *before: str) -> subprocess.Popen[str]:
+    """The command, under way; `before` is what runs it."""
+    words = ["-m", "posthouse.cli", "store", "move", "jdoe", "--partition", partition, "--instance", str(store.folder)]
+    return subprocess.Popen([*before, sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def place_of(store: RunningInstance) -> Path:
+    return Path(store.command("store", "path", "jdoe").stdout.strip())
+
+
+def test_moved_under_deliveries_each_message_is_there_once(tmp_path: Path) -> None:
     with store_alone(tmp_path) as store:
-        deliver(store, "jdoe", "first", options=("xquota=9000000,9000",))
-        place = store.folder / "data" / "store"
-        (place / "second").mkdir()
-        with (store.folder / "config" / "store.conf").open("a") as conf:
-            conf.write("store.partitionof.jdoe = second\n")
-        store.command("reload")
+        deliver(store, "jdoe", "first", options=QUOTA)
+        (store.folder / "data" / "store" / "second").mkdir()  # the running store has not heard of it
         with Sending(store) as sending:
-            wait_for(lambda: len(sending.taken) > 5)
-            for step in STEPS:
-                subprocess.run(["sh", "-e", "-c", step], cwd=place, check=True, timeout=60)
-                if killed_at is not None and step.startswith(killed_at):
-                    kill(store)
-                    store.start()
-            before = len(sending.taken)
-            wait_for(lambda: len(sending.taken) > before + 5, 30)
-            assert sending.refused, "it was closed meanwhile"
-        assert found(store) == sorted(["first", *sending.taken]), "each once"
-        (row,) = store.json("store", "quota", "jdoe")
-        assert (row["messages"], row["limits"]) == (len(sending.taken) + 1, {"bytes": 9_000_000, "messages": 9000})
-        assert store.command("store", "path", "jdoe").stdout.strip().endswith("/second/jdoe")
-        assert (place / "primary" / ".deleted-jdoe").is_dir()
-        store.command("store", "check", check=False)
-        assert sorted(path.name for path in (place / "primary").iterdir() if "jdoe" in path.name) == []
-        assert store.json("store", "check", "--dry-run")["faults"] == []
+            assert store.json("store", "move", "jdoe", "--partition", "second", "--dry-run")[0]["was"] == "primary"
+            assert place_of(store).parent.name == "primary"
+            for partition in ("second", "primary", "second"):
+                (row,) = store.json("store", "move", "jdoe", "--partition", partition)
+                assert (row["owner"], row["partition"], row["path"]) == ("jdoe", partition, str(place_of(store)))
+                sending.more()
+        assert found(store) == sorted(["first", *sending.taken])
+        (quota,) = store.json("store", "quota", "jdoe")
+        assert (quota["messages"], quota["limits"]) == (len(sending.taken) + 1, {"bytes": 9_000_000, "messages": 9000})
+        assert faults(store) == []
+        kill(store)
+        store.start()
+        assert found(store) == sorted(["first", *sending.taken]), "the journal brings nothing back to the old place"
+        (place_of(store) / ".admin-lock").touch()
+        for words, code in (("jdoe nobody --partition second", 67), ("--partition second", 64), ("jdoe --partition third", 73),
+                            ("jdoe --partition second", 0), ("jdoe --partition primary", 75)):  # fmt: skip
+            assert store.command("store", "move", *words.split(), check=False).returncode == code, words
+
+
+STEPS = {
+    "move": ("syncfs:when=1", "renameat2:when=2", "unlinkat:when=4"),
+    "check": ("mkdirat:when=2", "renameat2:when=1", "renameat:when=2"),
+}
+"""while it is copied and closed, published, emptied; copied, before it is closed, before the old one is removed"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("again", ["move", "check"])
+def test_killed_at_any_step_it_is_completed(tmp_path: Path, again: str) -> None:
+    with store_alone(tmp_path) as store:
+        deliver(store, "jdoe", "first", options=QUOTA)
+        (store.folder / "data" / "store" / "second").mkdir()
+        targets = ["second", "primary"]
+        with Sending(store) as sending:
+            for step in STEPS[again]:
+                call, _, when = step.partition(":")
+                inject = ("-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:{when}")
+                process = move(store, targets[0], "strace", "-f", "-o", str(tmp_path / "trace"), *inject)
+                process.communicate(timeout=60)
+                assert process.returncode not in {0, 75}, (step, "it was not killed")
+                if again == "check":
+                    store.command("store", "check", check=False)
+                if again == "move" or place_of(store).parent.name != targets[0]:
+                    store.command("store", "move", "jdoe", "--partition", targets[0])
+                assert place_of(store).parent.name == targets[0], step
+                targets.reverse()
+                sending.more()
+        store.command("store", "check", check=False)  # what `move` has left to empty
+        assert faults(store) == []
+        kill(store)
+        store.start()
+        assert found(store) == sorted(["first", *sending.taken])
+
+
+# --- with Dovecot, on another disk -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="posthouse-move-", ignore_cleanup_errors=True) as text:
+        Path(text).chmod(0o755)
+        yield Path(text)
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[RunningInstance]:
+    """A store with a partition that is a small disk of its own."""
+    with served_store(folder) as store:
+        image = Ext4Image(folder, 24)
+        image.path = store.folder / "data" / "store" / "second"
+        image.path.mkdir()
+        try:
+            image.mount()
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no loop device can be mounted here: {error.stderr!r}")
+        try:
+            (image.path / "lost+found").rmdir()
+            shutil.chown(image.path, STORE_USER, STORE_USER)
+            yield store
+        finally:
+            kill(store)
+            image.end()
+
+
+def flags(imap: Imap) -> tuple[object, object]:
+    """UIDVALIDITY, and UID and flags of each message."""
+    with imap.login("jdoe") as client:
+        client.select("INBOX", readonly=True)
+        return client.response("UIDVALIDITY"), client.fetch("1:*", "(UID FLAGS)")[1]
+
+
+@needs_root
+def test_sessions_lose_nothing_that_was_answered_ok(store: RunningInstance, folder: Path) -> None:
+    deliver(store, "jdoe", *(f"mail{number}" for number in range(6)), options=QUOTA)
+    conf = folder / "dovecot" / "dovecot.conf"
+    with dovecot_of(store, folder / "dovecot", users=("jdoe",)) as imap:
+        with imap.login("jdoe") as selected, imap.login("jdoe") as idle:  # the second has nothing open
+            selected.select("INBOX")
+            selected.create("Work")
+            assert selected.copy("2", "Work")[0] == selected.store("1", "+FLAGS", r"(\Seen $Todo)")[0] == "OK"
+            process = move(store, "second")
+            assert process.stderr is not None
+            assert "doveadm kick jdoe" in process.stderr.readline()  # it waits, and only mail does
+            assert selected.store("3", "+FLAGS", r"(\Flagged)")[0] == "OK"
+            assert idle.append("INBOX", "", "", b"Subject: appended\r\n\r\nx\r\n")[0] == "OK"
+            assert deliver(store, "jdoe", "meanwhile") == [420]
+            before = flags(imap)
+            subprocess.run([DOVEADM, "-c", str(conf), "kick", "jdoe"], check=True, capture_output=True)
+            assert process.communicate(timeout=60)[0] == "jdoe: 8 messages moved from primary to second\n"
+            assert process.returncode == 0
+        refused(imap)  # Dovecot has not been told where it is
+        store.command(
+            "store", "dovecot-config", "--imap", f"{imap.address}:{imap.port}", "--run", str(conf.parent / "run"),
+            "--log", str(imap.log), "--passwd-file", str(conf.parent / "users"), "--write", str(conf.parent), "--force",
+        )  # fmt: skip
+        with conf.open("a") as file:
+            file.write(NO_PENALTY)
+        subprocess.run([DOVEADM, "-c", str(conf), "reload"], check=True)
+        wait_for(lambda: served(imap))
+        assert flags(imap) == before
+        with imap.login("jdoe") as client:
+            assert client.select("Work") == ("OK", [b"1"])
+            assert client.getquotaroot("INBOX")[1][1] == [b'"User quota" (STORAGE 1 8790 MESSAGE 8 9000)']
+        with imap.login("jdoe") as idle:  # nothing open: nothing is waited for, and nothing goes where it was
+            assert store.json("store", "move", "jdoe", "--partition", "primary")[0]["was"] == "second"
+            assert idle.append("INBOX", "", "", b"Subject: late\r\n\r\nx\r\n")[0] == idle.select("INBOX")[0] == "NO"
+        refused(imap)
+    assert faults(store) == []
+
+
+def refused(imap: Imap) -> None:
+    """He finds no mailbox, and none is made."""
+    with imap.login("jdoe") as late:
+        assert late.select("INBOX")[0] == late.append("INBOX", "", "", b"Subject: late\r\n\r\nx\r\n")[0] == "NO"
+
+
+def served(imap: Imap) -> bool:
+    with imap.login("jdoe") as client:
+        return client.select("INBOX", readonly=True)[0] == "OK"
+
+
+@needs_root
+def test_a_disk_too_small_for_it_changes_nothing(store: RunningInstance) -> None:
+    large = [f"mail{number}" for number in range(4)]
+    assert deliver(store, "jdoe", *large, octets=9_000_000, options=("xquota=-1,-1",)) == [250] * 4
+    with Sending(store) as sending:
+        done = store.command("store", "move", "jdoe", "--partition", "second", check=False)
+        assert done.returncode == 74, done.stderr
+        assert "No space left" in done.stderr
+        sending.more()
+    assert [path.name for path in (store.folder / "data" / "store" / "second").iterdir() if path.name != ".barrier"] == []
+    assert {path.name for path in (store.folder / "data" / "store" / "primary").iterdir()} == {".barrier", "jdoe"}
+    assert found(store) == sorted([*large, *sending.taken])

@@ -1,8 +1,8 @@
 """`posthouse store check [OWNER...]`: what the product's `reconstruct` finds and repairs (`store.administration.check`).
 
 Each mailbox's lock is held while it is repaired; deliveries to it wait that long. With --dry-run nothing is locked or changed.
-Without owners also: removed mailboxes whose emptying was cut short, and names no mailbox can have. One line for each fault, as
-soon as it is found; with --json, at the end,
+Without owners also: removed mailboxes whose emptying was cut short, moves to another partition that were, and names no mailbox
+can have. One line for each fault, as soon as it is found; with --json, at the end,
 
     {"mailboxes": number, "faults": [{"owner", "kind", "path", "text", "repaired"}]}
 
@@ -27,6 +27,7 @@ from posthouse.dispatcher import lock
 from posthouse.store.administration.check import Check, Fault, Writers, entrance
 from posthouse.store.administration.lock import hold
 from posthouse.store.administration.mailboxes import Mailbox
+from posthouse.store.administration.partition_move import finish_moves
 from posthouse.store.administration.removal import finish_removals
 from posthouse.store.mailbox.base_name import BaseNames
 from posthouse.store.mailbox.errors import MailboxError, MailboxIOError, MailboxLocked, MailboxNonexistent
@@ -58,7 +59,7 @@ def check(*owners: str, instance: InstanceOption = None, as_json: Json = False, 
         chosen = store.chosen(owners)
         writers = _writers(store.instance, answer, asked)
         names = BaseNames(PACE.now, os.getpid(), secrets.randbits(32), store.conf.hostname or "store")
-        for fault in () if owners else _around(store, repair=not dry_run):
+        for fault in () if owners else _around(store, names.unsized(), repair=not dry_run):
             tell("", fault)
         for mailbox in progress(chosen, len(chosen), "mailboxes"):
             try:
@@ -104,8 +105,11 @@ def _kept_out(owner: str, error: MailboxError | OSError) -> Fault:
     return Fault(kind, path.removeprefix(owner).lstrip("/"), text) if colon else Fault(kind, "", path)
 
 
-def _around(store: Opened, *, repair: bool) -> Iterator[Fault]:
+def _around(store: Opened, name: str, *, repair: bool) -> Iterator[Fault]:
     """What stands in the partitions and is no mailbox."""
+    for path, reason in finish_moves(store.mailboxes, name, repair=repair):
+        text = "left of a move to another partition that was cut short"
+        yield Fault("moved", path, f"{text}: {reason}" if reason else text, repaired=repair and not reason)
     for path, reason in finish_removals(store.mailboxes, repair=repair):
         text = "a removed mailbox that was not emptied"
         yield Fault("removed", path, f"{text}: {reason}" if reason else text, repaired=repair and not reason)

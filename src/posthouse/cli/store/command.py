@@ -17,6 +17,7 @@ for _name, _module, _help in (
     ("check", "check", "Find and repair faults of mailboxes."),
     ("delete", "moving", "Remove mailboxes."),
     ("rename", "moving", "Give a mailbox to another owner."),
+    ("move", "partition", "Move mailboxes to another partition."),
     ("export", "exporting", "Copy a mailbox out of the store."),
     ("import", "importing", "Copy an archive into a mailbox."),
     ("dovecot-config", "dovecot", "Print a Dovecot configuration for the mailboxes."),

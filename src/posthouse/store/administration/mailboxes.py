@@ -1,7 +1,8 @@
 """The mailboxes of one store: `data/store/<partition>/<owner>`, found and listed.
 
-An owner is in one partition. Names that no owner can have (`owner.check_owner`) are no mailboxes; a removed mailbox that
-is not emptied yet has such a name. Nothing is changed here, nothing is locked: what is listed may be gone a moment later.
+An owner is in one partition; where his mailbox was moved away from, a file has his name, the mark (`partition_move`). Names that
+no owner can have (`owner.check_owner`) are no mailboxes; a removed mailbox that is not emptied yet has such a name. Nothing is
+locked, and only `unmark` changes anything: what is listed may be gone a moment later.
 """
 
 import fnmatch
@@ -10,11 +11,16 @@ from typing import NamedTuple
 
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk
-from posthouse.store.mailbox.errors import MailboxNonexistent
+from posthouse.store.mailbox.errors import MailboxLocked, MailboxNonexistent
+from posthouse.store.mailbox.folder import read_small
 from posthouse.store.mailbox.owner import check_owner
 
 PRIMARY = "primary"
 """where a mailbox is made when nothing else is said"""
+ASIDE = ".moved-"
+"""before the owner's name: a mailbox that is on its way to another partition"""
+MARK = b"moved to another partition: see posthouse store path\n"
+"""begins the file that stands where a mailbox was moved away from"""
 
 
 class Mailbox(NamedTuple):
@@ -71,12 +77,34 @@ class Mailboxes:
 
         Raises:
             MailboxNonexistent: no mailbox can have that name.
+            MailboxLocked: it is on its way to another partition, or that was cut short.
         """
-        check_owner(owner)
+        found = self.stands(check_owner(owner))
+        if found is None and any(self._is_folder(f"{ASIDE}{owner}", fd) for fd in self._partitions.values()):
+            raise MailboxLocked(f"{owner}: is being moved, or that was cut short: `posthouse store check` puts it right")
+        return found
+
+    def stands(self, owner: str) -> Mailbox | None:
+        """The owner's mailbox, None where there is none under his name."""
         for partition, fd in self._partitions.items():
             if self._is_folder(owner, fd):
                 return Mailbox(partition, owner)
         return None
+
+    def is_mark(self, owner: str, folder: int) -> bool:
+        """Whether his mailbox was moved away from this partition."""
+        found = self.disk.stat(owner, folder)
+        return found is not None and found.is_file and read_small(self.disk, owner, folder).startswith(MARK)
+
+    def unmark(self, owner: str) -> None:
+        """His mailbox is being removed: nothing keeps his name any more.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        for folder in self._partitions.values():
+            if self.is_mark(owner, folder):
+                self.disk.unlink(owner, folder)
 
     def all(self) -> Iterator[Mailbox]:
         """Every mailbox, by partition and owner."""
@@ -89,7 +117,7 @@ class Mailboxes:
         """Paths below `data/store` of what stands in a partition and is no mailbox; what begins with `.` is the store's own."""
         for partition, fd in self._partitions.items():
             for name in sorted(self.disk.listdir(fd)):
-                if name[0] != "." and not (_can_own(name) and self._is_folder(name, fd)):
+                if name[0] != "." and not (_can_own(name) and (self._is_folder(name, fd) or self.is_mark(name, fd))):
                     yield f"{partition}/{name}"
 
     def matching(self, patterns: Iterable[str], default_domain: str) -> Iterator[Mailbox]:

@@ -59,6 +59,7 @@ def rename(mailboxes: Mailboxes, mailbox: Mailbox, owner: str, pace: Pace, name:
     with hold(disk, partition, mailbox.owner, pace) as held:
         wait_until_checked(disk, mailboxes.journal, mailbox.owner, pace)
         held.retire(name)
+        mailboxes.unmark(mailbox.owner)
         try:
             disk.rename(mailbox.owner, owner, partition, partition)
         except OSError as error:
@@ -95,6 +96,7 @@ def remove(
             if error.errno not in _FULL:
                 raise
             held.retire(name, saved=b"")  # room is made by this, so it must not need any
+        mailboxes.unmark(mailbox.owner)
         hidden = f"{DELETED}{name}"
         disk.rename(mailbox.owner, hidden, partition, partition)
         disk.fsync_dir(partition)
