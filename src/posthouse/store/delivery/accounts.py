@@ -12,7 +12,7 @@ from posthouse.store.delivery.account import Account
 from posthouse.store.delivery.partitions import Partitions
 from posthouse.store.mailbox.errors import MailboxBadFormat
 from posthouse.store.mailbox.faults import fault_of
-from posthouse.store.mailbox.maildir import open_maildir, sweep_tmp
+from posthouse.store.mailbox.maildir import Maildir, open_maildir, sweep_tmp
 
 FILES_EACH = 6
 """descriptors one open mailbox takes, at most and seldom exceeded"""
@@ -61,16 +61,13 @@ class Accounts:
         if len(self._open) >= self._keep:
             self._make_room()
         try:
-            partition = self._partitions.of(owner)
+            try:
+                maildir = self._maildir(owner, now)
+            except MailboxBadFormat:
+                self._partitions.look()  # it may have been moved to one that was made meanwhile
+                maildir = self._maildir(owner, now)
         except OSError as error:
             raise fault_of(error, owner) from error
-        self._partitions.need(partition)
-        try:
-            maildir = open_maildir(self._disk, partition, owner, create=self.create, now=now)
-        except MailboxBadFormat:
-            with contextlib.suppress(OSError):
-                self._partitions.look()  # it may have been moved to one that was made meanwhile: the next try finds it
-            raise
         if not maildir.fresh and self._opened % SWEEP_EVERY == 0:
             with contextlib.suppress(OSError):  # nothing depends on it
                 sweep_tmp(self._disk, maildir.tmp, now)
@@ -78,6 +75,11 @@ class Accounts:
         account = Account(self._disk, maildir)
         self._open[owner] = account
         return account
+
+    def _maildir(self, owner: str, now: float) -> Maildir:
+        partition = self._partitions.of(owner)
+        self._partitions.need(partition)
+        return open_maildir(self._disk, partition, owner, create=self.create, now=now)
 
     def _make_room(self) -> None:
         """Close those longest unused, of whom none is in use."""
