@@ -145,6 +145,17 @@ def test_a_replay_finds_a_mailbox_that_was_moved_by_hand() -> None:
     assert (mailbox.partition, list(names.values())) == ("second", [world.accepted[0].octets])
 
 
+def test_a_partition_made_meanwhile_is_found_at_once() -> None:
+    disk = with_partitions(CrashDisk())
+    world = World(disk)
+    world.send(BODY, "<bob>")
+    world.checkpoints.step()
+    disk.mkdir("second", world.store)
+    moved(Mailboxes(disk, "/data"), "bob", "second", Pace(world.clock.now, quiet))
+    world.send(BODY, "<bob>")
+    assert [each.owner for each in world.accepted] == ["bob", "bob"], world.refused
+
+
 def test_another_mailbox_made_there_meanwhile_does_not_count_as_the_copy(tmp_path: Path) -> None:
     (tmp_path / "store" / "second" / "ann" / "cur").mkdir(parents=True)
     mailboxes = filled(cast("Disk", LinuxDisk()), tmp_path)
