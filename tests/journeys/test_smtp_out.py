@@ -132,6 +132,7 @@ async def test_dsn_parameters_are_passed_on_where_listed(out: StartOut, world: S
     await relay.empty()
     assert world.taken[0].mail.endswith(" RET=HDRS ENVID=QQ1")
     assert world.taken[0].rcpts == ["RCPT TO:<bob@remote.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob+40x"]
+    assert relay.records("D")[0]["od"] == "rfc822;Bob@x"  # decoded for who reads the log
 
 
 async def test_without_dsn_the_sender_hears_from_us_that_it_was_relayed(out: StartOut, world: SmtpSink) -> None:

@@ -5,9 +5,12 @@ life (its place here) and its state is kept elsewhere (DURABILITY 2). On disk it
 these fields in this order: new fields are only ever added at the end, with a default.
 """
 
+import re
 from enum import StrEnum
 
 import msgspec
+
+_XTEXT = re.compile(r"\+([0-9A-F]{2})")
 
 
 class Priority(StrEnum):
@@ -55,6 +58,11 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True):
     why: str = ""
     """why the copy is to be held, in words, or empty: nobody said"""
 
+    @property
+    def asked(self) -> str:
+        """`type;address` for people: the address of ORCPT where there is one, else that of RCPT TO."""
+        return unxtext(self.orcpt) if self.orcpt else f"rfc822;{self.original}"
+
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
     """One accepted message."""
@@ -98,6 +106,11 @@ def as_copy(envelope: Envelope, sender: str) -> Envelope:
     if sender[:3].upper() == "SRS" and sender[3:5] in {"0=", "1="}:
         return msgspec.structs.replace(envelope, sender=sender)
     return msgspec.structs.replace(envelope, sender=sender, envid="", ret="")
+
+
+def unxtext(text: str) -> str:
+    """Xtext decoded (RFC 3461 4); control characters stay as they were written."""
+    return _XTEXT.sub(lambda match: chr(int(match[1], 16)) if int(match[1], 16) >= 0x20 else match[0], text)
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -12,3 +12,10 @@ def test_fields_an_older_relay_did_not_write_have_their_defaults() -> None:
     fields[6][0] = fields[6][0][:6]
     (old,) = decode_envelope(msgspec.msgpack.encode(fields[:7])).recipients
     assert old == Recipient(0, 0, "tcp_lmtpcs", "a@b", "o")
+
+
+def test_people_are_shown_orcpt_decoded_or_what_rcpt_named() -> None:
+    plain = Recipient(0, 0, "tcp_lmtpcs", "a@b", "Ann+Work@example.com")
+    assert plain.asked == "rfc822;Ann+Work@example.com"
+    named = msgspec.structs.replace(plain, orcpt="rfc822;team+2Bnews+3D+0Dx@example.org")
+    assert named.asked == "rfc822;team+news=+0Dx@example.org"

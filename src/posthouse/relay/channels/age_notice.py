@@ -39,7 +39,7 @@ def warn(shop: Workshop, lease: Lease, opened: OpenCopy, ended: Callable[[], Non
         said = own.get(recipient.id, last)
         return Record(
             ts=shop.stamp(), ac=Action.WARNED, sc=lease.channel, sz=-(-envelope.size // 1024), so=envelope.sender,
-            od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, ei=envelope.id, ri=recipient.id,
+            od=recipient.asked, de=recipient.address, ei=envelope.id, ri=recipient.id,
             mi=envelope.message_id, pi=shop.log.process, di=f"smtp;{said}" if said.code else "", ho=recipient.host,
             qt=shop.now() - envelope.enqueued / 1000, at=lease.attempts, fi=copy_path(shop, lease, envelope.id),
             co=said.code, en=said.enhanced, tx=said.text, ia=recipient.intermediate, ab=envelope.about,

@@ -305,7 +305,7 @@ class Attempt:
         return [
             Record(
                 ts=time, ac=action, mo=mode, sc=lease.channel, sz=size, so=envelope.sender,
-                od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address, fi=file, ei=envelope.id,
+                od=recipient.asked, de=recipient.address, fi=file, ei=envelope.id,
                 ri=recipient.id, mi=envelope.message_id, pi=process,
                 re="" if action is _DEQUEUED else self._why(action, recipient, status), di=f"{where}smtp;{status}",
                 tr=transport, qt=waited, ho=host or recipient.host, co=status.code, en=status.enhanced, tx=status.text,

@@ -295,7 +295,7 @@ class Defragment:
             file = log_path(shop.wording.queue_folder, each.channel, subdirs, new.id, each.copy, 0)
             record = Record(
                 ts=stamp, ac=Action.ENQUEUED, sc="defragment", dc=each.channel, sz=-(-new.size // 1024), so=new.sender,
-                od=each.orcpt or f"rfc822;{each.original}", de=each.address, fi=file, ei=new.id, ri=each.id,
+                od=each.asked, de=each.address, fi=file, ei=new.id, ri=each.id,
                 mi=new.message_id, pi=shop.log.process, ho=each.host, ia=each.intermediate, ab=new.about,
             )  # fmt: skip
             out.append(record)

@@ -272,7 +272,7 @@ class Expander:
             file = log_path(shop.wording.queue_folder, recipient.channel, subdirs, new.id, recipient.copy, 0)
             record = Record(
                 ts=stamp, ac=Action.ENQUEUED, sc=self._channel, dc=recipient.channel, sz=-(-new.size // 1024),
-                so=recipient.sender or new.sender, od=recipient.orcpt or f"rfc822;{recipient.original}", de=recipient.address,
+                so=recipient.sender or new.sender, od=recipient.asked, de=recipient.address,
                 fi=file, ei=new.id, ri=recipient.id, mi=new.message_id, pi=shop.log.process, ho=recipient.host,
                 ia=recipient.intermediate, ab=new.about or old,
             )  # fmt: skip

@@ -26,7 +26,7 @@ from enum import Enum
 
 from posthouse.config.return_texts import OUR_TEXTS, ReturnTexts
 from posthouse.mail.address import AddressError, parse_address
-from posthouse.mail.envelope import Envelope, Recipient
+from posthouse.mail.envelope import Envelope, Recipient, unxtext
 from posthouse.mail.status import Status
 from posthouse.relay.notices.field_text import phrase
 
@@ -38,7 +38,6 @@ _DAEMON = re.compile(r"@?[\w.-]*-daemon\b", re.IGNORECASE)
 _QUOTED_HEADERS = (b"message-id", b"date", b"from", b"to", b"subject")
 _SEQUENCE = re.compile(r"%([RHDCLFUuSs%])")
 _UNITS = {86400.0: "Day", 3600.0: "Hour", 1.0: "Second"}
-_XTEXT = re.compile(r"\+([0-9A-F]{2})")
 
 
 class Kind(Enum):
@@ -344,7 +343,7 @@ def reason(kind: Kind, report: Report) -> str:
 def _delivery_status(notice: Notice) -> str:
     lines = []
     if notice.envelope.envid:
-        lines.append(f"Original-Envelope-Id: {_unxtext(notice.envelope.envid)}")
+        lines.append(f"Original-Envelope-Id: {unxtext(notice.envelope.envid)}")
     lines.append(f"Reporting-MTA: dns;{notice.reporter} ({notice.channel})")
     lines.append(f"Arrival-Date: {rfc_date(notice.envelope.enqueued / 1000)}")
     for report in notice.reports:
@@ -357,7 +356,7 @@ def _recipient_fields(notice: Notice, report: Report) -> list[str]:
     original = given(recipient)
     kind, _, asked = recipient.orcpt.partition(";")
     lines = [
-        f"Original-Recipient: {kind};{_unxtext(asked)}" if asked else f"Original-Recipient: {_typed(original)}",
+        f"Original-Recipient: {kind};{unxtext(asked)}" if asked else f"Original-Recipient: {_typed(original)}",
         f"Final-Recipient: {_typed(original)}",
         f"Action: {notice.kind.action}",
         f"Status: {_enhanced(notice.kind, status)} ({reason(notice.kind, report)})",
@@ -381,8 +380,3 @@ def _enhanced(kind: Kind, status: Status) -> str:
         return "5.4.7"
     wanted = "4" if kind is Kind.DELAYED else "2" if kind.is_success else "5"
     return status.enhanced if status.enhanced.startswith(wanted) else f"{wanted}.0.0"
-
-
-def _unxtext(text: str) -> str:
-    """Xtext decoded (RFC 3461 4); control characters stay as they were written."""
-    return _XTEXT.sub(lambda match: chr(int(match[1], 16)) if int(match[1], 16) >= 0x20 else match[0], text)
