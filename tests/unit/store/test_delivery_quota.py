@@ -1,7 +1,10 @@
 """Deliveries into a store in memory under a quota: what counts, what maildirsize says, when it is counted anew."""
 
+import gc
+
 import pytest
 
+from posthouse.store.delivery.transaction import Message
 from posthouse.store.mailbox.errors import PersistentQuotaExceeded, QuotaExceeded
 from posthouse.store.mailbox.maildirsize import Sizes, parse
 from posthouse.store.quota.decision import QuotaPolicy
@@ -30,6 +33,20 @@ def test_bytes_and_messages_of_all_folders_count_together() -> None:
     world.clock.run(3600)
     world.send(BODY, "<bob>")
     assert type(world.refused[-1]) is PersistentQuotaExceeded
+
+
+def test_a_message_that_is_refused_is_let_go_without_the_garbage_collector() -> None:
+    world = World(CrashDisk(), defaults=Limits(1, -1))
+    gc.collect()
+    gc.disable()
+    try:
+        world.send(BODY, "<bob>", "<eve>")
+        world.finished.clear()
+        kept = [each for each in gc.get_objects() if isinstance(each, Message)]
+    finally:
+        gc.enable()
+    assert len(world.refused) == 2
+    assert kept == []
 
 
 def test_mail_that_waits_for_its_record_is_reserved_in_the_quota() -> None:

@@ -191,7 +191,8 @@ class Delivery:
         assert addressee.open
         assert transaction.message is not None
         addressee.open = False
-        addressee.fault = fault
+        if fault is not None:
+            addressee.refuse(fault)
         self._admission.leave(addressee, transaction.message, placed=fault is None)
         transaction.open -= 1
         if not transaction.open:

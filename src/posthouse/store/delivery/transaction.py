@@ -66,6 +66,15 @@ class Addressee:
         self.reserved = False
         """its account has the message's size reserved"""
 
+    def refuse(self, fault: MailboxError) -> None:
+        """Its one result.
+
+        Where the fault was raised is forgotten: those frames lead back here and to the message, which would be kept until
+        the garbage collector comes, and it comes seldom.
+        """
+        self.fault = fault
+        fault.__traceback__ = fault.__context__ = fault.__cause__ = None
+
 
 class Transaction:
     """One message for some recipients.

@@ -153,7 +153,8 @@ class NativeDelivery:
 
     def _settle(self, target: Target, job: _Job, fault: MailboxError | None) -> None:
         """The head of the mailbox's queue has its result; the next one's turn."""
-        job.addressee.fault = fault
+        if fault is not None:
+            job.addressee.refuse(fault)
         queue = self._queues[target]
         queue.popleft()
         if queue:
