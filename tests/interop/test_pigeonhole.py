@@ -107,7 +107,7 @@ _BLOCKS = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(commands=st.lists(_BLOCKS, min_size=1, max_size=5))
 def test_it_agrees_on_any_script(oracle: Oracle, commands: list[str]) -> None:
     script = REQUIRE + "\n".join(commands)

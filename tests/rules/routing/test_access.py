@@ -196,7 +196,7 @@ TEXTS = st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=12).map("".joi
 
 
 @example("0!\x80")
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(address=TEXTS)
 def test_any_text_ends_in_a_decision_and_nothing_from_outside_leaves(relay: Relay, address: str) -> None:
     routed = relay.route(address, explain=True)
@@ -209,7 +209,7 @@ def test_any_text_ends_in_a_decision_and_nothing_from_outside_leaves(relay: Rela
         assert len(str(routed.status)) < 512
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(folder=st.text(min_size=1, max_size=20))
 def test_no_subaddress_changes_the_store_or_the_user(relay: Relay, folder: str) -> None:
     quoted = folder.replace("\\", "\\\\").replace('"', '\\"')

@@ -5,7 +5,7 @@ import email.policy
 from email.message import EmailMessage
 
 import pytest
-from hypothesis import given, settings, strategies
+from hypothesis import given, strategies
 
 from posthouse.relay.channels.ascii_header import ascii_field
 from posthouse.relay.channels.seven_bit import convert, survey
@@ -144,7 +144,6 @@ _OCTETS = strategies.one_of(
 )
 
 
-@settings(deadline=None)
 @given(strategies.lists(_OCTETS, max_size=12), strategies.integers(1, 9))
 def test_whatever_comes_in_ascii_goes_out(pieces: list[bytes], size: int) -> None:
     octets = b"Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n" + b"".join(pieces)

@@ -34,7 +34,7 @@ TEXT = st.lists(st.sampled_from([*WORDS, "\x80", "\xff", "\x00", "İ", "\n", "\n
 
 
 @pytest.mark.parametrize("name", FILES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(text=TEXT | st.text(max_size=30))
 def test_any_text_is_read_or_refused(name: str, text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

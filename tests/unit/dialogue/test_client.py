@@ -355,7 +355,7 @@ _REPLIES = [
 
 
 @given(st.lists(st.one_of(st.sampled_from(_REPLIES), st.binary(max_size=6)), max_size=25), st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_whatever_the_server_says_each_recipient_has_one_result(pieces: list[bytes], pipelined: bool) -> None:
     client = LmtpClient("relay")
     open_results: set[int] = set()
@@ -387,7 +387,7 @@ _OPENINGS = [[], [b"220 s\r\n", b"250 ok\r\n"], [b"220 s\r\n", b"250-s\r\n250 ST
     st.lists(st.sampled_from([*_REPLIES, b"250 STARTTLS\r\n", b"221 x\r\n", b"450 x\r\n"]), max_size=25),
     st.sampled_from(Tls),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_whatever_the_server_says_nobody_is_delivered_to_whose_message_was_not_sent(
     opening: list[bytes], pieces: list[bytes], tls: Tls
 ) -> None:

@@ -140,7 +140,7 @@ _SAID = [
 
 
 @given(st.lists(st.sampled_from(_SAID), max_size=12))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_whatever_the_server_says_success_is_its_third_yes(pieces: list[bytes]) -> None:
     client = started(HELLO, ONE)
     heard = 0

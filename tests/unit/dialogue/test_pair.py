@@ -60,7 +60,7 @@ def test_the_chapters_server_is_known_by_its_bare_reply() -> None:
 
 
 @given(_crumbs.map(b"".join), st.integers(1, 40), st.sampled_from([16, 1 << 18]), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_body_arrives_as_it_was(body: bytes, piece: int, spill: int, bare: bool) -> None:
     policy = replace(lmtp_policy("s", _EXTENSIONS), spill=spill, list_extensions=not bare)
     pair = Pair(Server(policy), [(transaction(body, b"<u>"), body)], piece=piece)

@@ -58,7 +58,7 @@ _policies = st.sampled_from(
 
 
 @given(_policies, _octets, st.lists(st.integers(1, 60), max_size=30))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_exception_and_no_difference_by_the_cut(policy: Policy, octets: bytes, cuts: list[int]) -> None:
     one = Player(policy)
     output = one.say([octets])
@@ -75,7 +75,7 @@ def test_no_exception_and_no_difference_by_the_cut(policy: Policy, octets: bytes
 
 
 @given(_policies, _octets)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_octets_one_by_one_with_output_taken_each_time(policy: Policy, octets: bytes) -> None:
     player = Player(policy)
     for place in range(len(octets)):

@@ -4,7 +4,7 @@ import base64
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings, strategies
+from hypothesis import given, strategies
 
 from posthouse.dialogue.client_event import (
     Bye,
@@ -384,7 +384,6 @@ _LINES = strategies.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(strategies.lists(_LINES, max_size=25), strategies.booleans())
 def test_whatever_a_server_says_each_recipient_has_one_result(lines: list[bytes], tls: bool) -> None:
     told = Told(Opening(Tls.MAY if tls else Tls.NEVER))

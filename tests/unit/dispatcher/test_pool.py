@@ -170,7 +170,7 @@ def test_what_dead_workers_drop_is_no_longer_under_way() -> None:
     assert bench.pool.active == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.builds(
         Limits,

@@ -62,7 +62,7 @@ TEMPLATES = st.lists(CODES, max_size=6).map("".join) | st.text(alphabet="abYNCLR
 STRINGS = st.text(alphabet="aAbBc10.:|xİß", max_size=40)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(PATTERNS, TEMPLATES), max_size=4),
     st.lists(st.tuples(PATTERNS, TEMPLATES), max_size=3),
@@ -86,7 +86,7 @@ def test_any_table_gives_a_result_or_none_or_is_refused(
 SIMPLE = st.lists(st.sampled_from(["*", "%", "a", "b", "$_*", "$A*", "$D%", "$[ab]*"]), min_size=1, max_size=7)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(SIMPLE, st.text(alphabet="aAb1", max_size=12))
 def test_matches_are_those_of_a_backtracking_engine(parts: list[str], text: str) -> None:
     forms = {

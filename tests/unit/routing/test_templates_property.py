@@ -33,7 +33,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Rules:
     return relay_rules(tmp_path_factory.mktemp("relay"))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(written=st.lists(st.tuples(PATTERNS, TEMPLATES), max_size=4), address=ADDRESSES)
 def test_rewriting_by_any_rules_ends(rules: Rules, written: list[tuple[str, str]], address: str) -> None:
     parsed = []
@@ -51,7 +51,7 @@ def test_rewriting_by_any_rules_ends(rules: Rules, written: list[tuple[str, str]
     assert isinstance(result, Rewritten | Unroutable)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.lists(st.sampled_from([*"ADEGFHIJKLMOPSUX$\\^_01234@%+.:x"]), max_size=12).map("".join))
 def test_clauses_of_any_text_answer(text: str) -> None:
     try:

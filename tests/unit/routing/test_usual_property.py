@@ -189,7 +189,7 @@ def by_the_short_way(rules: Rules, request: RouteRequest, directory: Remembering
 
 
 @pytest.mark.parametrize("odd", ODD, ids=str)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_the_short_way_is_the_general_way(odd: Odd, data: st.DataObject) -> None:
     odds = [odd, *data.draw(st.lists(st.one_of(st.sampled_from((ELSEWHERE, HERE)), st.sampled_from(ODD)), max_size=2))]

@@ -22,7 +22,7 @@ CHANNELS = st.sampled_from(sorted(_RULES.imta.channels))
 
 
 @given(st.lists(st.tuples(ROUTES, LOCALS, DOMAINS), min_size=1, max_size=6), CHANNELS, st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_as_the_general_way(parts: list[tuple[str, str, str]], name: str, to_store: bool) -> None:
     channel = _RULES.imta.channels[name]
     short = WireAddresses(_RULES, channel, to_store=to_store)

@@ -26,7 +26,7 @@ _text = st.binary(max_size=300).map(lambda octets: octets.replace(b"\n", b"\r\n"
 
 
 @given(st.lists(_text, min_size=1, max_size=3), st.binary(max_size=60).filter(lambda octets: b"\n" not in octets))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_stored_is_what_was_sent_behind_one_return_path(bodies: list[bytes], sender: bytes) -> None:
     world = World(CrashDisk())
     expected = []

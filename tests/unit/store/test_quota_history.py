@@ -99,7 +99,7 @@ class History:
 
 
 @given(st.lists(_send | _other | _kill, min_size=1, max_size=25))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_sum_is_what_is_there_and_the_limits_are_shown(steps: list[tuple[object, ...]]) -> None:
     history = History()
     history.send("", 0, None, bypass=False)
