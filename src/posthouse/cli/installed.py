@@ -1,6 +1,8 @@
 """Whether the program on disk is the one that runs: an upgrade beneath running processes takes effect piece by piece."""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,4 +28,10 @@ def changed_since(rows: Sequence[dict[str, Any]], package: Path | None = None) -
 
 def _newest(package: Path) -> float:
     """The last change of a module's file; its time of writing may be that of the package's making, years ago."""
-    return max(path.stat().st_ctime for path in package.rglob("*.py"))
+    newest = 0.0
+    for folder, _, names in os.walk(package):  # unlike rglob it goes on where a folder has just gone
+        for name in names:
+            if name.endswith(".py"):
+                with suppress(OSError):  # an upgrade takes it away just now, or an editor's link that leads nowhere
+                    newest = max(newest, Path(folder, name).stat().st_ctime)
+    return newest

@@ -3,6 +3,7 @@
 Children whose sockets went, too, do not answer any more: the watch ends them, and what is started then finds the folder.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
@@ -46,19 +47,21 @@ class RunFolder:
         """Listen, and write our pid. Raises OSError."""
         make_folder(self._run, self._user)
         owner = None if self._user is None else (self._user.uid, self._user.gid)
-        self._server = control.ControlServer(control.bind_unix(self._run / control.SUPERVISOR, owner), self._answer)
-        await self._server.start()
+        server = control.ControlServer(control.bind_unix(self._run / control.SUPERVISOR, owner), self._answer)
+        await server.start()
+        self._server = server
         self._write_pid()
 
     async def mend(self) -> None:
         """Make anew what is missing; what cannot be made is tried again the next time."""
-        if (self._run / control.SUPERVISOR).is_socket() and (self._run / control.PID_FILE).is_file():
-            return
-        self._close()
         try:
+            if self._server is not None and self._is_there():
+                self._told = ""
+                return
+            self._close()
             await self.open()
         except OSError as error:
-            self._tell(f"{self._run} was removed and cannot be made anew: {error}")
+            self._tell(f"{self._run} is not as it was and cannot be made anew: {error}")
         else:
             self._tell(f"{self._run} was removed or emptied: made anew")
 
@@ -66,7 +69,12 @@ class RunFolder:
         """Close the socket, and leave nothing in the folder."""
         self._close()
         for name in NAMES:
-            (self._run / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else has its name by now, or it cannot be written to
+                (self._run / name).unlink(missing_ok=True)
+
+    def _is_there(self) -> bool:
+        """Raises OSError: we may not look; what we listen on may be there as before."""
+        return (self._run / control.SUPERVISOR).is_socket() and (self._run / control.PID_FILE).is_file()
 
     def _tell(self, text: str) -> None:
         if text != self._told:
@@ -76,6 +84,7 @@ class RunFolder:
     def _close(self) -> None:
         if self._server is not None:
             self._server.close()
+            self._server = None
 
     def _write_pid(self) -> None:
         path = self._run / control.PID_FILE

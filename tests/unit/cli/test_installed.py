@@ -21,3 +21,8 @@ def test_files_put_in_place_after_the_start_are_told_whatever_their_date(tmp_pat
     assert changed_since(rows(60), tmp_path) == module.stat().st_ctime
     assert changed_since(rows(-60), tmp_path) is None
     assert changed_since([], tmp_path) is None
+
+
+def test_links_that_lead_nowhere_and_a_package_without_files_are_no_fault(tmp_path: Path) -> None:
+    (tmp_path / ".#module.py").symlink_to("user@host.4711")  # what Emacs keeps beside a file that is being edited
+    assert changed_since(rows(60), tmp_path) is None
