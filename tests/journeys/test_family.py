@@ -369,3 +369,14 @@ def test_clients_are_served_in_the_end_while_workers_are_killed_again_and_again(
         assert family.connect().line().startswith("220 ")
     assert time.monotonic() - begin < 12
     assert family.counters()["died"] == 6
+
+
+def test_a_retired_worker_that_does_not_end_cleanly_is_no_trouble_of_its_service(make: Make) -> None:
+    family = make("MAX_LIFE_CONNS=1").start()
+    client = family.connect()
+    old = client.pid()
+    (family.instance.run / f"stopped.{old}").mkdir()  # its last act fails
+    wait_for(lambda: family.rows("lmtp")[-1]["pid"] != old and family.rows("lmtp")[-1]["state"] == "ready")
+    assert client.say("quit") == "250 quit"
+    wait_for(lambda: f"worker {old} ended with exit code 70" in family.said.read_text())
+    assert family.ask("status")["troubles"] == []

@@ -22,7 +22,7 @@ from posthouse.dispatcher.debug import Bit, DebugLog
 from posthouse.dispatcher.family import EX_SOFTWARE
 from posthouse.dispatcher.farewell import Farewells
 from posthouse.dispatcher.handoff import Connection
-from posthouse.dispatcher.lifetime import Limits
+from posthouse.dispatcher.lifetime import Limits, State
 from posthouse.dispatcher.listener import Listener
 from posthouse.dispatcher.pool import Pool
 from posthouse.dispatcher.trouble import Since, Trouble
@@ -330,7 +330,8 @@ class ServiceAtWork:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             told = f"{self.service.name}: worker {self._pids.get(number, 0)} ended with {how}"
             self._log.warning("%s", told)
-            if code > 0 and not self._troubles.get(0):  # it had no words for it
+            replaced = self.pool.workers[number].state is State.SHUTDOWN
+            if code > 0 and not replaced and not self._troubles.get(0):  # it had no words for it
                 self._unable.say({"worker": f"{told}, and none has started since: see the log"})
             if code > 0 and self.failure is None:
                 self.failure = (EX_SOFTWARE, (told,))
