@@ -47,8 +47,9 @@ class _Lines(logging.StreamHandler["TextIO"]):
             text = self.format(record) + self.terminator
             lost = self._given_up
             if lost and self._has_room():
-                self._given_up = 0
                 self.stream.write(f"{lost} lines of process {record.process} are missing here: they could not be written\n")
+                self.flush()
+                self._given_up = 0
             for start in range(0, len(text), _PIECE):
                 if not self._has_room():
                     self._given_up += 1
