@@ -166,6 +166,16 @@ async def test_the_last_resort(out: StartOut, world: SmtpSink, names: DnsServer)
     assert relay.records("R")[0]["od"] == "rfc822;bob@absent.test"
 
 
+async def test_a_last_resort_that_ip_access_forbids_returns_nothing(out: StartOut, world: SmtpSink, names: DnsServer) -> None:
+    options, table = f"DNS_SERVERS={names.address}", "IP_ACCESS\n\n  *|mx2.remote.test  $Nnot$ there\n"
+    relay = await out(keywords="mx lastresort mx2.remote.test", options=options, hosts="", mappings=table)
+    await put(relay, "bob@broken.test")
+    copies = await relay.until_list(own_status)
+    assert list(own_status(copies).values()) == ["451 4.7.1"]
+    assert relay.records("R") == []
+    assert world.connections == 0
+
+
 async def test_a_host_that_lost_a_message_half_way_comes_last_next_time(out: StartOut, world: SmtpSink, names: DnsServer) -> None:
     first = SmtpSink(host="127.0.0.2", port=world.port)
     first.script.close = frozenset({"data"})

@@ -136,6 +136,8 @@ class SmtpHost(LmtpHost):
                     yield hop
         if self.smtp.last_resort and not (isinstance(hosts, Status) and hosts.is_permanent and hosts.enhanced != "5.4.6"):
             async for hop in self._addresses(self.smtp.last_resort):
+                if isinstance(hop, Forbidden):
+                    hop = hop.status  # noqa: PLW2901 - the destination's own hosts may answer later
                 yield temporary(hop) if isinstance(hop, Status) else hop
 
     async def _addresses(self, host: str) -> AsyncIterator[Hop | Status | Forbidden]:
