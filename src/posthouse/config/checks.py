@@ -91,7 +91,7 @@ def _check_tls_out(file: OptionFile, tailor: Tailor, faults: Faults) -> None:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), *(paths.get(name) for name in ("TLS_CA_FILE", "TLS_CERTIFICATE", "TLS_KEY"))
         )
     except OSError as error:
-        faults.warn(value.file, value.line, f"{error}; a relay that starts with it sends no mail there")
+        faults.warn(value.file, value.line, f"{error}; a relay that starts with it sends no mail for which it needs this")
     if "TLS_CERTIFICATE" in paths and (words := told(dates_in(paths["TLS_CERTIFICATE"]), time.time())):
         faults.warn(value.file, value.line, f"TLS_CERTIFICATE: {value.text}: {words}")
 
