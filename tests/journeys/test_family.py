@@ -380,3 +380,17 @@ def test_a_retired_worker_that_does_not_end_cleanly_is_no_trouble_of_its_service
     assert client.say("quit") == "250 quit"
     wait_for(lambda: f"worker {old} ended with exit code 70" in family.said.read_text())
     assert family.ask("status")["troubles"] == []
+
+
+def test_why_no_worker_could_start_is_forgotten_at_a_good_reload(make: Make) -> None:
+    family = make("MIN_CONNS=1\nMAX_PROCS=2").start()
+    family.write("echo", "bad")
+    client = family.connect()
+    client.line()
+    (trouble,) = wait_for(lambda: family.ask("status")["troubles"])
+    assert trouble["text"].startswith("S: a new worker cannot start: ")
+    assert client.say("quit") == "250 quit"
+    wait_for(lambda: [row["active"] for row in family.rows("lmtp")] == [0])  # one is enough from now on, and none starts
+    family.write("echo", "good")
+    assert family.ask("reload")["ok"]
+    assert family.ask("status")["troubles"] == []

@@ -141,7 +141,8 @@ class ServiceAtWork:
             process.kill()
 
     def reload(self) -> None:
-        """Have every worker read its configuration again."""
+        """Have every worker read its configuration again; why the last one could not start may be over."""
+        self._unable.say({})
         for process in self._processes.values():
             process.send(handoff.Reload())
 
