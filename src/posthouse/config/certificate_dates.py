@@ -3,22 +3,22 @@
 `told` is empty while all is well. "Soon" is 14 days, or the last third of the life of one that is made for less than six weeks.
 """
 
-import ssl
+import binascii
+import re
 from datetime import UTC, datetime
 
 SOON_SECONDS = 14 * 86400
 _EXPLICIT_VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
-_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+_BEGIN, _END = re.compile("-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----"), "-----END "  # all that OpenSSL takes
 
 
 def dates(pem: str) -> tuple[float, float] | None:
     """Unix times at which the first certificate of a PEM text begins and ends; None where there is none that can be read."""
-    start = pem.find(_BEGIN)
-    end = pem.find(_END, start)
-    if start < 0 or end < 0:
+    begin = _BEGIN.search(pem)
+    if begin is None or (end := pem.find(_END, begin.end())) < 0:
         return None
     try:
-        octets = ssl.PEM_cert_to_DER_cert(pem[start : end + len(_END)])
+        octets = binascii.a2b_base64(pem[begin.end() : end])
         signed = _items(_items(octets)[0][1])[0][1]
         fields = [content for tag, content in _items(signed) if tag != _EXPLICIT_VERSION]
         before, after = (_moment(tag, content) for tag, content in _items(fields[3]))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from posthouse.config.certificate_dates import dates
 from posthouse.config.configuration import load
 from posthouse.config.instance import Instance
 from support.family_rig import Family
@@ -29,3 +30,10 @@ def test_its_dates(tmp_path: Path, begins: int, ends: int, words: str) -> None:
     path.chmod(0o600)
     said = [fault.reason for fault in load(Instance(family.instance.root)).warnings if "TLS_CERTIFICATE" in fault.reason]
     assert [text[:-20] for text in said] == ([f"TLS_CERTIFICATE: c.pem: {words}"] if words else [])
+
+
+def test_every_name_that_openssl_knows_for_a_certificate() -> None:
+    plain = trustme.CA().cert_pem.bytes().decode()
+    assert dates(plain) is not None
+    for name in ("X509 CERTIFICATE", "TRUSTED CERTIFICATE"):
+        assert dates(plain.replace("CERTIFICATE", name)) == dates(plain)
