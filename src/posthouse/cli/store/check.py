@@ -68,6 +68,8 @@ def check(*owners: str, instance: InstanceOption = None, as_json: Json = False, 
             except (MailboxNonexistent, FileNotFoundError):  # removed meanwhile
                 continue
             except (MailboxError, OSError) as error:
+                if store.mailboxes.is_mark(mailbox.owner, store.mailboxes.descriptor(mailbox.partition)):  # moved meanwhile
+                    continue
                 locked |= isinstance(error, MailboxLocked)
                 tell(mailbox.owner, _kept_out(mailbox.owner, error))
         if not dry_run:

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from posthouse.journal.disk import Disk
+from posthouse.store.administration.mailboxes import MARK
 from posthouse.store.mailbox.errors import MailboxLocked, MailboxNonexistent
 from posthouse.store.mailbox.faults import fault_of, need_folder
+from posthouse.store.mailbox.folder import read_small
 from posthouse.store.mailbox.maildir import ADMIN_LOCK, GONE, LOCK
 from posthouse.store.quota.saved import LENGTH, SavedQuota, decode_saved
 
@@ -96,7 +98,7 @@ def hold(disk: Disk, partition: int, owner: str, pace: Pace, seconds: float = WA
 
     Raises:
         MailboxNonexistent: there is none.
-        MailboxLocked: the lock was not had in time, or `.admin-lock` stands there.
+        MailboxLocked: the lock was not had in time, `.admin-lock` stands there, or it was moved away.
         MailboxError: it is no mailbox one can work in.
     """
     deadline = pace.now() + seconds
@@ -116,6 +118,8 @@ def _take(disk: Disk, partition: int, owner: str) -> Held | None:
         found = disk.stat(owner, partition)
         if found is None:
             raise MailboxNonexistent(f"{owner}: no mailbox")
+        if found.is_file and read_small(disk, owner, partition).startswith(MARK):
+            raise MailboxLocked(f"{owner}: was moved to another partition just now")
         need_folder(found, owner)
         root = disk.open_dir(owner, partition)
         lock = -1

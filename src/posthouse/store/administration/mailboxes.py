@@ -82,7 +82,7 @@ class Mailboxes:
         found = self.stands(check_owner(owner))
         if found is None and any(self._is_folder(f"{ASIDE}{owner}", fd) for fd in self._partitions.values()):
             raise MailboxLocked(f"{owner}: is being moved, or that was cut short: `posthouse store check` puts it right")
-        return found
+        return found or self.stands(owner)  # a move may have ended between the two
 
     def stands(self, owner: str) -> Mailbox | None:
         """The owner's mailbox, None where there is none under his name."""
@@ -95,6 +95,13 @@ class Mailboxes:
         """Whether his mailbox was moved away from this partition."""
         found = self.disk.stat(owner, folder)
         return found is not None and found.is_file and read_small(self.disk, owner, folder).startswith(MARK)
+
+    def is_lost(self, owner: str, folder: int) -> bool:
+        """Whether it was moved away from this partition and is in none now, nor on its way to one."""
+        try:
+            return self.is_mark(owner, folder) and self.find(owner) is None
+        except (MailboxLocked, MailboxNonexistent):  # no owner's name: a mark that is not in its place
+            return False
 
     def unmark(self, owner: str) -> None:
         """His mailbox is being removed: nothing keeps his name any more.

@@ -17,6 +17,7 @@ find the mark and no mailbox, and are answered 420. The mark is removed with the
 """
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from posthouse.store.administration.mailboxes import ASIDE, MARK, Mailboxes
 from posthouse.store.administration.mirror import Mirror, leased
 from posthouse.store.administration.removal import DELETED, MailboxExistsError, empty
 from posthouse.store.administration.unchecked import wait_until_checked
-from posthouse.store.mailbox.errors import MailboxLocked
+from posthouse.store.mailbox.errors import MailboxIOError, MailboxLocked
 from posthouse.store.mailbox.folder import read_small
 from posthouse.store.mailbox.maildir import LOCK
 from posthouse.store.mailbox.maildirsize import NAME as MAILDIRSIZE
@@ -38,6 +39,7 @@ SESSIONS_WAIT = 60.0
 """seconds that sessions have to end"""
 _POLL = 0.02
 _ROUNDS = 5
+_UNKNOWN = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _OURS = frozenset({LOCK, MAILDIRSIZE})
 """open to write in our own servers, who ask for the lock before they do"""
 
@@ -133,6 +135,16 @@ def _fill(way: Way, copy: int, lock: int, tell: Callable[[Iterator[str]], None],
 
 def _close_unused(way: Way, held: Held, copy: int, waiting: Callable[[str], None]) -> None:
     """Steps 3 and 4."""
+    try:
+        _try_to_close(way, held, copy, waiting)
+    except OSError as error:
+        if error.errno in _UNKNOWN:
+            text = f"{way.owner}: the file system it is on knows no leases (F_SETLEASE) or cannot exchange two names (renameat2)"
+            raise MailboxIOError(text) from error
+        raise
+
+
+def _try_to_close(way: Way, held: Held, copy: int, waiting: Callable[[str], None]) -> None:
     disk, deadline, told = way.disk, way.pace.now() + SESSIONS_WAIT, False
     while True:
         with leased(disk, held.root, _OURS) as name:
@@ -322,10 +334,9 @@ def finish_moves(mailboxes: Mailboxes, name: str, *, repair: bool) -> Iterator[t
     owners = set()
     for partition in mailboxes.partitions:
         folder = mailboxes.descriptor(partition)
-        names = set(mailboxes.disk.listdir(folder))
-        for each in sorted(names):
+        for each in sorted(mailboxes.disk.listdir(folder)):
             owners |= {each.removeprefix(head) for head in (ASIDE, COPY) if each.startswith(head)}
-            if mailboxes.is_mark(each, folder) and mailboxes.stands(each) is None and f"{ASIDE}{each}" not in names:
+            if mailboxes.is_lost(each, folder):
                 yield f"{partition}/{each}", "the mailbox went to another partition and is in none now"
     for number, owner in enumerate(sorted(owners)):
         path = owner
