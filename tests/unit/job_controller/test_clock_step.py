@@ -1,5 +1,7 @@
 """A clock that is set under a relay: no wait lasts longer by the difference, nothing is returned that was not tried."""
 
+from pathlib import Path
+
 import pytest
 
 from posthouse.relay.job_controller.ages import SPARED
@@ -98,6 +100,20 @@ def test_what_a_step_forward_makes_too_old_is_tried_before_it_is_returned(world:
     assert [again.key for again in world.lease(now)] == [lease.key]
     world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 422, "4.2.2", "Quota Exceeded"), now)
     assert [job for job, _ in world.notices(now + SPARED + 60)] == [Job.RETURN]
+
+
+def test_of_the_warnings_a_step_forward_passes_the_sender_gets_the_newest(tmp_path: Path) -> None:
+    world = World(tmp_path, "1 2 4 7", 0)
+    world.put("a")
+    (lease,) = world.lease(START)
+    world.stock.book(Result(lease.key, Verdict.DEFERRED, (), 422, "4.2.2", "Quota Exceeded"), START)
+    world.notices(START)
+    now = START + 4 * DAY + 60
+    set_forward(world.stock, now)
+    assert [job for job, _ in world.notices(now)] == [Job.WARN]
+    world.stock.book(Result(lease.key, Verdict.AGAIN, file=f"{C}/000/ZY.00"), now)
+    assert world.notices(now + 3 * DAY - 120) == [], "it was told three times in a moment"
+    assert [job for job, _ in world.notices(now + 3 * DAY)] == [Job.RETURN]
 
 
 def test_what_has_grown_too_old_while_the_relay_was_off_is_tried_before_it_is_returned(world: World) -> None:

@@ -56,6 +56,12 @@ class Ages:
         if due is not None:
             self.agenda.add(due, entry.key)
 
+    def pass_over(self, entry: Entry, now: float) -> None:
+        """Of the warnings whose age it has passed at once, all but the newest count as given."""
+        cargo = cargo_of(entry)
+        passed = notices_passed(self._plan.ages(entry.channel, cargo.priority), self._plan.unit, entry.enqueued, now)
+        cargo.notices = max(cargo.notices, passed - 1)
+
     def take(self, key: int, now: float) -> tuple[Entry, Job] | None:
         """A copy the agenda has named, taken from the schedule, and what is to be done; None when it is not to be done now."""
         entry = self._schedule.get(key)

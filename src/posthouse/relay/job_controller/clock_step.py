@@ -50,7 +50,8 @@ def set_back(stock: Stock, seconds: float) -> None:
 
 
 def set_forward(stock: Stock, now: float) -> None:
-    """Nothing is returned for its age before it was tried with the new time, too."""
+    """Nothing is returned for its age before it was tried with the new time; of the warnings passed the newest is given."""
     for entry in stock.schedule:
         cargo = cargo_of(entry)
         cargo.spared = max(cargo.spared, now + SPARED)
+        stock.ages.pass_over(entry, now)
