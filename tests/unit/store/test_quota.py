@@ -41,8 +41,9 @@ D, E, P = Verdict.DELIVER, Verdict.EXCEEDED, Verdict.PERSISTENT
         ((1000, 1), 1, (1000, -1), NOW - 3600, P, NOW - 3600),
         # a delivery that fits forgets the grace period
         ((900, 1), 100, (1000, -1), NOW - 9999, D, None),
-        # a clock that was set back begins the period anew
-        ((1000, 1), 1, (1000, -1), NOW + 500, E, NOW),
+        # a clock that was set back, and will be right again; one that was wrong by more than a day begins the period anew
+        ((1000, 1), 1, (1000, -1), NOW + 5 * 3600, E, NOW + 5 * 3600),
+        ((1000, 1), 1, (1000, -1), NOW + 86_401, E, NOW),
     ],
 )
 def test_strict(

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from posthouse.store.quota.limits import Limits
 
+SET_BACK = 86_400.0
+"""seconds by which the clock may be set back and the grace period's beginning stays: set right again it is not over early"""
+
 
 class Verdict(Enum):
     """What becomes of the message."""
@@ -72,7 +75,7 @@ def decide(
     would = 0 <= limits.bytes < usage.bytes + size or 0 <= limits.messages <= usage.messages
     if not would and limits.bytes and limits.messages:
         return _FITS
-    since = now if over_since is None or over_since > now else over_since
+    since = now if over_since is None or over_since > now + SET_BACK else over_since
     if bypass or not policy.enforced:
         return Decision(Verdict.DELIVER, since if would else None)
     if limits.bytes == 0 or limits.messages == 0:
