@@ -1,4 +1,4 @@
-"""A full disk, real: the instance's data stands on a small ext4. 4xx while it is full, then recovery by itself."""
+"""A full disk, or one that became read-only, real: a small ext4. 4xx while it is so, and recovery by itself or by a start."""
 
 import itertools
 import smtplib
@@ -12,6 +12,7 @@ from support.ext4_image import Ext4Image, ext4_image_or_skip, put_on
 from support.family_rig import wait_for
 from support.journey_mail import Answer, Ledger, connect, reconcile, wait_delivered
 from support.journey_tiers import is_ready, journey, pids, wait_empty
+from support.store_alone import deliver, store_alone
 
 SMALL = 4000
 LARGE = 300_000
@@ -113,3 +114,19 @@ def test_the_store_s_disk_is_full(tmp_path: Path, disk: Ext4Image) -> None:
         assert list((store.folder / "data" / "journal").glob("*.seg")) == []
         ledger.sent += direct.sent
         assert reconcile(ledger, tiers.stores).check().duplicates == 0
+
+
+def test_a_disk_that_became_read_only_is_told_of_and_a_stop_is_clean(tmp_path: Path, disk: Ext4Image) -> None:
+    with store_alone(disk.path, start=False) as store:
+        store.output = tmp_path / "stderr"
+        store.start()
+        disk.make_read_only()
+        assert deliver(store, "anna", "refused") == [430]
+        ((what, text),) = wait_for(lambda: [(each["what"], each["text"]) for each in store.json("status")["troubles"]])
+        assert (what, text) == ("store", "a mailbox could not be written (anna: Read-only file system): relays get 430")
+        assert store.stop() == 0
+        assert "Traceback" not in store.output.read_text()
+        disk.power_on()
+        store.start()
+        assert deliver(store, "anna", "after") == [250]
+        assert store.stop() == 0

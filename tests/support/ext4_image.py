@@ -51,6 +51,11 @@ class Ext4Image:
         finally:
             os.close(fd)
 
+    def make_read_only(self) -> None:
+        """What the kernel does after an error of the disk: nothing can be changed until it is mounted again."""
+        subprocess.run(["sync", "--file-system", str(self.path)], check=True)
+        subprocess.run(["mount", "-o", "remount,abort", str(self.path)], check=True)
+
     def power_on(self) -> None:
         self.unmount()
         self.mount()

@@ -63,7 +63,7 @@ class LmtpProgram(Serving):
     def sweep(self) -> None:
         """Say what keeps mail from being taken, too."""
         super().sweep()
-        self._since.say(self._local.wrong("relays get 430"))
+        self._since.say({**self._local.wrong("relays get 430"), **self.failing()})
 
     # --- for sessions -------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import ssl
 
 _SWEEP_SECONDS = 5.0
+_TOLD_SECONDS = 60.0
 
 
 class Serving(ABC):
@@ -119,6 +120,12 @@ class Serving(ABC):
         for session in [each for each in self.sessions if each.deadline < now]:
             session.expire()
         self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self.sweep)
+
+    def failing(self) -> dict[str, str]:
+        """What the disk did to a delivery within the last minute, for `posthouse status`."""
+        if self.failed is None or time.time() - self.failed[0] > _TOLD_SECONDS:
+            return {}
+        return {"store": f"a mailbox could not be written ({self.failed[1]}): relays get 430"}
 
     def finished(self, transactions: list[Transaction]) -> None:
         """Log a batch in one write, then send all its replies."""

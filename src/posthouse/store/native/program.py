@@ -39,7 +39,6 @@ FOLDER = "native"
 """below data/: undo notes and messages on their way"""
 _THREADS = 8
 _ADOPT_SECONDS = 60.0
-_TOLD_SECONDS = 60.0
 """a mailbox that could not be written is a trouble of `status` for so long: relays try again sooner"""
 
 
@@ -106,14 +105,12 @@ class NativeProgram(Serving):
         self._since.say(self._wrong())
 
     def _wrong(self) -> dict[str, str]:
-        spool, failed = self._native.spool, self.failed
+        spool = self._native.spool
         try:
             spool.stat()
         except OSError as error:
             return {"partition": f"the folder of the mailboxes, {spool}, cannot be had ({error.strerror}): relays get 430"}
-        if failed is None or time.time() - failed[0] > _TOLD_SECONDS:
-            return {}
-        return {"store": f"a mailbox could not be written ({failed[1]}): relays get 430"}
+        return self.failing()
 
     def _adopt(self) -> None:
         self._pool.submit(self._adopt_now)
