@@ -16,11 +16,10 @@ from collections.abc import Iterator
 
 from posthouse.journal.disk import Disk, FileStat
 from posthouse.store.administration.removal import empty
-from posthouse.store.delivery.placement import remove, write_all
+from posthouse.store.delivery.placement import remove, write_copy
 from posthouse.store.mailbox.errors import MailboxBadFormat
 from posthouse.store.mailbox.maildir import LOCK, PARTS
 
-_PIECE = 1 << 20
 _SHELVES = (("new",), ("cur",))
 Path = tuple[str, ...]
 
@@ -156,10 +155,7 @@ class Mirror:
         try:
             copy = disk.create_excl(name, target)
             try:
-                offset = 0
-                while piece := disk.pread(original, _PIECE, offset):
-                    write_all(disk, copy, piece, offset)
-                    offset += len(piece)
+                write_copy(disk, original, copy)
                 disk.set_mtime(copy, disk.fstat(original).mtime_ns)
             except BaseException:
                 remove(disk, name, target)

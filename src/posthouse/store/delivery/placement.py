@@ -32,6 +32,18 @@ def write_all(disk: Disk, fd: int, data: bytes, offset: int = 0) -> None:
         written += more
 
 
+def write_copy(disk: Disk, source: int, fd: int) -> None:
+    """Write what another open file has.
+
+    Raises:
+        OSError: not all could be read or written.
+    """
+    offset = 0
+    while piece := disk.pread(source, _PIECE, offset):
+        write_all(disk, fd, piece, offset)
+        offset += len(piece)
+
+
 def write_tmp(disk: Disk, name: str, tmp: int, data: bytes) -> int:
     """Make the file in `tmp/`; its descriptor.
 
@@ -162,10 +174,7 @@ def copy_file(disk: Disk, part: Part, base: str, addressee: Addressee, *, sync: 
     try:
         fd = disk.create_excl(base, tmp)
         try:
-            offset = 0
-            while piece := disk.pread(source, _PIECE, offset):
-                write_all(disk, fd, piece, offset)
-                offset += len(piece)
+            write_copy(disk, source, fd)
             if sync:
                 disk.fsync(fd)
             disk.rename(base, base + addressee.place.marks, tmp, new_of(addressee))
