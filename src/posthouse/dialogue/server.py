@@ -4,10 +4,10 @@
     while (event := server.next_event()) is not None: ...   # Mail, Rcpt: accept() or answer(); Message(End): answer_data()
     transport.write(server.to_send()); if server.closing: transport.close()
 
-`command.py` says what a command line must be, `mail_data.py` what becomes of a body, `go_ahead.py` what may not come before 354
-and before 220 to STARTTLS. A line over `max_command_line` is refused (500 5.5.2) and read no further. While an answer is owed, or
-after the connection is to be closed, `next_event` returns None; octets fed meanwhile wait. After `begin_tls` comes
-`tls_started(policy)`, or the end.
+`answers.py` has what the session says, `command.py` what a command line must be, `mail_data.py` what becomes of a body,
+`go_ahead.py` what may not come before 354 and before 220 to STARTTLS. A line over `max_command_line` is refused (500 5.5.2) and
+read no further. While an answer is owed, or after the connection is to be closed, `next_event` returns None; octets fed meanwhile
+wait. After `begin_tls` comes `tls_started(policy)`, or the end.
 
 `commands_left` is how many commands `next_event` still obeys: a session beside which others are served sets it for each turn.
 
@@ -15,24 +15,22 @@ Memory: the unread octets of one `feed`, one command line, and a body of at most
 """
 
 import sys
-from collections.abc import Sequence
 from enum import Enum
 
+from posthouse.dialogue.answers import Answers
 from posthouse.dialogue.command import obey
-from posthouse.dialogue.conversation import Conversation, Owed, Reading
+from posthouse.dialogue.conversation import Owed, Reading
 from posthouse.dialogue.event import BadCommand, Event
 from posthouse.dialogue.go_ahead import EARLY_LIMIT, go_data, go_tls
 from posthouse.dialogue.mail_data import after_octets, read_chunk
 from posthouse.dialogue.policy import Policy
-from posthouse.dialogue.reply import render
 from posthouse.dialogue.verbs.auth import ANSWER_TOO_LONG, MAX_ANSWER, answered
 from posthouse.mail.status import Status
 
 _LINE_TOO_LONG = Status(500, "5.5.2", "command line too long")
 
 # looked up once: a member of an enum costs a tenth of a microsecond each time
-_NOTHING, _MAIL_OWED, _RCPT_OWED, _DATA_OWED = Owed.NOTHING, Owed.MAIL, Owed.RCPT, Owed.DATA
-_TLS_OWED = Owed.TLS
+_NOTHING, _TLS_OWED = Owed.NOTHING, Owed.TLS
 _COMMAND, _GO, _DATA, _SASL = Reading.COMMAND, Reading.GO, Reading.DATA, Reading.SASL
 
 
@@ -48,49 +46,23 @@ class Phase(Enum):
 _CLOSING, _ANSWER, _AT_COMMAND, _IN_BODY = Phase.CLOSING, Phase.ANSWER, Phase.COMMAND, Phase.BODY
 
 
-class Server:
+class Server(Answers):
     """One connection's dialogue. The greeting is queued at once."""
 
-    __slots__ = ("_buffer", "_early", "_longest", "_position", "_shed", "_skipping", "_talk", "commands_left")
+    __slots__ = ("_buffer", "_early", "_longest", "_position", "_skipping", "commands_left")
 
     def __init__(self, policy: Policy) -> None:
-        self._talk = Conversation(policy)
+        super().__init__(policy)
         self._buffer = b""
         self._position = 0
         self._early = bytearray()
         self._longest = policy.max_command_line
         self._skipping = False
-        self._shed: Status | None = None
         self.commands_left = sys.maxsize
         """how many commands may still be obeyed; none: `next_event` returns None"""
         self._talk.say(Status(220, "", policy.greeting or f"{policy.hostname} {policy.role.value}"))
 
-    # what the session reads
-
-    @property
-    def awaiting(self) -> bool:
-        """Whether the session owes an answer."""
-        return self._talk.owed is not _NOTHING
-
-    @property
-    def closing(self) -> bool:
-        """Whether the connection is to be closed once `to_send` is written."""
-        return self._talk.closing
-
-    @property
-    def in_transaction(self) -> bool:
-        """From MAIL (even unanswered) to the final replies."""
-        return self._talk.sender_known or self._talk.owed is not _NOTHING
-
-    @property
-    def accepted(self) -> int:
-        """Recipients accepted in this transaction."""
-        return self._talk.accepted
-
-    @property
-    def bare(self) -> bool:
-        """LMTP: LHLO came without a domain, so the chapter's own dialect is spoken."""
-        return self._talk.bare
+    # octets
 
     @property
     def phase(self) -> Phase:
@@ -101,8 +73,6 @@ class Server:
         if talk.owed is not _NOTHING:
             return _ANSWER
         return _AT_COMMAND if talk.reading is _COMMAND else _IN_BODY
-
-    # octets
 
     def feed(self, data: bytes | bytearray | memoryview) -> bool:
         """Take octets from the client.
@@ -186,73 +156,7 @@ class Server:
             if not moved:
                 return None
 
-    # answers
-
-    def accept(self) -> None:
-        """Answer `Mail` or `Rcpt` with the dialogue's own OK."""
-        talk = self._talk
-        if talk.closing:
-            return
-        if talk.owed is _RCPT_OWED:
-            talk.accepted += 1
-            talk.out.append(talk.ok_rcpt)
-        elif talk.owed is _MAIL_OWED:
-            talk.sender_known = True
-            talk.out.append(talk.ok_mail)
-        else:
-            raise ValueError("no answer to MAIL or RCPT is owed")
-        talk.owed = _NOTHING
-        if self._shed is not None:
-            self._shed_if_quiet()
-
-    def answer(self, status: Status) -> None:
-        """Answer `Mail` or `Rcpt`; 2yz accepts it into the transaction. Ignored when the connection is to be closed.
-
-        Raises:
-            ValueError: no such answer is owed.
-        """
-        talk = self._talk
-        if talk.closing:
-            return
-        if talk.owed is _MAIL_OWED:
-            talk.sender_known = status.is_success
-        elif talk.owed is _RCPT_OWED:
-            talk.accepted += status.is_success
-        else:
-            raise ValueError("no answer to MAIL or RCPT is owed")
-        talk.owed = _NOTHING
-        talk.say(status)
-        if self._shed is not None:
-            self._shed_if_quiet()
-
-    def answer_data(self, replies: Sequence[Status | bytes]) -> None:
-        """Give the final replies: LMTP one for each accepted recipient in their order, SMTP one. The transaction is over.
-
-        Ignored when the connection is to be closed.
-
-        Args:
-            replies: statuses, or ready-made reply lines whose CRLF is added where it is missing.
-
-        Raises:
-            ValueError: none is owed, or their number is wrong.
-        """
-        talk = self._talk
-        if talk.closing:
-            return
-        if talk.owed is not _DATA_OWED:
-            raise ValueError("no final replies are owed")
-        if len(replies) != (talk.accepted if talk.is_lmtp else 1):
-            raise ValueError(f"{len(replies)} final replies, wanted {talk.accepted if talk.is_lmtp else 1}")
-        for reply in replies:
-            if isinstance(reply, Status):
-                talk.out.append(render(reply))
-            else:
-                talk.out.append(reply if reply.endswith(b"\r\n") else reply + b"\r\n")
-        talk.owed = _NOTHING
-        talk.errors = talk.idle = 0
-        talk.forget()
-        if self._shed is not None:
-            self._shed_if_quiet()
+    # TLS
 
     @property
     def handshaking(self) -> bool:
@@ -284,51 +188,6 @@ class Server:
         talk.owed = _NOTHING
         talk.start_again(policy)
         self._shed_if_quiet()
-
-    def answer_login(self, status: Status) -> None:
-        """Answer `Login`; 235 makes the client one that has logged in.
-
-        Raises:
-            ValueError: no such answer is owed.
-        """
-        talk = self._talk
-        if talk.closing:
-            return
-        if talk.owed is not Owed.LOGIN:
-            raise ValueError("no answer to AUTH is owed")
-        talk.owed = _NOTHING
-        if status.is_success:
-            talk.authenticated = talk.open = True
-            talk.say(status)
-        else:
-            talk.bad(b"", status)
-        self._shed_if_quiet()
-
-    def shed(self, status: Status) -> None:
-        """Close with this 421 at the next quiet point: now outside a transaction, else after its replies."""
-        if self._talk.closing:
-            return
-        self._shed = status
-        self._shed_if_quiet()
-
-    def hang_up(self, status: Status) -> None:
-        """Close with this reply now, whatever the connection is doing: for deadlines. An answer still owed is dropped."""
-        talk = self._talk
-        if talk.closing:
-            return
-        talk.owed = _NOTHING
-        talk.reading = _COMMAND
-        talk.events.clear()
-        talk.forget()
-        talk.close_with(status)
-
-    def _shed_if_quiet(self) -> None:
-        talk = self._talk
-        if self._shed is None or talk.closing or self.in_transaction or talk.events:
-            return
-        if talk.reading is not _COMMAND and talk.reading is not _SASL:  # nothing is lost with a login
-            return
-        talk.close_with(self._shed)
 
     # what came before 354 or 220
 
