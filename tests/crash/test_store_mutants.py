@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from posthouse.journal.commit import Completion
+from posthouse.journal.disk import Octets
 from posthouse.store.delivery.checkpoint import Checkpoint, Position
 from posthouse.store.delivery.delivery import Delivery
 from posthouse.store.delivery.record import Place
@@ -18,23 +19,22 @@ from support.store_story import BODY, Story, choices, cut_at, examine, run
 from support.store_world import World
 
 
-class _PlaceBeforeSync(Delivery):
-    """Names in `new/` and answers before the record is durable."""
-
-    def _send(self) -> None:
-        early = self._unsent
-        super()._send()
-        for part in early:
-            self._settle_part(part, self.place(part), None)
-            part.addressees = []
-        self.flush()
-
+class _WithoutThePlaced(Delivery):
     def journalled(self, completions: Sequence[Completion]) -> None:
         super().journalled([each for each in completions if isinstance(each.token, Part) and each.token.addressees])
 
 
 class PlaceBeforeSync(World):
-    delivery_class = _PlaceBeforeSync
+    """Names in `new/` and answers before the record is durable."""
+
+    delivery_class = _WithoutThePlaced
+
+    def append(self, token: object, envelope: bytes, body: Sequence[Octets], slots: int) -> bool:
+        assert isinstance(token, Part)
+        self.delivery._settle_part(token, self.delivery.place(token), None)
+        token.addressees = []
+        self.delivery.flush()
+        return super().append(token, envelope, body, slots)
 
 
 class _CheckpointBeforeBarrier(Checkpoint):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from posthouse.journal.commit import Item
 from posthouse.journal.disk import Octets
-from posthouse.store.delivery.delivery import GATHER_SECONDS
+from posthouse.store.delivery.gathering import GATHER_SECONDS
 from posthouse.store.delivery.stored_form import LineEnds
 from posthouse.store.mailbox.base_name import size_of
 from posthouse.store.mailbox.errors import AlreadyStored, MailboxIOError, MailboxLocked
@@ -223,7 +223,7 @@ def test_a_batch_waits_a_moment_for_what_is_under_way_and_not_for_a_client_that_
     assert len(world.accepted) == 4
     world.delivery.expect()
     world.delivery.expect_no_more(stays)
-    assert world.delivery.expected == 1
+    assert world.delivery.gathering.expected == 1
 
 
 class Batches(QuickWorld):
@@ -245,14 +245,14 @@ def test_an_only_peers_message_goes_to_the_committer_at_once_as_one_batch() -> N
     world = Batches(CrashDisk())
     world.send(BODY, "<eve>")  # there is a segment from now on
     appended = world.appended
-    world.delivery.peers = ("one",)
+    world.delivery.gathering.peers = ("one",)
     world.deliver(BODY, "<bob>", "<sue> xdflg=16")
     assert world.appended == appended + 2
     assert [each.owner for each in world.accepted] == ["eve"]
     world.commit()
     assert [each.owner for each in world.accepted] == ["eve", "bob", "sue"]
     assert list(world.sizes) == [1, 2]
-    world.delivery.peers = ("one", "other")
+    world.delivery.gathering.peers = ("one", "other")
     world.deliver(BODY, "<bob>")
     assert len(world.accepted) == 3
     world.commit()
@@ -265,7 +265,7 @@ def test_what_nobody_foresaw_in_writing_a_file_is_the_fault_of_that_file_only() 
     disk = CrashDisk()
     world = World(disk)
     world.send(BODY, "<bob>", "<sue>")
-    world.delivery.peers = ("one", "other")
+    world.delivery.gathering.peers = ("one", "other")
     made = 0
 
     def fault(operation: str, _name: str) -> OSError | None:

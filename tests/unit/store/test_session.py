@@ -92,7 +92,7 @@ async def test_a_client_that_goes_away_within_a_large_body_leaves_nothing(tmp_pa
         while program.sessions:
             await asyncio.sleep(0.01)
         assert not list(tmp.iterdir())
-        assert program.delivery.expected == 0
+        assert program.delivery.gathering.expected == 0
 
 
 async def test_pipelined_transactions_are_answered_in_order(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
     a  locks and quota            (`admission`); who is refused is not in the record
     b  the file in `tmp/`         (`placement.write_tmp`)
-    c  the record, durable        (`journal.Writer`; everything that waits shares one sync)
+    c  the record, durable        (`gathering`; everything that waits shares one sync)
     d  links and rename to `new/` (`placement.place`); who cannot be placed gets mark V and a temporary fault
     e  lines of `seen`, quota lines
     f  `finished`, once for all transactions a batch has finished
@@ -13,18 +13,17 @@ by a crash that was answered.
 """
 
 import logging
-from collections.abc import Callable, Sequence, Sized
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-from posthouse.journal.commit import Completion, Item
-from posthouse.journal.disk import Disk, Octets
+from posthouse.journal.commit import Completion
+from posthouse.journal.disk import Disk
 from posthouse.journal.segment import RecordRef
 from posthouse.store.delivery.accounts import Accounts
 from posthouse.store.delivery.admission import Admission, Settings, Surroundings
+from posthouse.store.delivery.gathering import Gathering, Journal
 from posthouse.store.delivery.long_transactions import AT_ONCE, LongTransactions
 from posthouse.store.delivery.partitions import Partitions
 from posthouse.store.delivery.placement import place, place_synced, remove, void, write_tmp
-from posthouse.store.delivery.record import Placement, encode_placement
 from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Message, Part, Transaction, by_partition
 from posthouse.store.mailbox.base_name import BaseNames
@@ -33,21 +32,7 @@ from posthouse.store.mailbox.faults import fault_of
 
 RECORD_LIMIT = 262_144
 """octets of a message that is journalled; a larger one is synced by itself"""
-GATHER_SECONDS = 0.003
-"""a batch waits so long for transactions that are under way, at most twice as long"""
 _log = logging.getLogger("posthouse.store")
-
-
-class Journal(Protocol):
-    """Where records are appended (`journal.Writer`)."""
-
-    def append(self, token: object, envelope: bytes, body: Sequence[Octets], slots: int) -> bool:
-        """Take a record; False: too much waits."""
-        ...
-
-    def commit_now(self, items: Sequence[Item]) -> bool:
-        """Make records durable and tell of them before this returns; False: `append` them."""
-        ...
 
 
 class Delivery:
@@ -78,30 +63,20 @@ class Delivery:
         finished: Callable[[list[Transaction]], None],
     ) -> None:
         self._disk = disk
-        self._partitions = partitions
         self.several = len(partitions) > 1
         """there are several partitions, so a message may need a file in each"""
         self._journal_folder = journal_folder
-        self._names = names
         self._around = around
         self._accounts = accounts
-        self._journal = journal
         self._finished = finished
         self._admission = Admission(disk, accounts, names, settings, around, self._late)
         self._long = LongTransactions(self._admit, self._begin, around.later)
         self._arrived: list[tuple[Transaction, MailboxError | None]] = []
         self._done: list[Transaction] = []
-        self._unsent: list[Part] = []
-        """files that wait for their record"""
-        self._sending = self._timed = self._held_up = False
-        self._committing = 0
-        """records that were sent and are not placed yet"""
-        self._expected = self._turn = 0
-        self._timed_for = self._sent = 0
-        self.without_record = False
-        """too many segments are unchecked: no records until the checkpoint returns (DURABILITY 3.7)"""
-        self.peers: Sized = ()
-        """all who may have something for the next batch, where that is known: an only one's is not kept waiting"""
+        self.gathering = Gathering(journal, partitions, around)
+        self.expect, self.expect_no_more = self.gathering.expect, self.gathering.expect_no_more
+        self.without_record = journal is None
+        """no barrier can be trusted; or too many segments are unchecked, until the checkpoint returns (DURABILITY 3.7)"""
         self.closed: MailboxError | None = None
         """why nothing is delivered at all just now (DURABILITY 3.X)"""
 
@@ -131,7 +106,7 @@ class Delivery:
         transaction.message = message
         if len(transaction.addressees) > AT_ONCE:
             self._long.take(transaction, fault)
-        elif len(self.peers) <= 1:
+        elif len(self.gathering.peers) <= 1:
             self._begin(transaction, self._admitted(transaction, fault))
         else:
             if not self._arrived:
@@ -143,7 +118,7 @@ class Delivery:
         arrived, self._arrived = self._arrived, []
         for each in [(transaction, self._admitted(transaction, fault)) for transaction, fault in arrived]:
             self._start_all(*each)
-        self._send_soon()
+        self.gathering.send_soon()
         self.flush()
 
     def _admitted(self, transaction: Transaction, fault: MailboxError | None) -> list[Addressee]:
@@ -152,7 +127,7 @@ class Delivery:
     def _begin(self, transaction: Transaction, ready: list[Addressee]) -> None:
         """Steps b and c for those who are admitted."""
         self._start_all(transaction, ready)
-        self._send_soon()
+        self.gathering.send_soon()
         self.flush()
 
     def _start_all(self, transaction: Transaction, ready: list[Addressee]) -> None:
@@ -181,7 +156,7 @@ class Delivery:
         assert transaction.message is not None
         if fault is None:
             self._start(Part(transaction, [addressee], transaction.message))
-            self._send_soon()
+            self.gathering.send_soon()
         else:
             self._settle(transaction, addressee, fault)
         self.flush()
@@ -225,58 +200,12 @@ class Delivery:
             return
         if not self._write(part):
             return
-        if self._journal is None or self.without_record or message.size > RECORD_LIMIT:
+        if self.without_record or message.size > RECORD_LIMIT:
             self._sync_alone(part)
         else:
             self._disk.close(part.fd)
             part.fd = -1
-            self._unsent.append(part)
-
-    @property
-    def expected(self) -> int:
-        """Transactions that have begun and are not here yet, as far as a batch waits for them."""
-        return self._expected
-
-    def expect(self) -> int:
-        """A transaction has begun: the batch waits for it. Returns what `expect_no_more` wants to hear."""
-        self._expected += 1
-        return self._turn
-
-    def expect_no_more(self, turn: int) -> None:
-        """The transaction is here, or will not come."""
-        if turn == self._turn:
-            self._expected -= 1
-
-    def _send_soon(self) -> None:
-        """Step c once everything that is under way is here: one batch, one switch to the committer's thread.
-
-        A transaction that one batch has waited for in vain is not waited for again. Of an only peer nothing else can come.
-        """
-        if not self._unsent:
-            return
-        if self._expected:
-            if not self._timed:
-                self._timed, self._timed_for = True, self._sent
-                self._around.later(GATHER_SECONDS, self._gathered)
-        elif self._sending:
-            return
-        elif len(self.peers) == 1:
-            self._send()
-        else:
-            self._sending = True
-            self._around.later(0, self._send)
-
-    def _gathered(self) -> None:
-        """The timer: it may have been set for a batch that has gone since; then this one has its time anew."""
-        self._timed = False
-        if not self._unsent or self._sending:
-            return
-        if self._timed_for != self._sent:
-            self._send_soon()
-            return
-        self._turn += 1
-        self._expected = 0
-        self._send()
+            self.gathering.add(part)
 
     def _write(self, part: Part) -> bool:
         """The file in the `tmp/` of the first addressee who has room for it."""
@@ -295,36 +224,9 @@ class Delivery:
             return True
         return False
 
-    def _send(self) -> None:
-        """Step c for all files that are written: in this thread, unless something before them is still under way.
-
-        An only peer's goes to the committer: nobody else waits for this thread, and the answer comes sooner (decision 153).
-        """
-        assert self._journal is not None
-        self._sending = self._held_up = False
-        self._sent += 1
-        unsent, self._unsent = self._unsent, []
-        items = [self._item(part) for part in unsent]
-        here = not self._committing and len(self.peers) != 1
-        self._committing += len(items)
-        if here and self._journal.commit_now(items):
-            return
-        for number, item in enumerate(items):
-            if not self._journal.append(item.token, item.envelope, item.body, item.slots):
-                self._unsent = unsent[number:]
-                self._committing -= len(self._unsent)
-                self._held_up = True  # until the next batch is through
-                return
-
-    def _item(self, part: Part) -> Item:
-        """The record of a part."""
-        places = tuple([addressee.place for addressee in part.addressees if addressee.place is not None])
-        envelope, stored = encode_placement(Placement(self._partitions.name(part.partition), places)), part.message.stored
-        return Item(part, envelope, (stored,), len(places), len(envelope) + len(stored))
-
     def journalled(self, completions: Sequence[Completion]) -> None:
         """Steps d to f for a batch: what has a record is durable, what has an error is not."""
-        self._committing -= len(completions)
+        self.gathering.through(len(completions))
         placed = []
         for completion in completions:
             part = completion.token
@@ -336,8 +238,7 @@ class Delivery:
         self.remember([each[:2] for each in placed])
         for part, results, record in placed:
             self._settle_part(part, results, record)
-        if self._held_up:
-            self._send()
+        self.gathering.go_on()
         self.flush()
 
     def place(self, part: Part) -> list[OSError | None]:

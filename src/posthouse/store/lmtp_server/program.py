@@ -48,7 +48,7 @@ class LmtpProgram(Serving):
         self.begin(worker)
         self._local = await LocalStore.open(self._disk, self._instance, "lmtp", self.loop, self.settings, self.finished)
         self.delivery = self._local.delivery
-        self.delivery.peers = self.sessions
+        self.delivery.gathering.peers = self.sessions
         self._since = Since(worker.tell)
         self.sweep()
 
