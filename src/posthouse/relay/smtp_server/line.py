@@ -1,8 +1,7 @@
-"""One client's connection below the decisions: octets into the dialogue, its output back, waiting, memory, deadlines.
+"""One client's connection below the decisions: octets into the dialogue, its output back, memory, deadlines.
 
-* While an answer is owed not more than one buffer is read ahead; while the client does not read our replies, nothing is.
+* Who waits for whom, and STARTTLS: `dispatcher.client_connection`.
 * The worker's account of unanswered mail is over its limit: bodies are not read (DURABILITY 4.12).
-* A client that has closed its side still hears what is owed to it.
 * A refusal that ends the connection is followed by our end of file and a moment of listening: closing at once
   over unread octets would take the reply from the client.
 
@@ -19,28 +18,25 @@ import asyncio
 import ssl
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import cast
 
 from posthouse.dialogue.event import Event
 from posthouse.dialogue.policy import BUSY, SILENT, Policy
-from posthouse.dialogue.server import Phase, Server
+from posthouse.dialogue.server import Phase
+from posthouse.dispatcher.client_connection import COMMANDS_IN_A_TURN, READ_AHEAD, ClientConnection
 from posthouse.dispatcher.handoff import Connection
-from posthouse.dispatcher.handshake import HANDSHAKE_SECONDS, accept_tls
+from posthouse.dispatcher.handshake import HANDSHAKE_SECONDS
 from posthouse.mail.status import Status
 from posthouse.relay.smtp_server.host import LineHost
-from posthouse.relay.smtp_server.memory import READ
 
 LEAST_RATE = 1024
 """octets a second that a body has to bring after a while"""
 _LINGER = 2.0
 _NEVER = float("inf")
 _FAULT = Status(421, "4.3.0", "internal error; try again later")
-_COMMANDS_IN_A_TURN = 50
-"""obeyed of what a client sends at once, before others have their turn (decision 146)"""
 _COMMAND, _ANSWER, _BODY, _CLOSING = Phase.COMMAND, Phase.ANSWER, Phase.BODY, Phase.CLOSING
 
 
-class Line(asyncio.Protocol):
+class Line(ClientConnection):
     """The protocol object of one connection; what its events mean is the subclass's.
 
     Args:
@@ -51,38 +47,23 @@ class Line(asyncio.Protocol):
     """
 
     def __init__(self, relay: LineHost, connection: Connection, closed: Callable[[], None], policy: Policy) -> None:
+        super().__init__(relay, connection, closed, policy, relay.process_log)
         self.relay = relay
-        self.connection = connection
-        self.transport: asyncio.Transport | None = None
-        self.server = Server(policy)
-        self.secured = connection.tls
-        """whether TLS is on"""
         self.deadline = _NEVER
         """the loop's time at which the client has been too slow, as of the last look"""
         self.receiving_since: float | None = None
         """the loop's time at which the body began that is being received"""
         self.transaction_ends = _NEVER
         """the loop's time at which the transaction has to be over; infinite outside one"""
-        self._closed = closed
         self._moved = False
         """something was said since the last look: the client has its time for a command anew"""
-        self._octets = self._ahead = 0
+        self._octets = 0
         self.held = 0
         """octets kept for its message, as the memory counts them"""
-        self._paused = self._stalled = self._deaf = self._ended = self._leaving = self._resting = False
-        self._handshake: asyncio.Task[None] | None = None
         self.abrupt = False
         """the client has nothing more to say: closing may be at once"""
 
     # --- what the subclass does ---------------------------------------------------------------------------------
-
-    @abstractmethod
-    def begun(self) -> None:
-        """The connection is there."""
-
-    @abstractmethod
-    def begun_tls(self) -> None:
-        """TLS is on: the dialogue is to begin again."""
 
     @abstractmethod
     def handle(self, event: Event) -> None:
@@ -102,13 +83,6 @@ class Line(asyncio.Protocol):
 
     # --- what the loop calls ------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
-        self.transport = cast("asyncio.Transport", transport)
-        self.relay.sessions.add(self)
-        self.begun()
-        self.pump()
-
     def data_received(self, data: bytes) -> None:
         """Octets came."""
         if self._leaving:
@@ -122,39 +96,22 @@ class Line(asyncio.Protocol):
             self.pump()
             return
         self._ahead += len(data)
-        if self._ahead > READ:
+        if self._ahead > READ_AHEAD:
             self._set_reading()
 
-    def eof_received(self) -> bool:
-        """The client has closed its side, perhaps behind a message whose reply it still wants to hear."""
-        self._ended = True
-        self.relay.round.send_all()  # the loop closes as soon as this is False
-        return (self.server.awaiting or self._deaf or self._resting) and not self._leaving and not self.secured
-
     def pause_writing(self) -> None:
-        """The client does not read our replies: neither do we read."""
-        self._deaf = True
+        """It has its time to read again."""
         self.deadline = self.relay.loop.time() + self.relay.limits.reply_seconds
-        self._set_reading()
+        super().pause_writing()
 
-    def resume_writing(self) -> None:
-        """It reads again."""
-        self._deaf = False
-        self.pump()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- the loop's signature
+    def gone(self) -> None:
         """A message whose answer is owed stays accepted once it is durable; everything else is forgotten."""
-        if self not in self.relay.sessions:  # a handshake that fails says so, too
-            return
-        self.relay.sessions.discard(self)
-        self.transport = None
         try:
             self.over()
             self.hold(0)
             self.lost()
         except Exception:
             self.relay.report("a session did not end cleanly")
-        self._closed()
 
     # --- what the worker asks -----------------------------------------------------------------------------------
 
@@ -170,11 +127,6 @@ class Line(asyncio.Protocol):
             self.transport.abort()
         elif not self.server.awaiting and not self._stalled:
             self.hang_up(SILENT)
-
-    def cut(self) -> None:
-        """Close without a word."""
-        if self.transport is not None:
-            self.transport.abort()
 
     def hang_up(self, status: Status = BUSY) -> None:
         """Close with this reply, in the middle of whatever is going on."""
@@ -203,7 +155,7 @@ class Line(asyncio.Protocol):
         transport, server = self.transport, self.server
         if transport is None or self._deaf or self._leaving:
             return
-        server.commands_left = _COMMANDS_IN_A_TURN
+        server.commands_left = COMMANDS_IN_A_TURN
         try:
             while (event := server.next_event()) is not None:
                 self.handle(event)
@@ -234,12 +186,6 @@ class Line(asyncio.Protocol):
         if self._paused or memory.held > memory.limit:
             self._set_reading()
 
-    def _rested(self) -> None:
-        """The others have had their turn (decision 146)."""
-        self._resting = False
-        self.pump()
-        self._set_reading()
-
     def _fail(self) -> None:
         """Something of ours is wrong: this connection ends, the others go on."""
         self.relay.report("a session failed")
@@ -264,17 +210,12 @@ class Line(asyncio.Protocol):
         self.deadline = min(now + limits.data_seconds, total, self.transaction_ends)
 
     def _set_reading(self) -> None:
-        """Read, or let the socket wait."""
-        transport, memory = self.transport, self.relay.memory
-        if transport is None or self._leaving:
-            return
-        if memory.is_full and self.receiving_since is not None and not self._stalled:
+        """Read, or let the socket wait: a body also while there is no room for it."""
+        memory = self.relay.memory
+        if memory.is_full and self.receiving_since is not None and not (self._stalled or self._leaving or self.transport is None):
             self._stalled = True
             memory.wait(self._unstall)
-        wait = self._deaf or self._stalled or self._resting or self._ahead > READ or self._handshake is not None
-        if wait != self._paused:
-            self._paused = wait
-            transport.pause_reading() if wait else transport.resume_reading()
+        super()._set_reading()
 
     def _unstall(self) -> None:
         self._stalled = False
@@ -292,32 +233,15 @@ class Line(asyncio.Protocol):
             self.held = octets
             self.relay.memory.change(change)
 
-    # TLS
-
     def start_tls(self, context: ssl.SSLContext) -> None:
-        """STARTTLS was heard: nothing is read from here on until 220 has gone out and the handshake begins."""
-        assert self.transport is not None
-        self._handshake = self.relay.loop.create_task(self._shake_hands(self.transport, context))
-        self._set_reading()
+        """STARTTLS was heard."""
+        super().start_tls(context)
+        self.deadline = self.relay.loop.time() + HANDSHAKE_SECONDS
+        self._moved = False
 
-    async def _shake_hands(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
-        loop = self.relay.loop
-        self.relay.round.send_all()
-        if not transport.is_closing() and self.server.begin_tls():
-            self.deadline = loop.time() + HANDSHAKE_SECONDS
-            self._moved = False
-            secured = await accept_tls(transport, self, context)
-            if isinstance(secured, str):
-                self.relay.process_log.info("TLS with %s could not be started: %s", self.connection.peer[0], secured)
-                self.connection_lost(None)
-                return
-            self.transport, self.secured = secured, True
-            self.begun_tls()
-        self._handshake = None
-        self._ahead = 0
-        self._set_reading()
+    def handshaken(self) -> None:
+        """It has its time for a command."""
         self._moved = True
-        self.pump()
 
     def _leave(self, transport: asyncio.Transport) -> None:
         """Close, when the client was refused in the middle of what it sends, only after listening for a moment."""

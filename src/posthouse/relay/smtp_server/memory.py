@@ -8,9 +8,9 @@ the room belong to bodies that do not end, the oldest of them are to be hung up 
 from collections import deque
 from collections.abc import Callable
 
+from posthouse.dispatcher.client_connection import READ_AHEAD
+
 LIMIT = 64 << 20
-READ = 65_536
-"""octets of one read"""
 
 
 class Memory:
@@ -51,5 +51,5 @@ class Memory:
 
     def resume(self) -> None:
         """Let as many go on as there is room for one read each."""
-        for _ in range(min(len(self._stalled), -(-(self.limit - self.held) // READ))):
+        for _ in range(min(len(self._stalled), -(-(self.limit - self.held) // READ_AHEAD))):
             self._stalled.popleft()()

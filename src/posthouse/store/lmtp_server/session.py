@@ -1,17 +1,15 @@
 """One LMTP connection: octets into the dialogue, its events into transactions, results back as replies.
 
-RCPT checks only the form of XQUOTA and XDFLG; who the recipient is shows in the final replies (LMTP chapter 16.5). While
-final replies are owed nothing is read beyond one buffer, and nothing from a client that does not read our replies. A client
-that has named an XQID hears what is said of MAIL and RCPT then together with the final replies: it waits for no other; those
-of one message never wait for the next message. A silent client is told 421 4.4.2 at its deadline; when others need the
-connection, after ten seconds, in the middle of a message too. Of commands sent all at once so many are obeyed, then it is the
-others' turn (decision 146). When the connection is lost the transaction that was complete is delivered all the same: its sender
-will try again.
+RCPT checks only the form of XQUOTA and XDFLG; who the recipient is shows in the final replies (LMTP chapter 16.5). Who waits for
+whom, and STARTTLS: `dispatcher.client_connection`. A client that has named an XQID hears what is said of MAIL and RCPT then
+together with the final replies: it waits for no other; those of one message never wait for the next message. A silent client is
+told 421 4.4.2 at its deadline; when others need the connection, after ten seconds, in the middle of a message too. When the
+connection is lost the transaction that was complete is delivered all the same: its sender will try again.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from posthouse.dialogue.event import (
     BodyPart,
@@ -27,8 +25,9 @@ from posthouse.dialogue.event import (
     StartTls,
 )
 from posthouse.dialogue.policy import BUSY, PATIENCE, SILENT
-from posthouse.dialogue.server import Phase, Server
-from posthouse.dispatcher.handshake import HANDSHAKE_SECONDS, accept_tls
+from posthouse.dialogue.server import Phase
+from posthouse.dispatcher.client_connection import COMMANDS_IN_A_TURN, READ_AHEAD, ClientConnection
+from posthouse.dispatcher.handshake import HANDSHAKE_SECONDS
 from posthouse.mail.status import Status
 from posthouse.store.delivery import transaction as delivered
 from posthouse.store.delivery.stored_form import return_path, to_lf
@@ -38,39 +37,29 @@ from posthouse.store.lmtp_server.transaction_log import message_id
 from posthouse.store.quota.limits import GivenLimits, parse_limits
 
 if TYPE_CHECKING:
-    import ssl
-
     from posthouse.dispatcher.handoff import Connection
     from posthouse.store.lmtp_server.host import SessionHost, Streaming
 
-_READ_AHEAD = 65_536
 _LEAST_RATE = 1000
 """octets in a second, asked of a body that takes long"""
-_COMMANDS_IN_A_TURN = 50
-"""some milliseconds of work"""
 _BAD_PARAMETER = "5.5.4"
-_COMMAND, _CLOSING = Phase.COMMAND, Phase.CLOSING  # a member of an enum costs a tenth of a microsecond each time
+# looked up once: a member of an enum costs a tenth of a microsecond each time
+_COMMAND, _ANSWER, _CLOSING = Phase.COMMAND, Phase.ANSWER, Phase.CLOSING
 
 
-class LmtpSession(asyncio.Protocol):
+class LmtpSession(ClientConnection):
     """The protocol object of one connection."""
 
     def __init__(self, program: "SessionHost", connection: "Connection", closed: Callable[[], None]) -> None:
-        self._program = program
-        self._closed = closed
         settings = program.settings
-        self._server = Server(settings.secured if connection.tls else settings.policy)
-        self._handshake: asyncio.Task[None] | None = None
-        self._gone = False
-        self._peer = connection.peer[0]
-        self._transport: asyncio.Transport | None = None
+        super().__init__(program, connection, closed, settings.secured if connection.tls else settings.policy, program.log)
+        self._program = program
         self._sender = b""
         self._addressees: list[Addressee] = []
         self._large: Streaming | None = None
         self._transaction: Transaction | None = None
-        self._pumping = self._paused = self._ended = self._wanted = self._patient = self._finished = False
-        self._deaf = self._resting = False
-        self._ahead = self._octets = 0
+        self._pumping = self._wanted = self._patient = self._finished = False
+        self._octets = 0
         self._turn = -1
         self._now = program.loop.time
         self._idle = self._since = self._last = 0.0
@@ -78,126 +67,72 @@ class LmtpSession(asyncio.Protocol):
         local, peer = connection.local, connection.peer
         self.transport_name = f"TCP|{local[0]}|{local[1]}|{peer[0]}|{peer[1]}"
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._program.sessions.add(self)
+    def begun(self) -> None:
+        """From now on it may be idle."""
         self._idle = self._now()
-        self._pump()
 
     def data_received(self, data: bytes) -> None:
         """Octets came; while an answer is owed they wait, and beyond one buffer the socket does."""
-        server = self._server
+        server = self.server
         server.feed(data)
         self._octets += len(data)
         if not (server.awaiting or self._deaf or self._resting):
-            self._pump()
+            self.pump()
             return
         self._ahead += len(data)
-        if self._ahead > _READ_AHEAD:
+        if self._ahead > READ_AHEAD:
             self._set_reading()
-
-    def _set_reading(self) -> None:
-        """Read, or let the socket wait."""
-        transport = self._transport
-        wait = self._deaf or self._resting or self._ahead > _READ_AHEAD or self._handshake is not None
-        if transport is not None and wait != self._paused and not transport.is_closing():
-            self._paused = wait
-            transport.pause_reading() if wait else transport.resume_reading()
-
-    def pause_writing(self) -> None:
-        """The client does not read our replies: neither do we read, or what we have to say would grow without end."""
-        self._deaf = True
-        self._set_reading()
-
-    def resume_writing(self) -> None:
-        """It reads again."""
-        self._deaf = False
-        self._go_on()
-
-    def _rested(self) -> None:
-        """The others have had their turn."""
-        self._resting = False
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Obey what came meanwhile, and read on."""
-        if not self._server.awaiting:
-            self._ahead = 0
-        self._pump()
-        self._set_reading()
-
-    def eof_received(self) -> bool:
-        """The client has closed its side, perhaps behind a message whose replies it still wants."""
-        self._ended = True
-        self._program.round.send_all()  # the loop closes as soon as this is False
-        return self._transaction is not None or self._deaf or self._resting
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's signature
-        """Forget what was not complete."""
-        if self._gone:  # a handshake that fails says so, too
-            return
-        self._gone = True
-        self._program.sessions.discard(self)
-        self._transport = None
-        self._forget()
-        self._closed()
 
     def idle_since(self) -> float | None:
         """The loop's time since when no transaction is open, or since when the one that is open has stood still.
 
         None for a connection that closes: it makes no more room than it does already.
         """
-        if self._transaction is not None or self._transport is None or self._transport.is_closing():
+        if self._transaction is not None or self.transport is None or self.transport.is_closing():
             return None
-        if not (self._server.in_transaction or self._deaf):
+        if not (self.server.in_transaction or self._deaf):
             return self._idle
         return self._since if self._stands_still() else None
 
     def _stands_still(self) -> bool:
         """Whether the client leaves its transaction waiting: no whole command, or less of the body than the least rate."""
         waited = self._now() - self._since
-        slow = self._deaf or self._server.phase is not Phase.BODY or self._octets < waited * _LEAST_RATE
+        slow = self._deaf or self.server.phase is not Phase.BODY or self._octets < waited * _LEAST_RATE
         return slow and waited > PATIENCE
 
     def shed(self) -> None:
         """421 at the next quiet point, which is now for a transaction that stands still; who reads no reply hears none."""
-        if self._deaf and self._transport is not None and self._stands_still():
-            self._transport.abort()
-        elif self._server.in_transaction and not self._server.awaiting and self._stands_still():
-            self._server.hang_up(BUSY)
+        if self._deaf and self.transport is not None and self._stands_still():
+            self.transport.abort()
+        elif self.server.in_transaction and not self.server.awaiting and self._stands_still():
+            self.server.hang_up(BUSY)
         else:
-            self._server.shed(BUSY)
+            self.server.shed(BUSY)
             self._wanted = True
-        self._pump()
+        self.pump()
 
     def expire(self) -> None:
         """The deadline has passed: 421 now, whatever is open; a client that does not read is cut off."""
-        transport = self._transport
+        transport = self.transport
         if transport is not None and (self._handshake is not None or self._deaf or transport.is_closing()):
             transport.abort()
-        elif self._transport is not None and not self._server.awaiting:
-            self._program.round.send(self._transport, self._server.to_send() + f"{SILENT}\r\n".encode())
-            self._close(self._transport)
-
-    def cut(self) -> None:
-        """Close without a word."""
-        if self._transport is not None:
-            self._transport.abort()
+        elif self.transport is not None and not self.server.awaiting:
+            self._program.round.send(self.transport, self.server.to_send() + f"{SILENT}\r\n".encode())
+            self._close(self.transport)
 
     def _close(self, transport: asyncio.Transport) -> None:
         """Close behind what is still to be sent."""
         self._program.round.send_all()
         transport.close()
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Handle all events the input allows, write what is to be said, set the next deadline."""
-        transport, server = self._transport, self._server
+        transport, server = self.transport, self.server
         if transport is None or self._pumping or self._deaf:
             return
         self._pumping = True
         moved = False
-        server.commands_left = _COMMANDS_IN_A_TURN
+        server.commands_left = COMMANDS_IN_A_TURN
         try:
             while (event := server.next_event()) is not None:
                 moved = True
@@ -217,6 +152,8 @@ class LmtpSession(asyncio.Protocol):
         if output:
             self._program.round.send(transport, output)
             moved = True
+        if phase is not _ANSWER:
+            self._ahead = 0
         if not server.commands_left and not self._resting and phase is _COMMAND:
             self._resting = True
             self._program.loop.call_soon(self._rested)
@@ -238,9 +175,9 @@ class LmtpSession(asyncio.Protocol):
         settings = self._program.settings
         if self._handshake is not None:
             return self._since + HANDSHAKE_SECONDS
-        if self._wanted and (self._server.in_transaction or self._deaf) and self._stands_still():
+        if self._wanted and (self.server.in_transaction or self._deaf) and self._stands_still():
             return 0.0
-        if self._server.phase is not Phase.BODY:
+        if self.server.phase is not Phase.BODY:
             return self._since + settings.command_seconds
         least = self._since + 2 * settings.data_seconds + self._octets / _LEAST_RATE
         return min(self._last + settings.data_seconds, least)
@@ -250,7 +187,7 @@ class LmtpSession(asyncio.Protocol):
         self._addressees = []
         if self._turn < 0:
             self._turn = self._program.delivery.expect()
-        self._server.accept()
+        self.server.accept()
 
     def _not_coming(self) -> None:
         """Nothing is under way that delivery would wait for."""
@@ -269,10 +206,10 @@ class LmtpSession(asyncio.Protocol):
             try:
                 given, flags = _parameters(params)
             except ValueError as error:
-                self._server.answer(Status(501, _BAD_PARAMETER, str(error)))
+                self.server.answer(Status(501, _BAD_PARAMETER, str(error)))
                 return
         self._addressees.append(Addressee(event.raw, self._program.target(event.raw), given, flags, xqid, imap_flags))
-        self._server.accept()
+        self.server.accept()
 
     def _message(self, event: Message) -> None:
         data, program = event.data, self._program
@@ -313,6 +250,10 @@ class LmtpSession(asyncio.Protocol):
         transaction.message_id = self._message_id
         program.delivery.deliver(transaction, message, fault)
 
+    def gone(self) -> None:
+        """Forget what was not complete."""
+        self._forget()
+
     def _forget(self, event: Event | None = None) -> None:  # noqa: ARG002 - also a handler
         self._not_coming()
         self._addressees = []
@@ -322,37 +263,26 @@ class LmtpSession(asyncio.Protocol):
 
     def _start_tls(self, event: StartTls) -> None:
         del event
-        context, transport = self._program.tls(), self._transport
+        context = self._program.tls()
         assert context is not None  # else it would not have been offered
-        assert transport is not None
         self._since = self._now()
-        self._handshake = self._program.loop.create_task(self._shake_hands(transport, context))
-        self._set_reading()
+        self.start_tls(context)
 
-    async def _shake_hands(self, transport: asyncio.Transport, context: "ssl.SSLContext") -> None:
-        program = self._program
-        program.round.send_all()
-        if not transport.is_closing() and self._server.begin_tls():
-            secured = await accept_tls(transport, self, context)
-            if isinstance(secured, str):
-                program.log.info("TLS with %s could not be started: %s", self._peer, secured)
-                self.connection_lost(None)
-                return
-            self._transport = secured
-            self._server.tls_started(program.settings.secured)
-        self._handshake = None
-        self._paused, self._ahead, self._since = False, 0, self._now()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-        self._pump()
+    def begun_tls(self) -> None:
+        """It begins again."""
+        self.server.tls_started(self._program.settings.secured)
+
+    def handshaken(self) -> None:
+        """It has its time for a command."""
+        self._since = self._now()
 
     def finish(self, replies: Sequence[Status | bytes]) -> None:
         """The transaction's final replies, one for each recipient in order."""
         self._transaction = None
-        if self._transport is None:
+        if self.transport is None:
             return
         self._idle = self._now()
-        self._server.answer_data(replies)
+        self.server.answer_data(replies)
         self._finished = True
         self._go_on()
 
