@@ -4,6 +4,7 @@ The body is kept octet for octet; in front of it one `Received:` field is put, a
 would miss. A message that has come through too many hops is taken and held, never bounced: a bounce could loop too.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -27,8 +28,6 @@ from posthouse.relay.smtp_server.relay import NO_ROOM, Relay
 from posthouse.relay.smtp_server.transaction import TakenRecipient, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from posthouse.relay.routing.result import Target
     from posthouse.relay.smtp_server.session import SmtpSession
 
@@ -76,23 +75,11 @@ def accept(
         whole: the body, or None when it was streamed to the transaction's body file.
         event: what the dialogue found out about the body.
     """
-    faults: Collection[Fault] = event.faults
-    refused = transaction.refused
-    if faults:
-        faults = mended(faults, whole)
-        refused = refused or refusal(faults)
+    faults: Collection[Fault] = mended(event.faults, whole) if event.faults else event.faults
+    size, start = (event.size, transaction.start) if isinstance(event, MessageEnd) else (len(event.data), event.data)
+    refused = _refusal(relay, transaction, faults, size, whole)
     if refused is not None:
         return refused
-    if transaction.failed is not None:
-        failed = disk_reply(transaction.failed)
-        relay.troubles.refused(transaction.failed, failed)
-        return failed
-    size, start = (event.size, transaction.start) if isinstance(event, MessageEnd) else (len(event.data), event.data)
-    over = _too_large(transaction, size)
-    if over is None and transaction.rules.line_limits:
-        over = _too_long(transaction, transaction.lines if whole is None else whole.count(b"\n"))
-    if over is not None:
-        return over
     if whole is None:
         line, tail = transaction.received, mending(faults, size, transaction.rest)
         parts = [tail] if tail else []
@@ -130,6 +117,23 @@ def accept(
         wire_growth=event.growth,
     )
     return Taken(envelope, parts, doubles)
+
+
+def _refusal(
+    relay: Relay, transaction: Transaction, faults: Collection[Fault], size: int, whole: bytes | None
+) -> Status | None:
+    """What refuses the message before anybody's script is asked."""
+    refused = transaction.refused or refusal(faults)
+    if refused is not None:
+        return refused
+    if transaction.failed is not None:
+        failed = disk_reply(transaction.failed)
+        relay.troubles.refused(transaction.failed, failed)
+        return failed
+    over = _too_large(transaction, size)
+    if over is None and transaction.rules.line_limits:
+        over = _too_long(transaction, transaction.lines if whole is None else whole.count(b"\n"))
+    return over
 
 
 def _held(relay: Relay, session: "SmtpSession", transaction: Transaction, loop: str) -> str:
