@@ -198,7 +198,7 @@ class SmtpWorld:
         self.port = cast("asyncio.Server", self._server).sockets[0].getsockname()[1]
 
     def _context(self, log: logging.Logger) -> WorkerContext:
-        return WorkerContext(self.instance, "SMTP", "tcp_local", self._loop, log, lambda _: None, lambda: self.certificate)
+        return WorkerContext(self.instance, "SMTP", "tcp_local", self._loop, log, lambda: self.certificate)
 
     def _session(self) -> asyncio.BaseProtocol:
         peer = (self._peer, 40000)

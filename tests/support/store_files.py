@@ -52,11 +52,8 @@ async def running_store(
     loop = asyncio.get_running_loop()
     log = logging.getLogger("posthouse.store")
 
-    def fail(reason: str) -> None:
-        raise AssertionError(reason)
-
     program = LmtpProgram(instance, CHANNEL, disk)
-    await program.start(WorkerContext(instance, "LMTPSS", CHANNEL, loop, log, fail, tell=tell))
+    await program.start(WorkerContext(instance, "LMTPSS", CHANNEL, loop, log, tell=tell))
     connection = Connection("LMTPSS", CHANNEL, ("127.0.0.1", 2225), ("127.0.0.1", 40000), "", tls=False, serial=1)
     server = await loop.create_server(lambda: program.session(connection, lambda: None), "127.0.0.1", 0)
     try:

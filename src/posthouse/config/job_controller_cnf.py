@@ -48,7 +48,6 @@ class ChannelSection:
     pattern: str
     master_command: str
     """as written, empty when none"""
-    slave_command: str
     max_life_age: int
     """seconds"""
     max_life_conns: int
@@ -93,9 +92,6 @@ class JobControllerCnf:
     """for a channel no section matches"""
     max_messages: int
     synch_time: Times
-    tcp_port: int
-    secret: str
-    debug: int
 
     @property
     def first_pool(self) -> Pool:
@@ -138,9 +134,6 @@ def read_job_controller_cnf(path: Path, source: Source) -> JobControllerCnf:
         default_section=_channel(everywhere, everywhere, source),
         max_messages=values.integer("MAX_MESSAGES", 100_000, 10),
         synch_time=_times(values, "SYNCH_TIME", source),
-        tcp_port=values.integer("TCP_PORT", 27442),
-        secret=values.text("SECRET"),
-        debug=values.integer("DEBUG", 0, -1),
     )
 
 
@@ -154,11 +147,9 @@ def _check_names(section: Section, known: frozenset[str], source: Source) -> Non
 
 def _channel(section: Section, everywhere: Section, source: Source) -> ChannelSection:
     values = Values((section, everywhere), source)
-    slave = values.text("SLAVE_COMMAND")
     return ChannelSection(
         pattern=section.name.lower() or "*",
         master_command=values.text("MASTER_COMMAND"),
-        slave_command="" if slave.upper() == "NULL" else slave,
         max_life_age=values.integer("MAX_LIFE_AGE", 14400, 1),
         max_life_conns=values.integer("MAX_LIFE_CONNS", 300, 1),
         file=section.file,

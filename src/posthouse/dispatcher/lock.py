@@ -24,7 +24,6 @@ class AlreadyRunning(Exception):  # noqa: N818 - a fact, not a mistake
     """
 
     def __init__(self, path: Path, pids: list[int]) -> None:
-        self.pids = pids
         named = ", ".join(str(pid) for pid in pids) or "of another user"
         super().__init__(f"{path} is held by processes {named}: this instance is running already")
 

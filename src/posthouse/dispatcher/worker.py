@@ -75,7 +75,6 @@ class WorkerContext:
         instance, service, channel: as on the command line.
         loop: the worker's event loop.
         log: the process log.
-        fail: end this process at once with 70 and this reason in the log; nothing more is answered. From any thread.
     """
 
     instance: Instance
@@ -83,7 +82,6 @@ class WorkerContext:
     channel: str
     loop: asyncio.AbstractEventLoop
     log: logging.Logger
-    fail: Callable[[str], None]
     tls: Callable[[], ssl.SSLContext | None] = lambda: None
     """the service's certificate as it was last read; None: it has none"""
     tell: Tell = lambda _: None
@@ -175,7 +173,7 @@ class _Worker:
         self._loop.add_signal_handler(signal.SIGTERM, self._terminated)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         context = WorkerContext(
-            instance, self._arguments.service, self._arguments.channel, self._loop, self._log, self._fail, lambda: self._tls,
+            instance, self._arguments.service, self._arguments.channel, self._loop, self._log, lambda: self._tls,
             self._tell,
         )  # fmt: skip
         try:
@@ -223,10 +221,6 @@ class _Worker:
             self._dates = dates_in(files.certificate)
         except OSError as error:
             raise ConfigurationError((Fault(str(files.certificate), 0, f"cannot be used: {reason(error)}"),)) from error
-
-    def _fail(self, reason: str) -> None:
-        self._log.critical("ends: %s", reason)
-        os._exit(EX_SOFTWARE)
 
     def _beat(self) -> None:
         self._wire.send(handoff.Beat())

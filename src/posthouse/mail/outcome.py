@@ -8,14 +8,10 @@ from posthouse.mail.status import Status
 
 
 class Scope(StrEnum):
-    """How far a result reaches: the same words as docs/message-path.md."""
+    """How far a result reaches."""
 
     SESSION = "session"
     """the connection is of no further use; the host may be well"""
-    SITE = "site"
-    """the host: every message for it waits"""
-    MESSAGE = "message"
-    """every recipient of this message on this host"""
     RECIPIENT = "recipient"
     """this recipient only"""
 

@@ -97,7 +97,6 @@ command=IMTA_BIN:return
     assert jobs.for_channel("tcp_local").program == "tcp_smtp_client"
     assert jobs.for_channel("L").program == "l_master"
     assert jobs.for_channel("process").program == ""
-    assert section.slave_command == ""
     assert jobs.synch_time == Times(9000, 3600)
     assert jobs.periodic_jobs[0].times == Times(None, 1800)
 

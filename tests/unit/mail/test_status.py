@@ -26,7 +26,7 @@ def test_only_2yz_delivers_and_only_5yz_fails() -> None:
     assert isinstance(outcome_of(Status(250, "", "")), Delivered)
     assert isinstance(outcome_of(Status(560, "", "")), Failed)
     for code in (354, 420, 451):
-        assert isinstance(outcome_of(Status(code, "", ""), Scope.SITE), Deferred)
+        assert isinstance(outcome_of(Status(code, "", ""), Scope.SESSION), Deferred)
 
 
 def test_ids_are_unique_sorted_by_time_and_long_enough() -> None:

@@ -17,7 +17,6 @@ class Refusal(Enum):
     """Every reason for which a recipient or sender is refused: option name, code, enhanced code, default text."""
 
     UNKNOWN_HOST = ("UNKNOWN_HOST", 550, "5.1.2", "unknown host or domain")
-    UNKNOWN_USER = ("UNKNOWN_USER", 550, "5.1.1", "unknown or illegal user")
     UNKNOWN_ALIAS = ("UNKNOWN_ALIAS", 550, "5.1.1", "unknown or illegal alias")
     DISABLED_USER = ("DISABLED_USER", 550, "5.2.1", "user disabled; cannot receive new mail")
     DISABLED_GROUP = ("DISABLED_GROUP", 550, "5.2.1", "group disabled; cannot receive new mail")
