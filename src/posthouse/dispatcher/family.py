@@ -45,8 +45,8 @@ def inherited_locks() -> tuple[int, ...]:
     return (int(text),) if text.isdigit() else ()
 
 
-def end_hard_when_closed(fd: int, seconds: float = ORPHAN_SECONDS) -> None:
-    """End this process so many seconds after the other end of a socketpair closed, its event loop blocked or not.
+def end_hard_when_closed(fd: int) -> None:
+    """End this process `ORPHAN_SECONDS` after the other end of a socketpair closed, its event loop blocked or not.
 
     A thread waits for the hang-up, so that a loop busy with replay or a hung disk cannot keep an orphan alive.
     """
@@ -56,7 +56,7 @@ def end_hard_when_closed(fd: int, seconds: float = ORPHAN_SECONDS) -> None:
         poll.register(fd, 0)  # hang-up is always told
         while not poll.poll():
             pass
-        time.sleep(seconds)
+        time.sleep(ORPHAN_SECONDS)
         os._exit(EX_TEMPFAIL)
 
     threading.Thread(target=wait, name="parent", daemon=True).start()

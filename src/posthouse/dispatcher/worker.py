@@ -104,15 +104,14 @@ class Program(Protocol):
         """Read the configuration again. When it is bad, raise and go on with the old one."""
 
 
-def run_worker(make: Callable[[Instance, str, str], Program], argv: Sequence[str] | None = None) -> int:
+def run_worker(make: Callable[[Instance, str, str], Program]) -> int:
     """Run a program until it is drained; returns the exit code.
 
     Args:
         make: makes the program from instance, service name and channel name; does no I/O.
-        argv: the command line without the program's name; None = this process's.
     """
     try:
-        arguments = Arguments.parse(sys.argv[1:] if argv is None else argv)
+        arguments = Arguments.parse(sys.argv[1:])
     except ValueError as error:
         sys.stderr.write(f"worker: {error}; workers are started by the Dispatcher\n")
         return EX_USAGE
@@ -126,8 +125,8 @@ def run_worker(make: Callable[[Instance, str, str], Program], argv: Sequence[str
         return runner.run(_Worker(program, arguments, log).run(instance))
 
 
-def keep_freed_memory(octets: int = _KEPT_OCTETS) -> None:
-    """Let the C library keep so much freed memory: pages given back and taken anew cost a fifth of a 1 MiB message's CPU.
+def _keep_freed_memory() -> None:
+    """Let the C library keep some freed memory: pages given back and taken anew cost a fifth of a 1 MiB message's CPU.
 
     Where the library has no `mallopt` (it is not glibc) nothing changes.
     """
@@ -136,7 +135,7 @@ def keep_freed_memory(octets: int = _KEPT_OCTETS) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            mallopt(option, octets)
+            mallopt(option, _KEPT_OCTETS)
 
 
 class _Worker:
@@ -188,7 +187,7 @@ class _Worker:
             self._log.exception("cannot start")
             self._wire.send(handoff.Failed(EX_SOFTWARE, (f"{self._arguments.service}: cannot start: {error}",)))
             return EX_SOFTWARE
-        keep_freed_memory()
+        _keep_freed_memory()
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 50, 50)

@@ -48,7 +48,6 @@ class LdapDirectory:
         layout: how the tree is built.
         options: how to reach the servers.
         lifetimes: of the cache.
-        clock: seconds, never going back.
     """
 
     def __init__(
@@ -56,14 +55,12 @@ class LdapDirectory:
         layout: Layout,
         options: LdapOptions,
         lifetimes: Lifetimes | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._layout = layout
         self._options = options
-        self._cache = AnswerCache(lifetimes or Lifetimes(), clock)
+        self._cache = AnswerCache(lifetimes or Lifetimes(), time.monotonic)
         self._flights = Flights(self._cache, self._submit, options.timeout)
-        self._servers = LdapServers(options.uris, clock, options.timeout)
+        self._servers = LdapServers(options.uris, time.monotonic, options.timeout)
         self._binder = LdapBinder(self._servers, options)
         self._links: dict[str, LdapLink] = {}
         self._in_doubt: Question = _WARM_UP

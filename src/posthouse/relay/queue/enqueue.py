@@ -9,7 +9,6 @@ cumulative: losing a call does not matter. A body over 256 KiB is a finished bod
 """
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from posthouse.journal.body_file import INLINE_LIMIT, BodyReference
@@ -41,7 +40,6 @@ class Enqueuer:
         max_segments: sealed segments of ours that may stand before accepting stops.
         max_waiting: octets that may wait for their sync.
         quick_seconds: what a batch may take for the next one to be made durable in the owner's thread.
-        now: Unix time in seconds.
     """
 
     def __init__(
@@ -56,7 +54,6 @@ class Enqueuer:
         max_segments: int = MAX_SEGMENTS,
         max_waiting: int = 64 << 20,
         quick_seconds: float = QUICK_SECONDS,
-        now: Callable[[], float] = time.time,
     ) -> None:
         self._call_soon = call_soon
         self._announce = announce
@@ -65,7 +62,7 @@ class Enqueuer:
         """records the journal took, and those of them that are answered and announced"""
         self.writer = Writer(
             disk, journal, Tier.RELAY, role, completed=self._completed, segment_size=segment_size,
-            max_segments=max_segments, max_waiting=max_waiting, quick_seconds=quick_seconds, now=now,
+            max_segments=max_segments, max_waiting=max_waiting, quick_seconds=quick_seconds,
         )  # fmt: skip
 
     def start(self) -> None:

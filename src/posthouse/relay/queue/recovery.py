@@ -1,9 +1,8 @@
-"""What waits: read at the relay's start and after a worker's death (DURABILITY 3 Start).
+"""What waits: read at the relay's start (DURABILITY 3 Start).
 
 * `recover` reads everything once: names of the queue tree, then segments. An open slot whose message id and copy number have
   a queue file anywhere gets M: the file beats the record. Segments whose writer lives are listed in `live` and left alone:
   the writer will announce them. Segments without an open slot are freed, damage goes to `aside/`.
-* `adopt_segment` is the same for one segment of a writer that died.
 * Killed anywhere and run again, the result is the same.
 """
 
@@ -85,26 +84,15 @@ def recover(places: Places, now: float) -> Recovered:
     files.remove_unfinished()
     found = Recovered(files)
     for name in segment_names(places.disk, places.journal):
-        adopt_segment(places, name, files, found)
+        _adopt_segment(places, name, found)
     if not found.live and not found.unreadable:
         named = {each for name, records in found.segments.items() for each in body_names(places.segment(name), records)}
         remove_bodies(places, bodies - named)
     return found
 
 
-def adopt_segment(places: Places, name: str, filed: Files, found: Recovered, seen: int = 0) -> bool:
-    """Take over one segment if its writer is gone, and add what it holds to `found`.
-
-    Args:
-        places: the folders.
-        name: the segment.
-        filed: names of queue files.
-        found: added to.
-        seen: records below this offset are known already and not added to `found.copies`.
-
-    Returns:
-        False: its writer lives.
-    """
+def _adopt_segment(places: Places, name: str, found: Recovered) -> None:
+    """Take over one segment if its writer is gone, and add what it holds to `found`."""
     disk, folder = places.disk, places.journal
     places.forget(name)
     try:
@@ -113,15 +101,15 @@ def adopt_segment(places: Places, name: str, filed: Files, found: Recovered, see
         set_segment_aside(disk, folder, name)
         found.alarms.append(f"{error}; the file is in aside/")
         found.unreadable = True
-        return True
+        return
     except FileNotFoundError:
-        return True
+        return
     if segment is None:
         found.live.append(name)
-        return False
+        return
     if segment.tier is not Tier.RELAY:
         segment.close()
-        return True
+        return
     places.keep(segment)
     result = scan(segment)
     for damage in result.damage:
@@ -131,11 +119,10 @@ def adopt_segment(places: Places, name: str, filed: Files, found: Recovered, see
         found.unreadable |= damage.acknowledged
     waiting, moved = 0, _Moved()
     for ref in result.records:
-        waiting += _add_record(places, segment, ref, filed, found, moved, seen)
+        waiting += _add_record(places, segment, ref, found, moved)
     moved.mark(places, segment)
     if waiting or not _free(places, segment, result.records, found):
         found.segments[name] = list(result.records)
-    return True
 
 
 class _Moved:
@@ -155,9 +142,7 @@ class _Moved:
             segment.sync_marks()
 
 
-def _add_record(
-    places: Places, segment: Segment, ref: RecordRef, filed: Files, found: Recovered, moved: _Moved, seen: int
-) -> int:
+def _add_record(places: Places, segment: Segment, ref: RecordRef, found: Recovered, moved: _Moved) -> int:
     """Add a good record's copies; the number of its slots that stay open."""
     marks = segment.marks(ref.first_slot, ref.slots)
     if 0 not in marks:
@@ -171,14 +156,13 @@ def _add_record(
         return ref.slots
     waiting = 0
     for copy in copies_of(ref, envelope, marks):
-        file = filed.find(envelope.id, copy.ref.copy)
+        file = found.files.find(envelope.id, copy.ref.copy)
         if file is not None:
             moved.folders.add(places.tree.of(file))
             moved.slots += (ref.first_slot + each.id for each in copy.recipients)
             continue
         waiting += len(copy.recipients)
-        if ref.offset >= seen:
-            found.copies.append(copy)
+        found.copies.append(copy)
     return waiting
 
 

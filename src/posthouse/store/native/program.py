@@ -48,12 +48,11 @@ class NativeProgram(Serving):
     Args:
         instance: the instance.
         channel: the service's channel.
-        disk: the disk; tests pass one that fails.
     """
 
-    def __init__(self, instance: Instance, channel: str, disk: Disk | None = None) -> None:
+    def __init__(self, instance: Instance, channel: str) -> None:
         super().__init__(instance, channel)
-        self._disk = disk or cast("Disk", LinuxDisk())
+        self._disk = cast("Disk", LinuxDisk())
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mailbox")
         self._folder = -1
         self._notes: Notes
