@@ -213,3 +213,17 @@ def test_reload_changes_limits_and_pools() -> None:
     schedule.set_channel(C, ChannelLimits("SMALL", client_threads=1))
     assert len(schedule.lease(1.0)) == 2
     assert schedule.pool_of(C) == "SMALL"
+
+
+def test_a_channel_takes_its_jobs_along_into_another_pool() -> None:
+    schedule = make(job_limit=1, client_threads=1, threaddepth=1)
+    for number in range(4):
+        add(schedule, 1, f"h{number}", first=number)
+    assert len(schedule.lease(1.0)) == 1
+    schedule.set_pool("SMALL", 2)
+    schedule.set_channel(C, ChannelLimits("SMALL", client_threads=1))
+    for first, (channel, pool) in ((10, ("tcp_left", "SMTP_POOL")), (20, ("tcp_there", "SMALL"))):
+        schedule.set_channel(channel, ChannelLimits(pool, client_threads=1))
+        add(schedule, 2, channel, first=first, channel=channel)
+    leased = [schedule.pool_of(entry.channel) for entry in schedule.lease(1.0)]
+    assert sorted(leased) == ["SMALL", "SMTP_POOL"], "there is one job left in each"

@@ -1,5 +1,6 @@
 """The queue's functions on a real disk: accept, recover, move out, attempt, hold, free."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -182,7 +183,7 @@ def test_a_large_body_is_read_from_its_file_moved_and_removed(places: Places, tm
 
 def test_a_body_that_arrives_is_no_orphan(places: Places) -> None:
     arriving = BodyFile(places.disk, places.body, "arriving")
-    recover(places, 0.0)
+    recover(places, time.time())
     assert places.disk.listdir(places.body) == ["arriving"]
     arriving.abandon()
 
