@@ -4,14 +4,13 @@ import imaplib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
 
 from posthouse.testing.tiers import RunningInstance
 from support.imap_tier import Imap, dovecot_of, dsync, served_store
-from support.interop_daemon import needs_root
+from support.interop_daemon import needs_root, open_folder
 from support.interop_dovecot import VERSION, found, move
 from support.store_alone import deliver, faults, subjects
 
@@ -30,16 +29,13 @@ class Tier(NamedTuple):
 
 @pytest.fixture(scope="module")
 def tiers() -> Iterator[tuple[Tier, Tier]]:
-    with TemporaryDirectory(prefix="posthouse-doveadm-", ignore_cleanup_errors=True) as text:
-        folder = Path(text)
-        folder.chmod(0o755)
-        with (
-            served_store(folder) as old,
-            served_store(folder, name="store2") as new,
-            dovecot_of(old, folder / "old", users=USERS) as old_imap,
-            dovecot_of(new, folder / "new", users=USERS) as new_imap,
-        ):
-            yield Tier(old, old_imap, folder / "old" / "dovecot.conf"), Tier(new, new_imap, folder / "new" / "dovecot.conf")
+    with (
+        open_folder("doveadm") as folder, served_store(folder) as old,
+        served_store(folder, name="store2") as new,
+        dovecot_of(old, folder / "old", users=USERS) as old_imap,
+        dovecot_of(new, folder / "new", users=USERS) as new_imap,
+    ):
+        yield Tier(old, old_imap, folder / "old" / "dovecot.conf"), Tier(new, new_imap, folder / "new" / "dovecot.conf")
 
 
 def synced(how: str, user: str, old: Tier, new: Tier) -> None:

@@ -8,14 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from posthouse.testing.tiers import RunningInstance
 from support.family_rig import wait_for
 from support.imap_tier import Imap, dovecot_of, served_store
-from support.interop_daemon import needs_root
+from support.interop_daemon import needs_root, open_folder
 from support.interop_dovecot import body_of, fetch, found, move
 from support.store_alone import deliver, faults, message, root_of, subjects
 
@@ -28,9 +27,8 @@ USERS = (
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="posthouse-imap-", ignore_cleanup_errors=True) as text:
-        Path(text).chmod(0o755)
-        yield Path(text)
+    with open_folder("imap") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

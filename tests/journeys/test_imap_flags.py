@@ -5,14 +5,13 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from posthouse.testing.tiers import TwoTiers
 from support.family_rig import wait_for
 from support.imap_tier import Imap, dovecot_of, readable
-from support.interop_daemon import needs_root
+from support.interop_daemon import needs_root, open_folder
 from support.interop_tiers import STORE_USER, arrived, run_as
 from support.journey_mail import connect
 from support.journey_tiers import journey
@@ -28,9 +27,8 @@ if header :contains "subject" "filed" { fileinto :flags ["\\Answered", "$Work"] 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="posthouse-flags-", ignore_cleanup_errors=True) as text:
-        Path(text).chmod(0o755)
-        yield Path(text)
+    with open_folder("flags") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +59,8 @@ def send(tiers: TwoTiers, subject: str) -> None:
 def flags(imap: Imap, user: str, mailbox: str = "INBOX") -> dict[str, set[str]]:
     """Subject to flags; \\Recent is the session's, not the message's."""
     with imap.login(user) as client:
-        if client.select(f'"{mailbox}"', readonly=True)[0] != "OK":
+        answer, (count,) = client.select(f'"{mailbox}"', readonly=True)
+        if answer != "OK" or count == b"0":
             return {}
         found = {}
         for item in client.fetch("1:*", "(FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])")[1]:
@@ -85,6 +84,8 @@ def test_flags_of_a_script_are_shown_by_imap(tiers: TwoTiers, imap: Imap) -> Non
 
 
 def test_keywords_of_an_imap_client_and_of_a_script_do_not_mix(tiers: TwoTiers, imap: Imap) -> None:
+    send(tiers, "first star")
+    arrived(tiers.stores[0], "user0", "Subject: first star")  # before Dovecot looks: from now on the letters are known
     send(tiers, "his own")
     wait_for(lambda: "his own" in flags(imap, "user0"), 30)
     with imap.login("user0") as client:

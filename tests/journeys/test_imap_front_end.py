@@ -3,15 +3,13 @@
 import imaplib
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
 
 from posthouse.testing.tiers import RunningInstance, free_port
 from support.imap_tier import PASSWORD, Imap, dovecot_of, served_store
-from support.interop_daemon import needs_root
+from support.interop_daemon import needs_root, open_folder
 from support.slapd import MANAGER_PASSWORD, Slapd
 from support.store_alone import deliver
 
@@ -49,9 +47,7 @@ class Tier(NamedTuple):
 
 @pytest.fixture(scope="module")
 def tier() -> Iterator[Tier]:
-    with TemporaryDirectory(prefix="posthouse-front-", ignore_cleanup_errors=True) as text:
-        folder = Path(text)
-        folder.chmod(0o755)
+    with open_folder("front") as folder:
         (folder / "slapd").mkdir()
         port = free_port("127.0.0.2")
         with (

@@ -5,7 +5,6 @@ import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import trustme
@@ -13,7 +12,7 @@ import trustme
 from journeys.test_imap_front_end import BASE, PEOPLE
 from posthouse.testing.tiers import free_port
 from support.imap_tier import PASSWORD, dovecot_of, readable, served_store
-from support.interop_daemon import needs_root
+from support.interop_daemon import needs_root, open_folder
 from support.slapd import Slapd
 from support.store_alone import deliver
 
@@ -24,9 +23,8 @@ STORE = "localhost"
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="posthouse-front-", ignore_cleanup_errors=True) as text:
-        Path(text).chmod(0o755)
-        yield Path(text)
+    with open_folder("front") as made:
+        yield made
 
 
 def certificate(folder: Path, name: str, ca: trustme.CA, host: str = STORE) -> tuple[str, ...]:

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from support.imap_tier import dovecot_of, readable
-from support.interop_daemon import needs_root
+from support.interop_daemon import needs_root, open_folder
 from support.interop_tiers import STORE_USER, run_as
 from support.store_alone import deliver, store_alone
 
@@ -18,9 +17,8 @@ SETTINGS = ("store.defaultpartition = second", "store.partitionof.ann = third")
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="posthouse-imap-", ignore_cleanup_errors=True) as text:
-        Path(text).chmod(0o755)
-        yield Path(text)
+    with open_folder("imap") as made:
+        yield made
 
 
 def test_each_mailbox_is_served_from_its_partition(folder: Path) -> None:

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Self
 
 import pytest
@@ -15,7 +14,7 @@ from posthouse.testing.tiers import RunningInstance
 from support.ext4_image import Ext4Image
 from support.family_rig import wait_for
 from support.imap_tier import DOVEADM, NO_PENALTY, Imap, dovecot_of, served_store
-from support.interop_daemon import needs_root
+from support.interop_daemon import needs_root, open_folder
 from support.interop_tiers import STORE_USER
 from support.store_alone import deliver, faults, kill, store_alone
 
@@ -145,9 +144,8 @@ def test_killed_at_any_step_it_is_completed(tmp_path: Path, again: str) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="posthouse-move-", ignore_cleanup_errors=True) as text:
-        Path(text).chmod(0o755)
-        yield Path(text)
+    with open_folder("move") as made:
+        yield made
 
 
 @pytest.fixture
