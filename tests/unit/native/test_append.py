@@ -237,6 +237,30 @@ def test_killed_at_every_operation(tmp_path: Path) -> None:
     pytest.fail("more operations than expected")
 
 
+def test_a_torn_entry_is_durably_cut_off(tmp_path: Path) -> None:
+    calls: list[tuple[str, str]] = []
+    for number in range(60):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        rig = Rig(folder)
+        rig.append(FIRST)
+        rig.die()
+        pid = os.fork()
+        if not pid:
+            _append_and_die(folder, number)
+        os.waitpid(pid, 0)
+        if rig.box.read_bytes() == FIRST:
+            continue
+        os.truncate(rig.box, len(FIRST) + 20)  # a power loss before the file's sync: some of it reached the disk
+        rig.disk.fault = lambda operation, name: calls.append((operation, name))
+        assert rig.adopt() == 0
+        assert rig.box.read_bytes() == FIRST
+        cut = calls.index(("ftruncate", "jdoe"))
+        assert calls[cut + 1] == ("fsync", "jdoe")
+        return
+    pytest.fail("nothing was written")
+
+
 def _append_and_die(folder: Path, number: int) -> None:
     """In a child: append, and die before the operation of this number; otherwise end with 0."""
     rig = Rig(folder)

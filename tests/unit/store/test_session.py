@@ -75,6 +75,7 @@ async def test_an_xdflg_with_unknown_bits_is_accepted_and_large_bodies_stream(tm
     assert not list((tmp_path / "data" / "store" / "primary").glob("*/tmp/*"))
     records = [json.loads(line) for line in (tmp_path / "log" / "transactions.jsonl").read_text().splitlines()]
     assert {record["mi"] for record in records} == {"<big@x>"}
+    assert all(bool(record.get("fi")) == (record["co"] == 250) for record in records), "the file's name, of those that have one"
 
 
 async def test_a_client_that_goes_away_within_a_large_body_leaves_nothing(tmp_path: Path) -> None:
