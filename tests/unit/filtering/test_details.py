@@ -3,7 +3,7 @@
 import pytest
 
 from posthouse.relay.filtering.actions import FileInto, Keep
-from posthouse.relay.filtering.address_list import Mailbox, addresses, envelope_address
+from posthouse.relay.filtering.address_list import Mailbox, addresses, envelope_address, places
 from posthouse.relay.filtering.compiler import compile_script
 from posthouse.relay.filtering.fault import ScriptError
 from posthouse.relay.filtering.message import Envelope, Message
@@ -238,3 +238,18 @@ def test_unicode_may_have_zeros_in_front() -> None:
 def test_an_empty_sender_of_an_answer_is_a_fault() -> None:
     with pytest.raises(ScriptError):
         compile_script('require "vacation";\nvacation :from "" "x";')
+
+
+@pytest.mark.parametrize(
+    ("field", "found"),
+    [
+        (" a@b.test", ["a@b.test"]),
+        (' "x@y.test, z" <a@b.test>\r\n', ["a@b.test"]),
+        (" x y\r\n\t<a@b.test> ", ["a@b.test"]),
+        (' a@b.test (c@d.test), x: "e f"@b.test, <@r.test:g@[::1]>; x <h@b.test', ["a@b.test", '"e f"@b.test', "g@[::1]"]),
+        (" a(x)@b.test, a@b.test c@d.test, a @b.test, none, ,", []),
+        (" " + "a@b.test," * 2000 + "c@d.test", ["a@b.test"] * 1000),
+    ],
+)  # fmt: skip
+def test_where_the_addresses_of_a_field_stand(field: str, found: list[str]) -> None:
+    assert [field[place.begin : place.end] for place in places(field)] == found

@@ -22,6 +22,12 @@ _ODD = re.compile(r".", re.DOTALL)
 _DOT_ATOM = re.compile(r"[^\s<>@,:;.\"()\[\]\\]+(?:\.[^\s<>@,:;.\"()\[\]\\]+)*\Z")
 _ATOMS = r"[^\s<>@,:;\"()\[\]\\.]+(?:\.[^\s<>@,:;\"()\[\]\\.]+)*"
 _SIMPLE = re.compile(rf'(?:[^<>@,:;"()\[\]\\]*<)?({_ATOMS})@([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)(>?)\Z')
+_NAMED = re.compile(
+    rf"""(?:(?:\s*"(?:[^"\\]|\\.)*"\s*|[^<>@,:;"()\[\]\\]*)<({_ATOMS}@[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)>
+    |\s*({_ATOMS}@[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*))\s*\Z""",
+    re.DOTALL | re.VERBOSE,
+)
+"""one address, with a name or without: as most fields have it"""
 _HOST = r"(?:\[[^\[\]\s]*\]|[^\s<>@,:;\"()\[\]\\.]+(?:\.[^\s<>@,:;\"()\[\]\\.]+)*)"
 _PATH = re.compile(
     rf'(?:@{_HOST}(?:,@{_HOST})*:)?(?P<local>"(?:[^"\\]|\\.)*"|[^\s<>@,:;"()\[\]\\]+)(?:@(?P<domain>{_HOST}))?\Z', re.DOTALL
@@ -43,6 +49,13 @@ class Mailbox(NamedTuple):
     domain: str | None
 
 
+class Place(NamedTuple):
+    """Where in a field value an address stands in one piece, no comment or fold in it."""
+
+    begin: int
+    end: int
+
+
 class _Piece(NamedTuple):
     kind: str
     text: str
@@ -59,24 +72,47 @@ def addresses(value: str) -> list[Mailbox]:
         return [Mailbox(f"{simple[1]}@{simple[2]}", simple[1], simple[2])]
     if not value.strip():
         return [_EMPTY]
+    found = [_mailbox(group, raw) if group else Mailbox(raw, None, None) for group, raw in _groups(value)]
+    return found or [Mailbox(value.strip(), None, None)]
+
+
+def places(value: str) -> list[Place]:
+    """Where the addresses of a field value stand, which may be folded; what is none, or is not in one piece, is passed over."""
+    named = _NAMED.match(value)
+    if named is not None:
+        return [Place(*named.span(named.lastindex or 0))]
+    found: list[Place] = []
+    for group, _ in _groups(value):
+        parts = _parts(group)
+        if parts is not None:
+            begin, end = parts[0].begin, parts[-1].begin + len(parts[-1].text)
+            if value[begin:end] == "".join(each.text for each in parts):
+                found.append(Place(begin, end))
+    return found
+
+
+def _groups(value: str) -> Iterator[tuple[list[_Piece], str]]:
+    """The pieces of each address with its text; no pieces for a group without members. At most `ADDRESSES` of them."""
     if len(value) > _LONGEST:
         value = value[:_LONGEST].rpartition(",")[0]
-    found: list[Mailbox] = []
+    count = 0
     group: list[_Piece] = []
     members = begin = 0  # of the mailboxes of a group, and where the one under way begins
     in_group = in_route = False
     for piece in _pieces(value):
-        if len(found) >= limits.ADDRESSES:
-            break
+        if count >= limits.ADDRESSES:
+            return
         if piece.kind == "," and in_route and piece.text:  # <@a,@b:local@domain>
             group.append(piece)
         elif piece.kind in {",", ";"}:
             if any(each.kind != "blank" for each in group):
                 end = piece.begin
-                found.append(_mailbox(group, value[group[0].begin : end].strip()))
+                yield group, value[group[0].begin : end].strip()
+                count += 1
                 members += 1
             elif piece.kind == ";" and in_group and not members:
-                found.append(Mailbox(value[begin : piece.begin + 1].strip(), None, None))
+                yield [], value[begin : piece.begin + 1].strip()
+                count += 1
             group, begin = [], piece.begin + 1
             in_group, in_route = in_group and piece.kind == ",", False
         elif piece.kind == ":" and not in_group and not any(each.kind == "<" for each in group):
@@ -87,7 +123,6 @@ def addresses(value: str) -> list[Mailbox]:
             elif piece.kind in {":", ">"}:
                 in_route = False
             group.append(piece)
-    return found or [Mailbox(value.strip(), None, None)]
 
 
 def envelope_address(text: str) -> Mailbox:
@@ -149,29 +184,37 @@ def _comment_end(value: str, at: int) -> tuple[int, bool]:
 
 def _mailbox(group: list[_Piece], raw: str) -> Mailbox:
     """One address of its pieces."""
-    nothing = Mailbox(raw, None, None)
+    parts = _parts(group)
+    if parts is None:
+        return Mailbox(raw, None, None)
+    at = next(place for place, each in enumerate(parts) if each.kind == "@")
+    local = "".join(unquoted(each.text) for each in parts[:at])
+    domain = "".join(each.text for each in parts[at + 1 :])
+    return Mailbox(f"{_written(local)}@{domain}", local, domain)
+
+
+def _parts(group: list[_Piece]) -> list[_Piece] | None:
+    """The pieces of the address itself, without name, brackets, route and blanks; None when it is none."""
     kinds = [each.kind for each in group]
     if "bad" in kinds:
-        return nothing
+        return None
     if "<" in kinds:
         begin = kinds.index("<")
         if ">" not in kinds[begin:]:
-            return nothing
+            return None
         group = group[begin + 1 : kinds.index(">", begin)]
         if group and group[0].kind == "@" and ":" in [each.kind for each in group]:
             group = group[[each.kind for each in group].index(":") + 1 :]
     parts = [each for each in group if each.kind != "blank"]
     at = next((place for place, each in enumerate(parts) if each.kind == "@"), -1)
     if at <= 0 or at == len(parts) - 1 or any(each.kind in {"<", ">", ":"} for each in parts):
-        return nothing
+        return None
     local_parts, domain_parts = parts[:at], parts[at + 1 :]
     if any(each.kind == "@" for each in domain_parts):
-        return nothing
+        return None
     if not _alternating(local_parts) or any(each.kind == "literal" for each in local_parts) or not _is_domain(domain_parts):
-        return nothing
-    local = "".join(unquoted(each.text) for each in local_parts)
-    domain = "".join(each.text for each in domain_parts)
-    return Mailbox(f"{_written(local)}@{domain}", local, domain)
+        return None
+    return parts
 
 
 def _is_domain(parts: list[_Piece]) -> bool:
