@@ -72,6 +72,7 @@ bitbucket-daemon
 RULES = "! Ascension Island\n.AC  $U%$H$D@TCP-DAEMON\n.net\t$U%$H$D@TCP-DAEMON\n"
 OPTION_DAT = r"""! VERSION=1.1
 ALIAS_URL0=ldap:///$V?*?sub?$R
+REVERSE_URL=ldap:///$V?$N?sub?$R
 USE_REVERSE_DATABASE=4
 MAX_HEADER_BLOCK_USE=0.5
 SPAMFILTER1_LIBRARY=/opt/SUNWmsgsr/lib/libspamass.so

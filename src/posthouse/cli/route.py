@@ -10,7 +10,7 @@ import random
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -34,6 +34,7 @@ from posthouse.relay.routing.access import check_sender
 from posthouse.relay.routing.connect import connect_host, wire_address
 from posthouse.relay.routing.inquiry import Inquiry, NoAnswer
 from posthouse.relay.routing.result import Accepted, Rejected, Routed, RouteRequest, Step
+from posthouse.relay.routing.reversal import kept, reversed_sender
 from posthouse.relay.routing.route import route_recipient
 from posthouse.relay.routing.switch import switched
 from posthouse.relay.routing.user_filter import UserFilter
@@ -87,10 +88,12 @@ def route(
             unique="ROUTE",
             explain=True,
         )
-        routed, later = asyncio.run(_ask(configuration, rules, request))
+        request, routed, later = asyncio.run(_ask(configuration, rules, request))
     except ConfigurationError as error:
         raise exit_with(error.faults) from None
     facts = _facts(rules, address, routed, later)
+    if request.sender != sender:
+        facts["sender"] = request.sender
     if as_json:
         print_json(_shape(facts))
     else:
@@ -114,15 +117,22 @@ def _moment(text: str) -> float:
         raise SystemExit(EX_USAGE) from None
 
 
-async def _ask(configuration: Configuration, rules: "Rules", request: RouteRequest) -> tuple[Routed, dict[str, Routed]]:
-    """The decision about the request's recipient, and what the reprocess channel would come to, by the addresses it is given."""
+async def _ask(
+    configuration: Configuration, rules: "Rules", request: RouteRequest
+) -> tuple[RouteRequest, Routed, dict[str, Routed]]:
+    """The request with the sender that counts, the decision about its recipient, and what the reprocess channel would come to.
+
+    The last by the addresses it is given.
+    """
     directory = open_directory(configuration)
     await directory.start()
     found: dict[str, Routed] = {}
     try:
+        given, sender = request.sender, await drive(reversed_sender(rules, request.sender), directory)
+        request = msgspec.structs.replace(request, sender=sender)
         checked = await _sender_checked(rules, request, directory)
         if isinstance(checked, Rejected):
-            return checked, found
+            return request, checked, found
         request = checked
         routed = await drive(route_recipient(rules, request), directory)
         for target in routed.recipients if isinstance(routed, Accepted) else ():
@@ -132,7 +142,9 @@ async def _ask(configuration: Configuration, rules: "Rules", request: RouteReque
                     from_reprocess=True, header=b"", approved="",
                 )  # fmt: skip
                 found[target.address] = await drive(route_recipient(rules, again), directory)
-        return routed, found
+        if rules.reversal is not None and given != sender == request.sender and isinstance(routed, Accepted):
+            routed = replace(routed, recipients=kept(rules.reversal, given, routed.recipients))
+        return request, routed, found
     finally:
         await directory.close()
 
@@ -204,13 +216,14 @@ def _script(user: UserFilter | None) -> str:
 def _shape(facts: dict[str, Any]) -> dict[str, Any]:
     """What --json shows: the keys that are promised; `sender` and `later` where there is one."""
     steps = ("step", "address", "channel", "file", "line")
-    return {
+    shown = {
         "address": facts["address"],
         "result": facts["result"],
         "steps": [{key: step[key] for key in steps} for step in facts["steps"]],
         "recipients": [_shape_recipient(target) for target in facts["recipients"]],
         "reply": facts["reply"],
     }
+    return {**shown, "sender": facts["sender"]} if "sender" in facts else shown
 
 
 def _shape_recipient(target: dict[str, Any]) -> dict[str, Any]:
@@ -226,6 +239,8 @@ def _print(facts: dict[str, Any], *, explain: bool, indent: str = "") -> None:
     def out(text: str) -> None:
         sys.stdout.write(f"{indent}{text}\n")
 
+    if "sender" in facts:
+        out(f"envelope From becomes {facts['sender']}")
     for step in facts["steps"] if explain else ():
         where = f"  ({step['file']}:{step['line']})" if step["file"] else ""
         channel = f"  [{step['channel']}]" if step["channel"] else ""

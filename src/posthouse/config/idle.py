@@ -24,13 +24,14 @@ _OPTIONS: tuple[tuple[str, str], ...] = (
     (r"LDAP_DOMAIN_ATTR_(RECIPIENTLIMIT|SOURCEBLOCKLIMIT)", _LIMIT),
     (r"LDAP_SOURCE_CHANNEL", "the source channel is not changed by an attribute of the sender"),
     (r"LDAP_DETOURHOST_OPTIN", "mail takes no detour by another host"),
-    (r"REVERSE_URL", "senders' addresses are left as they are written"),
     (r"USE_(ALIAS|DOMAIN|FORWARD)_DATABASE|USE_PERSONAL_ALIASES", _DATABASE),
     (r"ACCESS_COUNTS", "strings asked of access tables have no counts: entries written for them do not match"),
     (r"RETURN_ENVELOPE", "notices always have an empty sender"),
     (r"LOG_(MESSAGES|CONNECTIONS)_SYSLOG|LOG_SNDOPR|HELD_SNDOPR", _SYSLOG),
     (r"(NON_URGENT|NORMAL|URGENT)_BLOCK_LIMIT", "large messages keep their priority"),
 )
+_REVERSE_URL = re.compile(r"0?|ldap:///\$V\?(\$N|mail|\*)?\?sub\?\$[RQ]", re.IGNORECASE)
+"""those the product is shipped with: they find who has an address"""
 _FAMILIES = re.compile(r"SPAMFILTER\d?_\w+|BRIGHTMAIL_\w+|LDAP_(SOURCE_|DOMAIN_ATTR_)?OPTIN\d?")
 """options of scanners: those beside the library are known and not told of, one warning is enough"""
 
@@ -44,6 +45,8 @@ def idle_option(name: str, text: str) -> str:
     """Why this option (upper case) of option.dat, or a part of it, does nothing; empty when nothing is missed."""
     if name == "USE_TEXT_DATABASES":
         return "reverse.txt and forward.txt are not read, general.txt is" if _number(text) & 6 else ""
+    if name == "REVERSE_URL":
+        return "" if _REVERSE_URL.fullmatch(text) else "senders are looked for by ALIAS_URL0 and ALIAS_URL1, not by this URL"
     if name == "LDAP_SCHEMATAG":
         others = {tag.strip().lower() for tag in text.split(",")} - {"", "ims50"}
         return _TAGS if others else ""

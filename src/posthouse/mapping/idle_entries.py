@@ -25,7 +25,7 @@ _INSTEAD = {
     "MESSAGE-SAVE-COPY": "no copies are kept",
     "NOTIFICATION_LANGUAGE": "notices have the language of return_prefix.txt",
     "PERSONAL_NAMES": "names of addresses stay as they are",
-    "REVERSE": "addresses of senders are left as they are written",
+    "REVERSE": "senders' addresses are reversed by the directory only (REVERSE_URL)",
 }
 _DNS = "dns_verify.so"
 

@@ -63,7 +63,7 @@ def test_nothing_to_say_of_what_is_asked(tmp_path: Path) -> None:
     [
         ("X-ATT-NAMES", "its entries do nothing"),
         ("FORWARD", "addresses are not changed by it; write aliases or rewrite rules"),
-        ("REVERSE", "addresses of senders are left as they are written"),
+        ("REVERSE", "senders' addresses are reversed by the directory only (REVERSE_URL)"),
         ("CONVERSIONS", "messages go on as they came"),
     ],
 )

@@ -204,6 +204,7 @@ COMMENT_CHARS=40 59
 USE_PERMANENT_ERROR=15
 ENABLE_SIEVE_BODY=1
 STRING_POOL_SIZE_3=100000
+REVERSE_URL=ldap:///$V?$N?sub?$R
 SPAMFILTER1_CONFIG_FILE=/opt/SUNWmsgsr/lib/bmiconfig.xml
 SPAMFILTER1_STRING_ACTION=data:,require ["fileinto"]; fileinto "$U";
 LDAP_OPTIN1=mailAntiUBEService
@@ -225,18 +226,20 @@ def test_options_of_a_channel_a_site_would_miss_are_told(tmp_path: Path) -> None
 
 SCAN = "mail is not scanned: put the scanner before or behind this machine, by SMTP"
 CLASSES = "users and groups of other tags than ims50 are not found: name their classes, LDAP_USER_OBJECT_CLASSES"
+OTHER_URL = "senders are looked for by ALIAS_URL0 and ALIAS_URL1, not by this URL"
 DATABASE = "binary databases are not read: write their entries into general.txt or aliases"
 
 
 def test_options_a_site_would_miss_are_told_with_what_is_not_done(tmp_path: Path) -> None:
     text = "SPAMFILTER2_LIBRARY=IMTA_LIB:libspamass.so\nLDAP_CAPTURE=mailCapture\nUSE_DOMAIN_DATABASE=1\nLOG_MESSAGES_SYSLOG=20\n"
-    text += "LDAP_SCHEMATAG=ims50,nms41\n"
+    text += "LDAP_SCHEMATAG=ims50,nms41\nREVERSE_URL=ldap:///$V?cn?sub?(cn=$A)\n"
     assert [str(fault) for fault in read(tmp_path, **{"option.dat": text}).warnings] == [
         f"config/option.dat:1: SPAMFILTER2_LIBRARY=IMTA_LIB:libspamass.so: {SCAN}",
         "config/option.dat:2: LDAP_CAPTURE=mailCapture: no copies are captured",
         f"config/option.dat:3: USE_DOMAIN_DATABASE=1: {DATABASE}",
         "config/option.dat:4: LOG_MESSAGES_SYSLOG=20: nothing goes to syslog; mail.log_current has it",
         f"config/option.dat:5: LDAP_SCHEMATAG=ims50,nms41: {CLASSES}",
+        f"config/option.dat:6: REVERSE_URL=ldap:///$V?cn?sub?(cn=$A): {OTHER_URL}",
     ]
 
 

@@ -56,7 +56,7 @@ def find_owner(rules: Rules, inquiry: Inquiry, local: str, domain_name: str) -> 
         domain_name = rules.default_domain
         domain = yield from inquiry.domain(domain_name)
     if domain is not None:
-        found = yield from _entry(rules, inquiry, name, domain, domain_name)
+        found = yield from find_entry(rules, inquiry, name, domain, domain_name)
         if found is not None:
             return found
         if name.lower() != POSTMASTER:
@@ -82,7 +82,13 @@ def _of_domain(local: str, domain_name: str, domain: Domain | None) -> Redirect 
     return None
 
 
-def _entry(rules: Rules, inquiry: Inquiry, name: str, domain: Domain, given: str) -> Asking[FoundEntry | None]:
+def find_entry(rules: Rules, inquiry: Inquiry, name: str, domain: Domain, given: str) -> Asking[FoundEntry | None]:
+    """The user or group with this address, the local part without quotes; no catch-all entry.
+
+    Raises:
+        NoAnswer: the directory is silent.
+        AmbiguousEntry: more than one entry has the address.
+    """
     entry = yield from inquiry.entry(quote(name), domain, given)
     if entry is not None:
         return FoundEntry(domain, entry, "")

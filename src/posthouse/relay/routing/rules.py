@@ -7,7 +7,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from posthouse.config.aliases import Alias
 from posthouse.config.channel import Channel
@@ -43,6 +43,15 @@ class Subaddress(StrEnum):
     EXACT = "subaddressexact"
     WILD = "subaddresswild"
     RELAXED = "subaddressrelaxed"
+
+
+class Reversal(NamedTuple):
+    """Senders' addresses become primary ones (reversal.py)."""
+
+    envelope: bool
+    """REVERSE_ENVELOPE: MAIL FROM, too"""
+    exempt: frozenset[str]
+    """channels with `noreverse`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,8 @@ class Rules:
     """access tables there are, asked for each final address"""
     srs: Srs | None = None
     """None: senders of forwarded mail are not rewritten"""
+    reversal: Reversal | None = None
+    """None, without REVERSE_URL: senders' addresses stay as they are written"""
     or_clauses: bool = False
     """OR_CLAUSES=1: one passed check of a group is enough"""
     joined_channels: frozenset[str] = frozenset()
@@ -176,6 +187,7 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         before_tables=tuple(name for name in ("ORIG_SEND_ACCESS", "ORIG_MAIL_ACCESS") if name in tables),
         after_tables=tuple(name for name in ("SEND_ACCESS", "MAIL_ACCESS") if name in tables),
         srs=Srs(configuration.srs.domain, configuration.srs.secrets) if configuration.srs is not None else None,
+        reversal=_reversal(imta, options),
         or_clauses=options.integer("OR_CLAUSES", 0) == 1,
         joined_channels=joined_channels(imta),
         subdirs={name: channel.subdirs for name, channel in imta.channels.items()},
@@ -184,6 +196,13 @@ def _assemble(configuration: Configuration, table: RuleTable, clauses: tuple[Cla
         destination_filters=_channel_filters(configuration, Side.DESTINATION, local_host),
         line_limits=_line_limits(imta, options.integer("LINE_LIMIT", 0)),
     )
+
+
+def _reversal(imta: ImtaCnf, options: OptionFile) -> Reversal | None:
+    if options.text("REVERSE_URL") in {"", "0"}:
+        return None
+    exempt = frozenset(name for name, channel in imta.channels.items() if channel.has("noreverse"))
+    return Reversal(options.integer("REVERSE_ENVELOPE", 1) != 0, exempt)
 
 
 def mailboxes_here(imta: ImtaCnf, names: frozenset[str]) -> frozenset[str]:

@@ -14,6 +14,7 @@ from posthouse.relay.directory.drive import Finished, advance
 from posthouse.relay.directory.question import Answer, NeedEntry, Question, Unknown
 from posthouse.relay.routing.access import Verdict
 from posthouse.relay.routing.result import Accepted, Rejected, Routed
+from posthouse.relay.routing.reversal import reversed_sender
 from posthouse.relay.routing.usual import Usual, usual_recipient, usual_result
 from posthouse.relay.smtp_server import log, mail, rcpt
 from posthouse.relay.smtp_server.line import Line
@@ -94,11 +95,19 @@ class EnvelopeSession(Line):
         self.server.answer(status)
 
     def _ask_about_sender(self, begun: Transaction) -> None:
-        relay = self.relay
-        if mail.is_checked(relay.rules):
+        relay, rules = self.relay, begun.rules
+        if rules.reversal is not None and rules.reversal.envelope and begun.sender and not begun.reversed:
+            self._ask(reversed_sender(rules, begun.sender, utf8=begun.utf8), lambda sender: self._reverse(begun, sender))
+        elif mail.is_checked(relay.rules):
             self._ask(mail.asking(self.client, begun, relay.now()), lambda verdict: self._judge(begun, verdict))
         else:
             self._begin(begun)
+
+    def _reverse(self, begun: Transaction, sender: str | None) -> None:
+        given, begun.sender = begun.sender, sender or begun.sender
+        begun.reversed = {given: begun.sender}
+        begun.given_sender = given if given != begun.sender else ""
+        self._ask_about_sender(begun)
 
     def _judge(self, begun: Transaction, verdict: Verdict | None) -> None:
         if verdict is not None and verdict.delay > 0:
@@ -117,7 +126,7 @@ class EnvelopeSession(Line):
         assert verdict is not None
         begun.hold, begun.bitbucket = verdict.hold, verdict.bitbucket
         if verdict.sender is not None:
-            begun.sender = verdict.sender
+            begun.sender, begun.given_sender = verdict.sender, ""
         rcpt.add_lines(begun, verdict.header.splitlines())
         self._note_access(verdict.log)
         begun.sender_field, begun.largest = verdict.header_sender, verdict.size
@@ -275,6 +284,9 @@ class EnvelopeSession(Line):
         if transaction is None:
             return
         self.relay.gather.coming -= 1
+        if transaction.early:  # the directory is being asked about its header
+            self._asking, transaction.early = None, []
+            self.unstall()
         transaction.abandon()
         self._end_transaction()
         if refused is not None:

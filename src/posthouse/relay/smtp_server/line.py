@@ -214,10 +214,16 @@ class Line(ClientConnection):
         memory = self.relay.memory
         if memory.is_full and self.receiving_since is not None and not (self._stalled or self._leaving or self.transport is None):
             self._stalled = True
-            memory.wait(self._unstall)
+            memory.wait(self.unstall)
         super()._set_reading()
 
-    def _unstall(self) -> None:
+    def stall(self) -> None:
+        """Read no more of the body until `unstall`: something has to be known first."""
+        self._stalled = True
+        self._set_reading()
+
+    def unstall(self) -> None:
+        """Read on."""
         self._stalled = False
         if self.receiving_since is not None:  # it was we who were slow
             self.receiving_since = None

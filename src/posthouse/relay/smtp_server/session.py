@@ -5,7 +5,7 @@ Replies come in the order of the commands: nothing is obeyed while an answer is 
 connection, never another.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,10 @@ from posthouse.dialogue.event import (
     Reset,
     StartTls,
 )
+from posthouse.dialogue.header import check_header
 from posthouse.dispatcher.worker import Connection
 from posthouse.mail.status import Status
-from posthouse.relay.smtp_server import data, guessing, line_ends, log, login, submission
+from posthouse.relay.smtp_server import backward, data, guessing, line_ends, log, login, submission
 from posthouse.relay.smtp_server.envelope import TOO_LARGE, EnvelopeSession
 from posthouse.relay.smtp_server.received import helo_name
 from posthouse.relay.smtp_server.relay import Relay
@@ -160,10 +161,50 @@ class SmtpSession(EnvelopeSession):
             return
         if self.way_in.bare is not None:
             octets = line_ends.good_part(self.way_in.bare, transaction, octets)
+        if transaction.body_file is None:
+            if transaction.early:
+                transaction.early.append(octets)
+                self._wait_for_directory(transaction)
+                return
+            if self.way_in.submits or transaction.sender_field:
+                octets = submission.begin(self, transaction, octets)
+            if transaction.rules.reversal is not None and backward.is_wanted(transaction):
+                transaction.early = [octets]
+                header = octets[: check_header(octets)[1]]
+                self._ask_about_header(transaction, header, lambda found: self._begin_body(transaction, found))
+                self._wait_for_directory(transaction)
+                return
+        self._keep(transaction, octets)
+
+    def _wait_for_directory(self, transaction: Transaction) -> None:
+        """It is being asked about the header: no more of the body is read before it has answered."""
+        if transaction.early:
+            self.hold(sum(map(len, transaction.early)))
+            self.stall()
+
+    def _ask_about_header(self, transaction: Transaction, header: bytes, then: Callable[[Sequence[backward.Edit]], None]) -> None:
+        """Have `then` called with what is to change in the header."""
+        questions = backward.edits(transaction.rules, header, transaction.reversed, utf8=transaction.utf8)
+        self._ask(questions, lambda found: then(found or ()))
+
+    def _begin_body(self, transaction: Transaction, found: Sequence[backward.Edit]) -> None:
+        """The directory has answered: on with the body, which may be at its end already."""
+        (first, *others), transaction.early = transaction.early, []
+        if self._stalled:
+            self.unstall()
+        octets = backward.apply(found, first)
+        transaction.removed += len(first) - len(octets)
+        for part in (octets, *others):
+            self._keep(transaction, part)
+        if transaction.end is not None:
+            self._message(None, transaction.end)
+
+    def _keep(self, transaction: Transaction, octets: bytes) -> None:
+        """Write a block to the transaction's body file."""
+        if transaction.failed is not None:
+            return
         try:
             if transaction.body_file is None:
-                if self.way_in.submits or transaction.sender_field:
-                    octets = submission.begin(self, transaction, octets)
                 transaction.start = octets
                 transaction.received = data.received(self.relay, self, transaction)
                 transaction.body_file = self.relay.new_body_file(transaction.message_id)
@@ -191,12 +232,30 @@ class SmtpSession(EnvelopeSession):
     def _message(self, whole: bytes | None, event: Message | MessageEnd) -> None:
         transaction = self._transaction
         assert transaction is not None
+        if transaction.early and isinstance(event, MessageEnd):
+            transaction.end = event
+            return
         if self.way_in.bare is not None:
             event = line_ends.good(self.way_in.bare, transaction, event)
             whole = event.data if isinstance(event, Message) else None
-        if self.way_in.submits or transaction.sender_field:
+        if self.way_in.submits or transaction.sender_field or transaction.removed:
             event = submission.mended(self, transaction, event)
             whole = event.data if isinstance(event, Message) else None
+        if transaction.rules.reversal is not None and isinstance(event, Message) and backward.is_wanted(transaction):
+            self._reverse_whole(transaction, event)
+        else:
+            self._accept(transaction, whole, event)
+
+    def _reverse_whole(self, transaction: Transaction, event: Message) -> None:
+        def reverse(found: Sequence[backward.Edit]) -> None:
+            mended = backward.edited(found, event)
+            self._accept(transaction, mended.data, mended)
+
+        self._ask_about_header(transaction, event.data[: event.header_end], reverse)
+
+    def _accept(self, transaction: Transaction, whole: bytes | None, event: Message | MessageEnd) -> None:
+        if transaction.given_sender:
+            backward.keep_sender(transaction)
         taken = data.accept(self.relay, self, transaction, whole, event)
         if isinstance(taken, Status):
             self._drop(refused=taken)

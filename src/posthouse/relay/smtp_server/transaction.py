@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from posthouse.dialogue.event import MessageEnd
 from posthouse.journal.body_file import BodyFile
 from posthouse.mail.status import Status
 from posthouse.relay.routing.result import Target
@@ -34,6 +35,10 @@ class Transaction(msgspec.Struct):
     utf8: bool
     rules: Rules
     """those it began with: a reload is for the next one"""
+    given_sender: str = ""
+    """MAIL FROM as it was given, where `sender` is another address of the same user (reversal)"""
+    reversed: dict[str, str] = {}
+    """what the directory made of MAIL FROM, for the header"""
     hold: bool = False
     """FROM_ACCESS wants the message held"""
     bitbucket: bool = False
@@ -60,10 +65,14 @@ class Transaction(msgspec.Struct):
     largest: int = 0
     """FROM_ACCESS: octets the message may have, 0 for no limit of its own"""
     removed: int = 0
-    """octets taken out of the header: submission"""
+    """octets taken out of the header: submission; below 0 those that were put into it: reversal"""
     given_id: str = ""
     """the Message-ID we have added, or empty"""
     received: bytes = b""
+    early: list[bytes] = []
+    """a streamed body's first octets, while the directory is asked about its header"""
+    end: MessageEnd | None = None
+    """it has been heard meanwhile"""
     start: bytes = b""
     """a streamed body's first octets, for its header"""
     body_file: BodyFile | None = None
