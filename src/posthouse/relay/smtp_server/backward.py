@@ -3,12 +3,13 @@
     From  Sender  Reply-To  Resent-From  Resent-Sender  Resent-Reply-To  Disposition-Notification-To
 
 Only the octets of an address change, where it stands in one piece: names, comments, folds and all other fields stay octet for
-octet. A line that would become longer than a store takes keeps what it has. `MOST` different addresses of a message are looked
+octet. A line that would become longer than a store takes keeps what it has. The first `MOST` addresses of a message are looked
 for, and none once the directory is silent: what is left stays as it is written. Pure.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -56,11 +57,12 @@ def edits(rules: Rules, header: bytes, given: Mapping[str, str], *, utf8: bool) 
     inquiry, known = Inquiry(), dict(given)
     found: list[Edit] = []
     try:
-        for begin, end in _written(header):
-            address = header[begin:end].decode("utf-8", "surrogateescape")
+        for begin, end in islice(_written(header), MOST):
+            try:
+                address = header[begin:end].decode()
+            except UnicodeDecodeError:  # a directory has none such, and LDAP could not be asked
+                continue
             if address not in known:
-                if len(known) >= MOST:
-                    break
                 known[address] = yield from reversed_address(rules, inquiry, address, utf8=utf8)
             if known[address] != address:
                 found.append(Edit(begin, end, known[address].encode()))
@@ -69,16 +71,14 @@ def edits(rules: Rules, header: bytes, given: Mapping[str, str], *, utf8: bool) 
     return tuple(edit for edit in found if _fits(header, edit, found))
 
 
-def _written(header: bytes) -> list[tuple[int, int]]:
+def _written(header: bytes) -> Iterator[tuple[int, int]]:
     """Where addresses stand, in octets."""
-    found: list[tuple[int, int]] = []
     for field in _FIELD.finditer(b"\n" + header.lower()):
         start, end = field.start(1) - 1, field.end(1) - 1
         value = header[start:end].decode("utf-8", "surrogateescape")
         for place in places(value):
             begin = start + len(value[: place.begin].encode("utf-8", "surrogateescape"))
-            found.append((begin, begin + len(value[place.begin : place.end].encode("utf-8", "surrogateescape"))))
-    return found
+            yield begin, begin + len(value[place.begin : place.end].encode("utf-8", "surrogateescape"))
 
 
 def _fits(header: bytes, edit: Edit, every: Sequence[Edit]) -> bool:
