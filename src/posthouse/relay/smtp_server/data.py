@@ -21,6 +21,7 @@ from posthouse.relay.routing.list_success import of_member, told_of, wants_succe
 from posthouse.relay.routing.result import HELD_BY_TABLE
 from posthouse.relay.routing.size_limit import block_over, is_too_long, line_over
 from posthouse.relay.scripts.decisions import has_script
+from posthouse.relay.smtp_server.backward import keep_sender
 from posthouse.relay.smtp_server.content import mended, mending, message_id_and_priority, refusal
 from posthouse.relay.smtp_server.filter import run_scripts
 from posthouse.relay.smtp_server.received import Hop, looping, protocol_name, received_line
@@ -77,7 +78,7 @@ def accept(
     """
     faults: Collection[Fault] = mended(event.faults, whole) if event.faults else event.faults
     size, start = (event.size, transaction.start) if isinstance(event, MessageEnd) else (len(event.data), event.data)
-    refused = _refusal(relay, transaction, faults, size, whole)
+    refused = _refusal(relay, transaction, faults, size + min(0, transaction.removed), whole)  # what we put in is not theirs
     if refused is not None:
         return refused
     if whole is None:
@@ -91,6 +92,8 @@ def accept(
         refused = run_scripts(relay, transaction, start, size, event.header_end, session.client)
         if refused is not None:
             return refused
+    if transaction.given_sender:  # behind the scripts: they know the primary address, and send on
+        keep_sender(transaction)
     header = start[: event.header_end]
     low = b"\n" + header.lower()
     message_id, priority = message_id_and_priority(header, low)

@@ -98,7 +98,7 @@ class EnvelopeSession(Line):
         relay, rules = self.relay, begun.rules
         if rules.reversal is not None and rules.reversal.envelope and begun.sender and not begun.reversed:
             self._ask(reversed_sender(rules, begun.sender, utf8=begun.utf8), lambda sender: self._reverse(begun, sender))
-        elif mail.is_checked(relay.rules):
+        elif mail.is_checked(rules):
             self._ask(mail.asking(self.client, begun, relay.now()), lambda verdict: self._judge(begun, verdict))
         else:
             self._begin(begun)

@@ -249,13 +249,12 @@ class SmtpSession(EnvelopeSession):
     def _reverse_whole(self, transaction: Transaction, event: Message) -> None:
         def reverse(found: Sequence[backward.Edit]) -> None:
             mended = backward.edited(found, event)
+            transaction.removed += len(event.data) - len(mended.data)
             self._accept(transaction, mended.data, mended)
 
         self._ask_about_header(transaction, event.data[: event.header_end], reverse)
 
     def _accept(self, transaction: Transaction, whole: bytes | None, event: Message | MessageEnd) -> None:
-        if transaction.given_sender:
-            backward.keep_sender(transaction)
         taken = data.accept(self.relay, self, transaction, whole, event)
         if isinstance(taken, Status):
             self._drop(refused=taken)
