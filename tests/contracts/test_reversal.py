@@ -39,6 +39,21 @@ dn: uid=bad,ou=People,o=example.com,o=usergroup
 mail: no address
 mailAlternateAddress: bad@example.com
 
+dn: uid=long,ou=People,o=example.com,o=usergroup
+{_USER}uid: long
+mail: {"x" * 243}@example.com
+mailAlternateAddress: long@example.com
+
+dn: uid=dots,ou=People,o=example.com,o=usergroup
+{_USER}uid: dots
+mail: a..b@example.com
+mailAlternateAddress: dots@example.com
+
+dn: uid=route,ou=People,o=example.com,o=usergroup
+{_USER}uid: route
+mail: @relay.test:route@example.com
+mailAlternateAddress: routed@example.com
+
 dn: uid=same,ou=People,o=hosted.example.org,o=usergroup
 {_USER}uid: same
 mail: primary@hosted.example.org
@@ -116,6 +131,9 @@ async def test_the_primary_address(directory: Directory, rules: Rules, written: 
         "nobody@example.com",
         "nobody+jd@example.com",
         "bad@example.com",  # its primary address is none
+        "long@example.com",
+        "dots@example.com",
+        "routed@example.com",
         "wide@example.com",  # its primary address is outside ASCII
         "jd@elsewhere.test",
         "jd@[192.0.2.1]",

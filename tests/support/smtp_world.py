@@ -98,7 +98,8 @@ class Client:
         self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
         self._lines = self._socket.makefile("rb")
 
-    def send(self, octets: bytes) -> None:
+    def send(self, octets: bytes, *, patience: float = PATIENCE) -> None:
+        self._socket.settimeout(patience)
         self._socket.sendall(octets)
 
     def reply(self) -> str:

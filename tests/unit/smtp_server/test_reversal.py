@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,18 @@ async def test_a_message_full_of_addresses_asks_for_some(rules: Rules) -> None:
     assert len(directory.asked) == 1 + 2 * backward.MOST
 
 
+async def test_one_address_ten_thousand_times_is_looked_at_some_times(rules: Rules) -> None:
+    header = b"From: jd@example.com\r\n" * 10_000
+    assert await reversed_header(rules, header) == header.replace(b"jd@", b"john.doe@", backward.MOST)
+
+
+async def test_a_directory_is_not_asked_about_what_is_not_utf_8(rules: Rules) -> None:
+    directory = MemoryDirectory(people(), at_hand=False)
+    header = b'From: <\xff@example.com>, <jd@ex\xffample.com>,\r\n "\xed\xa0\x80"@example.com\r\n'
+    assert await drive(backward.edits(rules, header, {}, utf8=True), directory) == ()
+    assert directory.asked == []
+
+
 # --- sessions ------------------------------------------------------------------------------------------------------------
 
 
@@ -112,6 +125,11 @@ class TestSessions:
         assert behind_trace(message) == MENDED + more
         assert [each.sender for each in message.envelope.recipients] == [""]
 
+    def test_the_end_of_the_header_is_found_where_it_is_now(self, tmp_path: Path, more: bytes) -> None:
+        body = BODY.replace(b"Subject: x", b"Message-ID: <jd@example.com>") + more
+        message = sent(relay_files(tmp_path, option_dat=REVERSE), body)
+        assert message.envelope.message_id == "<jd@example.com>"
+
     def test_off_without_the_option(self, tmp_path: Path, more: bytes) -> None:
         message = sent(relay_files(tmp_path), BODY + more)
         assert (message.envelope.sender, behind_trace(message)) == (GIVEN, BODY + more)
@@ -136,6 +154,16 @@ class TestSessions:
         assert {each.channel: each.sender for each in message.envelope.recipients} == {"tcp_lmtpcs": GIVEN, "tcp_local": ""}
         assert behind_trace(message) == MENDED + more
 
+    def test_what_is_put_in_makes_no_message_too_large(self, tmp_path: Path, more: bytes) -> None:
+        limit = {"tcp_lmtpcs": f"blocklimit {len(BODY + more)}"}
+        instance = with_keywords(relay_files(tmp_path, option_dat=REVERSE + "BLOCK_SIZE=1\n"), limit)
+        with SmtpWorld(instance) as world:
+            client = world.hello()
+            assert client.message(BODY + more, PRIMARY, sender=GIVEN).startswith("250 ")
+            assert client.message(BODY + more + b"x\r\n", PRIMARY, sender=GIVEN).startswith("55")
+            (message,) = world.queued()
+        assert behind_trace(message) == MENDED + more
+
     def test_a_submission_loses_bcc_as_well(self, tmp_path: Path, more: bytes) -> None:
         instance = relay_files(
             tmp_path, keywords="submit mustsaslserver", options="AUTH_IN_CLEAR=1\n", passwords={"jdoe": "secret"},
@@ -156,12 +184,17 @@ class TestSessions:
 
 
 def noreverse(folder: Path) -> Instance:
-    instance = relay_files(folder, option_dat=REVERSE)
-    path = folder / "relay" / "config" / "imta.cnf"
+    return with_keywords(relay_files(folder, option_dat=REVERSE), {"tcp_lmtpcs": "noreverse"})
+
+
+def with_keywords(instance: Instance, keywords: Mapping[str, str]) -> Instance:
+    """The instance, with further keywords of these channels."""
+    path = instance.config / "imta.cnf"
     text = path.read_text()
-    changed = text.replace("\ntcp_lmtpcs ", "\ntcp_lmtpcs noreverse ")
-    assert changed != text
-    path.write_text(changed)
+    for channel, words in keywords.items():
+        assert f"\n{channel} " in text
+        text = text.replace(f"\n{channel} ", f"\n{channel} {words} ")
+    path.write_text(text)
     return instance
 
 
@@ -176,12 +209,12 @@ def test_from_access_is_asked_about_the_primary_address_and_has_the_last_word(tm
     assert [each.sender for each in message.envelope.recipients] == [""]
 
 
-def test_scripts_see_the_primary_address(tmp_path: Path) -> None:
-    script = (
-        'require ["envelope", "reject"]; if allof (address :is "from" "john.doe@example.com", '
-        'envelope :is "from" "john.doe@example.com") { reject "seen"; }'
-    )
+@pytest.mark.parametrize("noreverse", ["", "noreverse"])
+def test_scripts_see_the_primary_address(tmp_path: Path, noreverse: str) -> None:
+    header = "" if noreverse else 'address :is "from" "john.doe@example.com", '
+    script = f'require ["envelope", "reject"]; if allof ({header}envelope :is "from" "john.doe@example.com") {{ reject "seen"; }}'
     instance = relay_files(tmp_path, option_dat=REVERSE, keywords="sourcefilter file:IMTA_TABLE:seen.sieve")
+    with_keywords(instance, {"tcp_lmtpcs": noreverse})
     (tmp_path / "relay" / "config" / "seen.sieve").write_text(script)
     with SmtpWorld(instance) as world:
         assert world.hello().message(BODY, PRIMARY, sender=GIVEN) == "550 5.7.1 seen"
@@ -291,11 +324,25 @@ def test_a_body_that_is_given_up_leaves_the_connection_as_it_was(tmp_path: Path)
         client = world.hello()
         client.send(b"MAIL FROM:<alice@outside.test>\r\nRCPT TO:<ann.smith@example.com>\r\n")
         assert [each[:3] for each in client.replies(2)] == ["250", "250"]
-        client.send(b"BDAT 262244\r\n" + (BODY + MANY)[:262_244] + b"RSET\r\nNOOP\r\n")
-        world.until(lambda: directory.waiting > 0)
-        world.call(directory.gate.set)
+        client.send(b"BDAT 257000\r\n" + (BODY + MANY)[:257_000])
+        assert client.reply().startswith("250 ")
+        client.send(b"BDAT 1800\r\n" + MANY[:1800] + b"RSET\r\nNOOP\r\n")  # too much to stay in memory
         assert [each[:3] for each in client.replies(3)] == ["250", "250", "250"]
+        assert directory.waiting == 1
+        world.call(directory.gate.set)
+        assert [client.ask("NOOP")[:3] for _ in range(3)] == ["250"] * 3
         assert client.message(BODY + MANY, PRIMARY, sender=GIVEN).startswith("250 ")
         assert len(list((world.instance.journal / "body").iterdir())) == 1
         (message,) = world.queued()
     assert behind_trace(message) == MENDED + MANY
+
+
+def test_no_more_is_read_before_the_directory_has_answered(tmp_path: Path) -> None:
+    directory = Gated("jd")
+    with gated(tmp_path, directory) as world:
+        client = begun(world, directory, (BODY + MANY)[:270_000])
+        with pytest.raises(TimeoutError):
+            client.send(b"0123456\r\n" * 3_000_000, patience=0.5)
+        assert 258_048 <= world.call(lambda: world.relay.memory.held) <= 1 << 20
+        client.close()
+        world.call(directory.gate.set)
