@@ -154,6 +154,20 @@ async def test_ip_access_takes_another_address_passes_one_over_and_gives_a_host_
     assert relay.records("Y") == []
 
 
+async def test_what_ip_access_forbids_returns_nothing_where_another_server_is_only_down(
+    out: StartOut, world: SmtpSink, names: DnsServer
+) -> None:
+    names.zone["two.test", "A"] = ["127.0.0.1", "127.0.0.3"]
+    table = "IP_ACCESS\n\n  *|mx2.remote.test  $Nnot$ there\n  *|127.0.0.3|two.test  $Nnot$ there\n"
+    relay = await out(keywords="mx", options=f"DNS_SERVERS={names.address}", hosts="", mappings=table)
+    await put(relay, "bob@remote.test")  # its first server is down, the second one forbidden
+    await put(relay, "bob@two.test")  # its other address answers
+    await until(lambda: world.taken)
+    copies = await relay.until_list(own_status)
+    assert own_status(copies) == {"bob@remote.test": "451 4.4.1"}
+    assert (relay.records("R"), len(world.taken)) == ([], 1)
+
+
 async def test_the_last_resort(out: StartOut, world: SmtpSink, names: DnsServer) -> None:
     options = f"DNS_SERVERS={names.address}"
     relay = await out(keywords="mx lastresort mx2.remote.test", options=options, hosts="")

@@ -1,4 +1,4 @@
-"""IP_ACCESS: addresses that are kept, passed over, replaced, and a destination that is given up."""
+"""IP_ACCESS: addresses that are kept, passed over, replaced, and the row of them that ends."""
 
 import pytest
 
@@ -9,10 +9,10 @@ from posthouse.relay.channels.ip_access import IpAccess
 ADDRESSES = ("192.0.2.1", "2001:db8::1", "192.0.2.3")
 
 
-def judged(*entries: tuple[str, str]) -> tuple[tuple[str, ...] | Status, list[str]]:
+def judged(*entries: tuple[str, str]) -> tuple[tuple[str | Status, ...], list[str]]:
     alarms: list[str] = []
     gate = IpAccess(Tables.compile([("IP_ACCESS", entries)] if entries else []), "tcp_local", alarms.append)
-    return gate.judge("mx.example.org", ADDRESSES), alarms
+    return tuple(gate.judge("mx.example.org", ADDRESSES)), alarms
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_addresses(entries: tuple[tuple[str, str], ...], kept: tuple[str, ...]) 
         ("$F", Status(550, "5.7.1", "this system does not connect to mx.example.org")),
     ],
 )
-def test_a_destination_that_is_given_up(template: str, status: Status) -> None:
-    assert judged(("*|3|*", template)) == (status, [])
+def test_a_row_that_ends(template: str, status: Status) -> None:
+    assert judged(("*|2|*", template)) == ((ADDRESSES[0], ADDRESSES[2], status), [])
 
 
 def test_an_address_that_is_none_is_passed_over_and_told() -> None:

@@ -6,7 +6,8 @@ Asked about each address before it is connected to: the channel whose mail goes 
 has, the address, the host's name as it was looked up.
 
     no entry, $Y        connect
-    $N text, $F         the destination is given up: 550 5.7.1, or the codes the text begins with; 4yz lets the mail wait
+    $N text, $F         neither this one nor another host behind it: 550 5.7.1, or the codes the text begins with; 4yz lets the
+                        mail wait. The host's other addresses come first: their order is chance
     $I                  this address is passed over; when all are, the mail waits
     $A address          connect to this one instead; where it is none, the address is passed over, and the log says so
 
@@ -37,27 +38,29 @@ class IpAccess:
         self._channel = channel
         self._alarm = alarm
 
-    def judge(self, host: str, addresses: Sequence[str]) -> tuple[str, ...] | Status:
-        """The addresses of a host to connect to, in their order, or why the whole destination is given up.
+    def judge(self, host: str, addresses: Sequence[str]) -> Iterator[str | Status]:
+        """The addresses of a host to connect to, in their order; last, perhaps, why there are no more.
 
         Args:
             host: its name.
             addresses: those that were found.
         """
         if TABLE not in self._tables:
-            return tuple(addresses)
-        found: list[str] = []
+            yield from addresses
+            return
+        refusal: Status | None = None
         for number, address in enumerate(addresses, 1):
             result = self._tables.probe(TABLE, f"{self._channel}|{number}|{len(addresses)}|{address}|{host}")
             access = decide(result)
             if access.status is not None:
-                status = access.status
-                return status if status.text else Status(status.code, status.enhanced, f"this system does not connect to {host}")
+                refusal = refusal or access.status
+                continue
             if result is None or not result.flags & {"A", "I"}:
-                found.append(address)
+                yield address
             elif "A" in result.flags:
-                found += self._instead(access.header.strip(), address)
-        return tuple(found)
+                yield from self._instead(access.header.strip(), address)
+        if refusal is not None:
+            yield refusal if refusal.text else Status(refusal.code, refusal.enhanced, f"this system does not connect to {host}")
 
     def _instead(self, answer: str, address: str) -> Iterator[str]:
         try:

@@ -5,7 +5,8 @@
 * An address on which a message was lost half-way goes to the end of the row for an hour.
 * All of them refuse for good, or the domain takes no mail: the copies are returned. One of them might answer later: they wait.
   What our own configuration names (`daemon`, a source route from the directory) is never the sender's fault: they wait.
-* `IP_ACCESS` may take addresses out of the row, put others in, or end it (`ip_access`).
+* `IP_ACCESS` may take addresses out of the row, put others in, or end it (`ip_access`): that returns mail only where nothing
+  before the end might answer later.
 * `maytls`: after a handshake that failed the same address is spoken to in clear, for ten minutes without asking for TLS.
 """
 
@@ -41,7 +42,7 @@ _NOWHERE = Status(451, "4.4.1", "no server of the destination could be tried")
 
 
 class Forbidden(NamedTuple):
-    """The destination is not to be connected to."""
+    """Here the row ends: this address and those behind it are not to be connected to."""
 
     status: Status
 
@@ -107,7 +108,8 @@ class SmtpHost(LmtpHost):
         tried, later, now = 0, [], self.shop.loop.time()
         async for hop in self._hops():
             if isinstance(hop, Forbidden):
-                return hop.status
+                result = _worse(result, hop.status)
+                break
             if isinstance(hop, Status):
                 result = _worse(result, hop)
             elif self._sour.get(hop.address, 0.0) > now:
@@ -145,12 +147,8 @@ class SmtpHost(LmtpHost):
         if isinstance(found, Status):
             yield found
             return
-        allowed = self._gate.judge(host, found)
-        if isinstance(allowed, Status):
-            yield Forbidden(allowed)
-            return
-        for address in allowed:
-            yield Hop(host, address)
+        for address in self._gate.judge(host, found):
+            yield Forbidden(address) if isinstance(address, Status) else Hop(host, address)
 
     async def _try(self, hop: Hop) -> Status | None:
         """One address; None: a session is ready there."""
