@@ -1,15 +1,21 @@
 """A store needs imta.cnf, mappings, dispatcher.cnf, imta.tailor and store.conf, no python-ldap, and asks no directory."""
 
+import json
 import os
+import shutil
 import smtplib
+import subprocess
+import sys
 from pathlib import Path
 
+import posthouse
 from posthouse.testing.tiers import RunningInstance
 from support.family_rig import wait_for
 from support.journey_mail import Ledger, reconcile, wait_delivered
 from support.journey_tiers import everyone, journey
 from support.store_alone import deliver, store_alone
 
+SOURCE = Path(posthouse.__file__).parent
 NEEDED = {"imta.cnf", "mappings", "dispatcher.cnf", "imta.tailor", "store.conf"}
 NO_LDAP = '''"""Stands before python-ldap on the path."""
 raise ImportError("python-ldap is not installed here")
@@ -58,6 +64,24 @@ def test_a_worker_serves_on_when_what_is_on_disk_would_start_none(tmp_path: Path
         assert deliver(store, "anna", "m") == [250]
         mappings.write_text(good)
         wait_for(lambda: not served())
+
+
+def test_a_program_changed_beneath_a_running_store_is_told(tmp_path: Path) -> None:
+    with store_alone(tmp_path) as store:
+        assert store.json("status")["troubles"] == []
+        assert 'posthouse_troubles{what="version"} 0\n' in store.command("metrics").stdout
+        newer = tmp_path / "newer"
+
+        def said_by_newer(*words: str) -> str:
+            shutil.copytree(SOURCE, newer / "posthouse", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+            command = [sys.executable, "-m", "posthouse.cli", *words, "--instance", str(store.folder)]
+            return subprocess.run(
+                command, env={**os.environ, "PYTHONPATH": str(newer)}, capture_output=True, text=True, check=True, timeout=60
+            ).stdout
+
+        (trouble,) = wait_for(lambda: json.loads(said_by_newer("status", "--json"))["troubles"])
+        assert trouble["what"] == "version"
+        assert 'posthouse_troubles{what="version"} 1\n' in said_by_newer("metrics")
 
 
 def test_a_store_of_five_files_takes_mail_without_a_directory(tmp_path: Path) -> None:

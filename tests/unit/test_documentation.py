@@ -12,6 +12,7 @@ from cyclopts import App
 
 from posthouse.cli import COMMANDS
 from posthouse.config import dispatcher_cnf, job_controller_cnf, keywords, known_options, store_conf, tailor
+from posthouse.dispatcher.trouble import WHATS
 from posthouse.relay.directory import attributes
 from posthouse.relay.routing.refusal import Refusal
 from posthouse.testing.tiers import posthouse
@@ -169,3 +170,11 @@ def test_what_the_code_reads_is_on_a_page() -> None:
     assert read - named - attribute_names - shortened == {"FORWARD_FORMAT"}  # is warned about only
     assert dispatcher_cnf._KNOWN - pages == set()
     assert JOB_OPTIONS - pages == set()
+
+
+def test_every_trouble_is_in_the_table() -> None:
+    rows = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("| `what` in ")[2].partition("\n\n")[0]
+    assert names_in(rows, r"^\w+$") == set(WHATS)
+    source = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    said = re.findall(r'(?:\bTrouble\(|"what": )"(\w+)"', source)
+    assert set(said) == {"host", "worker", "version"} < set(WHATS)  # of the others mypy knows

@@ -7,12 +7,13 @@ With --json one object:
      "listeners": [{"service", "address", "port", "tls"}], "services": {name: {counter: number}},
      "queue": null or {"waiting", "held", "segments", "alarms": [{"time", "text"}], ...},
      "disk": null or {"free": octets, "files": number or null, "low": bool},
-     "troubles": [{"what": "directory"|"queue"|"host"|"store"|"partition"|"worker"|"certificate"|"version", "since", "text"}]}
+     "troubles": [{"what", "since", "text"}]}
 
 `queue` is the job controller's on a relay; its alarms are what a person must know. A process in state `silent` lives and does not
 answer; after a minute or two of that it is killed and started again. `disk` is what is free below `data/`; `files` is null where
 there is no limit, and `low` says that mail may soon be refused for want of room. `troubles` is what is wrong now, as
-workers and job controller know it; it is away when it is over, and does not change the exit code.
+workers and job controller know it, or `version`; `what` is one of `trouble.WHATS`. It is away when it is over, and does not
+change the exit code.
 Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running, 77 when it
 belongs to another user.
 """
@@ -51,7 +52,7 @@ def status(*, instance: InstanceOption = None, as_json: Json = False) -> None:
     place = here(instance)
     answer = processes(place)
     queue = _queue(place, answer)
-    facts = {**answer, "queue": queue, "disk": room(place), "troubles": _troubles(answer, queue or {}, _version(answer))}
+    facts = {**answer, "queue": queue, "disk": room(place), "troubles": _troubles(answer, queue or {})}
     if as_json:
         print_json(facts)
     else:
@@ -65,10 +66,10 @@ def status(*, instance: InstanceOption = None, as_json: Json = False) -> None:
 
 
 def processes(place: Instance, seconds: float = 10.0) -> dict[str, Any]:
-    """What the supervisor says within so many seconds: state, processes, listeners, services."""
+    """What the supervisor says within so many seconds: state, processes, listeners, services, troubles."""
     answer = ask_supervisor(place, "status", seconds)
     if answer is not None:
-        return answer
+        return {**answer, "troubles": [*answer.get("troubles", ()), *_version(answer)]}
     state = "stopping" if lock.is_held(place.data / "lock") else "stopped"
     rows = _hung_supervisor(place) if state == "stopping" else []
     state = "running" if rows else state
@@ -95,9 +96,9 @@ def _troubles(*told: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**each, "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(each["since"]))} for each in found]
 
 
-def _version(answer: dict[str, Any]) -> dict[str, Any]:
+def _version(answer: dict[str, Any]) -> list[dict[str, Any]]:
     changed = changed_since(answer["processes"])
-    return {} if changed is None else {"troubles": [{"what": "version", "since": changed, "text": TEXT}]}
+    return [] if changed is None else [{"what": "version", "since": changed, "text": TEXT}]
 
 
 def room(place: Instance) -> dict[str, Any] | None:

@@ -2,16 +2,22 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
+
+What: TypeAlias = Literal["directory", "queue", "host", "store", "partition", "worker", "certificate", "version"]
+"""`version` is found by the commands that show troubles: who runs cannot know"""
+WHATS: tuple[What, ...] = get_args(What)
+Wrong: TypeAlias = dict[What, str]
+"""all that is wrong, in words"""
 
 
 class Trouble(msgspec.Struct, frozen=True):
     """One thing a person should know of while it lasts."""
 
     what: str
-    """directory, queue, host, store, partition, worker, certificate"""
+    """one of WHATS; a process of a newer version may know more"""
     since: float
     """Unix seconds"""
     text: str
@@ -31,9 +37,9 @@ class Since:
     def __init__(self, tell: Tell, now: Callable[[], float] = time.time) -> None:
         self._tell = tell
         self._now = now
-        self._since: dict[str, float] = {}
+        self._since: dict[What, float] = {}
 
-    def say(self, found: Mapping[str, str]) -> None:
+    def say(self, found: Mapping[What, str]) -> None:
         """This is all that is wrong now: in words, by what it is."""
         now = self._now()
         self._since = {what: self._since.get(what, now) for what in found}

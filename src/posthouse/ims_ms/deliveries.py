@@ -36,6 +36,7 @@ from posthouse.store.mailbox.owner import Target, parse_target
 from posthouse.store.quota.limits import GivenLimits, parse_limits
 
 if TYPE_CHECKING:
+    from posthouse.dispatcher.trouble import Wrong
     from posthouse.mail.envelope import Recipient
 
 KNOWN_UP = 20.0
@@ -164,7 +165,7 @@ class Deliveries:
                 job.attempt.refuse(recipient, row.status(addressee.token.decode("utf-8", "replace")))
             job.attempt.end()
 
-    def wrong(self) -> dict[str, str]:
+    def wrong(self) -> "Wrong":
         """What keeps mail from being delivered now."""
         return self.store.wrong("mail waits in the queue")
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 
 from posthouse.cli.metrics.facts import Facts, Waiting
 from posthouse.cli.metrics.text_format import Family, Labels, Sample
+from posthouse.dispatcher.trouble import WHATS
 from posthouse.trace.figures import KINDS, RECEIVED, Rows, Waited, kinds, quota_refused, replies, waited
 
 _STATES = ("starting", "running", "stopping", "stopped")
-_TROUBLES = ("directory", "queue", "store", "partition", "worker", "certificate")
+_TROUBLES = tuple(what for what in WHATS if what != "host")
 _WAITING = ("journal", "file", "held")
 _KINDS = {
     "received": "enqueued to the channel",

@@ -3,10 +3,11 @@
 A pool without such a channel has a worker without one, and the store is not opened.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from posthouse.config.configuration import Configuration
+from posthouse.dispatcher.trouble import Wrong
 from posthouse.relay.channels.workshop import Workshop
 from posthouse.relay.job_controller.protocol import Lease
 
@@ -18,7 +19,7 @@ class LocalProgram(Protocol):
         """Take a copy; its lease is given back when every recipient has a result."""
         ...
 
-    def wrong(self) -> Mapping[str, str]:
+    def wrong(self) -> Wrong:
         """What keeps mail from being delivered now, in words, by what it is; asked once a second."""
         ...
 

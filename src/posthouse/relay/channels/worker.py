@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from posthouse.config.certificate_dates import told
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError
-from posthouse.dispatcher.trouble import Since, Trouble
+from posthouse.dispatcher.trouble import Since, Trouble, Wrong
 from posthouse.mail.message_id import MessageIds
 from posthouse.relay.channels.age_notice import return_copy, warn
 from posthouse.relay.channels.attempt import Attempt
@@ -227,7 +227,7 @@ class ChannelWorker:
         self.shop.places.forget_freed()
         self._maybe_end()
 
-    def _certificates(self) -> dict[str, str]:
+    def _certificates(self) -> Wrong:
         """What is wrong with the pool's certificates, or will be soon."""
         found: list[str] = []
         for name, settings in self.shop.settings.items():

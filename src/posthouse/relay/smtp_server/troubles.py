@@ -8,7 +8,7 @@ seconds and the journal can grow.
 import time
 from collections.abc import Callable
 
-from posthouse.dispatcher.trouble import Since, Tell
+from posthouse.dispatcher.trouble import Since, Tell, Wrong
 from posthouse.mail.status import Status
 from posthouse.relay.directory.directory import Directory
 
@@ -40,7 +40,7 @@ class Troubles:
             directory: that recipients are looked up in.
             journal: why the journal cannot grow, if it cannot.
         """
-        found = dict[str, str]()
+        found: Wrong = {}
         state, _, why = directory.health().partition(": ")
         if state == "down":
             found["directory"] = f"no directory server answers ({why}): recipients that are not in the cache get 450"

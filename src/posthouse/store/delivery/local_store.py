@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from posthouse.config.fault import ConfigurationError, Fault
 from posthouse.config.instance import Instance
@@ -40,6 +40,9 @@ from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.transaction import Transaction
 from posthouse.store.mailbox.base_name import BaseNames
 from posthouse.store.mailbox.errors import MailboxIOError
+
+if TYPE_CHECKING:
+    from posthouse.dispatcher.trouble import Wrong
 
 UNCHECKED_LIMIT = 4
 """sealed segments whose end is unchecked, beyond which deliveries take the way without a record"""
@@ -240,9 +243,9 @@ class LocalStore:
 
         self._loop.call_soon_threadsafe(close)
 
-    def wrong(self, meanwhile: str) -> dict[str, str]:
+    def wrong(self, meanwhile: str) -> "Wrong":
         """What keeps mail from being taken now, for `posthouse status`, and what becomes of it meanwhile."""
-        found = {}
+        found: Wrong = {}
         if self.delivery.closed is not None:
             found["store"] = f"mail is refused until the disk is well ({self.delivery.closed}): {meanwhile}"
         elif self._writer is not None and self._writer.fault is not None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import asyncio
     import ssl
 
+    from posthouse.dispatcher.trouble import Wrong
+
 _SWEEP_SECONDS = 5.0
 _TOLD_SECONDS = 60.0
 
@@ -121,7 +123,7 @@ class Serving(ABC):
             session.expire()
         self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self.sweep)
 
-    def failing(self) -> dict[str, str]:
+    def failing(self) -> "Wrong":
         """What the disk did to a delivery within the last minute, for `posthouse status`."""
         if self.failed is None or time.time() - self.failed[0] > _TOLD_SECONDS:
             return {}

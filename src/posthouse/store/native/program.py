@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from posthouse.config.configuration import Configuration, load
 from posthouse.config.instance import Instance
 from posthouse.dispatcher.control import NATIVE_WRITER
-from posthouse.dispatcher.trouble import Since
+from posthouse.dispatcher.trouble import Since, Wrong
 from posthouse.dispatcher.worker import WorkerContext
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk, LinuxDisk
@@ -103,7 +103,7 @@ class NativeProgram(Serving):
         super().sweep()
         self._since.say(self._wrong())
 
-    def _wrong(self) -> dict[str, str]:
+    def _wrong(self) -> Wrong:
         spool = self._native.spool
         try:
             spool.stat()
