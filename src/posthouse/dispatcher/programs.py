@@ -22,7 +22,9 @@ IMAGES: Images = {
 
 PYTHON_MODULE = (sys.executable, "-m")
 _LDAP = "posthouse.relay.directory.ldap_directory"
-_CHANNELS = "posthouse.relay.channels.command"
+_CHANNELS = "posthouse.relay.channels"
+_STORE = ("ims-ms", "posthouse.ims_ms")
+"""a channel to the store of this machine, and what its pool's worker is started as"""
 _NEEDED_LATE = ("encodings.idna", "runpy", "uvloop")
 """read at their first use, by every process"""
 
@@ -39,7 +41,8 @@ def modules_of(configuration: Configuration, commands: Iterable[Sequence[str]], 
     names = [command[2] for command in programs if tuple(command[:2]) == PYTHON_MODULE]
     found = [*_NEEDED_LATE, *(f"{name}.__main__" for name in names)]
     if any(name.startswith("posthouse.relay.") for name in names):
-        found.append(_CHANNELS)
+        found.append(f"{_CHANNELS}.__main__")
+        found += [f"{_STORE[1]}.__main__"] if _STORE[0] in configuration.imta.channels else []
         found += [_LDAP] if configuration.ldif_file is None else []
     return found
 

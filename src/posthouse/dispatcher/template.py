@@ -13,14 +13,15 @@ the new process's output if it is to have its own, and what it inherits, in the 
 of one signed number: the pid with a pidfd (negative: errno, nothing was started), later the exit code (negative: the signal).
 
 The new process has a default set of signals, no descriptor but those it was given, /dev/null as input, the environment and
-command line of the request, and runs the module as `python -m` does.
+command line of the request, and runs the module as `python -m` does. A `__main__` that was read with the modules is not read
+again: an upgrade of the files gives nobody a beginning that does not fit the rest.
 """
 
 import array
 import contextlib
 import fcntl
 import gc
-import importlib
+import importlib.util
 import logging
 import os
 import runpy
@@ -32,6 +33,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
 import msgspec
@@ -81,7 +83,7 @@ class Template:
         self._life.close()
 
 
-def make(modules: Iterable[str], user: User | None, keep: int, instance: str, log: logging.Logger) -> Template | None:
+def make(modules: Sequence[str], user: User | None, keep: int, instance: str, log: logging.Logger) -> Template | None:
     """Read the modules and fork the template; None when something forbids that, which is no fault.
 
     Args:
@@ -97,6 +99,7 @@ def make(modules: Iterable[str], user: User | None, keep: int, instance: str, lo
     try:
         for module in modules:
             importlib.import_module(module)
+        mains = {module: _code(module) for module in modules if module.endswith(".__main__")}
     except Exception as error:
         log.info("no template: %s", error)
         return None
@@ -119,7 +122,7 @@ def make(modules: Iterable[str], user: User | None, keep: int, instance: str, lo
             _close_all_but({keep, life.fileno(), line.fileno()})
             if user is not None:
                 become(user)
-            _Forks(line, life.fileno(), command_line).serve()
+            _Forks(line, life.fileno(), command_line, mains).serve()
         except BaseException:  # whatever it is, this process must never become a second supervisor
             traceback.print_exc()
         finally:
@@ -136,6 +139,12 @@ def passed(ancillary: Iterable[tuple[int, int, bytes]]) -> "array.array[int]":
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
     return fds
+
+
+def _code(module: str) -> CodeType | None:
+    spec = importlib.util.find_spec(module)
+    get_code = getattr(spec.loader, "get_code", None) if spec is not None else None
+    return get_code(module) if get_code is not None else None
 
 
 def _close_all_but(kept: set[int]) -> None:
@@ -160,10 +169,11 @@ def _is_left(report: socket.socket) -> bool:
 class _Forks:
     """The template at work."""
 
-    def __init__(self, line: socket.socket, life: int, command_line: CommandLine) -> None:
+    def __init__(self, line: socket.socket, life: int, command_line: CommandLine, mains: Mapping[str, CodeType | None]) -> None:
         self._line = line
         self._life = life
         self._command_line = command_line
+        self._mains = mains
         self._living: dict[int, tuple[int, socket.socket]] = {}
         """pidfd -> pid, and where its end is reported"""
         self._poll = select.poll()
@@ -214,7 +224,7 @@ class _Forks:
             return
         else:
             if pid == 0:
-                _Born(request, fds, self._command_line, self._hearing).live()
+                _Born(request, fds, self._command_line, self._hearing, self._mains).live()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         pidfd = os.pidfd_open(pid)
@@ -239,9 +249,15 @@ class _Born:
     """The new process."""
 
     def __init__(
-        self, request: Request, fds: Sequence[int], command_line: CommandLine, hearing: Mapping[signal.Signals, Any]
+        self,
+        request: Request,
+        fds: Sequence[int],
+        command_line: CommandLine,
+        hearing: Mapping[signal.Signals, Any],
+        mains: Mapping[str, CodeType | None],
     ) -> None:
         self._request = request
+        self._mains = mains
         self._fds = fds
         self._command_line = command_line
         self._hearing = hearing
@@ -258,11 +274,7 @@ class _Born:
             sys.argv = list(request.arguments)
             sys.orig_argv = list(request.command_line)
             self._hear_signals()
-            module = request.arguments[0]
-            for name in (module, f"{module}.__main__"):
-                if not hasattr(sys.modules.get(name), "__path__"):  # runpy warns of what has been read already
-                    sys.modules.pop(name, None)
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
+            self._run(request.arguments[0])
             code = 0
         except SystemExit as end:
             code = _exit_code(end)
@@ -273,6 +285,16 @@ class _Born:
                 with contextlib.suppress(OSError, ValueError):
                     stream.flush()
             os._exit(code)
+
+    def _run(self, module: str) -> None:
+        if (main := self._mains.get(f"{module}.__main__")) is not None:
+            sys.modules["__main__"] = ModuleType("__main__")
+            exec(main, sys.modules["__main__"].__dict__)  # noqa: S102 - it is ours, as it was read with the others
+            return
+        for name in (module, f"{module}.__main__"):
+            if not hasattr(sys.modules.get(name), "__path__"):  # runpy warns of what has been read already
+                sys.modules.pop(name, None)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
     def _take_descriptors(self) -> None:
         """Those we were given under the numbers they are known by; all others are closed."""

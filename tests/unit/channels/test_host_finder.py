@@ -32,7 +32,7 @@ def names() -> MemoryNames:
 
 def finder(service: MemoryNames, **changes: object) -> HostFinder:
     settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
-    return HostFinder(settings, service, Resolver(HOSTS), OURS, lambda: 0.5)
+    return HostFinder(settings, lambda: service, Resolver(HOSTS), OURS, lambda: 0.5)
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,19 @@ class HostFinder:
 
     Args:
         settings: of the channel.
-        names: the DNS.
+        names: the DNS, once it has to be asked.
         resolver: hosts file and the system's look-up.
         ours: names of this system, lower case.
         chance: a number from 0.0 to 1.0, new at each call.
     """
 
     def __init__(
-        self, settings: SmtpSettings, names: NameService, resolver: Resolver, ours: Collection[str], chance: Callable[[], float]
+        self,
+        settings: SmtpSettings,
+        names: Callable[[], NameService],
+        resolver: Resolver,
+        ours: Collection[str],
+        chance: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._names = names
@@ -44,7 +49,7 @@ class HostFinder:
             return (key,)
         if settings.lookup is not Lookup.MX:
             return self._own_fault(Status(554, "5.4.6", f"{key} is this system")) if key in self._ours else (key,)
-        answer = await self._names.exchangers(key)
+        answer = await self._names().exchangers(key)
         if isinstance(answer, Unknown):
             return Status(451, "4.4.3", answer.reason)
         if isinstance(answer, Absent):
@@ -63,7 +68,7 @@ class HostFinder:
                 return await self._resolver.resolve(key)
             except Unresolved as error:
                 return Status(451, "4.4.3", f"{host}: {error}")
-        answer = await self._names.addresses(key)
+        answer = await self._names().addresses(key)
         if isinstance(answer, Unknown):
             return Status(451, "4.4.3", answer.reason)
         if isinstance(answer, Absent):

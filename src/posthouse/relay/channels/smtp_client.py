@@ -1,22 +1,26 @@
 """`tcp_smtp_client`: all SMTP channels of one worker. The same care for sessions as in `lmtp_client`, other hosts.
 
-What only these channels need, dnspython and TLS among it, is imported with their first message: a relay that only has stores
-goes without.
+dnspython, 3 MiB, is imported when the DNS is asked first: a relay that only has stores or smart hosts goes without. Our own
+modules are read at the start, as all others: an upgrade beneath a running worker does not reach it.
 """
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from posthouse.config.configuration import Configuration
+from posthouse.dispatcher.access import tables_of
+from posthouse.relay.channels.host_finder import HostFinder
+from posthouse.relay.channels.ip_access import IpAccess
 from posthouse.relay.channels.lmtp_client import LmtpChannels
 from posthouse.relay.channels.settings import ChannelSettings
+from posthouse.relay.channels.smtp_host import SmtpHost
+from posthouse.relay.channels.smtp_settings import SmtpSettings
 from posthouse.relay.channels.workshop import Workshop
 
 if TYPE_CHECKING:
     from posthouse.mapping.table import Tables
-    from posthouse.relay.channels.smtp_host import SmtpHost
-    from posthouse.relay.channels.smtp_settings import SmtpSettings
     from posthouse.relay.channels.tls_out import TlsOut
     from posthouse.relay.names.name_service import NameService
 
@@ -56,26 +60,23 @@ class SmtpChannels(LmtpChannels):
         self._tables = None
         self._ours, self._ports = _own_names(self._shop), _own_ports(self._shop.configuration)
 
-    def _make(self, settings: ChannelSettings, name: str) -> "SmtpHost":
-        from posthouse.dispatcher.access import tables_of
-        from posthouse.relay.channels.host_finder import HostFinder
-        from posthouse.relay.channels.ip_access import IpAccess
-        from posthouse.relay.channels.smtp_host import SmtpHost
-        from posthouse.relay.channels.smtp_settings import SmtpSettings
-        from posthouse.relay.names.dns_names import DnsNames
-
+    def _make(self, settings: ChannelSettings, name: str) -> SmtpHost:
         channel = settings.channel
         smtp = self._settings.get(channel.name)
         if smtp is None:
             smtp = SmtpSettings.read(self._shop.configuration, channel, self._before.get(channel.name))
             self._settings[channel.name] = smtp
-        names = self._names.get(smtp.servers)
-        if names is None:
-            names = self._names[smtp.servers] = DnsNames(smtp.servers)
-        finder = HostFinder(smtp, names, self.resolver, self._ours, random.random)
+        finder = HostFinder(smtp, partial(self._dns, smtp.servers), self.resolver, self._ours, random.random)
         if self._tables is None:
             self._tables = tables_of(self._shop.configuration)
         return SmtpHost(self, self._shop, settings, name, smtp, finder, IpAccess(self._tables, channel.name, self._shop.alarm))
+
+    def _dns(self, servers: tuple[tuple[str, int], ...]) -> "NameService":
+        if servers not in self._names:
+            from posthouse.relay.names.dns_names import DnsNames
+
+            self._names[servers] = DnsNames(servers)
+        return self._names[servers]
 
 
 def _own_names(shop: Workshop) -> frozenset[str]:
