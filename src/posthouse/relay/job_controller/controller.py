@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from posthouse.config.configuration import Configuration
+from posthouse.config.job_controller_cnf import DEFAULT_TIMES
 from posthouse.journal.adopt import open_folder
 from posthouse.relay.job_controller import control
 from posthouse.relay.job_controller.backoff import Verdict
@@ -29,6 +30,7 @@ from posthouse.relay.job_controller.files import filed_copies
 from posthouse.relay.job_controller.housekeeping import Housekeeping
 from posthouse.relay.job_controller.ledger import Ledger, NewRecord
 from posthouse.relay.job_controller.local_socket import NAME
+from posthouse.relay.job_controller.periodic import first_after
 from posthouse.relay.job_controller.plan import Plan
 from posthouse.relay.job_controller.protocol import (
     Alarm,
@@ -299,14 +301,15 @@ class JobController:
             return
 
     def _scan_every(self) -> float:
-        jobs = self._configuration.job_controller
-        return float(jobs.synch_time.every) if jobs is not None else 4 * 3600.0
+        jobs, now = self._configuration.job_controller, time.time()
+        return first_after(jobs.synch_time if jobs is not None else DEFAULT_TIMES, now) - now
 
     # reload and end
 
     def reload(self, configuration: Configuration) -> None:
         """Take a new configuration, and let the workers read it."""
         self._configuration = configuration
+        self._next_scan = min(self._next_scan, self._loop.time() + self._scan_every())
         self._stock.reload(Plan(configuration))
         self._housekeeping.configure(configuration)
         self._workers.reload()
