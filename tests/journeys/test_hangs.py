@@ -24,7 +24,9 @@ def test_a_job_controller_that_hangs_is_named_and_its_mail_is_found(tmp_path: Pa
             for row in json.loads(tiers.relay.command("status", "--json", check=False).stdout)["processes"]
         }
         assert (states["job_controller"], states["dispatcher"]) == ("silent", "ready")
-        (copy,) = json.loads(tiers.relay.command("queue", "list", "--json").stdout)
+        listed = tiers.relay.command("queue", "list", "--json")
+        assert listed.stderr == "posthouse queue list: the job controller does not answer, waiting for it (15 seconds)\n"
+        (copy,) = json.loads(listed.stdout)
         assert (copy["state"], copy["recipients"][0]["original"]) == ("journal", "user0@example.com")
         held = tiers.relay.command("queue", "hold", "--all", check=False)
         assert (held.returncode, held.stdout) == (TEMPORARY, "")

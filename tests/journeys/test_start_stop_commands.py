@@ -120,6 +120,12 @@ def test_a_supervisor_that_hangs_is_named(store: Path) -> None:
     assert f"supervisor {process.pid} does not answer" in status.stderr
     facts = json.loads(status.stdout)
     assert [(row["role"], row["pid"], row["state"]) for row in facts["processes"]] == [("supervisor", process.pid, "silent")]
+    stop = posthouse("stop", "--seconds", "1", "--instance", str(store))
+    assert stop.returncode == 75
+    first, second, last = stop.stderr.splitlines()
+    assert first == "the supervisor does not answer, waiting for it (10 seconds)"
+    assert second == "the supervisor does not answer; waiting for the end of all processes (1 seconds)"
+    assert last.startswith("processes still end: ")
     process.kill()
     process.wait(10)
     process.stdout.close()

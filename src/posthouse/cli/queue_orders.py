@@ -19,6 +19,7 @@ import msgspec
 
 from posthouse.cli.loading import load_or_exit
 from posthouse.cli.queue_none import NO_QUEUE, has_no_queue
+from posthouse.cli.waiting_note import told_when_slow
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import lock
 from posthouse.dispatcher.family import LOCK_VARIABLE, PARENT_VARIABLE
@@ -42,7 +43,8 @@ def ask(place: Instance, op: str, selection: Selection, **arguments: Any) -> dic
         ControllerDown: none runs, or it does not answer.
         SystemExit: 75, it refuses.
     """
-    request(place.run / NAME, "status", _SOON)
+    with told_when_slow(f"posthouse queue {op}: the job controller does not answer, waiting for it ({_SOON:.0f} seconds)"):
+        request(place.run / NAME, "status", _SOON)
     answer = request(place.run / NAME, op, LONG, filter=msgspec.to_builtins(selection), **arguments)
     if "error" in answer and "done" not in answer:
         sys.stderr.write(f"posthouse queue {op}: {answer['error']}\n")

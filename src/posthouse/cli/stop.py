@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.supervisor_call import ask_supervisor
+from posthouse.cli.waiting_note import told_when_slow
 from posthouse.dispatcher import control, lock
 
 app = App(name="stop", help="Drain an instance and wait for its end.")
@@ -32,8 +33,11 @@ def stop(*, instance: InstanceOption = None, seconds: Annotated[float, Parameter
     if not lock.is_held(path):
         sys.stderr.write("not running\n")
         return
-    if ask_supervisor(place, "stop") is None:
+    with told_when_slow("the supervisor does not answer, waiting for it (10 seconds)"):
+        answer = ask_supervisor(place, "stop")
+    if answer is None:
         _signal(place.run / control.PID_FILE, lock.holders(path))
+        sys.stderr.write(f"the supervisor does not answer; waiting for the end of all processes ({seconds:.0f} seconds)\n")
     if not lock.wait_until_free(path, seconds):
         sys.stderr.write(f"processes still end: {', '.join(str(pid) for pid in lock.holders(path))}\n")
         raise SystemExit(EX_TEMPFAIL)
