@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import time
+from typing import Any
 
 import pytest
 
@@ -218,3 +219,21 @@ async def test_a_reload_while_a_host_has_not_greeted_yet_does_not_call_it_down(s
     await relay.empty(30)  # a host that is down has a minute's rest
     assert sink.seen == {"bob": 1}
     assert not relay.records("Q")
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [({"mail": lambda _: "530 5.7.0 STARTTLS first"}, "451 4.7.0"), ({"data": "503 5.5.1 not now"}, "451 4.5.1"),
+     ({"rcpt": lambda _: "503 no"}, "451 ")],
+)  # fmt: skip
+async def test_a_store_that_wants_another_session_keeps_its_mail(
+    start: Start, sink: Sink, script: dict[str, Any], status: str
+) -> None:
+    for step, said in script.items():
+        setattr(sink.script, step, said)
+    relay = await start()
+    await relay.put("bob")
+    (copy,) = await relay.until_list(lambda copies: copies and copies[0]["recipients"][0]["status"])
+    said = copy["recipients"][0]["status"]
+    assert f"{said['code']} {said['enhanced']}" == status
+    assert relay.records("R") == []

@@ -246,3 +246,20 @@ async def test_a_source_route_decides_the_host(out: StartOut, world: SmtpSink, k
     await relay.put_recipients([Recipient(0, 0, "tcp_local", address, "bob@example.com", "remote.test")])
     await relay.empty()
     assert world.taken[0].rcpts == [f"RCPT TO:{wire}"]
+
+
+@pytest.mark.parametrize("reply", ["530 5.7.0 authentication required", "503 5.5.1 AUTH first"])
+async def test_what_a_smart_host_says_of_the_session_returns_no_mail(out: StartOut, world: SmtpSink, reply: str) -> None:
+    world.script.mail = lambda _: reply
+    relay = await out(keywords="daemon remote.test nodns")
+    await put(relay, "bob@elsewhere.test")
+    copies = await relay.until_list(own_status)
+    assert own_status(copies) == {"bob@elsewhere.test": f"451 4{reply[5:9]}"}
+    assert relay.records("R") == []
+
+
+async def test_the_worlds_503_is_its_last_word(out: StartOut, world: SmtpSink) -> None:
+    world.script.rcpt = lambda _: "503 5.5.1 no"
+    relay = await out()
+    await put(relay, "bob@remote.test")
+    await until(lambda: relay.records("R"))

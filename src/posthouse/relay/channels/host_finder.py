@@ -8,6 +8,7 @@
 
 from collections.abc import Callable, Collection
 
+from posthouse.mail.address import AddressError, parse_address
 from posthouse.mail.status import Status
 from posthouse.relay.channels.mx import hosts_of, in_turn
 from posthouse.relay.channels.resolver import Resolver, Unresolved
@@ -82,3 +83,11 @@ class HostFinder:
 def temporary(status: Status) -> Status:
     """The same, to be tried again."""
     return Status(451, f"4{status.enhanced[1:]}" if status.enhanced else "", status.text) if status.is_permanent else status
+
+
+def is_routed(address: str) -> bool:
+    """Whether the host was put before the address by our own rules or directory."""
+    try:
+        return bool(parse_address(address).route)
+    except AddressError:
+        return False

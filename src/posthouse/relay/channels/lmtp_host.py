@@ -4,7 +4,8 @@
 * Copies wait in one queue for all sessions of the host: a session held up by a locked mailbox holds up nothing else.
 * A host that cannot be found or reached, or that refuses to talk, is reported once (`HostDown`); one copy has an attempt on it,
   the others go back untouched. While other sessions of the host work, a failure to open one more only means fewer sessions.
-* `PORT_ACCESS` of the store refusing us (5yz as greeting) is 4.3.2 and an alarm: our own fault must not bounce mail.
+* `PORT_ACCESS` of the store refusing us (5yz as greeting) is 4.3.2 and an alarm: our own fault must not bounce mail. So are 503
+  and 530 before the message was sent: what the server wants is another session (decision 189).
 * A copy that cannot be read is never sent and never bounced: set aside or held, with an alarm (DURABILITY 4.10).
 """
 
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.connecting import connect
+from posthouse.relay.channels.host_finder import temporary
 from posthouse.relay.channels.host_session import HostSession
 from posthouse.relay.channels.lmtp_session import LmtpSession
 from posthouse.relay.channels.settings import ChannelSettings
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 30.0
 HOLD_OFF_SECONDS = 5.0
+ANOTHER_SESSION = frozenset({503, 530})
 LOG_ENTRIES = 2
 """bit of LOG_CONNECTION that asks for O, C and Y records"""
 
@@ -96,6 +99,13 @@ class LmtpHost:
             self._give_back(job)
         else:
             self.queue.appendleft(job)
+
+    def without_own_fault(self, status: Status) -> Status:
+        """A reply to MAIL, RCPT or DATA of a host that our configuration names: one about the session is not the sender's."""
+        if status.code not in ANOTHER_SESSION:
+            return status
+        self.shop.alarm(f"{self.connect_name}: {status}")
+        return temporary(status)
 
     def pump(self) -> None:
         """Give waiting copies to sessions, and open one more session where that is allowed."""

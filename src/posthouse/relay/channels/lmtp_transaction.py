@@ -171,6 +171,8 @@ class LmtpTransaction:
         if is_too_big(status):
             self._oversize.append(recipient)
         else:
+            if not self.body_sent:
+                status = self._host.without_own_fault(status)
             if status.code == 552 and not self.body_sent and status.enhanced != "5.3.4":
                 status = Status(452, "4" + status.enhanced[1:] if status.enhanced else "", status.text)  # RFC 5321 4.5.3.1.10
             if status.code == 452 and not self.body_sent and status.enhanced in {"", "4.5.3"}:

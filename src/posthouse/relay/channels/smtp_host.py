@@ -18,11 +18,10 @@ import msgspec
 
 from posthouse.dialogue.smtp_client import Opening
 from posthouse.dialogue.upgrade import Tls
-from posthouse.mail.address import AddressError, parse_address
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.connecting import connect
-from posthouse.relay.channels.host_finder import HostFinder, temporary
+from posthouse.relay.channels.host_finder import HostFinder, is_routed, temporary
 from posthouse.relay.channels.ip_access import IpAccess
 from posthouse.relay.channels.lmtp_host import LmtpHost
 from posthouse.relay.channels.smtp_session import SmtpSession
@@ -204,18 +203,10 @@ class SmtpHost(LmtpHost):
                 continue
             attempt = Attempt(self.shop, job.lease, opened)
             for recipient in opened.recipients:
-                attempt.refuse(recipient, temporary(status) if _is_routed(recipient.address) else status)
+                attempt.refuse(recipient, temporary(status) if is_routed(recipient.address) else status)
             attempt.end()
 
 
 def _worse(known: Status | None, new: Status) -> Status:
     """What counts of two reasons: the one that gives hope."""
     return known if known is not None and known.is_temporary and new.is_permanent else new
-
-
-def _is_routed(address: str) -> bool:
-    """Whether the host was put before the address by our own rules or directory."""
-    try:
-        return bool(parse_address(address).route)
-    except AddressError:
-        return False

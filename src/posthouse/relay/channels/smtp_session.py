@@ -17,6 +17,7 @@ from posthouse.dialogue.transaction import ClientPhase, Transaction
 from posthouse.journal.body_file import INLINE_LIMIT
 from posthouse.mail.status import Status
 from posthouse.relay.channels.attempt import Attempt
+from posthouse.relay.channels.host_finder import is_routed
 from posthouse.relay.channels.next_system import NEEDS_UTF8
 from posthouse.relay.channels.seven_bit import Survey, survey
 from posthouse.relay.channels.smtp_connection import SmtpConnection
@@ -166,6 +167,8 @@ class SmtpSession(SmtpConnection):
         if not event.final:
             self._lost.append((recipient, status))
             return
+        if not self._body_sent and (self.host.smtp.fixed or is_routed(recipient.address)):
+            status = self.host.without_own_fault(status)
         if status.code == 552 and not self._body_sent and not self._is_final_552(status):
             status = Status(452, f"4{status.enhanced[1:]}" if status.enhanced else "", status.text)
         if status.code == 452 and not self._body_sent:
