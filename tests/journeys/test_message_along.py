@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.jobs_relay import BODY, JobsRelay, Start
+from support.jobs_relay import BODY, JobsRelay, Start, until
 from support.lmtp_sink import EXTENSIONS, Sink
 
 WAYS = {"BDAT", "DATA"}
@@ -117,3 +117,17 @@ async def test_a_connection_that_closes_before_the_answer_to_the_message_is_a_fa
     await relay.retry()
     await relay.empty()
     assert len(sink.taken) == 3
+
+
+async def test_who_says_too_much_a_moment_later_gets_data_from_then_on(start: Start, sink: Sink) -> None:
+    relay = await start(maxjobs=1)
+    await known(relay)
+    sink.script.rcpt = lambda _: "250 2.1.5 OK\r\n250 2.1.5 OK"
+    sink.script.wait = 0.2
+    await relay.put("bob")
+    await until(lambda: "reply without a command" in relay.stderr())
+    sink.script.rcpt = lambda _: "250 2.1.5 OK"
+    for _ in range(2):
+        await relay.put("jane")
+        await relay.empty()
+    assert [word for word in commands(sink) if word in WAYS] == ["DATA", "BDAT", "DATA", "DATA"]

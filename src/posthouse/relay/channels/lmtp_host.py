@@ -73,7 +73,7 @@ class LmtpHost:
         self._hold_off = 0.0
         self._draining = False
         self.takes_chunks = True
-        """what lists CHUNKING is believed until it refuses BDAT"""
+        """what lists CHUNKING is believed until it refuses BDAT or breaks the protocol"""
         self.wires = WireAddresses(shop.rules, settings.channel)
         """addresses as RCPT takes them"""
 

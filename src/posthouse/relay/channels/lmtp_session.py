@@ -205,6 +205,7 @@ class LmtpSession(asyncio.Protocol):
                 self.host.refused(self, self._tls_failure or event.status, self._where)
             elif isinstance(event, ProtocolError):
                 self.host.shop.alarm(f"{self.host.connect_name}: protocol error: {event.text}")
+                self.host.takes_chunks = False  # by DATA a reply too many is found out before it is taken for the message's
                 if not self._ready:  # no copy has been begun that could tell of it: the host is down
                     self.host.refused(self, Status(451, "4.5.0", f"protocol error: {event.text}"), self._where)
             elif isinstance(event, WantTls):
