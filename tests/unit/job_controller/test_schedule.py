@@ -205,6 +205,27 @@ def test_a_lost_worker_returns_what_it_had() -> None:
     assert sorted(keys(schedule.worker_lost("SMTP_POOL"))) == [0, 1]
 
 
+def test_a_worker_keeps_what_it_has_when_its_channel_gets_another_pool() -> None:
+    schedule = make()
+    add(schedule, 1, "a")
+    add(schedule, 1, "b", first=1)
+    assert keys(schedule.lease(1.0)) == [0, 1]
+    schedule.set_pool("OTHER", 10)
+    schedule.set_channel(C, ChannelLimits("OTHER"))
+    add(schedule, 1, "c", first=5)
+    assert keys(schedule.lease(1.0)) == [5]
+    assert sorted(keys(schedule.worker_lost("OTHER"))) == [5]
+    assert sorted(keys(schedule.worker_lost("SMTP_POOL"))) == [0, 1]
+
+
+def test_a_pool_without_a_worker_is_told_later() -> None:
+    schedule = make()
+    add(schedule, 1)
+    schedule.lease(1.0)
+    assert schedule.grants(lambda pool: pool != "SMTP_POOL") == []
+    assert schedule.grants() == [(C, "a", 1)]
+
+
 def test_reload_changes_limits_and_pools() -> None:
     schedule = make(client_threads=1, threaddepth=1)
     for number in range(4):

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from posthouse.config.configuration import Configuration
@@ -239,7 +239,7 @@ class JobController:
         running = {pool for pool in schedule.busy_pools(now) if self.worker(pool) is not None}
         frames: dict[str, list[Downward]] = {}
         leases = [stock.lease_of(entry, Job.DELIVER) for entry in schedule.lease(now, running)] if running else []
-        for channel, host, sessions in schedule.grants():
+        for channel, host, sessions in schedule.grants(self._workers.runs):
             frames.setdefault(schedule.pool_of(channel), []).append(Grant(channel, host, sessions))
         for lease in leases:
             frames.setdefault(schedule.pool_of(lease.channel), []).append(lease)
@@ -311,6 +311,9 @@ class JobController:
         self._configuration = configuration
         self._next_scan = min(self._next_scan, self._loop.time() + self._scan_every())
         self._stock.reload(Plan(configuration))
+        for channel, copies in Counter(entry.channel for entry in self._stock.schedule).items():
+            if channel not in configuration.imta.channels:
+                self.alarm(f"imta.cnf has no channel {channel}: {copies} of its copies wait until it has, or are rerouted")
         self._housekeeping.configure(configuration)
         self._workers.reload()
         self._stock.schedule.tell_again()

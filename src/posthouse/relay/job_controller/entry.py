@@ -40,7 +40,8 @@ class Entry:
     """
 
     __slots__ = (
-        "cargo", "channel", "enqueued", "host", "host_name", "in_ready", "intervals", "key", "next_try", "rank", "state", "tries",
+        "cargo", "channel", "enqueued", "host", "host_name", "in_ready", "intervals", "key", "next_try", "out_in", "rank",
+        "state", "tries",
     )  # fmt: skip
 
     def __init__(
@@ -65,3 +66,5 @@ class Entry:
         self.state = State.OUT
         self.in_ready = False
         self.host: HostState | None = None
+        self.out_in = ""
+        """the pool whose worker has it, or had it last; a reload may give its channel another one meanwhile"""

@@ -51,6 +51,9 @@ class Plan:
             schedule.set_pool(_DEFAULT_POOL, 10)
         for name, channel in self.configuration.imta.channels.items():
             schedule.set_channel(name, self._limits(channel))
+        for name in schedule.channels:
+            if name not in self.configuration.imta.channels:
+                schedule.set_channel(name, self.limits_of_unknown())
 
     def limits_of_unknown(self) -> ChannelLimits:
         """For a channel that is in the queue and not in imta.cnf: its copies only wait."""

@@ -68,6 +68,11 @@ class Schedule:
         ready = {name: host for name, host in channel.hosts.items() if host.ready_count and not host.blocked_until}
         channel.active = ready if limits.program else {}
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """All that were made, also those that the configuration has no more."""
+        return tuple(self._channels)
+
     def knows(self, channel: str) -> bool:
         """Whether the channel has been made."""
         return channel in self._channels
@@ -167,14 +172,21 @@ class Schedule:
                         grow(host, now)
                         self._changed[host] = None
 
-    def grants(self) -> list[tuple[str, str, int]]:
-        """Channel, host and number of sessions for every host whose number changed since the worker was told."""
-        out = []
+    def grants(self, runs: Callable[[str], bool] = lambda _: True) -> list[tuple[str, str, int]]:
+        """Channel, host and number of sessions for every host whose number changed since the worker was told.
+
+        Args:
+            runs: whether a pool has a worker that can be told; the others are told later.
+        """
+        out: list[tuple[str, str, int]] = []
+        later: dict[HostState, None] = {}
         for host in self._changed:
-            if host.told != host.sessions:
+            if not runs(host.channel.pool.name):
+                later[host] = None
+            elif host.told != host.sessions:
                 host.told = host.sessions
                 out.append((host.channel.name, host.name, host.sessions))
-        self._changed.clear()
+        self._changed = later
         return out
 
     def tell_again(self) -> None:
@@ -263,7 +275,7 @@ class Schedule:
                 host.told = 0
                 self._changed[host] = None
         out = {State.LEASED, State.TAKEN}
-        return [entry for entry in self if entry.state in out and self.pool_of(entry.channel) == pool]
+        return [entry for entry in self if entry.state in out and entry.out_in == pool]
 
     def waiting_for(self, channel: str, host_name: str) -> list[Entry]:
         """The copies that are ready for the host and held back by it."""
@@ -279,6 +291,7 @@ class Schedule:
             return None
         self._leave(entry)
         entry.state = State.TAKEN
+        entry.out_in = self.pool_of(entry.channel)
         return entry
 
     def give_back(self, key: int) -> None:

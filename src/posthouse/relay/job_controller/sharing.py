@@ -95,6 +95,7 @@ def fill(host: HostState, out: list[Entry]) -> None:
         entry.in_ready = False
         host.ready_count -= 1
         entry.state = State.LEASED
+        entry.out_in = host.channel.pool.name
         host.in_flight += 1
         out.append(entry)
         room -= 1

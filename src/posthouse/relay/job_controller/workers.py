@@ -94,6 +94,10 @@ class Workers:
             self._loop.create_task(self._start(pool)).add_done_callback(lambda _: self._owner.soon())
         return None
 
+    def runs(self, pool: str) -> bool:
+        """Whether the pool has a worker that can be told something."""
+        return pool in self._children and self._children[pool].running
+
     def send(self, pool: str, messages: list[Downward]) -> None:
         """One frame for a worker that ran a moment ago."""
         self._children[pool].send(messages)
