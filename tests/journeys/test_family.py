@@ -90,7 +90,7 @@ def test_a_refusal_without_text_sends_nothing(make: Make) -> None:
 def test_reload_reads_mappings_again_and_a_bad_file_keeps_the_old_ones(make: Make) -> None:
     family = make().start()
     family.write("mappings", "PORT_ACCESS\n\n  TCP|*|*|*|*  $N550$ closed\n")
-    assert family.ask("reload") == {"ok": True, "faults": []}
+    assert family.ask("reload") == {"ok": True, "faults": [], "notes": []}
     assert family.connect().line() == "550 closed"
     family.write("mappings", "PORT_ACCESS\n\n  TCP|*|*|*|*  $Y  third column\n")
     answer = family.ask("reload")

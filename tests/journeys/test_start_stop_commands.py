@@ -144,6 +144,13 @@ def test_a_bad_reload_changes_nothing_and_names_the_fault(store: Path) -> None:
     assert (reload.returncode, reload.stdout) == (0, "")
     assert "its entries do nothing" in reload.stderr
     assert reload.stderr == check.stderr, "a reload warns of what check warns of"
+    services = store / "config" / "dispatcher.cnf"
+    services.write_text(services.read_text().replace("MAX_CONNS=", "MAX_CONNS=1"))
+    with (store / "config" / "imta_tailor").open("a") as file:
+        file.write("IMTA_SOMETHING=else\n")
+    assert posthouse("reload", "--instance", str(store)).stderr.splitlines()[-2:] == [
+        "dispatcher.cnf: service LMTPSS was changed: that takes a restart", "imta_tailor was changed: that takes a restart",
+    ]  # fmt: skip
     assert posthouse("status", "--instance", str(store)).returncode == 0
     assert posthouse("stop", "--instance", str(store)).returncode == 0
     process.communicate(timeout=10)

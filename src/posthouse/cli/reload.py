@@ -2,8 +2,8 @@
 
 The files are checked first; with a fault nothing is changed anywhere, the faults are printed and the exit code is 78.
 Warnings are printed as `posthouse check` prints them, and change nothing.
-Ports, images and limits of dispatcher.cnf need a restart. Exit 69 when the instance is not running, 75 when nobody could be told:
-it starts, stops, or a part of it hangs.
+What has changed in dispatcher.cnf and imta_tailor needs a restart, and is named. Exit 69 when the instance is not running, 75
+when nobody could be told: it starts, stops, or a part of it hangs.
 """
 
 import sys
@@ -47,6 +47,6 @@ def reload(*, instance: InstanceOption = None) -> None:
         sys.stderr.write("not running\n")
         raise SystemExit(EX_UNAVAILABLE)
     faults = answer.get("faults", [])
-    sys.stderr.write("".join(f"{fault}\n" for fault in faults))
+    sys.stderr.write("".join(f"{line}\n" for line in (*faults, *answer.get("notes", ()))))
     if faults:
         raise SystemExit(EX_CONFIG)

@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import uvloop
@@ -190,19 +191,23 @@ class Dispatcher:
     # reload and status
 
     def _hup(self) -> None:
-        for fault in self._reload():
+        faults, notes = self._reload()
+        for fault in faults:
             self._log.error("reload refused, the old configuration goes on: %s", fault)
+        for note in notes:
+            self._log.warning("%s", note)
 
-    def _reload(self) -> list[str]:
+    def _reload(self) -> tuple[list[str], list[str]]:
+        """Why nothing is taken, and what is not taken before a restart."""
         try:
             configuration = load(self._configuration.instance)
             self._family.access.replace(configuration)
         except ConfigurationError as error:
-            return [str(fault) for fault in error.faults]
+            return [str(fault) for fault in error.faults], []
         self._debug.say(Bit.CONFIG, "mappings read again")
         for service in self._services:
             service.reload()
-        return []
+        return [], unread(self._configuration, configuration)
 
     def _listeners(self) -> list[dict[str, Any]]:
         return [
@@ -224,10 +229,19 @@ class Dispatcher:
                     "troubles": gathered(trouble for service in self._services for trouble in service.troubles()),
                 }
             case "reload":
-                faults = self._reload()
-                return {"ok": not faults, "faults": faults}
+                faults, notes = self._reload()
+                return {"ok": not faults, "faults": faults, "notes": notes}
             case other:
                 return {"error": f"unknown request {other!r}"}
+
+
+def unread(before: Configuration, now: Configuration) -> list[str]:
+    """What has changed and takes a restart: services, places, user."""
+    old, new = ({each.name: replace(each, file="", line=0) for each in one.dispatcher.services} for one in (before, now))
+    changed = [f"dispatcher.cnf: service {name}" for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    changed += ["dispatcher.cnf: service DISPATCHER"] if before.dispatcher.options != now.dispatcher.options else []
+    changed += ["imta_tailor"] if before.tailor != now.tailor else []
+    return [f"{what} was changed: that takes a restart" for what in changed]
 
 
 def _debug_mask(options: Mapping[str, str]) -> int:

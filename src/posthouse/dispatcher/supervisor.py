@@ -247,7 +247,7 @@ class Supervisor:
         sd_notify.notify("READY=1")
         if "ok" not in told:
             return {"ok": False, "faults": [], "again": told.get("error", "the dispatcher does not answer")}
-        return {"ok": told["ok"], "faults": told["faults"]}
+        return {"ok": told["ok"], "faults": told["faults"], "notes": told.get("notes", [])}
 
     async def _ask_dispatcher(self, request: control.Answer) -> control.Answer:
         try:

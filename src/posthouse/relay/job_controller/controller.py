@@ -313,7 +313,7 @@ class JobController:
         self._stock.reload(Plan(configuration))
         for channel, copies in Counter(entry.channel for entry in self._stock.schedule).items():
             if channel not in configuration.imta.channels:
-                self.alarm(f"imta.cnf has no channel {channel}: {copies} of its copies wait until it has, or are rerouted")
+                self.alarm(f"imta.cnf has no channel {channel}: {copies} of its copies wait until it has")
         self._housekeeping.configure(configuration)
         self._workers.reload()
         self._stock.schedule.tell_again()
