@@ -4,6 +4,7 @@ from posthouse.mail.envelope import Envelope, Recipient
 from posthouse.mail.status import Status
 from posthouse.relay.job_controller.backoff import Verdict
 from posthouse.relay.job_controller.cargo import Cargo, cargo_of
+from posthouse.relay.job_controller.places import ChannelLimits
 from posthouse.relay.job_controller.protocol import Job, Result
 from posthouse.relay.job_controller.stock import FAR, OLD
 from support.stock_world import START, C, World
@@ -87,6 +88,14 @@ def test_held_copies_are_filed_at_once_and_never_leased(world: World) -> None:
     assert world.stock.held[number + "0000"][1].file == path
     assert world.stock.knows_file(number, 0, path)
     assert not world.stock.knows_file(number, 0, path.replace(".HELD", ".00")), "somebody has released it"
+
+
+def test_what_was_taken_before_its_channel_moved_is_missed_with_the_worker_that_got_it(world: World) -> None:
+    world.put("a", held=True)
+    world.stock.schedule.set_pool("OTHER", 1)
+    world.stock.schedule.set_channel(C, ChannelLimits("OTHER"))
+    ((_, key),) = world.jobs(START)
+    assert [entry.key for entry in world.stock.schedule.worker_lost("OTHER")] == [key]
 
 
 def test_warning_then_return_never_while_it_is_out(world: World) -> None:

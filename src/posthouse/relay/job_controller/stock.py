@@ -166,6 +166,7 @@ class Stock:
         """The lease that hands the copy to a worker."""
         cargo = cargo_of(entry)
         cargo.job = job
+        entry.out_in = self.schedule.pool_of(entry.channel)  # what was taken before a reload may go to another pool's worker
         lease = Lease(
             entry.key, job, entry.channel, entry.host_name, cargo.copy, cargo.record, cargo.file, cargo.open,
             entry.tries.attempts, not entry.tries.instant, int(cargo.held or job is Job.HOLD), told=cargo.told,
