@@ -61,3 +61,27 @@ def test_a_raised_quota_delivers_at_the_next_retry(tmp_path: Path) -> None:
         wait_delivered(ledger, tiers.stores)
         wait_empty(tiers.relay)
         assert reconcile(ledger, tiers.stores).check().duplicates == 0
+
+
+def test_a_message_that_comes_late_does_not_bring_its_old_limits(tmp_path: Path) -> None:
+    ledger = Ledger()
+    with journey(tmp_path, users=4, start=False) as tiers:
+        limit(tiers, "10000")
+        relay, store = tiers.relay, tiers.stores[0]
+        relay.start()
+        with connect(relay) as client:
+            assert ledger.send(client, ["user0"], size=300).code == 250
+        wait_for(lambda: queued(relay))
+        relay.json("queue", "hold", "--to", "user0@example.com")
+        store.start()
+        limit(tiers, "100000")
+        saved = store.folder / "data" / "store" / "primary" / "user0" / ".lmtp-lock"
+        with connect(relay) as client:
+            deadline = time.monotonic() + 20
+            while not (saved.exists() and b" 100000 " in saved.read_bytes()):
+                assert time.monotonic() < deadline
+                assert ledger.send(client, ["user0"], size=300).code == 250
+                time.sleep(0.5)
+        relay.json("queue", "release", "--to", "user0@example.com")
+        wait_delivered(ledger, tiers.stores)
+        assert b" 100000 " in saved.read_bytes()

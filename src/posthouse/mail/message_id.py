@@ -6,8 +6,10 @@ The time and the process's random part are passed in; the counter wraps after 1.
 time has moved on. Upper case only, so that a queue file's name survives every file system.
 """
 
+import re
 from collections.abc import Callable
 
+_SHAPE = re.compile(rb"[0-9A-Z]{18}(?![0-9A-Z])")
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _COUNTER_LIMIT = 36**4
 
@@ -47,3 +49,8 @@ class MessageIds:
             self._tick = tick
             self._stem = base36(tick, 8) + self._process
         return self._stem + _PAIRS[count // 1296] + _PAIRS[count % 1296]
+
+
+def made_at(text: bytes) -> float | None:
+    """When the id that the text begins with was made, Unix time by its relay's clock; None: it begins with none."""
+    return int(text[:8], 36) / 100 if _SHAPE.match(text) else None

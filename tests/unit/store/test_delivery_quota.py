@@ -4,11 +4,14 @@ import gc
 
 import pytest
 
+from posthouse.mail.message_id import MessageIds
+from posthouse.store.administration.lock import Pace, hold
+from posthouse.store.administration.usage import set_limits
 from posthouse.store.delivery.transaction import Message
 from posthouse.store.mailbox.errors import PersistentQuotaExceeded, QuotaExceeded
 from posthouse.store.mailbox.maildirsize import Sizes, parse
 from posthouse.store.quota.decision import QuotaPolicy
-from posthouse.store.quota.limits import Limits
+from posthouse.store.quota.limits import GivenLimits, Limits
 from posthouse.store.quota.saved import LENGTH, decode_saved
 from posthouse.testing.crash_disk import CrashDisk
 from support.store_world import World, write_file
@@ -170,6 +173,38 @@ def test_a_lowered_limit_is_in_maildirsize_though_it_refuses_the_message() -> No
     world.send(BODY, "<bob> xquota=-1,4")
     assert len(world.accepted) == 4
     assert sizes(world, "bob")[0] == b"4C"
+
+
+def test_an_old_message_does_not_bring_back_limits_that_a_younger_one_or_an_administrator_has_changed() -> None:
+    world = World(CrashDisk())
+    relay, other = (MessageIds(world.clock.now, lambda bits: bits) for _ in range(2))
+    world.send(BODY, "<bob>")
+    oldest, older = relay.next(), relay.next()
+    world.clock.run(60)
+    world.send(BODY, f"<bob> xquota=20000,9 xqid={other.next()}.0")
+    world.send(BODY, f"<bob> xquota=20,1 xqid={older}.0")
+    assert sizes(world, "bob")[0] == b"20000S,9C"
+    assert (len(world.accepted), world.refused) == (3, [])
+    waits = relay.next()
+    world.clock.run(60)
+    with hold(world.disk, world.partition, "bob", Pace(world.clock.now, world.clock.run)) as held:
+        set_limits(held, GivenLimits(30000, 9), Limits(-1, -1), lambda: "sizes", world.clock.now())
+    world.send(BODY, f"<bob> xquota=20,1 xqid={waits}.0", f"<eve> xquota=20000,9 xqid={oldest}.1")
+    assert sizes(world, "bob")[0] == b"30000S,9C"
+    assert sizes(world, "eve")[0] == b"20000S,9C"  # nobody has said anything else
+    world.send(BODY, f"<bob> xquota=20,1 xqid={relay.next()}.0", "<eve> xquota=20,1")
+    assert (sizes(world, "bob")[0], sizes(world, "eve")[0]) == (b"20S,1C", b"20S,1C")
+
+
+def test_it_is_written_down_once_a_day_that_limits_stay_the_same() -> None:
+    world = World(CrashDisk())
+    relay, told = MessageIds(world.clock.now, lambda bits: bits), set()
+    for _ in range(30):
+        world.send(BODY, f"<bob> xquota=20000,99 xqid={relay.next()}.0")
+        lock = world.disk.open_file(".lmtp-lock", world.disk.open_dir("bob", world.partition))
+        told.add(decode_saved(world.disk.pread(lock, LENGTH, 0)).told)
+        world.clock.run(3600)
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize("rcpt", ["<bob>", "<bob> xquota=10000,10"])

@@ -1,6 +1,7 @@
 """Limits and the decision of message-store 4: a golden table, and properties."""
 
 import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -122,8 +123,11 @@ def test_halves_left_empty_stay() -> None:
 _times = st.integers(0, 1 << 41)
 
 
-@given(st.integers(-2, 1 << 90), st.integers(-2, 1 << 59), st.none() | st.integers(1, 1 << 41), st.tuples(_times, _times, _times))
-def test_what_is_saved_is_read_again(octets: int, messages: int, over: int | None, times: tuple[int, int, int]) -> None:
+_limit = st.integers(-2, (1 << 63) - 1)
+
+
+@given(_limit, _limit, st.none() | st.integers(1, 1 << 41), st.tuples(_times, _times, _times, _times))
+def test_what_is_saved_is_read_again(octets: int, messages: int, over: int | None, times: tuple[int, ...]) -> None:
     saved = SavedQuota(Limits(octets, messages), None if over is None else over / 1000, *(each / 1000 for each in times))
     encoded = saved.encode()
     assert len(encoded) == LENGTH
@@ -137,6 +141,29 @@ def test_anything_else_is_nothing_saved() -> None:
         assert decode_saved(good[:at]) == NOTHING_SAVED
         changed = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
         assert decode_saved(changed) in {NOTHING_SAVED, decode_saved(good)}
+
+
+def test_what_was_saved_before_limits_had_a_time_is_read() -> None:
+    text = b"PHQ2 5 6 7000 8000 9000 0 "
+    old = (text + b"%08x" % zlib.crc32(text)).ljust(LENGTH - 1) + b"\n"
+    assert decode_saved(old) == SavedQuota(Limits(5, 6), 7.0, 8.0, 9.0)
+
+
+@given(st.lists(st.integers(0, 20), min_size=1), st.data())
+def test_the_limits_known_last_stay_in_whatever_order_messages_come(known: list[int], data: st.DataObject) -> None:
+    """The directory says 100 + N octets from the Nth day on; mail of these days comes from some relays, by and by."""
+    saved, day = NOTHING_SAVED, 86_400.0
+    for number in data.draw(st.permutations(known)):
+        saved = saved.heard(GivenLimits(100 + number, -1), 1000.0 + number * day, Limits(-1, -1), 1000.0 + 21 * day)
+    assert saved.limits == Limits(100 + max(known), -1)
+
+
+def test_a_clock_that_was_ahead_and_is_put_right_ends_no_knowledge() -> None:
+    given, defaults = GivenLimits(5, 5), Limits(-1, -1)
+    relays = NOTHING_SAVED.heard(GivenLimits(9, 9), 1e10, defaults, 2e9)  # the relay's clock
+    assert relays.heard(given, 2e9 + 1, defaults, 2e9 + 1).limits == (5, 5)
+    ours = NOTHING_SAVED.heard(GivenLimits(9, 9), 2e9, defaults, 2e9)
+    assert ours.heard(given, 1e9, defaults, 1e9).limits == (5, 5)
 
 
 _LINE = re.compile(rb"[ \t]*([+-]?[0-9]{1,20})[ \t]+([+-]?[0-9]{1,20})[ \t\r]*")

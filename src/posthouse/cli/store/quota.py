@@ -4,8 +4,8 @@
     posthouse store quota --over 90 '*@example.org' those that are 90 percent full or more
     posthouse store quota jdoe --set 50M,5000       limits as in XQUOTA: octets[K|M|G],messages; -1 unlimited, -2 the default
 
-A limit set here takes effect with the next delivery and is what IMAP's GETQUOTA shows; the next XQUOTA of a relay
-replaces it, so on a site with a directory set mailQuota and mailMsgQuota there. With --json a list of
+A limit set here takes effect with the next delivery and is what IMAP's GETQUOTA shows; the next message a relay takes
+replaces it by its XQUOTA, so on a site with a directory set mailQuota and mailMsgQuota there. With --json a list of
 
     {"owner", "bytes", "messages", "limits": {"bytes", "messages"}, "saved": {"bytes", "messages"}, "percent", "over_since"}
 

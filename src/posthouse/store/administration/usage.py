@@ -84,11 +84,9 @@ def set_limits(held: Held, given: GivenLimits, defaults: Limits, name: Callable[
     Raises:
         OSError: the disk failed.
     """
-    before = held.saved
-    limits = given.over(before.limits)
-    old, new = before.limits.resolved(defaults), limits.resolved(defaults)
-    raised = any(was >= 0 and (will < 0 or will > was) for was, will in zip(old, new, strict=True))
-    held.save(before._replace(limits=limits, over_since=None if raised else before.over_since))
+    saved = held.saved.heard(given, now, defaults, now)
+    held.save(saved)
+    new = saved.limits.resolved(defaults)
     disk, root = held.disk, held.root
     tmp = disk.open_dir("tmp", root)
     try:

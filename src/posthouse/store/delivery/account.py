@@ -9,12 +9,13 @@ from collections.abc import Callable
 from enum import Enum
 
 from posthouse.journal.disk import Disk
+from posthouse.mail.message_id import made_at
 from posthouse.store.mailbox.errors import MailboxError, MailboxLocked, PersistentQuotaExceeded, QuotaExceeded
 from posthouse.store.mailbox.maildir import GONE, Maildir
 from posthouse.store.mailbox.maildirsize import NO_SIZES, SizeFile, Sizes, limits_line
 from posthouse.store.quota.decision import QuotaPolicy, Usage, Verdict, decide, exceeds
-from posthouse.store.quota.limits import Limits
-from posthouse.store.quota.saved import LENGTH, NOTHING_SAVED, SavedQuota, decode_saved
+from posthouse.store.quota.limits import GivenLimits, Limits
+from posthouse.store.quota.saved import LENGTH, NOTHING_SAVED, TOLD_AGAIN, SavedQuota, decode_saved
 
 SHARED_FOR = 1.0
 COUNT_AGAIN = 900.0
@@ -160,9 +161,19 @@ class Account:
             self.sizes.forget()
 
     def admit(
-        self, size: int, given: Limits, defaults: Limits, policy: QuotaPolicy, *, bypass: bool, now: float
+        self,
+        size: int,
+        given: GivenLimits | None,
+        xqid: bytes,
+        defaults: Limits,
+        policy: QuotaPolicy,
+        *,
+        bypass: bool,
+        now: float,
     ) -> bool:
         """Decide on one message; when it may come in, its size is reserved until `charge` or `release`.
+
+        Limits that come with it are of the time its relay took it (decision 187), which its id says.
 
         Returns:
             False: it is refused, but the mailbox should be counted again first.
@@ -172,11 +183,10 @@ class Account:
             OSError: the disk failed.
         """
         saved = self.saved
-        if given is not saved.limits and given != saved.limits:
-            before, after = saved.limits.resolved(defaults), given.resolved(defaults)
-            since = None if _raised(before, after) else saved.over_since
-            saved = saved._replace(limits=given, over_since=since)
-        limits = given.resolved(defaults)
+        if given is not None and (given.over(saved.limits) is not saved.limits or not 0 <= now - saved.told < TOLD_AGAIN):
+            known = made_at(xqid)
+            saved = saved.heard(given, now if known is None else known, defaults, now)
+        limits = saved.limits.resolved(defaults)
         usage = Usage(self.usage.bytes + self.pending_bytes, self.usage.messages + self.pending_messages)
         decision = decide(usage, size, limits, saved.over_since, policy, bypass=bypass, now=now)
         if decision.verdict is not _DELIVER and now - saved.counted >= COUNT_AGAIN and self.holders == 1:
@@ -248,8 +258,3 @@ _REFUSALS: dict[Verdict, type[MailboxError]] = {
     Verdict.EXCEEDED: QuotaExceeded,
     Verdict.PERSISTENT: PersistentQuotaExceeded,
 }
-
-
-def _raised(before: Limits, after: Limits) -> bool:
-    """Whether either limit now allows more than it did."""
-    return any(old >= 0 and (new < 0 or new > old) for old, new in zip(before, after, strict=True))

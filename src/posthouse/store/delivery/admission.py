@@ -158,10 +158,9 @@ class Admission:
         account, target, settings = addressee.account, addressee.target, self.settings
         assert account is not None
         assert not isinstance(target, MailboxError)
-        given = account.saved.limits if addressee.given is None else addressee.given.over(account.saved.limits)
-        bypass = bool(addressee.flags & OVER_QUOTA)
+        given, xqid, bypass = addressee.given, addressee.xqid, bool(addressee.flags & OVER_QUOTA)
         try:
-            admitted = account.admit(message.size, given, settings.defaults, settings.policy, bypass=bypass, now=now)
+            admitted = account.admit(message.size, given, xqid, settings.defaults, settings.policy, bypass=bypass, now=now)
         except MailboxError:
             with contextlib.suppress(OSError):  # a limit just lowered shows at once; the refusal stands anyway
                 account.keep_sizes(self._names.unsized, settings.defaults, now)
