@@ -13,12 +13,11 @@ from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk
 from posthouse.store.mailbox.errors import MailboxLocked, MailboxNonexistent
 from posthouse.store.mailbox.folder import read_small
+from posthouse.store.mailbox.maildir import ASIDE
 from posthouse.store.mailbox.owner import check_owner
 
 PRIMARY = "primary"
 """where a mailbox is made when nothing else is said"""
-ASIDE = ".moved-"
-"""before the owner's name: a mailbox that is on its way to another partition"""
 MARK = b"moved to another partition: see posthouse store path\n"
 """begins the file that stands where a mailbox was moved away from"""
 

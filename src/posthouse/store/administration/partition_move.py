@@ -24,13 +24,13 @@ from typing import NamedTuple
 from posthouse.journal.barrier import Barrier
 from posthouse.journal.disk import Disk, FileStat
 from posthouse.store.administration.lock import Held, Pace, hold
-from posthouse.store.administration.mailboxes import ASIDE, MARK, Mailboxes
+from posthouse.store.administration.mailboxes import MARK, Mailboxes
 from posthouse.store.administration.mirror import Mirror, leased
 from posthouse.store.administration.removal import DELETED, MailboxExistsError, empty
 from posthouse.store.administration.unchecked import wait_until_checked
 from posthouse.store.mailbox.errors import MailboxIOError, MailboxLocked
 from posthouse.store.mailbox.folder import read_small
-from posthouse.store.mailbox.maildir import LOCK
+from posthouse.store.mailbox.maildir import ASIDE, LOCK
 from posthouse.store.mailbox.maildirsize import NAME as MAILDIRSIZE
 from posthouse.store.quota.saved import LENGTH
 
@@ -39,6 +39,7 @@ SESSIONS_WAIT = 60.0
 """seconds that sessions have to end"""
 _POLL = 0.02
 _ROUNDS = 5
+_LOST = "the mailbox went to another partition and is in none now (not mounted?); if it is gone for good, remove this file"
 _UNKNOWN = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _OURS = frozenset({LOCK, MAILDIRSIZE})
 """open to write in our own servers, who ask for the lock before they do"""
@@ -337,7 +338,7 @@ def finish_moves(mailboxes: Mailboxes, name: str, *, repair: bool) -> Iterator[t
         for each in sorted(mailboxes.disk.listdir(folder)):
             owners |= {each.removeprefix(head) for head in (ASIDE, COPY) if each.startswith(head)}
             if mailboxes.is_lost(each, folder):
-                yield f"{partition}/{each}", "the mailbox went to another partition and is in none now"
+                yield f"{partition}/{each}", _LOST
     for number, owner in enumerate(sorted(owners)):
         path = owner
         try:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from posthouse.journal.disk import Disk
 from posthouse.store.delivery.account import Account
 from posthouse.store.delivery.partitions import Partitions
-from posthouse.store.mailbox.errors import MailboxBadFormat
+from posthouse.store.mailbox.errors import MailboxBadFormat, MailboxLocked
 from posthouse.store.mailbox.faults import fault_of
 from posthouse.store.mailbox.maildir import Maildir, open_maildir, sweep_tmp
 
@@ -64,8 +64,7 @@ class Accounts:
             try:
                 maildir = self._maildir(owner, now)
             except MailboxBadFormat:
-                self._partitions.look()  # it may have been moved to one that was made meanwhile
-                maildir = self._maildir(owner, now)
+                maildir = self._moved(owner, now)
         except OSError as error:
             raise fault_of(error, owner) from error
         if not maildir.fresh and self._opened % SWEEP_EVERY == 0:
@@ -75,6 +74,17 @@ class Accounts:
         account = Account(self._disk, maildir)
         self._open[owner] = account
         return account
+
+    def _moved(self, owner: str, now: float) -> Maildir:
+        """His mailbox at another place: it may be moving, or have moved to a partition that was made meanwhile."""
+        moves = self._partitions.moves(owner)  # asked before it is looked for: it may arrive in between
+        self._partitions.look()
+        try:
+            return self._maildir(owner, now)
+        except MailboxBadFormat as fault:
+            if moves:
+                raise MailboxLocked(f"{owner}: on its way to another partition") from fault
+            raise
 
     def _maildir(self, owner: str, now: float) -> Maildir:
         partition = self._partitions.of(owner)

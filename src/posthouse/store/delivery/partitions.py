@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from posthouse.journal.adopt import open_folder
 from posthouse.journal.disk import Disk
 from posthouse.store.mailbox.errors import MailboxIOError
+from posthouse.store.mailbox.maildir import ASIDE
 
 PRIMARY = "primary"
 """made if it is missing"""
@@ -103,6 +104,14 @@ class Partitions:
     def _has(self, owner: str, folder: int) -> bool:
         found = self._disk.stat(owner, folder)
         return found is not None and found.is_folder
+
+    def moves(self, owner: str) -> bool:
+        """Whether the owner's mailbox is between two partitions just now, or such a move was cut short.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        return any(self._has(f"{ASIDE}{owner}", folder) for folder in self.folders)
 
     def name(self, folder: int) -> str:
         """The partition's name."""

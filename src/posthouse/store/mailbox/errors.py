@@ -17,7 +17,7 @@ class AlreadyStored(MailboxError):
 
 
 class MailboxLocked(MailboxError):
-    """Another process has the mailbox's lock for 5 seconds, 16 deliveries wait for it already, or `.admin-lock` stands there."""
+    """Its lock is another process's for 5 seconds, 16 deliveries wait for it, `.admin-lock` stands there, or it is moving."""
 
 
 class QuotaExceeded(MailboxError):

@@ -21,6 +21,8 @@ GONE = bytes(5)
 """all that is in the lock file of a mailbox that was renamed or removed: who gets that lock holds nothing. A length alone
 makes it, so a full disk has room for it"""
 ADMIN_LOCK = ".admin-lock"
+ASIDE = ".moved-"
+"""before the owner's name, in a partition: a mailbox that is on its way to another one"""
 STRAY_SECONDS = 36 * 3600.0
 PARTS = ("tmp", "new", "cur")
 _OURS = frozenset({"maildirsize", "subscriptions", "subscriptions.lock"})
