@@ -37,10 +37,19 @@ class Clock:
     """Time that a test moves."""
 
     time: float = 1_800_000_000.0
+    ahead: float = 0.0
+    """seconds it was set forward by"""
     timers: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     def now(self) -> float:
         return self.time
+
+    def steady(self) -> float:
+        return self.time - self.ahead
+
+    def set_forward(self, seconds: float) -> None:
+        self.time += seconds
+        self.ahead += seconds
 
     def later(self, seconds: float, callback: Callable[[], None]) -> None:
         self.timers.append((self.time + seconds, callback))

@@ -53,6 +53,22 @@ def test_a_message_that_is_refused_is_let_go_without_the_garbage_collector() -> 
     assert kept == []
 
 
+@pytest.mark.parametrize("limits", ["1,-1", "-1,0"])
+def test_a_clock_set_forward_ends_a_grace_period_an_hour_later(limits: str) -> None:
+    world = World(CrashDisk())
+    rcpt, zero = f"<bob> xquota={limits}", limits == "-1,0"
+    late = PersistentQuotaExceeded if zero else QuotaExceeded
+    world.send(BODY, rcpt)
+    world.clock.set_forward(86_400)
+    world.send(BODY, rcpt)
+    world.clock.run(3590)
+    world.send(BODY, rcpt)
+    assert [type(each) for each in world.refused] == [late] * 3
+    world.clock.run(10)
+    world.send(BODY, rcpt)
+    assert type(world.refused[-1]) is PersistentQuotaExceeded
+
+
 def test_mail_that_waits_for_its_record_is_reserved_in_the_quota() -> None:
     world = World(CrashDisk(), defaults=Limits(-1, 2))
     for _ in range(3):

@@ -22,12 +22,20 @@ from posthouse.store.delivery.record import Place
 from posthouse.store.delivery.seen import Seen, line_of
 from posthouse.store.delivery.transaction import FOLDER_OF_RELAY, OVER_QUOTA, Addressee, Message, Transaction
 from posthouse.store.mailbox.base_name import BaseNames
-from posthouse.store.mailbox.errors import AlreadyStored, MailboxError, MailboxIOError, MailboxLocked
+from posthouse.store.mailbox.errors import (
+    AlreadyStored,
+    MailboxError,
+    MailboxIOError,
+    MailboxLocked,
+    PersistentQuotaExceeded,
+    QuotaExceeded,
+)
 from posthouse.store.mailbox.faults import fault_of
 from posthouse.store.mailbox.folder import open_folder
 from posthouse.store.mailbox.folder_name import Unwritable
 from posthouse.store.mailbox.marked import keyword_letters, open_marked
 from posthouse.store.mailbox.recount import recount
+from posthouse.store.quota.clock import Forward
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import Limits
 from posthouse.store.quota.notification import Notification
@@ -47,6 +55,10 @@ class Surroundings(Protocol):
 
     def now(self) -> float:
         """Unix time in seconds."""
+        ...
+
+    def steady(self) -> float:
+        """Seconds of a clock that cannot be set."""
         ...
 
     def later(self, seconds: float, callback: Callable[[], None]) -> None:
@@ -105,6 +117,7 @@ class Admission:
         self._around = around
         self._ready = ready
         self._notices = QuotaNotices(disk, accounts, names, around)
+        self._forward = Forward(around.now, around.steady)
         self._waiting: list[_Waiting] = []
         self._polling = False
 
@@ -161,9 +174,11 @@ class Admission:
         given, xqid, bypass = addressee.given, addressee.xqid, bool(addressee.flags & OVER_QUOTA)
         try:
             admitted = account.admit(message.size, given, xqid, settings.defaults, settings.policy, bypass=bypass, now=now)
-        except MailboxError:
+        except MailboxError as fault:
             with contextlib.suppress(OSError):  # a limit just lowered shows at once; the refusal stands anyway
                 account.keep_sizes(self._names.unsized, settings.defaults, now)
+            if isinstance(fault, PersistentQuotaExceeded) and self._spares(account):
+                raise QuotaExceeded(f"{fault}; the clock was set forward") from fault
             raise
         if not admitted:
             self._count(transaction, addressee, message)
@@ -185,6 +200,12 @@ class Admission:
         else:
             addressee.place = Place(target.owner, directory, base, b"", marks)
         return True
+
+    def _spares(self, account: Account) -> bool:
+        """Whether only the clock says that a grace period is over, as it was set forward."""
+        settings = self.settings
+        limits = account.saved.limits.resolved(settings.defaults)
+        return settings.policy.grace > 0 and 0 not in limits and self._forward.lately()
 
     def _marks(self, addressee: Addressee, account: Account, now: float) -> str:
         """The flags the message comes with, as the end of its name; its folder is one with `cur/` then.

@@ -18,6 +18,7 @@ class Around:
         self._loop = loop
         self._pool = pool
         self.now = time.time
+        self.steady = time.monotonic
 
     def later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call back after some time."""
