@@ -3,7 +3,10 @@
 import random
 from pathlib import Path
 
+from posthouse.config.configuration import load
+from posthouse.config.fault import Severity
 from posthouse.journal.disk import Disk
+from posthouse.store.lmtp_server.settings import check
 from posthouse.store.mailbox.errors import MailboxIOError
 from posthouse.testing.crash_disk import CrashDisk, PowerCut
 from posthouse.testing.crash_state import Extreme
@@ -167,6 +170,19 @@ def test_who_takes_over_anothers_journal_has_a_barrier_in_partitions_made_since(
     disk.unlock(late.committer.current.fd)
     assert early.leftovers.adopt() == (1, 0)
     assert len(early.leftovers._barriers) > before
+
+
+def test_check_tells_of_partitions_that_are_missing_and_of_links(tmp_path: Path) -> None:
+    instance = store_instance(tmp_path, "store.partitionof.sue = second")
+    (tmp_path / "elsewhere").mkdir()
+    instance.store.mkdir(parents=True)
+    (missing,) = check(load(instance))
+    assert "there is no folder" in missing.reason
+    for name in ("second", "primary"):
+        (instance.store / name).symlink_to(tmp_path / "elsewhere")
+    assert [(each.severity, "is a symbolic link" in each.reason) for each in check(load(instance))] == [
+        (Severity.ERROR, True), (Severity.WARNING, True),
+    ]  # fmt: skip
 
 
 async def test_a_partition_made_while_the_store_runs_is_taken(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ DATA_RECEIVE_TIME      <channel>_option: minutes it may be silent within a messa
 maytlsserver           channel: STARTTLS is offered where the service has a certificate; musttlsserver: no mail without it
 """
 
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -142,7 +143,7 @@ def _listing(settings: ServerSettings, parameter: str) -> ServerSettings:
 
 def check(configuration: Configuration) -> list[Fault]:
     """Faults only the store knows of: an LMTP service whose channel is not there or is no LMTP channel, notices never sent."""
-    faults = [*_silent_notices(configuration), *_missing_partitions(configuration)]
+    faults = [*_silent_notices(configuration), *_partitions(configuration)]
     for service in configuration.dispatcher.services:
         if not service.image.lower().endswith("tcp_lmtp_server"):
             continue
@@ -155,13 +156,19 @@ def check(configuration: Configuration) -> list[Fault]:
     return faults
 
 
-def _missing_partitions(configuration: Configuration) -> Iterator[Fault]:
-    """A warning for a partition that is named and has no folder: mail for new mailboxes there waits."""
+def _partitions(configuration: Configuration) -> Iterator[Fault]:
+    """A partition that is named and has no folder: mail for new mailboxes there waits; and links, which are not followed."""
     conf, folder = configuration.store, configuration.instance.store
     file = configuration.instance.name_of(configuration.tailor.table / "store.conf")
+    if os.path.lexists(folder) and not os.access(folder, os.X_OK):  # somebody else's: nothing is known of it
+        return
     for name in sorted({conf.defaultpartition, *conf.partitionof.values()} - {PRIMARY}):
         if not (folder / name).is_dir():
             yield Fault(file, 0, f"partition {name}: there is no folder {folder / name}", Severity.WARNING)
+    for each in filter(os.path.islink, (folder, *sorted(folder.glob("*")))):
+        needed = each == folder or each.name == PRIMARY  # without which nothing starts
+        reason = f"{each} is a symbolic link, which is not followed: mount the folder there (mount --bind)"
+        yield Fault(file, 0, reason, Severity.ERROR if needed else Severity.WARNING)
 
 
 def _silent_notices(configuration: Configuration) -> Iterator[Fault]:
