@@ -48,6 +48,32 @@ async def well_again(client: LmtpTalk, *recipients: str) -> None:
     raise AssertionError(answers)
 
 
+class Fat(FailingDisk):
+    """A file system without hard links, and one whose syncfs is not believed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.fault = lambda operation, _name: OSError(number, os.strerror(number)) if operation == "link" else None
+
+    def fstype(self, fd: int) -> int:
+        del fd
+        return 0x4D44
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("body", [GOOD, LARGE], ids=["small", "large"])
+async def test_where_there_are_no_hard_links_everybody_has_a_copy(tmp_path: Path, number: int, body: bytes) -> None:
+    instance = store_instance(tmp_path)
+    async with running_store(instance, Fat(number)) as (_, port):
+        client = await LmtpTalk.connect(port)
+        for recipients in (["bob"], ["bob", "sue", "eve"]):
+            answers = await client.deliver(body, *(f"<{each}>" for each in recipients))
+            assert answers == [GONE_WELL.format(each) for each in recipients]
+        await client.close()
+    assert [len(messages(instance, each)) for each in ("bob", "sue", "eve")] == [2, 1, 1]
+    assert left_behind(instance) == []
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("body", [GOOD, LARGE], ids=["small", "large"])
 async def test_an_io_error_of_any_operation_is_430_or_does_not_matter(tmp_path: Path, operation: str, body: bytes) -> None:

@@ -15,6 +15,8 @@ from posthouse.journal.segment import JournalError, Mark, RecordRef, Segment
 from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Part
 
 _PIECE = 1 << 20
+_NO_LINK = frozenset({errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+"""what file systems without hard links say, and those with too many"""
 _log = logging.getLogger("posthouse.store")
 
 
@@ -153,7 +155,7 @@ def _link(disk: Disk, part: Part, addressee: Addressee, *, sync: bool) -> OSErro
                 raise OSError(errno.EMLINK, "a copy of its own is wanted")
             disk.link(part.name, base + addressee.place.marks, part.tmp, new_of(addressee))
         except OSError as error:
-            if error.errno not in {errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP}:
+            if error.errno not in _NO_LINK:
                 raise
             copy_file(disk, part, base, addressee, sync=sync)
     except OSError as error:
@@ -170,16 +172,17 @@ def copy_file(disk: Disk, part: Part, base: str, addressee: Addressee, *, sync: 
     assert addressee.account is not None
     assert addressee.place is not None
     tmp = addressee.account.maildir.tmp
+    name = f"{base}.copy"  # the message itself may be there as `base`
     source = disk.open_file(part.name, part.tmp)
     try:
-        fd = disk.create_excl(base, tmp)
+        fd = disk.create_excl(name, tmp)
         try:
             write_copy(disk, source, fd)
             if sync:
                 disk.fsync(fd)
-            disk.rename(base, base + addressee.place.marks, tmp, new_of(addressee))
+            disk.rename(name, base + addressee.place.marks, tmp, new_of(addressee))
         except BaseException:
-            remove(disk, base, tmp)
+            remove(disk, name, tmp)
             raise
         finally:
             disk.close(fd)
