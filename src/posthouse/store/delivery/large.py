@@ -57,7 +57,8 @@ class LargeMessage:
         try:
             write_all(self._disk, message.fd, stored, at)
         except OSError as error:
-            self.fault = fault_of(error, message.name)
+            assert message.holder is not None
+            self.fault = fault_of(error, message.holder.maildir.owner)
 
     def write(self, data: bytes, lf: bytes | None = None) -> None:
         """The next octets as they came, dots removed; `lf` with LF line ends, if they are known."""
