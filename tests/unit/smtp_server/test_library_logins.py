@@ -16,7 +16,7 @@ import uvloop
 
 from posthouse.mail.status import Status
 from posthouse.relay.smtp_server import Arrival, Limits, SmtpServer
-from posthouse.relay.smtp_server.guessing import MAX_FAILURES
+from posthouse.relay.smtp_server.guessing import MAX_FAILURES, Failures
 from support.store_files import LmtpTalk
 
 OK = Status(250, "2.0.0", "good")
@@ -313,6 +313,20 @@ async def test_nobody_is_asked_about_a_client_that_is_gone_before_its_turn() -> 
         assert [password for _, password, _ in server.asked] == ["secret", "secret"]
         await first.close()
         await last.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "same", "other"),
+    [
+        ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"), ("2001:db8:0:1::1", "2001:db8:0:1:ffff::9", "2001:db8:0:2::1"),
+        ("fe80::1%eth0", "fe80::2%eth0", "fec0::1"), ("", "", "::1"),
+    ],
+)  # fmt: skip
+def test_whoever_has_a_network_of_ipv6_addresses_has_the_tries_of_one(address: str, same: str, other: str) -> None:
+    failures = Failures(lambda: 1000.0)
+    for _ in range(MAX_FAILURES):
+        failures.note(address)
+    assert [failures.too_many(each) for each in (address, same, other)] == [True, True, False]
 
 
 def test_logins_that_could_never_be_are_errors() -> None:

@@ -426,6 +426,36 @@ async def test_a_call_goes_on_when_its_client_is_gone() -> None:
     assert server.memory.held == 0
 
 
+async def test_nobody_is_asked_about_recipients_of_a_client_that_is_gone_before_its_turn() -> None:
+    turn, asked = asyncio.Event(), list[str]()
+
+    class Slow(SmtpServer):
+        async def recipient(self, sender: str, recipient: str, arrival: Arrival) -> Status:
+            asked.append(recipient)
+            await turn.wait()
+            return OK
+
+    async with Slow(taken, limits=Limits(calls=1)) as server:
+        first, gone, last = [await connect(int(server.address[1])) for _ in range(3)]
+        for talk, name in ((first, "first"), (gone, "gone"), (last, "last")):
+            assert (await talk.say("MAIL FROM:<s@example.org>")).startswith("250")
+            talk.writer.write(f"RCPT TO:<{name}@example.com>\r\n".encode())
+            async with asyncio.timeout(5):
+                while sum(session.server.awaiting for session in server.sessions) < ("first", "gone", "last").index(name) + 1:
+                    await asyncio.sleep(0)
+        sock = gone.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.writer.transport.abort()
+        async with asyncio.timeout(5):
+            while len(server.sessions) > 2:
+                await asyncio.sleep(0)
+        turn.set()
+        for talk in (first, last):
+            assert (await talk.reply()).startswith("250")
+            await talk.close()
+    assert asked == ["first@example.com", "last@example.com"]
+
+
 def test_importing_it_brings_no_instance_with_it() -> None:
     code = (
         "import sys\nfrom posthouse.relay.smtp_server import SmtpServer\n"

@@ -238,9 +238,13 @@ class CallingSession(Line):
 
     async def _ask(self, recipient: str, arrival: Arrival) -> None:
         host = self._host
-        judge = partial(host.recipient, self._sender, recipient, arrival)
+        judge = partial(self._judge_recipient, self._sender, recipient, arrival)
         status = await host.program_calls.status(f"recipient {recipient}", judge)
         self.go_on(self._judged, recipient, arrival, status)
+
+    async def _judge_recipient(self, sender: str, recipient: str, arrival: Arrival) -> Status:
+        """The program's word, when it is its turn: not about a client that is gone by then."""
+        return await self._host.recipient(sender, recipient, arrival) if arrival is self._arrival else _GONE
 
     def _judged(self, recipient: str, arrival: Arrival, status: Status) -> None:
         if arrival is not self._arrival:  # it was hung up meanwhile

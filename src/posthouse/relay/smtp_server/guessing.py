@@ -2,10 +2,11 @@
 
 * Any refusal is `WRONG`, whatever the reason, and comes `seconds` after the question, twice as many after each one before it in
   the connection, at most LONGEST: neither words nor time tell a wrong name from a wrong password.
-* An address with MAX_FAILURES wrong passwords within FORGET seconds is told `TOO_MANY`, and nobody is asked. The table is of
-  bounded size.
+* An address with MAX_FAILURES wrong passwords within FORGET seconds is told `TOO_MANY`, and nobody is asked. Of IPv6 the first 64
+  bits count, which are one subscriber's. The table is of bounded size.
 """
 
+import ipaddress
 from collections.abc import Callable
 
 from posthouse.mail.status import Status
@@ -32,6 +33,14 @@ def wait(seconds: float, failed: int) -> float:
     return min(seconds * (1 << min(failed, 16)), LONGEST)
 
 
+def _subscriber(address: str) -> str:
+    """Whom an address stands for: itself, or of IPv6 the network that its user has."""
+    if ":" not in address:
+        return address
+    whole = ipaddress.IPv6Address(address)
+    return str(whole.ipv4_mapped or ipaddress.IPv6Network((int(whole) >> 64 << 64, 64)))
+
+
 class Failures:
     """Wrong passwords of each address, lately.
 
@@ -46,7 +55,7 @@ class Failures:
 
     def note(self, address: str) -> None:
         """One more."""
-        now = self._clock()
+        now, address = self._clock(), _subscriber(address)
         since, count = self._seen.pop(address, (now, 0))
         if now - since > FORGET:
             since, count = now, 0
@@ -56,5 +65,5 @@ class Failures:
 
     def too_many(self, address: str) -> bool:
         """Whether the address is not to try again now."""
-        since, count = self._seen.get(address, (0.0, 0))
+        since, count = self._seen.get(_subscriber(address), (0.0, 0))
         return count >= MAX_FAILURES and self._clock() - since <= FORGET
