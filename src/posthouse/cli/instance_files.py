@@ -80,7 +80,8 @@ def write_instance(plan: Plan, *, force: bool) -> None:
 
 def _sync(paths: Iterable[Path]) -> None:
     for path in paths:
-        if path.is_file() or path.is_dir():
+        # what cannot be read is not of our making: a folder above, somebody's key beside the configuration
+        if os.access(path, os.R_OK) and (path.is_file() or path.is_dir()):
             fd = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(fd)

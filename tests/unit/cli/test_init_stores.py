@@ -1,6 +1,9 @@
 """What `posthouse init` writes about the way to the stores, and what it refuses."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -138,3 +141,14 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, capsys: pytest.Cap
         assert ended.value.code == 64
         assert says in capsys.readouterr().err
     assert not (tmp_path / "full").exists()
+
+
+def test_folders_above_that_cannot_be_read_are_no_hindrance(tmp_path: Path) -> None:
+    folder = tmp_path / "above" / "store"
+    folder.mkdir(parents=True)
+    (tmp_path / "above").chmod(0o311)
+    bound = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()  # root reads everything
+    arguments = ("--lmtp", "127.0.0.1:4225", "--host", OTHER, "--default-domain", "example.com", "--allow", "127.0.0.1")
+    command = [*bound, sys.executable, "-m", "posthouse.cli", "init", "store", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
