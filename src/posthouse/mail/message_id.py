@@ -9,7 +9,7 @@ time has moved on. Upper case only, so that a queue file's name survives every f
 import re
 from collections.abc import Callable
 
-_SHAPE = re.compile(rb"[0-9A-Z]{18}(?![0-9A-Z])")
+_SHAPE = re.compile(rb"([0-9A-Z]{8})[0-9A-Z]{10}\.[0-9]+")
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _COUNTER_LIMIT = 36**4
 
@@ -51,6 +51,7 @@ class MessageIds:
         return self._stem + _PAIRS[count // 1296] + _PAIRS[count % 1296]
 
 
-def made_at(text: bytes) -> float | None:
-    """When the id that the text begins with was made, Unix time by its relay's clock; None: it begins with none."""
-    return int(text[:8], 36) / 100 if _SHAPE.match(text) else None
+def made_at(xqid: bytes) -> float | None:
+    """When the id in an XQID, `id.number`, was made: Unix time by its relay's clock. None: another client's XQID."""
+    found = _SHAPE.fullmatch(xqid)
+    return int(found[1], 36) / 100 if found else None

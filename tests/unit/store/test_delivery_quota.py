@@ -69,6 +69,13 @@ def test_a_clock_set_forward_ends_a_grace_period_an_hour_later(limits: str) -> N
     assert type(world.refused[-1]) is PersistentQuotaExceeded
 
 
+def test_without_a_grace_period_it_does_not_matter_that_the_clock_was_set() -> None:
+    world = World(CrashDisk(), policy=QuotaPolicy(enforced=True, overdraft=False, grace=0))
+    world.clock.set_forward(86_400)
+    world.send(BODY, "<bob> xquota=1,-1")
+    assert [type(each) for each in world.refused] == [PersistentQuotaExceeded]
+
+
 def test_mail_that_waits_for_its_record_is_reserved_in_the_quota() -> None:
     world = World(CrashDisk(), defaults=Limits(-1, 2))
     for _ in range(3):
@@ -210,6 +217,19 @@ def test_an_old_message_does_not_bring_back_limits_that_a_younger_one_or_an_admi
     assert sizes(world, "eve")[0] == b"20000S,9C"  # nobody has said anything else
     world.send(BODY, f"<bob> xquota=20,1 xqid={relay.next()}.0", "<eve> xquota=20,1")
     assert (sizes(world, "bob")[0], sizes(world, "eve")[0]) == (b"20S,1C", b"20S,1C")
+
+
+def test_an_administrator_who_sets_limits_as_they_are_is_heard() -> None:
+    world = World(CrashDisk())
+    relay = MessageIds(world.clock.now, lambda bits: bits)
+    world.send(BODY, f"<bob> xquota=20000,9 xqid={relay.next()}.0")
+    world.clock.run(60)
+    waits = relay.next()
+    world.clock.run(60)
+    with hold(world.disk, world.partition, "bob", Pace(world.clock.now, world.clock.run)) as held:
+        set_limits(held, GivenLimits(20000, None), Limits(-1, -1), lambda: "sizes", world.clock.now())
+    world.send(BODY, f"<bob> xquota=20,1 xqid={waits}.0")
+    assert sizes(world, "bob")[0] == b"20000S,9C"
 
 
 def test_it_is_written_down_once_a_day_that_limits_stay_the_same() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posthouse.mail.message_id import MessageIds, made_at
 from posthouse.store.mailbox.maildirsize import SizeFile, Sizes, sum_changes
 from posthouse.store.quota.decision import QuotaPolicy, Usage, Verdict, decide
 from posthouse.store.quota.limits import GivenLimits, Limits, parse_limits
@@ -162,8 +163,22 @@ def test_a_clock_that_was_ahead_and_is_put_right_ends_no_knowledge() -> None:
     given, defaults = GivenLimits(5, 5), Limits(-1, -1)
     relays = NOTHING_SAVED.heard(GivenLimits(9, 9), 1e10, defaults, 2e9)  # the relay's clock
     assert relays.heard(given, 2e9 + 1, defaults, 2e9 + 1).limits == (5, 5)
+    assert relays.heard(given, 2e9 - 1, defaults, 2e9 + 1) is relays
     ours = NOTHING_SAVED.heard(GivenLimits(9, 9), 2e9, defaults, 2e9)
     assert ours.heard(given, 1e9, defaults, 1e9).limits == (5, 5)
+
+
+def test_limits_that_stay_the_same_are_not_written_with_each_message_of_a_relay_whose_clock_is_days_behind() -> None:
+    given, defaults = GivenLimits(5, 5), Limits(-1, -1)
+    saved = NOTHING_SAVED.heard(given, 1e9, defaults, 2e9)
+    assert saved.heard(given, 1e9 + 3600, defaults, 2e9 + 3600) is saved
+
+
+@pytest.mark.parametrize("other", [b"", b"0" * 18, b"0" * 19 + b".1", b"0" * 18 + b".x", b"0" * 18 + b"-0000.1", b"0.1"])
+def test_only_an_id_of_ours_says_when_a_message_was_taken(other: bytes) -> None:
+    made = MessageIds(lambda: 1_800_000_000.25, lambda bits: bits).next().encode()
+    assert made_at(made + b".12") == 1_800_000_000.25
+    assert made_at(other) is None
 
 
 _LINE = re.compile(rb"[ \t]*([+-]?[0-9]{1,20})[ \t]+([+-]?[0-9]{1,20})[ \t\r]*")

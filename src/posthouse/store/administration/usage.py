@@ -84,7 +84,7 @@ def set_limits(held: Held, given: GivenLimits, defaults: Limits, name: Callable[
     Raises:
         OSError: the disk failed.
     """
-    saved = held.saved.heard(given, now, defaults, now)
+    saved = held.saved.heard(given, now, defaults, now)._replace(told=now)  # the same once more is knowledge, too
     held.save(saved)
     new = saved.limits.resolved(defaults)
     disk, root = held.disk, held.root
