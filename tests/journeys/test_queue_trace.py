@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from posthouse.mail.envelope import Recipient
-from posthouse.trace.reader import time_line
 from posthouse.trace.record import Action
+from posthouse.trace.time_line import time_line
 from support.jobs_relay import JobsRelay, Start, until
 from support.lmtp_sink import Sink
 

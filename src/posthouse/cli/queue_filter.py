@@ -3,19 +3,17 @@
 A time is an ISO 8601 duration (`pt2h`) or a number with `s`, `m`, `h`, `d` or `w` behind it.
 """
 
-import re
 import sys
 from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from posthouse.config.value import BadValueError, duration
+from posthouse.cli.moment import span
+from posthouse.config.value import BadValueError
 from posthouse.relay.job_controller.selection import STATES, Selection
 
 USAGE = 64
-_SHORT = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _Many = Annotated[tuple[str, ...], Parameter(negative=())]
 
 
@@ -99,9 +97,8 @@ def must_say(selection: Selection, command: str) -> Selection:
 def _seconds(command: str, option: str, text: str | None) -> float:
     if text is None:
         return 0.0
-    match = _SHORT.fullmatch(text.lower())
     try:
-        seconds = float(match[1]) * _UNITS[match[2]] if match else duration(text)
+        seconds = span(text)
     except BadValueError:
         raise refuse(command, f"{option} {text}: not a time; write e.g. 90s, 30m, 2h, 3d or pt2h") from None
     if seconds <= 0.0:

@@ -1,21 +1,28 @@
-"""`posthouse trace ID-OR-ADDRESS`: one message's time line from the instance's transaction log (logging.md 5).
+"""`posthouse trace ID-OR-ADDRESS...`: messages' time lines from the instance's transaction log (logging.md 5, decision 194).
 
-Found by our id (the one in the 250), a queue file's name, the Message-ID, or any address. Exit 1 when nothing is known of it,
-66 when the log cannot be read.
+Found by our id (the one in the 250), a queue file's name, the Message-ID, any address, a login's name or a client's IP address;
+of several all must fit. Exit 1 when nothing is known of it, 66 when a log cannot be read.
 """
 
 import sys
-from typing import Any
+import time
+from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
+from posthouse.cli.moment import moment, span
 from posthouse.cli.rows import show
-from posthouse.trace.reader import time_line
+from posthouse.config.configuration import load
+from posthouse.config.fault import ConfigurationError
+from posthouse.config.instance import Instance
+from posthouse.config.value import BadValueError
 from posthouse.trace.record import Action, Record
+from posthouse.trace.time_line import time_line
 
-app = App(name="trace", help="Show one message's time line.")
+app = App(name="trace", help="Show messages' time lines.")
+USAGE = 64
 NO_INPUT = 66
 _WORDS = {
     Action.ENQUEUED: "enqueued",
@@ -45,16 +52,27 @@ _WITHOUT_A_SERVER = {
 
 
 @app.default
-def trace(wanted: str, /, *, instance: InstanceOption = None, as_json: Json = False) -> None:
-    """Print it.
+def trace(
+    *wanted: Annotated[str, Parameter(required=True)],
+    since: str = "",
+    until: str = "",
+    instance: InstanceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Print them.
 
     Args:
-        wanted: message id, queue file name, Message-ID, or an address.
+        wanted: message id, queue file name, Message-ID, an address, a login's name, a client's IP address; with several: messages
+            that all of them name. By a recipient's address only his part of a message is shown, by its id all of it.
+        since: only messages that something of that name was logged of from then on: 2h, 3d, or a time such as 2026-07-10T12:00Z.
+        until: the same, up to then.
         instance: the instance's folder.
         as_json: print a JSON list instead of a table.
     """
+    place = here(instance)
+    first, last = _moment("--since", since) or 0.0, _moment("--until", until)
     try:
-        records = time_line(here(instance).log, wanted)
+        records = time_line(place.log, *wanted, since=first, until=last, bare=_bare_domain(place))
     except OSError as error:
         sys.stderr.write(f"posthouse trace: {error.filename}: {error.strerror}\n")
         raise SystemExit(NO_INPUT) from None
@@ -63,33 +81,84 @@ def trace(wanted: str, /, *, instance: InstanceOption = None, as_json: Json = Fa
     elif records:
         _table(records)
     if not records:
-        sys.stderr.write(f"posthouse trace: nothing is known of {wanted}\n")
+        sys.stderr.write(f"posthouse trace: nothing is known of {' with '.join(wanted)}\n")
         raise SystemExit(1)
+
+
+def _moment(option: str, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return time.time() - span(text)
+    except BadValueError:
+        try:
+            return moment(text)
+        except ValueError:
+            sys.stderr.write(f"posthouse trace: {option} {text}: not a time; write e.g. 2h, 3d or 2026-07-10T12:00Z\n")
+            raise SystemExit(USAGE) from None
+
+
+def _bare_domain(place: Instance) -> str:
+    """The domain that a store's log leaves out of its users' addresses; empty on a relay, and where a file is bad by now."""
+    try:
+        return load(place).store.defaultdomain
+    except ConfigurationError:
+        return ""
 
 
 def _fields(record: Record) -> dict[str, Any]:
     reply = {"code": record.co, "enhanced": record.en, "text": record.tx} if record.co else None
-    return {
+    facts = {
         "time": record.ts,
         "action": str(record.ac),
         "message": record.ei,
+        "message_id": record.mi,
+        "from": record.so,
+        "client": record.ss,
+        "user": record.us,
         "recipient": record.ri if record.ri >= 0 else None,
         "address": record.de,
         "original": record.od.partition(";")[2],
         "channel": record.dc or record.sc,
         "host": record.ho,
+        "file": record.fi,
         "reply": reply,
-    } | ({"reason": record.re} if record.re else {})
+    }
+    return facts | ({"reason": record.re} if record.re else {})
 
 
 def _table(records: list[Record]) -> None:
-    columns = ("time", "what", "message", "recipient", "channel", "host", "reply")
+    columns = ("time", "what", "message", "from", "recipient", "channel", "where", "reply")
     rows = []
     for record in records:
-        reply = f"{record.co} {record.en} {record.tx}".strip() if record.co else record.re
-        recipient = record.od.partition(";")[2] or record.so
-        rows.append((record.ts, _what(record), record.ei, recipient, record.dc or record.sc, record.ho, reply))
+        channel = record.dc.strip("+-") or record.sc
+        rows.append(
+            (record.ts, _what(record), record.ei, _sender(record), _recipient(record), channel, _where(record), _reply(record))
+        )
     show(columns, rows)
+
+
+def _sender(record: Record) -> str:
+    return record.so or ("<>" if record.ei else record.us)
+
+
+def _recipient(record: Record) -> str:
+    """As the sender named him; where a group, a forward or a script put another in his place, that one first."""
+    given = record.od.partition(";")[2]
+    now = record.ia or ("" if record.de.startswith(("@", "user/")) else record.de)
+    return f"{now} ({given})" if now and given and now.lower() != given.lower() else given or now
+
+
+def _where(record: Record) -> str:
+    """The next system; of what came by SMTP and was refused, the client; on a store, the mailbox."""
+    return record.ho or record.ss or (record.de if record.de.startswith("user/") else "")
+
+
+def _reply(record: Record) -> str:
+    """The answer, and in brackets what else is known: why, or the name of the file in a mailbox."""
+    answer = f"{record.co} {record.en} {record.tx}".strip() if record.co else ""
+    more = record.re or (record.fi if record.de.startswith("user/") else "")
+    return f"{answer} ({more})" if answer and more and more not in answer else answer or more
 
 
 def _what(record: Record) -> str:

@@ -41,3 +41,52 @@ def test_a_log_that_cannot_be_read_is_said_and_is_66(tmp_path: Path, capsys: pyt
         trace("somebody@example.com", instance=tmp_path)
     assert ended.value.code == 66
     assert capsys.readouterr().err == f"posthouse trace: {tmp_path}/log/transactions.jsonl: Not a directory\n"
+
+
+def _told(tmp_path: Path, capsys: pytest.CaptureFixture[str], record: Record) -> dict[str, str]:
+    """The table's cells of one record, by column."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "imta.cnf").touch()
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "transactions.jsonl").write_bytes(msgspec.json.encode(record) + b"\n")
+    trace("M", instance=tmp_path)
+    head, line = capsys.readouterr().out.splitlines()
+    begins = {name: head.index(name) for name in head.split()}
+    ends = [*list(begins.values())[1:], len(line)]
+    return {name: line[begin:end].strip() for (name, begin), end in zip(begins.items(), ends, strict=True)}
+
+
+NOW = "2026-11-23T00:00:00.000Z"
+
+
+def test_a_refusal_tells_who_from_where_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = _told(tmp_path, capsys, Record(
+        NOW, Action.REFUSED, sc="tcp_local", so="carl@outside.test", od="rfc822;ann@example.com", de="ann@example.com", ei="M",
+        ss="helo.test [192.0.2.7]", re="mailUserStatus disabled of uid=ann", co=550, en="5.2.1", tx="user disabled",
+    ))  # fmt: skip
+    assert told["from"] == "carl@outside.test"
+    assert told["where"] == "helo.test [192.0.2.7]"
+    assert told["reply"] == "550 5.2.1 user disabled (mailUserStatus disabled of uid=ann)"
+
+
+def test_a_member_stands_before_his_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = _told(tmp_path, capsys, Record(NOW, Action.DEFERRED, od="rfc822;team@example.com", ia="ann@example.com", ei="M", ri=3))
+    assert told["recipient"] == "ann@example.com (team@example.com)"
+    assert told["from"] == "<>"
+
+
+def test_a_store_tells_mailbox_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = _told(tmp_path, capsys, Record(
+        NOW, Action.DEQUEUED, sc="tcp_lmtpss", dc="-", od="rfc822;ann+Lists", de="user/ann/Lists", ei="M", ri=0,
+        fi="1.M2P3.store1", co=250, en="2.5.0", tx="OK",
+    ))  # fmt: skip
+    assert (told["channel"], told["where"]) == ("tcp_lmtpss", "user/ann/Lists")
+    assert told["reply"] == "250 2.5.0 OK (1.M2P3.store1)"
+
+
+def test_a_time_that_is_none_is_64(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        trace("M", since="yesterday", instance=tmp_path)
+    assert ended.value.code == 64
+    assert "--since yesterday: not a time" in capsys.readouterr().err

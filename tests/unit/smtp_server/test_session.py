@@ -8,8 +8,8 @@ import pytest
 import trustme
 
 from posthouse.mail.envelope import Priority
-from posthouse.trace.reader import time_line
 from posthouse.trace.record import Action
+from posthouse.trace.time_line import time_line
 from support.smtp_world import Queued, SmtpWorld, relay_files
 
 BODY = b"Subject: hello\r\nMessage-ID: <m1@outside.test>\r\n\r\nOne line\r\n"

@@ -14,7 +14,7 @@ import pytest
 from posthouse.config.instance import Instance
 from posthouse.store.lmtp_server import __main__ as lmtp_worker
 from posthouse.store.native import __main__ as native_worker
-from posthouse.trace.reader import time_line
+from posthouse.trace.time_line import time_line
 from support.store_files import LmtpTalk, running_store, store_instance
 
 GOOD = b"Subject: hello\r\nMessage-ID: <m1@example.org>\r\n\r\ntext\r\n"

@@ -5,8 +5,9 @@ import pytest
 
 from posthouse.trace.counters import Counters
 from posthouse.trace.options import LogOptions
-from posthouse.trace.reader import read_records, time_line
+from posthouse.trace.reader import read_records
 from posthouse.trace.record import Action, Record
+from posthouse.trace.time_line import time_line
 from posthouse.trace.writer import JSON_LOG, TEXT_LOG, TransactionLog, stamp
 
 ACCEPTED = Record(
