@@ -57,6 +57,8 @@ async def test_mail_of_the_null_sender_is_told_of_where_the_keywords_say_so(star
     await relay.empty()
     await until(lambda: bodies(sink, "joe") and bodies(sink, "ann"))
     assert (len(bodies(sink, "joe")), len(bodies(sink, "ann"))) == (1, 1)
+    why = "Remote SMTP server has rejected address"
+    assert sorted(record["re"] for record in relay.records("R")) == [why, f"{why}; only the postmaster is told: null sender"]
 
 
 async def test_a_postmaster_who_cannot_be_reached_is_not_told_of_that(start: Start, sink: Sink) -> None:

@@ -139,7 +139,7 @@ def _table(records: list[Record]) -> None:
 
 
 def _sender(record: Record) -> str:
-    return record.so or ("<>" if record.ei else record.us)
+    return record.so or ("<>" if record.ei and record.od else record.us)
 
 
 def _recipient(record: Record) -> str:
@@ -164,6 +164,8 @@ def _reply(record: Record) -> str:
 def _what(record: Record) -> str:
     if record.ac is Action.HELD and record.re == "released":
         return "released"
+    if record.ac is Action.RETURNED and "; only the postmaster is told: " in record.re:
+        return "returned to the postmaster"
     if record.ac is Action.DEQUEUED and not record.tr:
         return _WITHOUT_A_SERVER.get(record.tx.partition(";")[0], _WORDS[record.ac])
     return _WORDS[record.ac]

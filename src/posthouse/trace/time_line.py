@@ -19,6 +19,8 @@ _NOBODYS = -1
 """records of a message that are no recipient's"""
 _MAKES_ANOTHER = (Action.RETURNED, Action.WARNED, Action.DROPPED)
 _ABOUT = b'"ab":"'
+_IN_BRACKETS = re.compile("<([^<>]+)>")
+"""the address in a MAIL or RCPT that was refused before it was anybody's"""
 _ID = re.compile(rb'"ei":"([^"]*)"')
 
 
@@ -81,6 +83,8 @@ class _Name:
         others = (record.ei, *record.mi.split(","), record.so, record.us, *record.ss.replace("[", " ").replace("]", " ").split())
         named = any(each.strip("<>").lower() in self._keys for each in others if each)
         if self._file and self._file in record.fi.lower():
+            named = True
+        if record.ac is Action.BAD_COMMAND and any(each in self._keys for each in _IN_BRACKETS.findall(record.de.lower())):
             named = True
         addresses = (record.od.partition(";")[2] or record.od, record.de, _on_the_wire(record.de), _owner(record.de), record.ia)
         return named, any(each.strip("<>").lower() in self._keys for each in addresses if each)

@@ -114,8 +114,9 @@ def test_what_the_store_would_refuse_is_refused_here(tmp_path: Path, body: bytes
 def test_a_streamed_body_is_refused_and_its_file_removed(tmp_path: Path) -> None:
     with SmtpWorld(relay_files(tmp_path)) as world:
         client = world.hello()
-        body = b"Subject: x\r\n\r\n" + b"x" * 400_000 + b"\0\r\n"
+        body = b"Message-ID:\r\n <m1@outside.test>\r\n\r\n" + b"x" * 400_000 + b"\0\r\n"
         assert client.message(body, "jd@example.com") == "554 5.6.0 message contains null"
+        assert [each.mi for each in world.records(Action.REFUSED)] == ["<m1@outside.test>"]
         assert list((world.instance.journal / "body").iterdir()) == []
         assert world.queued() == []
 

@@ -135,3 +135,10 @@ def test_memory_is_taken_by_what_is_shown(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < (tmp_path / JSON_LOG).stat().st_size
+
+
+def test_a_command_that_was_refused_is_found_by_the_address_in_it(tmp_path: Path) -> None:
+    too_large = record(1, Action.BAD_COMMAND, de="mail FROM:<Big@outside.test> SIZE=999999999", ss="helo.test [192.0.2.7]")
+    kept(tmp_path, too_large)
+    assert time_line(tmp_path, "big@outside.test", "192.0.2.7") == [too_large]
+    assert time_line(tmp_path, "outside.test") == []

@@ -163,7 +163,7 @@ class Attempt:
         envelope = self._opened.envelope
         seen = {key for key, _ in self._settled}.union(r.id for r, _ in self._failed).union(r.id for r, _ in self._left)
         self._left += [(each, _NO_RESULT) for each in self._opened.recipients if each.id not in seen]
-        told = [(r, s) for r, s in self._failed if envelope.sender and not self.quiet and wants(r, self.kind)]
+        told = [(r, s) for r, s in self._failed if not self.quiet and self._wants(r)]
         for kind, pairs in self._good.items() if envelope.sender else ():
             self._tell_success(kind, pairs)
         posted = self._failed if self._failed and not self.quiet and self._is_posted(envelope.sender) else []
@@ -182,6 +182,10 @@ class Attempt:
             return
         channel, reports, copies = self.lease.channel, self._reports(told), self._reports(posted)
         tell(self._shop, self.kind, envelope, parts, channel, reports, copies, lambda error: self._noticed(error, heard))
+
+    def _wants(self, recipient: Recipient) -> bool:
+        """Whether the sender hears of this recipient's failure."""
+        return bool(self._opened.envelope.sender) and wants(recipient, self.kind)
 
     def _is_posted(self, sender: str) -> bool:
         return policy_of(self._shop, self.lease.channel).wants(self.kind, sender)
@@ -316,12 +320,12 @@ class Attempt:
 
     def _why(self, action: Action, recipient: Recipient, status: Status) -> str:
         """LOG_REASON: of R and K only."""
+        unasked = f"NOTIFY={recipient.notify}" if self._opened.envelope.sender else "null sender"
         if action is Action.RETURNED:
-            return reason(self.kind, Report(recipient, status, "" if recipient.id in self._ours else self._reach[0]))
-        if action is Action.DROPPED and self.quiet:
-            return self.quiet
+            why = reason(self.kind, Report(recipient, status, "" if recipient.id in self._ours else self._reach[0]))
+            return why if self._wants(recipient) else f"{why}; only the postmaster is told: {unasked}"
         if action is Action.DROPPED:
-            return f"no notice: NOTIFY={recipient.notify}" if self._opened.envelope.sender else "no notice: null sender"
+            return self.quiet or f"no notice: {unasked}"
         return ""
 
 

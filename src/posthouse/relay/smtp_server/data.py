@@ -139,6 +139,12 @@ def _refusal(
     return over
 
 
+def message_id_of(transaction: Transaction, event: Message | MessageEnd) -> str:
+    """The Message-ID of a message that was refused, for the log."""
+    header = (event.data if isinstance(event, Message) else transaction.start)[: event.header_end]
+    return message_id_and_priority(header, b"\n" + header.lower())[0]
+
+
 def _held(relay: Relay, session: "SmtpSession", transaction: Transaction, loop: str) -> str:
     """Why the whole message waits for the operator, or nothing; `loop` says why it goes in circles, or nothing."""
     if loop:

@@ -278,7 +278,7 @@ class EnvelopeSession(Line):
         if room > 0:
             self.relay.note(*records[:room])
 
-    def _drop(self, *, aborted: bool = False, refused: Status | None = None) -> None:
+    def _drop(self, *, aborted: bool = False, refused: Status | None = None, message_id: str = "") -> None:
         """The transaction ends without a message: forgotten, aborted by the client, or refused with this reply."""
         transaction, self._transaction = self._transaction, None
         if transaction is None:
@@ -290,7 +290,7 @@ class EnvelopeSession(Line):
         transaction.abandon()
         self._end_transaction()
         if refused is not None:
-            self._note_refusal(*log.refused(self, transaction, refused))
+            self._note_refusal(*log.refused(self, transaction, refused, message_id))
         elif aborted and transaction.recipients:
             self.relay.note(*log.aborted(self, transaction))
 

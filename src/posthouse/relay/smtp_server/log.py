@@ -86,12 +86,16 @@ def _without_mail(session: "EnvelopeSession", envelope: Envelope, double: Double
     )
 
 
-def refused(session: "EnvelopeSession", transaction: Transaction, status: Status) -> list[Record]:
-    """J for each recipient that had been taken: the message was refused at its end."""
-    return [rejected(session, transaction, taken.original, status, "message refused") for taken in transaction.recipients]
+def refused(session: "EnvelopeSession", transaction: Transaction, status: Status, message_id: str = "") -> list[Record]:
+    """J for each recipient that had been taken: the message, with this Message-ID, was refused at its end."""
+    return [
+        rejected(session, transaction, taken.original, status, "message refused", message_id) for taken in transaction.recipients
+    ]
 
 
-def rejected(session: "EnvelopeSession", transaction: Transaction | None, recipient: str, status: Status, reason: str) -> Record:
+def rejected(
+    session: "EnvelopeSession", transaction: Transaction | None, recipient: str, status: Status, reason: str, message_id: str = ""
+) -> Record:
     """J: an attempt to enqueue was refused."""
     return Record(
         ts=session.relay.stamp(),
@@ -102,6 +106,7 @@ def rejected(session: "EnvelopeSession", transaction: Transaction | None, recipi
         od=f"rfc822;{recipient}",
         de=recipient,
         ei=transaction.message_id if transaction is not None else "",
+        mi=message_id,
         us=session.client.user,
         pi=session.relay.log.process,
         ss=session.source,
@@ -124,6 +129,7 @@ def aborted(session: "EnvelopeSession", transaction: Transaction) -> list[Record
             so=transaction.sender,
             od=f"rfc822;{recipient.original}",
             ei=transaction.message_id,
+            ss=session.source,
             pi=session.relay.log.process,
         )
         for recipient in transaction.recipients
@@ -138,6 +144,7 @@ def bad_command(session: "EnvelopeSession", line: bytes, reply: Status) -> Recor
         mo=_modifiers(session),
         sc=session.client.channel,
         de=line[:256].decode("utf-8", "replace"),
+        ss=session.source,
         pi=session.relay.log.process,
         di=f"smtp;{reply}",
         co=reply.code,

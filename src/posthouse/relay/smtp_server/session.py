@@ -257,7 +257,7 @@ class SmtpSession(EnvelopeSession):
     def _accept(self, transaction: Transaction, whole: bytes | None, event: Message | MessageEnd) -> None:
         taken = data.accept(self.relay, self, transaction, whole, event)
         if isinstance(taken, Status):
-            self._drop(refused=taken)
+            self._drop(refused=taken, message_id=data.message_id_of(transaction, event))
             self.server.answer_data([taken])
             return
 
@@ -279,7 +279,7 @@ class SmtpSession(EnvelopeSession):
         else:
             self.relay.troubles.refused(error, reply)
             self.relay.report(f"message {taken.envelope.id} was not accepted: {error}")
-            self._note_refusal(*log.refused(self, transaction, reply))
+            self._note_refusal(*log.refused(self, transaction, reply, taken.envelope.message_id))
         self._end_transaction()
         self.go_on(self._answer_message, reply)
 
