@@ -6,6 +6,8 @@ of several all must fit. Exit 1 when nothing is known of it, 66 when a log canno
 
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -130,12 +132,30 @@ def _fields(record: Record) -> dict[str, Any]:
 def _table(records: list[Record]) -> None:
     columns = ("time", "what", "message", "from", "recipient", "channel", "where", "reply")
     rows = []
-    for record in records:
+    for record, what in _without_repeats(records):
         channel = record.dc.strip("+-") or record.sc
-        rows.append(
-            (record.ts, _what(record), record.ei, _sender(record), _recipient(record), channel, _where(record), _reply(record))
-        )
+        cells = (_sender(record), _recipient(record), channel, _where(record), _reply(record))
+        rows.append((record.ts, what, record.ei, *cells))
     show(columns, rows)
+
+
+def _without_repeats(records: list[Record]) -> Iterator[tuple[Record, str]]:
+    """Records and what they are called; of the same delay of a recipient again and again the first and the last."""
+
+    def same(record: Record) -> tuple[str, int, str, str]:
+        return (record.ei, record.ri, record.de, _reply(record))
+
+    tries = Counter(same(record) for record in records if record.ac is Action.DEFERRED)
+    seen: Counter[tuple[str, int, str, str]] = Counter()
+    for record in records:
+        if record.ac is not Action.DEFERRED:
+            yield record, _what(record)
+            continue
+        seen[same(record)] += 1
+        if (number := seen[same(record)]) == 1:
+            yield record, _what(record)
+        elif number == tries[same(record)]:
+            yield record, f"{_what(record)}, {number} times"
 
 
 def _sender(record: Record) -> str:

@@ -90,3 +90,21 @@ def test_a_time_that_is_none_is_64(tmp_path: Path, capsys: pytest.CaptureFixture
         trace("M", since="yesterday", instance=tmp_path)
     assert ended.value.code == 64
     assert "--since yesterday: not a time" in capsys.readouterr().err
+
+
+def test_of_the_same_again_and_again_the_first_and_the_last_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "log").mkdir()
+    tries = [(0, "full"), (1, "full"), (0, "full"), (0, "full"), (0, "full"), (0, "down")]
+    records = [
+        Record(f"2026-11-23T00:00:{second:02d}.000Z", Action.DEFERRED, od="rfc822;ann", ei="M", ri=number, co=422, tx=why)
+        for second, (number, why) in enumerate(tries)
+    ]
+    (tmp_path / "log" / "transactions.jsonl").write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in records))
+    trace("M", instance=tmp_path)
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [(line[0][17:19], line[1]) for line in lines] == [
+        ("00", "deferred"), ("01", "deferred"), ("04", "deferred, 4 times"), ("05", "deferred")
+    ]  # fmt: skip
+    trace("M", instance=tmp_path, as_json=True)
+    assert capsys.readouterr().out.count('"action"') == len(records)
