@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,22 @@ def test_every_process_runs_as_the_user_and_mail_is_delivered(open_folder: Path,
         for instance in reversed(tiers.instances):
             assert instance.stop() == 0
         reconcile(ledger, tiers.stores).check()
+
+
+def test_a_strict_umask_of_root_leaves_the_user_his_configuration(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_it(monkeypatch)
+    before = os.umask(0o077)
+    try:
+        with journey(open_folder, users=1, stores=1, start=False) as tiers:
+            (store,) = tiers.stores
+            shutil.rmtree(store.folder)
+            again(store)
+            store.start()
+            assert store.stop() == 0
+            others = [path for path in (store.folder, *store.folder.rglob("*")) if path.stat().st_mode & 0o007]
+            assert others == []
+    finally:
+        os.umask(before)
 
 
 def test_started_as_root_without_it_check_and_start_warn(tmp_path: Path) -> None:

@@ -72,10 +72,21 @@ def write_instance(plan: Plan, *, force: bool) -> None:
             for path in (folder / "data", folder / "log", folder / "run", *(folder / "data").iterdir()):
                 shutil.chown(path, plan.user)
             (folder / "data").chmod(0o700)
+            _let_in(folder, plan.user)
         _sync((*(folder / "config").iterdir(), *(folder / "data").iterdir(), *folder.iterdir(), folder, folder.absolute().parent))
         _sync(path.parent for path in above)
     except OSError as error:
         raise refuse(f"{error.filename}: {error.strerror}", CANNOT_CREATE) from None
+
+
+def _let_in(folder: Path, user: str) -> None:
+    """The user's group may read the configuration where root's umask let nobody but root."""
+    for path in (folder, folder / "config", *(folder / "config").iterdir()):
+        missing = 0o050 if path.is_dir() else 0o040
+        mode = path.stat().st_mode & 0o7777
+        if mode & (missing >> 3) != missing >> 3:
+            os.chown(path, -1, pwd.getpwnam(user).pw_gid)
+            path.chmod(mode | missing)
 
 
 def _sync(paths: Iterable[Path]) -> None:
