@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from posthouse.config.value import duration
 
-_SHORT = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_SHORT = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?)([smhdw])")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SECONDS = re.compile(r"-?\d{1,11}(\.\d+)?")
 _DIRECTORY = re.compile(r"\d{14}Z")

@@ -108,3 +108,13 @@ def test_of_the_same_again_and_again_the_first_and_the_last_are_shown(tmp_path: 
     ]  # fmt: skip
     trace("M", instance=tmp_path, as_json=True)
     assert capsys.readouterr().out.count('"action"') == len(records)
+
+
+@pytest.mark.parametrize("text", ["99999999999999999999999999999d", "\u0663h", "bogus", "2026-13-01"])
+def test_what_is_no_time_is_64(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "imta.cnf").touch()
+    with pytest.raises(SystemExit) as ended:
+        trace("M", since=text, instance=tmp_path)
+    assert ended.value.code == 64
+    assert f"--since {text}: not a time" in capsys.readouterr().err
