@@ -1,12 +1,18 @@
-"""Reads the JSON transaction log back, rotated files too, oldest first: `.1`, `-20261123`, and compressed ones (`.gz`).
+"""Reads the JSON transaction log back, rotated files too, oldest first: `.1`, `-20261123`, compressed (`.gz`, `.xz`, `.bz2`).
 
 A torn line (a writer was killed, the disk was full) is passed over, and what another process has appended to it is read.
 """
 
+import bz2
 import contextlib
+import errno
 import gzip
-from collections.abc import Iterable, Iterator
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import msgspec
 
@@ -15,39 +21,67 @@ from posthouse.trace.writer import JSON_LOG
 
 _decoder = msgspec.json.Decoder(Record)
 _BLOCK = 262_144
+_PACKED: dict[str, Callable[[BinaryIO], object]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 _BEGIN = b'{"ts":'
 """of a record, and of nothing in one: its strings' quotes are escaped"""
 
 
 def read_records(folder: Path) -> Iterator[Record]:
     """Every record of the folder's logs, oldest file first."""
-    for block in read_blocks(log_files(folder)):
+    for block in read_blocks(folder):
         for line in block.split(b"\n"):
             record = decoded(line)
             if record is not None:
                 yield record
 
 
-def log_files(folder: Path, since: float = 0.0) -> list[Path]:
-    """The folder's logs, oldest first, without those that were last written before a moment (Unix seconds)."""
+def read_blocks(folder: Path, since: float = 0.0) -> Iterator[bytes]:
+    """Whole lines, many at a time, of the folder's logs; a file that is gone has none, one renamed meanwhile is read once.
+
+    Args:
+        folder: the log folder.
+        since: Unix seconds; files last written before are left out.
+
+    Raises:
+        OSError: one cannot be read, or what is compressed is damaged; it has the file's name.
+    """
+    seen: set[tuple[int, int]] = set()
+    missed = False
+    for renamed in (False, True):
+        for path in _log_files(folder, since):
+            if renamed and path.suffix in _PACKED and not missed:
+                continue
+            try:
+                with path.open("rb") as file:
+                    facts = os.fstat(file.fileno())
+                    if (facts.st_dev, facts.st_ino) not in seen:
+                        seen.add((facts.st_dev, facts.st_ino))
+                        yield from _blocks(path, file)
+            except FileNotFoundError:
+                missed = True
+
+
+def _log_files(folder: Path, since: float) -> list[Path]:
+    """The folder's logs, oldest first; not those last written before a moment, nor what is just being compressed."""
     current = folder / JSON_LOG
     rotated = []
     for path in folder.glob(JSON_LOG + "?*"):
         with contextlib.suppress(FileNotFoundError):
-            rotated.append((path.stat().st_mtime_ns, path))
+            if path.suffix not in _PACKED or not path.with_suffix("").exists() or path.with_suffix("") == current:
+                rotated.append((path.stat().st_mtime_ns, path))
     return [*(path for written, path in sorted(rotated) if written >= since * 1e9), current]
 
 
-def read_blocks(files: list[Path]) -> Iterator[bytes]:
-    """Whole lines, many at a time; a file that is gone has none.
-
-    Raises:
-        OSError: one cannot be read; gzip.BadGzipFile is one.
-    """
-    for path in files:
-        with contextlib.suppress(FileNotFoundError), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            while block := lines.read(_BLOCK):
-                yield block + lines.readline()
+def _blocks(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    unpack = _PACKED.get(path.suffix)
+    try:
+        lines = cast("BinaryIO", unpack(file)) if unpack else file
+        while block := lines.read(_BLOCK):
+            yield block + lines.readline()
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise OSError(errno.EIO, f"cut short or damaged: {error}", str(path)) from None
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from None
 
 
 def lines_with(block: bytes, needles: Iterable[bytes]) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from posthouse.trace.reader import decoded, lines_with, log_files, read_blocks
+from posthouse.trace.reader import decoded, lines_with, read_blocks
 from posthouse.trace.record import Action, Record
 from posthouse.trace.writer import stamp
 
@@ -43,15 +43,14 @@ def time_line(folder: Path, *wanted: str, since: float = 0.0, until: float | Non
         In time order.
 
     Raises:
-        OSError: a log cannot be read.
+        OSError: a log cannot be read; it has the file's name.
     """
-    files = log_files(folder, since)
     search = _Search([_Name(text, bare) for text in wanted], stamp(since), "9" if until is None else stamp(until))
-    for block in read_blocks(files):
+    for block in read_blocks(folder, since):
         for line in lines_with(block, search.needles):
             search.look(line)
     shown = search.chosen()
-    records = [*search.loose, *_of(shown, read_blocks(files) if shown else ())]
+    records = [*search.loose, *_of(shown, read_blocks(folder, since) if shown else ())]
     return sorted(records, key=lambda r: r.ts)
 
 
@@ -80,7 +79,7 @@ class _Name:
 
     def meets(self, record: Record) -> tuple[bool, bool]:
         """Whether it names the record's message, and the record's recipient."""
-        others = (record.ei, *record.mi.split(","), record.so, record.us, *record.ss.replace("[", " ").replace("]", " ").split())
+        others = (record.ei, record.mi, *record.mi.split(","), record.so, record.us, *re.split(r"[\[\]\s]+", record.ss))
         named = any(each.strip("<>").lower() in self._keys for each in others if each)
         if self._file and self._file in record.fi.lower():
             named = True

@@ -1,14 +1,18 @@
 """What a name shows of messages: the recipient's part, the whole, what was made of it; a window of time; rotated files."""
 
+import bz2
 import gzip
+import lzma
 import os
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from posthouse.trace.reader import read_blocks
 from posthouse.trace.record import Action, Record
 from posthouse.trace.time_line import time_line
 from posthouse.trace.writer import JSON_LOG
@@ -142,3 +146,43 @@ def test_a_command_that_was_refused_is_found_by_the_address_in_it(tmp_path: Path
     kept(tmp_path, too_large)
     assert time_line(tmp_path, "big@outside.test", "192.0.2.7") == [too_large]
     assert time_line(tmp_path, "outside.test") == []
+
+
+@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)])
+def test_a_compressed_log_is_read_and_a_damaged_one_is_named(tmp_path: Path, ending: str, pack: Callable[[bytes], bytes]) -> None:
+    first, second = record(1, ENQUEUED, "M", 0), record(2, DELIVERED, "M", 0)
+    kept(tmp_path, second)
+    packed = pack(msgspec.json.encode(first) + b"\n")
+    (tmp_path / (JSON_LOG + ".1" + ending)).write_bytes(packed)
+    assert time_line(tmp_path, "M") == [first, second]
+    for damaged in (packed[:-3], packed[:12] + bytes(each ^ 0x55 for each in packed[12:]), b"x" * 40):
+        (tmp_path / (JSON_LOG + ".1" + ending)).write_bytes(damaged)
+        with pytest.raises(OSError, match=r"transactions\.jsonl\.1\.") as refused:
+            time_line(tmp_path, "M")
+        assert refused.value.strerror
+
+
+def test_what_is_being_compressed_is_read_once(tmp_path: Path) -> None:
+    both = record(1, ENQUEUED, "M", 0), record(2, DELIVERED, "M", 0)
+    kept(tmp_path, both[0], name=JSON_LOG + ".1")
+    (tmp_path / (JSON_LOG + ".1.gz")).write_bytes(b"\x1f\x8b")
+    assert time_line(kept(tmp_path, both[1]), "M") == list(both)
+
+
+def test_a_rotation_while_it_is_read_takes_nothing_away(tmp_path: Path) -> None:
+    records = [record(second, DEFERRED, "M", 0) for second in (1, 2, 3)]
+    for each, name in zip(records, (".2", ".1", ""), strict=True):
+        kept(tmp_path, each, name=JSON_LOG + name)
+    for number, name in enumerate((".2", ".1", "")):
+        os.utime(tmp_path / (JSON_LOG + name), (number + 1, number + 1))
+    blocks = read_blocks(tmp_path)
+    read = [next(blocks)]
+    for old, new in ((".2", ".3"), (".1", ".2"), ("", ".1")):
+        (tmp_path / (JSON_LOG + old)).rename(tmp_path / (JSON_LOG + new))
+    assert sorted([*read, *blocks]) == [msgspec.json.encode(each) + b"\n" for each in records]
+
+
+def test_a_message_id_may_have_a_comma(tmp_path: Path) -> None:
+    kept(tmp_path, record(1, ENQUEUED, "M", 0, mi="<a,b@outside.test>"), record(2, ENQUEUED, "N", 0, mi="<n@x.test>,<o@x.test>"))
+    assert shown(tmp_path, "a,b@outside.test") == [("E", "M", 0)]
+    assert shown(tmp_path, "<o@x.test>") == [("E", "N", 0)]
