@@ -22,8 +22,8 @@ from posthouse.cli.loading import exit_with, load_or_exit
 from posthouse.cli.moment import moment
 from posthouse.config.configuration import Configuration
 from posthouse.config.fault import ConfigurationError
-from posthouse.mail.address import Address, parse_address
 from posthouse.mail.status import Status
+from posthouse.mail.task import Refused, decode_task
 from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.drive import drive
 from posthouse.relay.directory.open import open_directory
@@ -37,6 +37,7 @@ from posthouse.relay.routing.result import Accepted, Rejected, Routed, RouteRequ
 from posthouse.relay.routing.reversal import kept, reversed_sender
 from posthouse.relay.routing.route import route_recipient
 from posthouse.relay.routing.switch import switched
+from posthouse.relay.routing.target import without_own_route
 from posthouse.relay.routing.user_filter import UserFilter
 
 if TYPE_CHECKING:
@@ -136,9 +137,14 @@ async def _ask(
         request = checked
         routed = await drive(route_recipient(rules, request), directory)
         for target in routed.recipients if isinstance(routed, Accepted) else ():
-            if target.channel == _LATER:
+            if target.channel == _LATER and target.task:
+                refused = decode_task(target.task)
+                assert isinstance(refused, Refused)
+                found[target.address] = Rejected(Status(550, refused.enhanced, refused.text), "a member or forwarding address")
+            elif target.channel == _LATER:
+                hosts = rules.imta.channels[_LATER].hosts
                 again = msgspec.structs.replace(
-                    request, recipient=_without_route(target.address), sender=target.sender or request.sender,
+                    request, recipient=without_own_route(target.address, hosts), sender=target.sender or request.sender,
                     from_reprocess=True, header=b"", approved="",
                 )  # fmt: skip
                 found[target.address] = await drive(route_recipient(rules, again), directory)
@@ -160,11 +166,6 @@ async def _sender_checked(rules: "Rules", request: RouteRequest, directory: Dire
     file, line = rules.table_places.get("FROM_ACCESS", ("", 0))
     steps = tuple(Step(1, request.sender, request.source_channel, file, line, text) for text in verdict.explained)
     return Rejected(verdict.rejected, verdict.log or "FROM_ACCESS refuses the sender", steps=steps)
-
-
-def _without_route(address: str) -> str:
-    parsed = parse_address(address)
-    return str(Address(parsed.route[1:], parsed.local, parsed.domain))
 
 
 def _facts(rules: "Rules", address: str, routed: Routed, later: Mapping[str, Routed]) -> dict[str, Any]:

@@ -24,6 +24,13 @@ class Bounce(msgspec.Struct, frozen=True, tag="reject"):
     reason: str
 
 
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """A notice of this: routed on its own the address would be taken, for it was refused for the way that led to it."""
+
+    enhanced: str
+    text: str
+
+
 class Answer(msgspec.Struct, frozen=True, tag="vacation"):
     """The sender gets an answer, if he is to have one (RFC 5230)."""
 
@@ -66,7 +73,7 @@ class Told(msgspec.Struct, frozen=True, tag="told"):
     """the group is a mailing list: this is where the message was to go"""
 
 
-Task: TypeAlias = Forward | Bounce | Answer | Note | Onward | Told
+Task: TypeAlias = Forward | Bounce | Refused | Answer | Note | Onward | Told
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Task] = msgspec.json.Decoder(Task)
 

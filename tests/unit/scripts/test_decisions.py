@@ -48,6 +48,14 @@ def test_keep_is_the_target_itself(rules: Rules) -> None:
     assert (kept.address, kept.flags, kept.quota, kept.filter, kept.task) == (ADDRESS, 0, "1,2", None, "")
 
 
+def test_who_gets_a_copy_for_each_time_he_is_named_does_so_with_a_script(rules: Rules) -> None:
+    """mgrpNoDuplicateChecks."""
+    decisions = Decisions(rules, "a@outside.test", Message(MAIL, len(MAIL)), Surroundings(), print, CompiledScripts())
+    script = 'require "copy"; redirect :copy "sue@hosted.example.org";'
+    found = decisions.targets("list@example.com", [target(script), msgspec.structs.replace(target(script), repeat=1)])
+    assert sorted((one.address, one.repeat) for one in found) == [(ADDRESS, 0), (ADDRESS, 1), ("sue@hosted.example.org", 0)]
+
+
 def test_fileinto_edits_the_address_and_trusts_the_folder(rules: Rules) -> None:
     filed, kept = decide(rules, 'require "fileinto"; fileinto "Lists/a"; keep;')
     assert (filed.address, filed.flags) == ("@store1.example.com.lmtp:jdoe+Lists/a@lmtpcs-daemon", 1)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from posthouse.mail.address import Address, AddressError, parse_address
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.message_id import MessageIds
 from posthouse.mail.status import Status
@@ -29,6 +28,7 @@ from posthouse.relay.queue.expansion_progress import sweep
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.routing.result import Ahead, Batch, Rejected, Routed, RouteRequest
 from posthouse.relay.routing.route import stream_recipient
+from posthouse.relay.routing.target import without_own_route
 
 AT_ONCE = 20
 TURN = 50
@@ -124,7 +124,7 @@ class Process:
 
     async def _route(self, request: RouteRequest, recipient: Recipient, expander: Expander, scripts: ScriptTasks) -> Routed:
         """Decide one recipient, targets enqueued as they are found."""
-        address = self._without_own_route(recipient)
+        address = without_own_route(recipient.address, self._shop.settings[recipient.channel].channel.hosts)
         asked = msgspec.structs.replace(request, recipient=address, redirected=bool(recipient.task))
         deciding = stream_recipient(self._shop.rules, asked)
         answer: Answer | None = None
@@ -152,17 +152,6 @@ class Process:
         for question in ahead.questions:
             if self.directory.cached(question) is None:
                 self.directory.ask(question, _heard)
-
-    def _without_own_route(self, recipient: Recipient) -> str:
-        """`@hold-daemon:user@domain`, queued on hold, goes back to routing as `user@domain`."""
-        try:
-            parsed = parse_address(recipient.address)
-        except AddressError:
-            return recipient.address
-        own = {host.lower() for host in self._shop.settings[recipient.channel].channel.hosts}
-        if parsed.route and parsed.route[0].lower() in own:
-            parsed = Address(parsed.route[1:], parsed.local, parsed.domain)
-        return str(parsed)
 
 
 def _heard(answer: Answer) -> None:

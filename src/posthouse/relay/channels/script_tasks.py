@@ -1,6 +1,7 @@
 """What users' Sieve scripts want done, on channel `process`: tasks of recipients, and the scripts of whom routing finds there.
 
     Bounce   the recipient fails for good: the sender's notice is made durable first, as for any failure
+    Refused  the same, of a member or forwarding address
     Answer   a vacation answer by the same rules and memory as the directory's
     Note     one message to the owner of a script with a fault; the same fault is not told again for NOTE_SECONDS
     Told     the sender's notice of success: a group has the message
@@ -18,7 +19,7 @@ import msgspec
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.message_id import MessageIds
 from posthouse.mail.status import Status
-from posthouse.mail.task import Answer, Bounce, Forward, Note, Onward, Task, Told, decode_task
+from posthouse.mail.task import Answer, Bounce, Forward, Note, Onward, Refused, Task, Told, decode_task
 from posthouse.relay.channels.attempt import Attempt
 from posthouse.relay.channels.autoreply import open_memory
 from posthouse.relay.channels.workshop import Workshop
@@ -72,6 +73,8 @@ class ScriptTasks:
                 return False
             case Bounce():
                 attempt.refuse(recipient, Status(550, "5.7.1", _one_line(task.reason)))
+            case Refused():
+                attempt.refuse(recipient, Status(550, task.enhanced, task.text))
             case Answer():
                 attempt.result(recipient, await self._answer(task))
             case Note():

@@ -4,7 +4,9 @@
 
 * One address that is refused refuses no other: it goes to the reprocess channel, where the refusal becomes a notice to the
   copy's sender (mgrpErrorsTo, else the message's), a temporary one a later try. When all are refused, so is the recipient.
+  What is too deep is not expanded there anew, level 0 again: a circle longer than the limit would go round for ever.
 * A group is expanded once in a decision: one inside itself, or met on two ways, adds nothing the second time.
+* Eight users who all forward to each other are met on 100,000 ways: after FORWARDS forwards each is followed once.
 * Of members by name or address a streaming decision tells SLICE ahead: their entries are looked up together.
 * More than `expandlimit` members, or anything that changes the message: put off to the reprocess channel. There targets are
   handed over in batches of SLICE while the rest is still being found (`Batch`).
@@ -16,7 +18,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
+import msgspec
+
 from posthouse.mail.address import parse_address
+from posthouse.mail.task import Refused, encode_task
 from posthouse.relay.directory.question import Entry, Kind, NeedDn, NeedEntry, Question
 from posthouse.relay.routing.connect import destination_host
 from posthouse.relay.routing.expansion import Expansion, Made
@@ -33,6 +38,8 @@ from posthouse.relay.routing.way import ListEdit, Postpone, Stop, Way
 SLICE = 250
 EXPAND_LIMIT = 256
 """`expandlimit` of a channel that has none: what a session waits for"""
+FORWARDS = 64
+"""as long as there are no more, a forward is followed on each way that leads to its user"""
 _YES = frozenset({"yes", "true", "1"})
 _URLS = ("ldap://", "ldaps://", "ldapi://")
 
@@ -49,6 +56,10 @@ class Router(Protocol):
     """members found so far"""
     groups: set[str]
     """keys of the groups expanded so far"""
+    followed: int
+    """forwards followed so far"""
+    forwards: dict[str, int]
+    """whose, by key, and the smallest level where"""
 
     @property
     def expand_limit(self) -> int:
@@ -77,7 +88,11 @@ def fan_out(router: Router, address: str, expansion: Expansion, way: Way) -> Str
     """
     below = way._replace(visited=way.visited | {expansion.key}, level=way.level + 1)
     gathered = _Gathered(router)
+    follow = _is_followed(router, expansion.key, way.level)
     for one in expansion.made:
+        if one.forwarded and not follow:
+            router.note(Step(4, one.address, "", text="the forward has been followed already"))
+            continue
         onward = below._replace(
             owner=one.owner, held=below.held or one.held, forwarded=below.forwarded or one.forwarded, answers=one.answers
         )
@@ -85,6 +100,16 @@ def fan_out(router: Router, address: str, expansion: Expansion, way: Way) -> Str
     if expansion.group is not None:
         yield from _expand_group(router, address, expansion.group, below._replace(owner=None), gathered)
     return gathered.end()
+
+
+def _is_followed(router: Router, key: str, level: int) -> bool:
+    """Whether an owner's forward is: after FORWARDS of them each only once, but anew where less is too deep."""
+    router.followed += 1
+    known = router.forwards.get(key)
+    if known is not None and known <= level and router.followed > FORWARDS:
+        return False
+    router.forwards[key] = level if known is None else min(known, level)
+    return True
 
 
 def postponed(rules: Rules, address: str) -> str | None:
@@ -159,6 +184,9 @@ class _Gathered:
             self._router.note(Step(4, waiting, "reprocess", text=text))
             shown = address if way.sender else ""
             target = put_off(rules, Target("", address, "", sender=way.sender, shown=shown, listed=way.listed))
+            if isinstance(refused, Refuse) and refused.refusal is Refusal.EXPANSION_LOOP:
+                status = rules.refusals.status(refused.refusal, address)
+                target = msgspec.structs.replace(target, task=encode_task(Refused(status.enhanced, status.text)))
             self._targets.setdefault((target.channel, target.address, 0), target)
         self._refused.clear()
 
@@ -282,6 +310,9 @@ def _check_limit(router: Router, coming: int) -> None:
 
 def _member(router: Router, address: str, why: str, way: Way, gathered: _Gathered) -> Streaming[None]:
     router.expanded += 1
+    if way.repeats:
+        router.followed = 0
+        router.forwards.clear()
     yield from gathered.add(Made(address, why), way)
 
 

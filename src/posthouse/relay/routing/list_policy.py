@@ -13,8 +13,8 @@ import hmac
 import re
 from enum import Enum
 from fnmatch import translate
+from urllib.parse import unquote
 
-from posthouse.mail.address import unquote
 from posthouse.relay.directory.question import Entry, Kind
 from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry
 from posthouse.relay.routing.refusal import Refusal
@@ -205,9 +205,8 @@ def address_of(value: str) -> str:
     """The address in `mailto:address` or a plain address."""
     text = value.strip()
     if text[:7].lower() == "mailto:":
-        text = text[7:].partition("?")[0]
-        text = re.sub("%([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), text)
-    return text if not text.startswith('"') else f'"{unquote(text)}"'
+        text = unquote(text[7:].partition("?")[0])
+    return text
 
 
 def _is_number(text: str) -> bool:

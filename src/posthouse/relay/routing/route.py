@@ -73,8 +73,8 @@ class _Run:
     """One decision under way."""
 
     __slots__ = (
-        "bare_host", "checked", "expanded", "groups", "inquiry", "level", "named", "noted", "purpose", "request", "rules",
-        "steps",
+        "bare_host", "checked", "expanded", "followed", "forwards", "groups", "inquiry", "level", "named", "noted", "purpose",
+        "request", "rules", "steps",
     )  # fmt: skip
 
     def __init__(self, rules: Rules, request: RouteRequest) -> None:
@@ -82,9 +82,10 @@ class _Run:
         self.request = request
         self.inquiry = Inquiry()
         self.steps: list[Step] | None = [] if request.explain else None
-        self.expanded = self.level = 0
+        self.expanded = self.followed = self.level = 0
         self.noted: Noted | None = None
         self.groups: set[str] = set()
+        self.forwards: dict[str, int] = {}
         self.checked: set[tuple[str, str]] = set()
         self.named: dict[tuple[str, str], int] = {}
         """how often each has been found where duplicates are not checked for"""

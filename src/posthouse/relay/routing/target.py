@@ -1,5 +1,7 @@
 """A rewritten address on its channel, as a recipient that can be queued (source-routes 3, step 7)."""
 
+from collections.abc import Iterable
+
 from posthouse.config.channel import Channel
 from posthouse.mail.address import parse_address
 from posthouse.relay.routing.connect import destination_host
@@ -39,3 +41,16 @@ def without_route(address: str) -> str:
         return address
     parsed = parse_address(address)
     return f"{parsed.local}@{parsed.domain}" if parsed.domain else parsed.local
+
+
+def without_own_route(address: str, hosts: Iterable[str]) -> str:
+    """`@hold-daemon:user@domain`, queued on hold, goes back to routing as `user@domain`.
+
+    What was put off need not be an address (a forwarding address may be any text): it is what stands behind the host.
+    """
+    given = address.lower()
+    for host in hosts:
+        length = len(host) + 2
+        if given[:length] in {f"@{host.lower()}:", f"@{host.lower()},"}:
+            return address[length:]
+    return address

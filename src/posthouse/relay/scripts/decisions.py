@@ -95,7 +95,7 @@ class Decisions:
             source: the channel the message came in on, or empty: its script has been run.
             by: whose script has sent it to this recipient, as `Forward` has it: that one is not asked again.
         """
-        made: dict[tuple[str, str, str], Target] = {}
+        made: dict[tuple[str, str, str, int], Target] = {}
         found = tuple(targets)
         for target in found:  # his forwards and answers are made anew with the rest of him
             if self._is_put_off(original, target) and casemap(target.intermediate) == casemap(original):
@@ -103,7 +103,7 @@ class Decisions:
         for target in found:
             scripts = self._of(target, source, by)
             for one in self._decided(original, target, scripts) if scripts else (target,):
-                made.setdefault((one.channel, one.address, one.task), one)
+                made.setdefault((one.channel, one.address, one.task, one.repeat), one)
         return tuple(each for each in made.values() if not (each.answers and each.intermediate in self._answering))
 
     def _of(self, target: Target, source: str, by: str) -> list[UserFilter]:

@@ -1,0 +1,83 @@
+"""Forwards and groups that lead to each other: how deep, how often, and what the reprocess channel is left with."""
+
+import time
+
+from posthouse.mail.task import Refused, decode_task
+from posthouse.relay.routing.result import Accepted, Target
+from support.people import Attributes, with_entries
+from support.relay_files import OPTIONS
+from support.routing_relay import MakeRelay, Relay
+
+PEOPLE = "ou=People,o=example.com,o=usergroup"
+
+
+def forwarder(number: int, to: tuple[str, ...], *options: str) -> dict[str, Attributes]:
+    values: Attributes = {
+        "kind": ("user",), "uid": (f"f{number}",), "mail": (f"f{number}@example.com",), "mailhost": ("store1.example.com",),
+        "maildeliveryoption": ("forward", *options), "mailforwardingaddress": to,
+    }  # fmt: skip
+    return {f"uid=f{number},{PEOPLE}": values}
+
+
+def listing(number: int, *members: str) -> dict[str, Attributes]:
+    values: Attributes = {
+        "kind": ("group",), "mail": (f"g{number}@example.com",), "maildeliveryoption": ("members",),
+        "mgrprfc822mailmember": members,
+    }  # fmt: skip
+    return {f"cn=g{number},ou=Groups,o=example.com,o=usergroup": values}
+
+
+def found(relay: Relay, recipient: str, **request: object) -> tuple[list[str], list[Target]]:
+    """Who gets it, and what waits on the reprocess channel."""
+    routed = relay.route(recipient, **request)
+    assert isinstance(routed, Accepted), routed
+    later = [target for target in routed.recipients if target.channel == "reprocess"]
+    return [target.address for target in routed.recipients if target not in later], later
+
+
+def test_what_is_too_deep_is_told_of_and_never_expanded_anew(make_relay: MakeRelay) -> None:
+    entries: dict[str, Attributes] = {}
+    for number in range(12):
+        entries |= forwarder(number, (f"f{(number + 1) % 12}@example.com",), "mailbox")
+        entries |= listing(number, f"g{(number + 1) % 12}@example.com", f"m{number}@remote.test")
+    relay = make_relay(with_entries(entries))
+    for recipient, deepest in (("f0@example.com", "f10@example.com"), ("g0@example.com", "g10@example.com")):
+        for from_reprocess in (False, True):
+            request = {"header": b"", "approved": ""} if from_reprocess else {}
+            here, later = found(relay, recipient, from_reprocess=from_reprocess, **request)
+            assert len(here) == 10
+            assert [(one.address, decode_task(one.task)) for one in later] == [
+                (f"@reprocess-daemon:{deepest}", Refused("5.4.6", f"alias expansion loop: {deepest}"))
+            ]
+
+
+def test_users_who_all_forward_to_each_other_are_found_in_time(make_relay: MakeRelay) -> None:
+    entries: dict[str, Attributes] = {}
+    for number in range(9):
+        to = tuple(f"f{other}@example.com" for other in range(9) if other != number)
+        entries |= forwarder(number, to, "mailbox")
+    relay = make_relay(with_entries(entries))
+    began = time.process_time()
+    here, later = found(relay, "f0@example.com")
+    assert time.process_time() - began < 5, "a million ways lead to the nine"
+    assert sorted(here) == [f"@store1.example.com.lmtp:f{number}@lmtpcs-daemon" for number in range(9)]
+    assert not later
+
+
+def test_a_forward_that_was_too_deep_is_followed_where_it_is_not(make_relay: MakeRelay) -> None:
+    """After many forwards each is followed once, yet not only there where it ends at the limit."""
+    many = tuple(f"f{number}@example.com" for number in range(100, 180))
+    entries = forwarder(0, (*many, "f1@example.com", "f9@example.com"), "mailbox")
+    for number in range(100, 180):
+        entries |= forwarder(number, ("x@remote.test",))
+    for number in range(1, 10):
+        entries |= forwarder(number, (f"f{number + 1}@example.com",))
+    entries |= forwarder(10, ("end@remote.test",))
+    here, _ = found(make_relay(with_entries(entries), options=OPTIONS + "MAX_ALIAS_LEVELS=10\n"), "f0@example.com")
+    assert here == ["@store1.example.com.lmtp:f0@lmtpcs-daemon", "x@remote.test", "end@remote.test"]
+
+
+def test_members_with_quoted_local_parts_and_octets_in_urls(make_relay: MakeRelay) -> None:
+    members = ('"q u"@remote.test', "mailto:%22q%20%5C%22x%22@remote.test", "mailto:%C3%BC@remote.test?subject=x")
+    here, _ = found(make_relay(with_entries(listing(0, *members))), "g0@example.com")
+    assert here == ['"q u"@remote.test', '"q \\"x"@remote.test', "ü@remote.test"]
