@@ -382,3 +382,29 @@ def test_clauses_without_their_channel_are_warned_about(tmp_path: Path) -> None:
         "delivery option members", "delivery option members_offline", "delivery option forward",
     ]  # fmt: skip
     assert not [one for one in check(relay_configuration(tmp_path)) if "no channel reprocess" in one.reason]
+
+
+@pytest.mark.parametrize(
+    ("sender", "attributes", "approved", "members"),
+    [
+        ("jd@example.com", {"mgrpalloweddomain": "other.test"}, "", True),
+        ("x@evil.test", {"mgrpalloweddomain": "other.test"}, "", False),
+        ("jd@example.com", {"mgrpbroadcasterpolicy": "SMTP_AUTH_REQUIRED"}, "", False),
+        ("jd@example.com", {"mgrpbroadcasterpolicy": "PASSWD_REQ", "mgrpauthpassword": "sesame"}, "open", False),
+        ("x@evil.test", {"mgrpalloweddomain": "other.test", "mgrpauthpassword": "sesame"}, "sesame", True),
+    ],
+)
+def test_what_went_to_the_moderators_they_can_send_on(
+    make_relay: MakeRelay, sender: str, attributes: dict[str, str], approved: str, members: bool
+) -> None:
+    """Mail of a moderator goes to the members though it would go to the moderators from others; a password is not passed over."""
+    kept = group(mgrpmoderator=JDOE, mgrpmsgrejectaction="TOMODERATOR", mgrprfc822mailmember="m@remote.test", **attributes)
+    found = got(with_groups(make_relay, kept), sender=sender, approved=approved, header=b"", from_reprocess=True)
+    assert found == (["m@remote.test"] if members else [AT["jdoe"]])
+
+
+def test_a_line_that_is_no_field_is_not_added(make_relay: MakeRelay) -> None:
+    lines = ("X-Ü: name", "no field: x", "X-A: grün", "X-B: b", " X-C: c", ": d")
+    routed = with_groups(make_relay, group(mgrpaddheader=lines)).route("list@example.com", header=b"", from_reprocess=True)
+    assert isinstance(routed, Accepted)
+    assert routed.recipients[0].edit == ListEdit((), ("X-A: =?utf-8?b?Z3LDvG4=?=", "X-B: b", "X-C: c"), "", "")

@@ -14,7 +14,9 @@
 * Members whose entry is gone are passed over. Who decides (route.py) refuses a group without anybody, 5.1.1.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from email.header import Header
 from typing import Protocol
 from urllib.parse import quote
 
@@ -40,6 +42,8 @@ EXPAND_LIMIT = 256
 """`expandlimit` of a channel that has none: what a session waits for"""
 FORWARDS = 64
 """as long as there are no more, a forward is followed on each way that leads to its user"""
+_FIELD = re.compile(r"[!-9;-~]+:")
+"""a field's name (RFC 5322 2.2): a line without one would end the header"""
 _YES = frozenset({"yes", "true", "1"})
 _URLS = ("ldap://", "ldaps://", "ldapi://")
 
@@ -237,7 +241,8 @@ def _as_list(router: Router, address: str, group: Entry, policy: ListPolicy, way
 
 
 def _edit(group: Entry) -> ListEdit | None:
-    add = tuple(line for value in group.all("mgrpaddheader") for line in _lines(value) if ":" in line)
+    lines = (line for value in group.all("mgrpaddheader") for line in _lines(value))
+    add = tuple(_field(line) for line in lines if _FIELD.match(line))
     remove = tuple(name for value in group.all("mgrpremoveheader") for name in value.lower().replace(":", " ").split())
     if group.first("mgrpauthpassword"):
         remove += ("approved",)
@@ -249,6 +254,12 @@ def _edit(group: Entry) -> ListEdit | None:
 def _text(value: str) -> str:
     r"""A text: `$` separates lines, `\24` and `\5c` are `$` and `\`, as in the vacation texts."""
     return "\n".join(value.replace("\r\n", "\n").split("$")).replace("\\24", "$").replace("\\5c", "\\").replace("\\5C", "\\")
+
+
+def _field(line: str) -> str:
+    """A header line as every server takes it: encoded words outside ASCII (RFC 2047)."""
+    name, _, value = line.partition(":")
+    return line if line.isascii() else f"{name}: {Header(value.strip(), 'utf-8', header_name=name).encode(linesep='')}"
 
 
 def _lines(value: str) -> Iterator[str]:

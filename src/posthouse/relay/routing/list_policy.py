@@ -79,8 +79,9 @@ class ListPolicy:
                 failure = self._refusal("Approved: with the group's password is missing")
         if failure is not None:
             if moderators and self._group.first("mgrpmsgrejectaction").strip().upper() == "TOMODERATOR":
-                self.notes.append(f"{failure.reason}: to the moderators")
-                return Judgement.MODERATORS
+                passed = self._approved(password) if password else (yield from self._is_among(moderators))
+                self.notes.append(f"{failure.reason}: {'but a moderator has approved' if passed else 'to the moderators'}")
+                return Judgement.MEMBERS if passed else Judgement.MODERATORS
             raise failure
         if not moderators or approved:
             return Judgement.MEMBERS
