@@ -109,8 +109,8 @@ def as_copy(envelope: Envelope, sender: str) -> Envelope:
 
 
 def unxtext(text: str) -> str:
-    """Xtext decoded (RFC 3461 4); control characters stay as they were written."""
-    return _XTEXT.sub(lambda match: chr(int(match[1], 16)) if int(match[1], 16) >= 0x20 else match[0], text)
+    """Xtext decoded (RFC 3461 4); what is no printable ASCII stays as it was written."""
+    return _XTEXT.sub(lambda match: chr(int(match[1], 16)) if 0x20 <= int(match[1], 16) < 0x7F else match[0], text)
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -203,3 +203,20 @@ def test_the_name_in_from_is_a_phrase(personal: str, field: str, read: str) -> N
     assert parts[0].startswith(f"From: {field}".encode())
     assert parse(parts)["From"].addresses[0].display_name == read
     assert parse(parts)["Bcc"] is None
+
+
+def test_a_reply_outside_ascii_leaves_the_part_for_programs_readable() -> None:
+    said = Status(550, "5.1.1", "Empfänger (unbekannt")
+    octets = b"".join(build(notice(reports=(Report(BOB, said, BOB.host),)), HEADER, [MESSAGE]))
+    assert "Diagnostic code: smtp;550 5.1.1 Empfänger (unbekannt".encode() in octets
+    assert b"Content-Type: message/delivery-status\r\n" in octets
+    assert b"Diagnostic-Code: smtp;550 5.1.1 Empf?nger (unbekannt\r\n" in octets
+    own = b"".join(build(notice(reports=(Report(BOB, said),)), HEADER, [MESSAGE]))
+    assert b"Status: 5.1.1 (Empf?nger \\(unbekannt)\r\n" in own
+    octets = b"".join(build(notice(about=envelope(utf8=True), reports=(Report(BOB, said),)), HEADER, [MESSAGE]))
+    assert "Diagnostic-Code: smtp;550 5.1.1 Empfänger (unbekannt\r\n".encode() in octets
+
+
+def test_an_envelope_id_is_printable_ascii() -> None:
+    octets = b"".join(build(notice(about=envelope(envid="a+20b+E4+7F+0D")), HEADER, [MESSAGE]))
+    assert b"Original-Envelope-Id: a b+E4+7F+0D\r\n" in octets

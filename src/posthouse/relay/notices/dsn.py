@@ -12,7 +12,8 @@
   1024 octets (0 = no limit) the header only, unless RET=FULL was asked for. A delay or success never carries the message.
 * The words for people are the site's own where it has written some (config/return_texts.py).
 * A notice for the postmaster (`to`) says the same; it may be about the null sender's mail.
-* Addresses outside ASCII: `message/global-delivery-status` and `utf-8;` as RFC 6533 has it.
+* Addresses outside ASCII: `message/global-delivery-status` and `utf-8;` as RFC 6533 has it. Reply texts outside ASCII are no
+  reason for it where the message was not sent by SMTPUTF8: senders' programs would not read it. People see them as they came.
 * The null sender gets nothing: `build` refuses it, as it refuses a notice about nobody.
 """
 
@@ -359,15 +360,25 @@ def _recipient_fields(notice: Notice, report: Report) -> list[str]:
         f"Original-Recipient: {kind};{unxtext(asked)}" if asked else f"Original-Recipient: {_typed(original)}",
         f"Final-Recipient: {_typed(original)}",
         f"Action: {notice.kind.action}",
-        f"Status: {_enhanced(notice.kind, status)} ({reason(notice.kind, report)})",
+        f"Status: {_enhanced(notice.kind, status)} ({_comment(_machine(notice, reason(notice.kind, report)))})",
     ]
     if report.host:
         lines.append(f"Remote-MTA: dns;{scrub(report.host, '')}")
     if status.code:
-        lines.append(f"Diagnostic-Code: smtp;{scrub(str(status), original)}")
+        lines.append(f"Diagnostic-Code: smtp;{_machine(notice, scrub(str(status), original))}")
     if notice.kind is Kind.DELAYED and notice.retry_until:
         lines.append(f"Will-Retry-Until: {rfc_date(notice.retry_until)}")
     return [line.replace("\r", " ").replace("\n", " ") for line in lines]
+
+
+def _machine(notice: Notice, text: str) -> str:
+    """A reply's text in the part for programs."""
+    return text if notice.envelope.utf8 else text.encode("ascii", "replace").decode()
+
+
+def _comment(text: str) -> str:
+    """The text inside a comment (RFC 5322 3.2.2)."""
+    return re.sub(r"([()\\])", r"\\\1", text)
 
 
 def _typed(address: str) -> str:
