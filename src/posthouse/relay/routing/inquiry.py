@@ -7,6 +7,7 @@ turns into the temporary refusal; nothing here ever makes "not there" of "no ans
 from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
+from posthouse.mail.idn import other_form
 from posthouse.mapping.question import DomainAttribute, LdapUrl
 from posthouse.mapping.table import UNDECIDED, Result, Tables
 from posthouse.relay.directory.question import (
@@ -46,7 +47,7 @@ class Inquiry:
         """a question already asked elsewhere, with its answer: it is not asked again"""
 
     def domain(self, name: str) -> Asking[Domain | None]:
-        """The domain if the directory has it. A literal or an empty name is never a domain.
+        """The domain if the directory has it, in either form outside ASCII. A literal or an empty name is never one.
 
         Raises:
             NoAnswer: the directory is silent.
@@ -56,12 +57,18 @@ class Inquiry:
             return self._domains[key]
         if not key or key.startswith("["):
             return None
+        found = yield from self._domain(key)
+        if found is None and (other := other_form(key)):
+            found = yield from self._domain(other)
+        self._domains[key] = found
+        return found
+
+    @staticmethod
+    def _domain(key: str) -> Asking[Domain | None]:
         answer = yield NeedDomain(key)
         if isinstance(answer, Unknown):
             raise NoAnswer(answer.reason)
-        found = answer.value if isinstance(answer, Found) and isinstance(answer.value, Domain) else None
-        self._domains[key] = found
-        return found
+        return answer.value if isinstance(answer, Found) and isinstance(answer.value, Domain) else None
 
     def known_domain(self, name: str) -> Domain | None:
         """The domain if this decision has met it."""
@@ -74,6 +81,8 @@ class Inquiry:
             NoAnswer: the directory is silent.
             AmbiguousEntry: more than one has it.
         """
+        if (other := other_form(given.lower())) and other == domain.name:
+            given = other
         question = NeedEntry(local, domain, given)
         if self.answered is not None and self.answered[0] == question:
             answer = self.answered[1]
