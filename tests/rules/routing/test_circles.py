@@ -81,3 +81,40 @@ def test_members_with_quoted_local_parts_and_octets_in_urls(make_relay: MakeRela
     members = ('"q u"@remote.test', "mailto:%22q%20%5C%22x%22@remote.test", "mailto:%C3%BC@remote.test?subject=x")
     here, _ = found(make_relay(with_entries(listing(0, *members))), "g0@example.com")
     assert here == ['"q u"@remote.test', '"q \\"x"@remote.test', "ü@remote.test"]
+
+
+def test_nobody_is_told_of_who_has_it_on_a_shorter_way(make_relay: MakeRelay) -> None:
+    """Eleven who all forward to each other, keeping copies; and a group that is too deep on one of two ways."""
+    entries: dict[str, Attributes] = {}
+    for number in range(11):
+        to = tuple(f"f{other}@example.com" for other in range(11) if other != number)
+        entries |= forwarder(number, to, "mailbox")
+    for number in range(10):
+        entries |= listing(number, f"g{number + 1}@example.com", f"m{number}@remote.test")
+    entries |= listing(10, "deep@remote.test") | listing(20, "g0@example.com", "g10@example.com")
+    relay = make_relay(with_entries(entries))
+    for from_reprocess in (False, True):
+        here, later = found(relay, "f0@example.com", from_reprocess=from_reprocess)
+        assert (len(here), later) == (11, [])
+        here, later = found(relay, "g20@example.com", from_reprocess=from_reprocess)
+        assert "deep@remote.test" in here
+        assert [one.address for one in later] == ["@reprocess-daemon:g9@example.com"]
+
+
+def test_who_keeps_no_copy_is_told_of_when_his_mailbox_is_too_deep(make_relay: MakeRelay) -> None:
+    entries = listing(0, "f0@example.com", "z@remote.test")
+    for number in range(9):
+        entries |= forwarder(number, (f"f{(number + 1) % 9}@example.com",))
+    here, later = found(make_relay(with_entries(entries)), "g0@example.com")
+    assert here == ["z@remote.test"]
+    assert [one.address for one in later] == ["@reprocess-daemon:f0@example.com"]
+    assert later[0].task
+
+
+def test_a_member_beside_a_group_met_before_is_told_of_alone(make_relay: MakeRelay) -> None:
+    """Put off whole, the second group would expand the first anew, and everybody in it had two copies."""
+    entries = listing(0, "g1@example.com", "g2@example.com") | listing(1, "one@remote.test")
+    entries |= listing(2, "g1@example.com", "not an address")
+    here, later = found(make_relay(with_entries(entries)), "g0@example.com")
+    assert here == ["one@remote.test"]
+    assert [one.address for one in later] == ["@reprocess-daemon:not an address"]

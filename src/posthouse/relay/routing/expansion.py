@@ -17,6 +17,9 @@ from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.standing import Refuse, Standing, standing
 from posthouse.relay.routing.way import OwnerFacts
 
+AT_HOME = " at home"
+"""behind an owner's key: what else he has than forwards, which is found where he is met first, too"""
+
 
 class Nobody(Refuse):
     """Nobody has the address."""
@@ -102,7 +105,9 @@ def expand(
 def _at_home(rules: Rules, stands: Standing) -> Standing:
     """The user as he stands when his own forward leads back to him: without it, with a mailbox if nothing else is left."""
     left = tuple(clause for clause in stands.clauses if clause.template.whole is not Whole.FORWARD)
-    return stands._replace(key=f"{stands.key} at home", clauses=left or rules.clauses[:1])
+    if not left:
+        return stands._replace(key=f"{stands.key} in his mailbox", clauses=rules.clauses[:1])
+    return stands._replace(key=f"{stands.key}{AT_HOME}", clauses=left)
 
 
 def _rendered(stands: Standing, inputs: ClauseInputs) -> Expansion:

@@ -33,7 +33,7 @@ from posthouse.relay.routing.refusal import Refusal
 from posthouse.relay.routing.result import Ahead, Batch, RouteRequest, Step, Streaming, Target
 from posthouse.relay.routing.rewrite import Rewritten
 from posthouse.relay.routing.rules import Rules
-from posthouse.relay.routing.standing import Refuse
+from posthouse.relay.routing.standing import Refuse, TooDeep
 from posthouse.relay.routing.target import delivers
 from posthouse.relay.routing.way import ListEdit, Postpone, Stop, Way
 
@@ -64,6 +64,8 @@ class Router(Protocol):
     """forwards followed so far"""
     forwards: dict[str, int]
     """whose, by key, and the smallest level where"""
+    deep: dict[Target, TooDeep]
+    """who was too deep, as told by the reprocess channel unless he is met on a shorter way, too"""
 
     @property
     def expand_limit(self) -> int:
@@ -144,7 +146,7 @@ class _Gathered:
         self._targets: dict[tuple[str, str, int], Target] = {}
         self._refused: list[tuple[str, Way, Refuse | Stop | AmbiguousEntry]] = []
         self._some = False
-        """targets have been handed over"""
+        """targets have been handed over, or found elsewhere"""
 
     def add(self, one: Made, way: Way) -> Streaming[None]:
         """Route one address."""
@@ -159,10 +161,14 @@ class _Gathered:
         except (Refuse, Stop, AmbiguousEntry) as refused:
             if not (way.listed or one.forwarded):
                 raise
+            if isinstance(refused, TooDeep):
+                self._tell(one.address.strip(), way, refused)
+                return
             self._refused.append((one.address.strip(), way, refused))
             if router.request.from_reprocess:
                 self._put_off()
             return
+        self._some = self._some or not found  # it has been expanded already, for another
         for target in found:
             self._targets.setdefault((target.channel, target.address, target.repeat), target)
         if router.request.streaming and len(self._targets) >= SLICE:
@@ -179,20 +185,31 @@ class _Gathered:
 
     def _put_off(self) -> None:
         """Who was refused is told of by the reprocess channel."""
-        rules = self._router.rules
         for address, way, refused in self._refused:
-            waiting = postponed(rules, address)
-            if waiting is None:
-                raise refused
-            text = f"refused: {refused}; the copy's sender is told, or it is tried again"
-            self._router.note(Step(4, waiting, "reprocess", text=text))
-            shown = address if way.sender else ""
-            target = put_off(rules, Target("", address, "", sender=way.sender, shown=shown, listed=way.listed))
-            if isinstance(refused, Refuse) and refused.refusal is Refusal.EXPANSION_LOOP:
-                status = rules.refusals.status(refused.refusal, address)
-                target = msgspec.structs.replace(target, task=encode_task(Refused(status.enhanced, status.text)))
+            target = self._waiting(address, way, refused)
             self._targets.setdefault((target.channel, target.address, 0), target)
         self._refused.clear()
+
+    def _tell(self, address: str, way: Way, refused: TooDeep) -> None:
+        """Its sender is told of what is too deep, when all ways have been gone."""
+        status = self._router.rules.refusals.status(refused.refusal, address)
+        task = encode_task(Refused(status.enhanced, status.text))
+        target = msgspec.structs.replace(self._waiting(address, way, refused), task=task)
+        if refused.level != way.level:
+            refused.key = ""  # others than he may be behind the address
+        known = self._router.deep.setdefault(target, refused)
+        known.key = known.key if known.key == refused.key else ""
+        self._some = True
+
+    def _waiting(self, address: str, way: Way, refused: Refuse | Stop | AmbiguousEntry) -> Target:
+        rules = self._router.rules
+        waiting = postponed(rules, address)
+        if waiting is None:
+            raise refused
+        text = f"refused: {refused}; the copy's sender is told, or it is tried again"
+        self._router.note(Step(4, waiting, "reprocess", text=text))
+        shown = address if way.sender else ""
+        return put_off(rules, Target("", address, "", sender=way.sender, shown=shown, listed=way.listed))
 
 
 def _expand_group(router: Router, address: str, group: Entry, way: Way, gathered: _Gathered) -> Streaming[None]:

@@ -17,7 +17,7 @@ from posthouse.mail.address import parse_address, unquote
 from posthouse.relay.directory.question import Answer, NeedEntry
 from posthouse.relay.routing.access import AccessProbe, Verdict, check_access
 from posthouse.relay.routing.connect import connect_host, destination_host, wire_address
-from posthouse.relay.routing.expansion import Expansion, Nobody, expand
+from posthouse.relay.routing.expansion import AT_HOME, Expansion, Nobody, expand
 from posthouse.relay.routing.fan_out import EXPAND_LIMIT, fan_out, postponed
 from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry, NoAnswer
 from posthouse.relay.routing.lookup import POSTMASTER
@@ -28,7 +28,7 @@ from posthouse.relay.routing.rule_table import coming_in
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.size_limit import block_over, is_too_long, limited, line_over
 from posthouse.relay.routing.srs import SrsFault
-from posthouse.relay.routing.standing import Refuse
+from posthouse.relay.routing.standing import Refuse, TooDeep
 from posthouse.relay.routing.target import delivers, target_of, without_route
 from posthouse.relay.routing.way import START, Postpone, Stop, Way
 
@@ -73,8 +73,8 @@ class _Run:
     """One decision under way."""
 
     __slots__ = (
-        "bare_host", "checked", "expanded", "followed", "forwards", "groups", "inquiry", "level", "named", "noted", "purpose",
-        "request", "rules", "steps",
+        "bare_host", "checked", "deep", "expanded", "followed", "forwards", "groups", "inquiry", "level", "named", "noted", "purpose",
+        "reached", "request", "rules", "steps",
     )  # fmt: skip
 
     def __init__(self, rules: Rules, request: RouteRequest) -> None:
@@ -86,6 +86,9 @@ class _Run:
         self.noted: Noted | None = None
         self.groups: set[str] = set()
         self.forwards: dict[str, int] = {}
+        self.deep: dict[Target, TooDeep] = {}
+        self.reached: set[str] = set()
+        """keys of the owners met"""
         self.checked: set[tuple[str, str]] = set()
         self.named: dict[tuple[str, str], int] = {}
         """how often each has been found where duplicates are not checked for"""
@@ -243,6 +246,10 @@ class _Run:
             if first.channel.name != "l" or not is_postmaster(first.address):
                 raise
             return [self._held_postmaster(first.address, str(refused))]
+        deep = [target for target, refused in self.deep.items() if refused.key not in self.reached]
+        if deep and not found and not (self.expanded and self.request.streaming):
+            raise self.deep[deep[0]]
+        found += deep
         if not found and not (self.expanded and self.request.streaming):
             raise Refuse(Refusal.UNKNOWN_ALIAS, "there is no member")
         return found
@@ -279,8 +286,11 @@ class _Run:
                 if expansion.key in way.visited and expansion.group is not None:
                     self.note(Step(4, there.address, channel.name, text="the group stands in itself: nothing more comes of it"))
                     return []
-                if expansion.key in way.visited or way.level >= rules.max_levels:
-                    raise Refuse(Refusal.EXPANSION_LOOP, f"{expansion.key} at level {way.level}")
+                key = expansion.key.removesuffix(AT_HOME)
+                again = expansion.key in way.visited
+                if again or way.level >= rules.max_levels:
+                    raise TooDeep("" if again else key, way.level, f"{expansion.key} at level {way.level}")
+                self.reached.add(key)
                 if expansion.many:
                     return (yield from fan_out(self, there.address, expansion, way))
                 return (yield from self._each(expansion, way))

@@ -48,6 +48,21 @@ class Refuse(Exception):  # noqa: N818 - a reply, not a fault
         self.text = text
 
 
+class TooDeep(Refuse):
+    """The owner stands behind too many others on this way.
+
+    Args:
+        key: of the owner; empty when he is met a second time on it.
+        level: where.
+        reason: for the log.
+    """
+
+    def __init__(self, key: str, level: int, reason: str) -> None:
+        super().__init__(Refusal.EXPANSION_LOOP, reason)
+        self.key = key
+        self.level = level
+
+
 class Standing(NamedTuple):
     """One entry's standing. Exactly one of refuse, route_to, replaced_by and clauses is set."""
 
