@@ -1,6 +1,7 @@
 """The two forms of a domain outside ASCII (RFC 5890): `bücher.example` and `xn--bcher-kva.example`. Pure.
 
 Only for looking a name up a second time: what is no valid label in either form finds nothing, as it does as it stands.
+`xn--example-.com` is not example.com: an A-label stands for the one U-label it is made from (RFC 5890 2.3.2.1).
 """
 
 import unicodedata
@@ -27,4 +28,9 @@ def _to_ascii(label: str) -> str:
 
 
 def _to_unicode(label: str) -> str:
-    return label[4:].encode("ascii").decode("punycode") if label.startswith("xn--") else label
+    if not label.startswith("xn--"):
+        return label
+    other = label[4:].encode("ascii").decode("punycode")
+    if other.isascii() or unicodedata.normalize("NFKC", other.lower()) != other or _to_ascii(other) != label:
+        raise UnicodeError(label)
+    return other
