@@ -392,14 +392,18 @@ def test_clauses_without_their_channel_are_warned_about(tmp_path: Path) -> None:
         ("jd@example.com", {"mgrpbroadcasterpolicy": "SMTP_AUTH_REQUIRED"}, "", False),
         ("jd@example.com", {"mgrpbroadcasterpolicy": "PASSWD_REQ", "mgrpauthpassword": "sesame"}, "open", False),
         ("x@evil.test", {"mgrpalloweddomain": "other.test", "mgrpauthpassword": "sesame"}, "sesame", True),
+        ("jd@example.com", {"mgrpbroadcasterpolicy": "AUTH_REQ", "mgrpauthpassword": "sesame"}, "sesame", False),
+        ("jd@example.com", {"mgrpmsgmaxsize": "5000"}, "", True),
+        ("x@evil.test", {"mgrpmsgmaxsize": "5000"}, "", False),
+        ("", {"mgrpalloweddomain": "other.test"}, "", False),
     ],
 )
 def test_what_went_to_the_moderators_they_can_send_on(
     make_relay: MakeRelay, sender: str, attributes: dict[str, str], approved: str, members: bool
 ) -> None:
-    """Mail of a moderator goes to the members though it would go to the moderators from others; a password is not passed over."""
+    """A moderator's mail goes to the members where others' goes to the moderators; no password and no login is passed over."""
     kept = group(mgrpmoderator=JDOE, mgrpmsgrejectaction="TOMODERATOR", mgrprfc822mailmember="m@remote.test", **attributes)
-    found = got(with_groups(make_relay, kept), sender=sender, approved=approved, header=b"", from_reprocess=True)
+    found = got(with_groups(make_relay, kept), sender=sender, approved=approved, header=b"", size=6000, from_reprocess=True)
     assert found == (["m@remote.test"] if members else [AT["jdoe"]])
 
 

@@ -52,6 +52,7 @@ class ListPolicy:
         self._group = group
         self._identities: frozenset[str] | None = None
         self._dn = ""
+        self._waived = False
         tokens = {token.strip().upper() for value in group.all("mgrpbroadcasterpolicy") for token in value.split(",")}
         self._free = "NO_REQUIREMENTS" in tokens
         self.needs_auth = not self._free and bool(tokens & {"SMTP_AUTH_REQUIRED", "AUTH_REQ"})
@@ -80,6 +81,8 @@ class ListPolicy:
         if failure is not None:
             if moderators and self._group.first("mgrpmsgrejectaction").strip().upper() == "TOMODERATOR":
                 passed = self._approved(password) if password else (yield from self._is_among(moderators))
+                passed = passed and (bool(self.sender) or not self.needs_auth)
+                self._waived = passed
                 self.notes.append(f"{failure.reason}: {'but a moderator has approved' if passed else 'to the moderators'}")
                 return Judgement.MEMBERS if passed else Judgement.MODERATORS
             raise failure
@@ -93,7 +96,9 @@ class ListPolicy:
 
     @property
     def block_limit(self) -> int:
-        """Octets a message may have, 0 for no limit."""
+        """Octets a message may have, 0 for no limit: what a moderator sends on has been seen."""
+        if self._waived:
+            return 0
         size = self._group.first("mgrpmsgmaxsize").strip()
         blocks = self._group.first("mailmsgmaxblocks").strip()
         limits = [int(size) if _is_number(size) else 0, int(blocks) * self._rules.block_size if _is_number(blocks) else 0]
