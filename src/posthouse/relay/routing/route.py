@@ -73,8 +73,8 @@ class _Run:
     """One decision under way."""
 
     __slots__ = (
-        "bare_host", "checked", "deep", "expanded", "followed", "forwards", "groups", "inquiry", "level", "named", "noted", "purpose",
-        "reached", "request", "rules", "steps",
+        "bare_host", "checked", "deep", "expanded", "followed", "forwards", "groups", "inquiry", "level", "named", "noted",
+        "purpose", "reached", "request", "rules", "steps",
     )  # fmt: skip
 
     def __init__(self, rules: Rules, request: RouteRequest) -> None:
