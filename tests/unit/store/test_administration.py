@@ -193,3 +193,20 @@ def test_a_snapshot_reads_copies_as_often_as_they_are_there(mailboxes: Mailboxes
     assert read == [
         ("", "cur", "one:2,T", b"one"), (".A", "cur", "one:2,S", b"one"), (".B", "cur", "two:2,FS", b"two"),
     ]  # fmt: skip
+
+
+def test_a_snapshot_ends_though_one_of_two_copies_was_deleted_meanwhile(
+    mailboxes: Mailboxes, instance: Instance
+) -> None:
+    make(mailboxes, "ann")
+    root = instance.store / "primary" / "ann"
+    for part in ("cur", "new", "tmp"):
+        (root / ".A" / part).mkdir(parents=True)
+    (root / "cur" / "one:2,").write_bytes(b"one")
+    (root / ".A" / "cur" / "one:2,S").hardlink_to(root / "cur" / "one:2,")
+    fd = mailboxes.open_root(Mailbox("primary", "ann"))
+    snapshot = Snapshot(mailboxes.disk, fd)
+    assert snapshot.count == 2
+    (root / ".A" / "cur" / "one:2,S").unlink()
+    assert [found.entry.directory for found in snapshot.messages()] == [""]
+    mailboxes.disk.close(fd)
