@@ -2,9 +2,10 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +13,11 @@ from posthouse.cli.store.check import check
 from posthouse.cli.store.creating import create
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import lock
+from posthouse.journal.disk import Disk, LinuxDisk
+from posthouse.store.administration.check import Check, Writers
+from posthouse.store.administration.lock import Pace
 from posthouse.store.mailbox.maildirsize import RECOUNT
+from posthouse.store.quota.limits import Limits
 from support.store_files import store_instance
 
 OLD = 1_600_000_000
@@ -116,6 +121,27 @@ def test_found_then_repaired_then_well(
     assert run(store, capsys, dry_run=True) == (65, [(*fault, False) for fault in found])  # nothing was changed
     assert run(store, capsys) == (0, [(*fault, True) for fault in found])
     assert run(store, capsys) == (0, [])
+
+
+def test_what_does_not_add_up_while_the_mailbox_is_changed_is_not_repaired(store: Instance) -> None:
+    put(store, 1, 5)
+    (root(store) / "maildirsize").write_bytes(b"0S\n7 1\n")  # an IMAP server has yet to write what it did
+    (root(store) / "maildirsize").chmod(0o600)
+    now = time.time()
+
+    def another_change(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        os.utime(root(store) / "cur", (now, now))
+
+    disk = cast("Disk", LinuxDisk())
+    folder = disk.open_dir(str(root(store)))
+    looked = Check(disk, folder, Writers(None, now), Limits(-1, -1), Pace(lambda: now, another_change), lambda: "unique")
+    (fault,) = looked.faults()
+    disk.close(folder)
+    assert (fault.kind, fault.repaired) == ("quota", False)
+    assert "too often to be counted" in fault.text
+    assert (root(store) / "maildirsize").read_bytes() == b"0S\n7 1\n"
 
 
 def test_counted_sizes_have_the_limits_on_top(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:

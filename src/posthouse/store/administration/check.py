@@ -17,7 +17,8 @@ older than the moment when that was asked. Of others it is stray after 36 hours.
 
 To repair, the owner's lock is held, so no delivery of ours is under way. Only the modes that would keep us from the lock are set
 before (`entrance`). IMAP servers do not know that lock: what does not
-add up is looked at three times before it counts as a fault, if anything was changed in the last seconds.
+add up while they change the mailbox means nothing. It is looked at again until nothing has changed for half a second; where
+that does not come within some seconds nothing is repaired.
 """
 
 import contextlib
@@ -40,9 +41,10 @@ from posthouse.store.quota.limits import Limits
 from posthouse.store.quota.saved import LENGTH, decode_saved
 
 MARK = "maildirfolder"
-_LOOKS = 3
 _PAUSE = 0.1
-_REST = 5.0
+_REST = 0.5
+_PATIENCE = 3.0
+"""less than deliveries wait for a lock"""
 _OURS = re.compile(r"\d+\.M\d+P(\d+)R[0-9a-f]+Q\d+")
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _OUR_FILES = frozenset({LOCK, MAILDIRSIZE, MARK, "subscriptions", "dovecot-acl"})
@@ -148,23 +150,26 @@ class Check:
         stands = self._disk.stat(MAILDIRSIZE, self._root)
         if self._unseen or (stands is not None and stands.is_folder):  # the folder is told of already
             return
-        wrong = self._wrong_sizes()
-        for _ in range(_LOOKS - 1):
-            if wrong is None or self._rests():
-                break
+        deadline = self._pace.now() + _PATIENCE
+        wrong, rests = self._wrong_sizes(), self._rests()
+        while wrong is not None and not rests and self._pace.now() < deadline:
             self._pace.pause(_PAUSE)
             self._sizes = self._notices = Sizes(0, 0)
             for _ in self._folders(count_only=True):
                 pass
-            wrong = self._wrong_sizes()
-        if wrong is not None and not self._unseen:
+            wrong, rests = self._wrong_sizes(), self._rests()
+        if wrong is None or self._unseen:
+            return
+        if rests:
             yield Fault("quota", MAILDIRSIZE, wrong, self._write_sizes())
+        else:
+            yield Fault("quota", MAILDIRSIZE, f"{wrong}; or it is being changed too often to be counted")
 
     def _rests(self) -> bool:
         """Whether nothing in the mailbox has changed for so long that what does not add up will not do so in a moment."""
         found = self._disk.stat(MAILDIRSIZE, self._root)
         changed = max(self._changed, found.mtime_ns if found is not None else 0)
-        return self._pace.now() - changed / 1e9 > _REST
+        return abs(self._pace.now() - changed / 1e9) > _REST
 
     def _wrong_sizes(self) -> str | None:
         """What is wrong with maildirsize; None when nothing is. An IMAP server may count quota notices, we do not."""
@@ -274,10 +279,10 @@ class Check:
             shelf = yield from self._opened(part, fd, path)
             if shelf < 0:
                 continue
-            self._changed = max(self._changed, found.mtime_ns)
             try:
                 for name in disk.listdir(shelf):
                     yield from (self._stray if part == "tmp" else self._message)(name, shelf, f"{path}/{name}")
+                self._changed = max(self._changed, disk.fstat(shelf).mtime_ns)
             finally:
                 disk.close(shelf)
 
