@@ -152,6 +152,18 @@ def test_a_long_maildirsize_is_summed_without_losing_a_line_appended_meanwhile()
     assert total == [750_000 + 77 + 3 * len(STORED), 755]
 
 
+def test_maildirsize_is_summed_before_an_imap_server_would_count() -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.send(BODY, "<bob>")
+    root = disk.open_dir("bob", world.partition)
+    imap = disk.open_file("maildirsize", root, append=True)
+    for _ in range(590):  # 4130 octets: Dovecot counts at 5120
+        disk.write(imap, b"1000 1\n")
+    world.send(BODY, "<bob>")
+    assert len(sizes(world, "bob")) == 3
+
+
 def test_a_full_mailbox_is_counted_again_at_most_every_quarter_of_an_hour() -> None:
     disk = CrashDisk()
     world = World(disk, defaults=Limits(-1, 1))

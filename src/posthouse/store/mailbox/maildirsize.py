@@ -4,7 +4,7 @@ r"""The quota file of Maildir++ (message-store 6): what an owner's folders hold,
     other lines   <bytes> <messages>              changes, perhaps negative, any blanks; their sum is the usage
 
 Lines are appended with one write each. Readers: Dovecot and others append, and replace the file when they recount; we
-see that by its inode and length. Our own replacement (limits changed, 5120 octets reached) sums what was there and
+see that by its inode and length. Our own replacement (limits changed, `COMPACT_AT` octets reached) sums what was there and
 takes over every line that was appended to the old file while and after it was replaced, for `LINGER` seconds.
 A recount is asked for (None) when the file is missing, empty, garbled (NUL, line 1 no limits, no number, an unfinished
 line), over 1 MiB or its sum negative.
@@ -18,7 +18,8 @@ from typing import NamedTuple
 from posthouse.journal.disk import Disk
 
 NAME = "maildirsize"
-COMPACT_AT = 5120
+COMPACT_AT = 4096
+"""well before the 5120 octets at which Dovecot counts the mailbox, and loses what comes meanwhile (decision 193)"""
 LINGER = 2.0
 RECOUNT = b"%d 0\n" % -(1 << 52)
 """a line that makes the sum negative: whoever reads it next counts the mailbox"""
