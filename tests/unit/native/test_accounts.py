@@ -28,6 +28,21 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         accounts.find("jdoe")
 
 
+def test_lines_no_system_would_take(tmp_path: Path) -> None:
+    file = tmp_path / "passwd"
+    numbers = ("4294967295", "99999999999", "9" * 5000)
+    lines = [f"x{number}:x:{uid}:100:::" for number, uid in enumerate(numbers)]
+    lines += [f"y{number}:x:1001:{gid}:::" for number, gid in enumerate(numbers)]
+    lines += ["last:x:4294967294:100:a\u2028b\f::", "jdoe:x:1:100:::", "jdoe:x:2:100:::"]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    accounts = UnixAccounts(file)
+    for name in (line.partition(":")[0] for line in lines[:6]):
+        with pytest.raises(MailboxNonexistent):
+            accounts.find(name)
+    assert accounts.find("last").uid == 4294967294
+    assert accounts.find("jdoe").uid == 1, "the first, as with getpwnam"
+
+
 def test_a_file_that_cannot_be_read_is_our_fault_not_theirs(tmp_path: Path) -> None:
     accounts = UnixAccounts(tmp_path / "missing")
     accounts.refresh()

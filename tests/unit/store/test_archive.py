@@ -257,6 +257,7 @@ def test_refused_with_its_code(store: Instance, tmp_path: Path) -> None:
         (lambda: export("ann", tmp_path / "text", instance=store.root), 73),
         (lambda: export("ann", tmp_path / "no" / "x.tar", instance=store.root), 73),
         (lambda: export("ann", tmp_path / "folder", instance=store.root, form="mbox"), 73),
+        (lambda: export("ann", Path(), instance=store.root), 73),
         (lambda: export("ann", Path("-"), instance=store.root, as_json=True), 64),
         (lambda: import_("ann", tmp_path / "text", instance=store.root), 65),
         (lambda: import_("ann", tmp_path / "folder", instance=store.root), 65),

@@ -178,7 +178,7 @@ def _new_file(target: Path) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _partly(target: Path) -> Iterator[Path]:
     """Another name beside the target, which gets its own, durably, when the block is done."""
-    partly = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    partly = target.parent / f".{target.name}.tmp-{os.getpid()}"
     try:
         if target.exists() or target.is_symlink():
             raise end(f"{target} is there already", CANNOT_CREATE)

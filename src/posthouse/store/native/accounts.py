@@ -1,8 +1,9 @@
 """The UNIX users mail can be for: a file in the form of passwd(5), or the system's accounts.
 
 Names are asked for in lower case, as addresses are; an account whose name has capitals is found when no other has the name in
-lower case. A file is read again when it has changed; lines that are no accounts are passed over and told once. A file that
-cannot be read is a fault of ours (`MailboxIOError`), never "no such user". Blocks: the system's accounts may be on a network.
+lower case; of several lines with one name the first counts, as with the system. A file is read again when it has changed;
+lines that are no accounts are passed over and told once. A file that cannot be read is a fault of ours (`MailboxIOError`),
+never "no such user". Blocks: the system's accounts may be on a network.
 """
 
 import contextlib
@@ -14,6 +15,8 @@ from typing import NamedTuple
 from posthouse.store.mailbox.errors import MailboxIOError, MailboxNonexistent
 
 _FIELDS = 7
+_NO_ID = 2**32 - 1
+"""(uid_t)-1: nobody's"""
 _log = logging.getLogger("posthouse.store")
 
 
@@ -78,16 +81,21 @@ class UnixAccounts:
 def parse_passwd(text: str, file: str) -> dict[str, Account]:
     """The accounts by their name in lower case."""
     known: dict[str, Account] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
         fields = line.split(":")
         numbers = fields[2:4]
-        if len(fields) != _FIELDS or not fields[0] or not all(each.isascii() and each.isdigit() for each in numbers):
+        if len(fields) != _FIELDS or not fields[0] or not all(map(_is_id, numbers)):
             _log.warning("%s:%d: not name:password:uid:gid:text:home:shell", file, number)
             continue
         account = Account(fields[0], int(numbers[0]), int(numbers[1]))
-        if account.name.islower() or account.name.lower() not in known:
+        before = known.get(account.name.lower())
+        if before is None or (account.name.islower() and not before.name.islower()):
             known[account.name.lower()] = account
     return known
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(_NO_ID)) and int(text) < _NO_ID
 
