@@ -157,6 +157,18 @@ def test_one_that_cannot_be_placed_is_answered_4xx_and_never_comes_back() -> Non
     assert [owner for owner, _ in again.everything()] == ["sue", "bob"]
 
 
+def test_a_folder_that_is_removed_under_a_message_makes_it_come_again_soon() -> None:
+    disk = CrashDisk()
+    world = World(disk)
+    world.deliver(BODY, "<bob+Work> xdflg=1")
+    disk.fault = lambda operation, name: OSError(2, "gone") if operation == "rename" and "Q" in name else None
+    world.commit()
+    disk.fault = lambda _operation, _name: None
+    assert [type(each) for each in world.refused] == [MailboxLocked]
+    world.send(BODY, "<bob+Work> xdflg=1")
+    assert [each.directory for each in world.accepted] == [".Work"]
+
+
 def test_accounts_are_closed_when_there_are_too_many() -> None:
     disk = CrashDisk()
     world = World(disk)

@@ -23,7 +23,7 @@ from posthouse.store.delivery.admission import Admission, Settings, Surroundings
 from posthouse.store.delivery.gathering import Gathering, Journal
 from posthouse.store.delivery.long_transactions import AT_ONCE, LongTransactions
 from posthouse.store.delivery.partitions import Partitions
-from posthouse.store.delivery.placement import place, place_synced, remove, void, write_tmp
+from posthouse.store.delivery.placement import place, place_synced, remove, unplaced, void, write_tmp
 from posthouse.store.delivery.seen import Seen
 from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Message, Part, Transaction, by_partition
 from posthouse.store.mailbox.base_name import BaseNames
@@ -272,7 +272,7 @@ class Delivery:
             if record is not None:
                 void(self._disk, self._journal_folder, record, slot)
             # Whatever went wrong after the record is temporary: the relay must try again (DURABILITY 3.6 d).
-            self._settle(part.transaction, addressee, MailboxIOError(f"cannot be placed: {error}"))
+            self._settle(part.transaction, addressee, unplaced(error))
 
     def _sync_alone(self, part: Part) -> None:
         """Steps c and d without a record, in a thread."""

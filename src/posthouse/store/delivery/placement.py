@@ -13,6 +13,7 @@ import logging
 from posthouse.journal.disk import Disk
 from posthouse.journal.segment import JournalError, Mark, RecordRef, Segment
 from posthouse.store.delivery.transaction import OWN_COPY, Addressee, Part
+from posthouse.store.mailbox.errors import MailboxError, MailboxIOError, MailboxLocked
 
 _PIECE = 1 << 20
 _NO_LINK = frozenset({errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -93,6 +94,11 @@ def place(disk: Disk, part: Part) -> list[OSError | None]:
         remove(disk, part.name, part.tmp)
         return [error, *results]
     return [None, *results]
+
+
+def unplaced(error: OSError) -> MailboxError:
+    """The fault of an addressee that got no name. A folder that was removed just now is none of the disk's: again soon."""
+    return (MailboxLocked if error.errno == errno.ENOENT else MailboxIOError)(f"cannot be placed: {error}")
 
 
 def void(disk: Disk, journal: int, record: RecordRef, slot: int) -> None:

@@ -17,7 +17,7 @@ class AlreadyStored(MailboxError):
 
 
 class MailboxLocked(MailboxError):
-    """Its lock is another process's for 5 seconds, 16 deliveries wait for it, `.admin-lock` stands there, or it is moving."""
+    """The lock is another's for 5 seconds, 16 deliveries wait for it, `.admin-lock` stands there; moved or removed just now."""
 
 
 class QuotaExceeded(MailboxError):
