@@ -11,6 +11,8 @@ from posthouse.journal.disk import Disk, LinuxDisk
 from posthouse.store.administration.lock import hold
 from posthouse.store.administration.mailboxes import MARK, Mailbox
 from posthouse.store.administration.partition_move import finish_moves
+from posthouse.store.delivery.accounts import Accounts
+from posthouse.store.delivery.partitions import Partitions
 from posthouse.store.mailbox.errors import MailboxIOError, MailboxLocked
 from posthouse.testing.failing_disk import FailingDisk
 from unit.store.test_partition_move import Time, filled, moved, tree
@@ -20,6 +22,18 @@ from unit.store.test_partition_move import Time, filled, moved, tree
 def data(tmp_path: Path) -> Path:
     (tmp_path / "store" / "second").mkdir(parents=True)
     return tmp_path
+
+
+def test_mail_for_one_on_its_way_from_a_partition_made_meanwhile_is_tried_again_soon(data: Path) -> None:
+    mailboxes = filled(cast("Disk", LinuxDisk()), data)
+    (data / "store" / "second").rename(data / "not yet")
+    accounts = Accounts(mailboxes.disk, Partitions(mailboxes.disk, mailboxes.store), create=True, keep=4)
+    (data / "not yet").rename(data / "store" / "second")
+    moved(mailboxes, "ann", "second", Time().pace)
+    (data / "store" / "second" / "ann").rename(data / "store" / "second" / ".moved-ann")
+    (data / "store" / "second" / "ann").write_bytes(MARK + b"1\n")
+    with pytest.raises(MailboxLocked, match="on its way"):
+        accounts.get("ann", 1e9)
 
 
 def test_what_is_on_its_way_is_not_told_as_lost(data: Path) -> None:

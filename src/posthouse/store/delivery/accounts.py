@@ -77,8 +77,8 @@ class Accounts:
 
     def _moved(self, owner: str, now: float) -> Maildir:
         """His mailbox at another place: it may be moving, or have moved to a partition that was made meanwhile."""
-        moves = self._partitions.moves(owner)  # asked before it is looked for: it may arrive in between
         self._partitions.look()
+        moves = self._partitions.moves(owner)  # asked before it is looked for: it may arrive in between
         try:
             return self._maildir(owner, now)
         except MailboxBadFormat as fault:
