@@ -4,8 +4,8 @@ A message is known by its base name, which a move or another flag does not chang
 What is there the whole time is read as often as it is there. Listing takes time, so a message that is moved meanwhile may be
 seen twice or not at all: the mailbox is listed until a listing shows nothing new, the smallest number of places seen counts,
 and a file that is not where it was seen is looked for in later listings. What none of `ABSENT` listings in a row shows in a
-folder where it was not read yet was deleted. What comes meanwhile may be left out. What cannot be read (a link, a file where a folder belongs, no permission) is left
-out too, and told.
+folder where it was not read yet was deleted. What comes meanwhile may be left out. What cannot be read (a link, a file where
+a folder belongs, no permission) is left out too, and told.
 """
 
 import contextlib
