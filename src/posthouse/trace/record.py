@@ -4,6 +4,9 @@ from enum import StrEnum
 
 import msgspec
 
+A_LIST = "a list; the first of it is"
+"""how the reason of a list's own record begins"""
+
 
 class Action(StrEnum):
     """Action codes of logging.md 4."""

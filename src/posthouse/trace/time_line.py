@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from posthouse.trace.reader import decoded, lines_with, read_blocks
-from posthouse.trace.record import Action, Record
+from posthouse.trace.record import A_LIST, Action, Record
 from posthouse.trace.writer import stamp
 
 Recipients = frozenset[int] | None
@@ -28,7 +28,7 @@ def time_line(folder: Path, *wanted: str, since: float = 0.0, until: float | Non
     """The records of every message that all of the texts name, of those it was made of, and of those made of it.
 
     Where a text names a message by recipients alone, the other recipients' records are left out, and so is what was made of
-    the message unless something became of that recipient's copy.
+    the message unless something became of that recipient's copy. A list's name names all of its members.
 
     Args:
         folder: the log folder.
@@ -85,7 +85,10 @@ class _Name:
             named = True
         if record.ac is Action.BAD_COMMAND and any(each in self._keys for each in _IN_BRACKETS.findall(record.de.lower())):
             named = True
-        addresses = (record.od.partition(";")[2] or record.od, record.de, _on_the_wire(record.de), _owner(record.de), record.ia)
+        original = record.od.partition(";")[2] or record.od
+        if record.re.startswith(A_LIST) and original.lower() in self._keys:  # all its members are asked about
+            named = True
+        addresses = (original, record.de, _on_the_wire(record.de), _owner(record.de), record.ia)
         return named, any(each.strip("<>").lower() in self._keys for each in addresses if each)
 
 

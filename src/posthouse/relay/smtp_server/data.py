@@ -27,6 +27,7 @@ from posthouse.relay.smtp_server.filter import run_scripts
 from posthouse.relay.smtp_server.received import Hop, looping, protocol_name, received_line
 from posthouse.relay.smtp_server.relay import NO_ROOM, Relay
 from posthouse.relay.smtp_server.transaction import TakenRecipient, Transaction
+from posthouse.trace.record import A_LIST
 
 if TYPE_CHECKING:
     from posthouse.relay.routing.result import Target
@@ -223,7 +224,7 @@ def _recipients(transaction: Transaction, why: str) -> tuple[tuple[Recipient, ..
             first = taken.targets[0]
             doubles.append(Double(taken.original, chosen[first.channel, first.address, first.task, first.repeat][0]))
         elif taken.targets[0].shown:
-            doubles.append(Double(taken.original, before, "a list; the first of it is"))
+            doubles.append(Double(taken.original, before, A_LIST))
         told = told_of(transaction.rules, taken.original, taken.targets) if wants_success(taken.notify) else None
         if told is not None:
             chosen.setdefault((told.channel, told.address, told.task, 0), (len(chosen), taken, told))
