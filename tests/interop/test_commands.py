@@ -266,7 +266,8 @@ def test_trace_by_id_queue_name_message_id_and_address(pair: Pair, waiting: str)
     shown = pair.ask("trace", waiting)
     assert shown.returncode == 0
     assert len(shown.stdout.splitlines()) == 1 + len(known)
-    assert re.search(r"  delivered +" + waiting + r"  a@outside.test +JD@example.com  .* 250 2.5.0 <jdoe> OK$", shown.stdout, re.MULTILINE)
+    line = rf"  delivered +{waiting}  a@outside.test +JD@example.com  .* 250 2.5.0 <jdoe> OK$"
+    assert re.search(line, shown.stdout, re.MULTILINE)
 
 
 def test_trace_of_what_nobody_knows(pair: Pair) -> None:
