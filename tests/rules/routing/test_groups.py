@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from posthouse.relay.directory.question import Answer, NeedDn, NeedEntry, NeedMembers, Question
+from posthouse.relay.routing.list_edit import ListEdit
 from posthouse.relay.routing.result import Accepted, Ahead, Batch, RouteRequest
 from posthouse.relay.routing.route import stream_recipient
 from posthouse.relay.routing.rules import check
-from posthouse.relay.routing.way import ListEdit
 from support.people import EXAMPLE, Attributes, with_entries
 from support.relay_files import CHANNELS, MAPPINGS, OPTIONS, relay_configuration
 from support.routing_relay import MakeRelay, Relay

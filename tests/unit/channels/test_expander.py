@@ -17,8 +17,8 @@ from posthouse.relay.queue.copy_ref import JournalCopy
 from posthouse.relay.queue.open_copy import OpenRecord
 from posthouse.relay.queue.recovery import recover
 from posthouse.relay.routing import rules as routing_rules
+from posthouse.relay.routing.list_edit import ListEdit
 from posthouse.relay.routing.result import Target
-from posthouse.relay.routing.way import ListEdit
 from posthouse.trace.counters import Counters
 from posthouse.trace.options import LogOptions
 from posthouse.trace.writer import TransactionLog

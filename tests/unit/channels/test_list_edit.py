@@ -6,7 +6,7 @@ import email.policy
 import pytest
 
 from posthouse.relay.channels.list_edit import edit_header, edit_whole
-from posthouse.relay.routing.way import ListEdit
+from posthouse.relay.routing.list_edit import ListEdit
 
 HEADER = b"Received: by x\r\nFrom: a@x.test\r\nApproved:\r\n secret\r\nSubject: s\r\n\r\n"
 TEXTS = ListEdit(prefix="Before.\n", suffix="--\nAfter.\n")

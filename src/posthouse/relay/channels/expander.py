@@ -27,9 +27,9 @@ from posthouse.relay.queue.names import log_path
 from posthouse.relay.queue.open_copy import OpenCopy
 from posthouse.relay.routing.copies import MOST, assign_copies
 from posthouse.relay.routing.detour import detour
+from posthouse.relay.routing.list_edit import ListEdit
 from posthouse.relay.routing.list_success import of_member, told_of, wants_success
 from posthouse.relay.routing.result import HELD_BY_TABLE, Target
-from posthouse.relay.routing.way import ListEdit
 from posthouse.trace.record import Action, Record
 
 PENDING = 10_000

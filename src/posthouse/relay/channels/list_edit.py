@@ -15,7 +15,7 @@ import quopri
 import re
 from typing import NamedTuple
 
-from posthouse.relay.routing.way import ListEdit
+from posthouse.relay.routing.list_edit import ListEdit
 
 _NEXT_FIELD = re.compile(rb"(?<=\r\n)(?![ \t])")
 _BOUNDARY = re.compile(rb'boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.IGNORECASE)

@@ -32,8 +32,8 @@ from posthouse.relay.notices.notifier import CHANNEL, enqueue_own, header_of, ow
 from posthouse.relay.notices.script_note import note_octets
 from posthouse.relay.notices.vacation import Vacation
 from posthouse.relay.queue.open_copy import OpenCopy
+from posthouse.relay.routing.list_edit import ListEdit
 from posthouse.relay.routing.result import Target
-from posthouse.relay.routing.way import ListEdit
 from posthouse.relay.scripts.decisions import REDIRECTED, Decisions, has_script
 
 _LONGEST_REASON = 2000

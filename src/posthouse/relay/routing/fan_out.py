@@ -14,9 +14,7 @@
 * Members whose entry is gone are passed over. Who decides (route.py) refuses a group without anybody, 5.1.1.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from email.header import Header
 from typing import Protocol
 from urllib.parse import quote
 
@@ -28,6 +26,7 @@ from posthouse.relay.directory.question import Entry, Kind, NeedDn, NeedEntry, Q
 from posthouse.relay.routing.connect import destination_host
 from posthouse.relay.routing.expansion import Expansion, Made
 from posthouse.relay.routing.inquiry import AmbiguousEntry, Asking, Inquiry
+from posthouse.relay.routing.list_edit import list_edit
 from posthouse.relay.routing.list_policy import Judgement, ListPolicy, address_of
 from posthouse.relay.routing.refusal import Refusal
 from posthouse.relay.routing.result import Ahead, Batch, RouteRequest, Step, Streaming, Target
@@ -35,15 +34,13 @@ from posthouse.relay.routing.rewrite import Rewritten
 from posthouse.relay.routing.rules import Rules
 from posthouse.relay.routing.standing import Refuse, TooDeep
 from posthouse.relay.routing.target import delivers
-from posthouse.relay.routing.way import ListEdit, Postpone, Stop, Way
+from posthouse.relay.routing.way import Postpone, Stop, Way
 
 SLICE = 250
 EXPAND_LIMIT = 256
 """`expandlimit` of a channel that has none: what a session waits for"""
 FORWARDS = 64
 """as long as there are no more, a forward is followed on each way that leads to its user"""
-_FIELD = re.compile(r"[!-9;-~]+:")
-"""a field's name (RFC 5322 2.2): a line without one would end the header"""
 _YES = frozenset({"yes", "true", "1"})
 _URLS = ("ldap://", "ldaps://", "ldapi://")
 
@@ -245,42 +242,14 @@ def _as_list(router: Router, address: str, group: Entry, policy: ListPolicy, way
             router.note(Step(4, address, "l", text=f"envelope From of the copies is {sender} (mgrpErrorsTo)"))
         else:
             router.note(Step(4, address, "l", text=f"mgrpErrorsTo {errors_to} names nobody"))
-    edit = _edit(group)
+    edit = list_edit(group)
     if edit is not None and router.request.header is None:
         raise Postpone(f"group {group.dn} changes the message")
     if edit is not None and way.edit is not None:
         edit = way.edit.then(edit)
     limits = [limit for limit in (way.block_limit, policy.block_limit) if limit]
     repeats = way.repeats or group.first("mgrpnoduplicatechecks").strip().lower() in _YES
-    return way._replace(
-        sender=sender, edit=edit or way.edit, block_limit=min(limits, default=0), listed=True, repeats=repeats
-    )
-
-
-def _edit(group: Entry) -> ListEdit | None:
-    lines = (line for value in group.all("mgrpaddheader") for line in _lines(value))
-    add = tuple(_field(line) for line in lines if _FIELD.match(line))
-    remove = tuple(name for value in group.all("mgrpremoveheader") for name in value.lower().replace(":", " ").split())
-    if group.first("mgrpauthpassword"):
-        remove += ("approved",)
-    prefix = "".join(f"{_text(value)}\n" for value in group.all("mgrpmsgprefixtext"))
-    suffix = "".join(f"{_text(value)}\n" for value in group.all("mgrpmsgsuffixtext"))
-    return ListEdit(remove, add, prefix, suffix) if add or remove or prefix or suffix else None
-
-
-def _text(value: str) -> str:
-    r"""A text: `$` separates lines, `\24` and `\5c` are `$` and `\`, as in the vacation texts."""
-    return "\n".join(value.replace("\r\n", "\n").split("$")).replace("\\24", "$").replace("\\5c", "\\").replace("\\5C", "\\")
-
-
-def _field(line: str) -> str:
-    """A header line as every server takes it: encoded words outside ASCII (RFC 2047)."""
-    name, _, value = line.partition(":")
-    return line if line.isascii() else f"{name}: {Header(value.strip(), 'utf-8', header_name=name).encode(linesep='')}"
-
-
-def _lines(value: str) -> Iterator[str]:
-    return (line.strip() for line in value.replace("\r", "\n").split("\n") if line.strip())
+    return way._replace(sender=sender, edit=edit or way.edit, block_limit=min(limits, default=0), listed=True, repeats=repeats)
 
 
 def _members(router: Router, group: Entry, way: Way, gathered: _Gathered) -> Streaming[None]:

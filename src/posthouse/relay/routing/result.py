@@ -8,8 +8,8 @@ import msgspec
 
 from posthouse.mail.status import Status
 from posthouse.relay.directory.question import Answer, Question
+from posthouse.relay.routing.list_edit import ListEdit
 from posthouse.relay.routing.user_filter import UserFilter
-from posthouse.relay.routing.way import ListEdit
 
 T = TypeVar("T")
 

@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-import msgspec
-
 from posthouse.mail.status import Status
+from posthouse.relay.routing.list_edit import ListEdit
 from posthouse.relay.routing.user_filter import UserFilter
 
 
@@ -17,26 +16,6 @@ class OwnerFacts(NamedTuple):
     block_limit: int
     """in octets, 0 for none"""
     filter: UserFilter | None = None
-
-
-class ListEdit(msgspec.Struct, frozen=True):
-    """What a group changes in the messages it distributes (directory.md 8, 15 and 16)."""
-
-    remove: tuple[str, ...] = ()
-    """names of header fields, lower case"""
-    add: tuple[str, ...] = ()
-    """header lines without their line ends"""
-    prefix: str = ""
-    """text before the first text part, LF line ends"""
-    suffix: str = ""
-
-    def then(self, other: "ListEdit | None") -> "ListEdit":
-        """This one, and after it that of a group in the group."""
-        if other is None:
-            return self
-        return ListEdit(
-            self.remove + other.remove, self.add + other.add, other.prefix + self.prefix, self.suffix + other.suffix
-        )
 
 
 class Way(NamedTuple):
