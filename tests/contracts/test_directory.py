@@ -1,9 +1,7 @@
 """What every directory promises, on all of them: in memory, LDIF file, LDAP on a real slapd."""
 
-from collections.abc import AsyncIterator, Iterator
-from enum import StrEnum
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 import pytest_asyncio
@@ -12,7 +10,6 @@ from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.layout import read_layout
 from posthouse.relay.directory.ldap_directory import LdapDirectory
 from posthouse.relay.directory.ldap_options import read_ldap_options
-from posthouse.relay.directory.ldif_directory import LdifDirectory
 from posthouse.relay.directory.question import (
     Absent,
     Ambiguous,
@@ -27,21 +24,13 @@ from posthouse.relay.directory.question import (
     NeedUrl,
     Unknown,
 )
-from posthouse.testing.directory import MemoryDirectory, options
+from posthouse.testing.directory import options
+from support.directories import Opened, Way, make
 from support.slapd import Slapd, many_people
 
 DATA = Path(__file__).parent.parent / "data" / "directory"
 PEOPLE = (DATA / "people.ldif").read_text() + "\n" + (DATA / "odd.ldif").read_text()
 TREE = (DATA / "schema1.ldif").read_text()
-
-
-class Way(StrEnum):
-    MEMORY = "memory"
-    LDIF = "ldif"
-    LDAP = "ldap"
-
-
-Opened: TypeAlias = AsyncIterator[Directory]
 
 
 @pytest.fixture(scope="session")
@@ -54,18 +43,6 @@ def people_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
 def tree_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
     with Slapd(tmp_path_factory.mktemp("tree"), TREE) as server:
         yield server
-
-
-def make(way: Way, text: str, server: str, folder: Path, **more: str) -> Directory:
-    given = options(LDAP_HOST=server, LDAP_USER_ROOT="o=usergroup", **more)
-    layout = read_layout(given)
-    if way is Way.MEMORY:
-        return MemoryDirectory(text, layout)
-    if way is Way.LDIF:
-        path = folder / "people.ldif"
-        path.write_text(text)
-        return LdifDirectory(layout, path)
-    return LdapDirectory(layout, read_ldap_options(given, Path))
 
 
 async def domain(directory: Directory, name: str) -> Domain:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,10 @@ from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.layout import read_layout
 from posthouse.relay.directory.ldap_directory import LdapDirectory
 from posthouse.relay.directory.ldap_options import read_ldap_options
-from posthouse.relay.directory.ldif_directory import LdifDirectory
 from posthouse.relay.directory.password import Password
 from posthouse.relay.directory.question import Unknown
-from posthouse.testing.directory import MemoryDirectory, options
+from posthouse.testing.directory import options
+from support.directories import Opened, Way, make
 from support.slapd import Certificates, Slapd
 
 PEOPLE = (Path(__file__).parent.parent / "data" / "directory" / "people.ldif").read_text()
@@ -33,18 +33,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
         yield slapd
 
 
-@pytest_asyncio.fixture(params=["memory", "ldif", "ldap"])
-async def directory(request: pytest.FixtureRequest, server: Slapd, tmp_path: Path) -> AsyncIterator[Directory]:
-    given = options(LDAP_HOST=server.uri, LDAP_USER_ROOT="o=usergroup")
-    layout = read_layout(given)
-    made: Directory
-    if request.param == "memory":
-        made = MemoryDirectory(TEXT, layout)
-    elif request.param == "ldif":
-        (tmp_path / "people.ldif").write_text(TEXT)
-        made = LdifDirectory(layout, tmp_path / "people.ldif")
-    else:
-        made = LdapDirectory(layout, read_ldap_options(given, Path))
+@pytest_asyncio.fixture(params=list(Way))
+async def directory(request: pytest.FixtureRequest, server: Slapd, tmp_path: Path) -> Opened:
+    made = make(request.param, TEXT, server.uri, tmp_path)
     await made.start()
     yield made
     await made.close()

@@ -1,6 +1,6 @@
 """Whose primary address stands for which address, on every directory: in memory, LDIF file, LDAP on a real slapd."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,14 +8,11 @@ import pytest_asyncio
 
 from posthouse.relay.directory.directory import Directory
 from posthouse.relay.directory.drive import drive
-from posthouse.relay.directory.layout import read_layout
-from posthouse.relay.directory.ldap_directory import LdapDirectory
-from posthouse.relay.directory.ldap_options import read_ldap_options
-from posthouse.relay.directory.ldif_directory import LdifDirectory
 from posthouse.relay.routing.inquiry import Inquiry
 from posthouse.relay.routing.reversal import reversed_address, reversed_sender
 from posthouse.relay.routing.rules import Rules
-from posthouse.testing.directory import MemoryDirectory, options
+from posthouse.testing.directory import MemoryDirectory
+from support.directories import Opened, Way, make
 from support.relay_files import OPTIONS, relay_rules
 from support.slapd import Slapd
 
@@ -78,18 +75,9 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Rules:
     return relay_rules(tmp_path_factory.mktemp("rules"), options=OPTIONS + "REVERSE_URL=ldap:///$V?$N?sub?$R\n")
 
 
-@pytest_asyncio.fixture(params=["memory", "ldif", "ldap"])
-async def directory(request: pytest.FixtureRequest, server: Slapd, tmp_path: Path) -> AsyncIterator[Directory]:
-    given = options(LDAP_HOST=server.uri, LDAP_USER_ROOT="o=usergroup")
-    layout = read_layout(given)
-    made: Directory
-    if request.param == "memory":
-        made = MemoryDirectory(TEXT, layout)
-    elif request.param == "ldif":
-        (tmp_path / "people.ldif").write_text(TEXT)
-        made = LdifDirectory(layout, tmp_path / "people.ldif")
-    else:
-        made = LdapDirectory(layout, read_ldap_options(given, Path))
+@pytest_asyncio.fixture(params=list(Way))
+async def directory(request: pytest.FixtureRequest, server: Slapd, tmp_path: Path) -> Opened:
+    made = make(request.param, TEXT, server.uri, tmp_path)
     await made.start()
     yield made
     await made.close()
