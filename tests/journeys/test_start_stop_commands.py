@@ -195,6 +195,18 @@ def test_wrong_usage_is_64(words: list[str]) -> None:
     assert posthouse(*words).returncode == 64
 
 
+@pytest.mark.parametrize(
+    ("words", "needs"),
+    [(["init", "store"], "FOLDER, --lmtp, --allow, --host, --default-domain"), (["init", "store", "x", "--lmtp", "127.0.0.1:24"],
+     "FOLDER, --lmtp, --allow, --host, --default-domain"), (["route"], "ADDRESS")],
+)  # fmt: skip
+def test_who_leaves_something_out_hears_all_that_is_needed(words: list[str], needs: str) -> None:
+    ended = posthouse(*words)
+    assert ended.returncode == 64
+    command = " ".join(["posthouse", *words[:2]])
+    assert f"{command} needs {needs}; `{command} --help` tells of each" in ended.stderr
+
+
 def test_help_says_what_every_command_does() -> None:
     shown = posthouse("--help")
     assert shown.returncode == 0

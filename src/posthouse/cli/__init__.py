@@ -7,6 +7,10 @@ Exit codes are those of sysexits(3): 0 done, 64 wrong usage, 69 not running, 74 
 import errno
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts.exceptions import MissingArgumentError
 
 COMMANDS = {
     "init": ("posthouse.cli.init:app", "Make an instance folder."),
@@ -37,7 +41,7 @@ _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 def main() -> None:
     """Run the command of `sys.argv`; ends with its exit code."""
     from cyclopts import App, Parameter
-    from cyclopts.exceptions import CycloptsError
+    from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
     from posthouse import __version__
 
@@ -54,6 +58,9 @@ def main() -> None:
         app.command(path, name=name, help=purpose)
     try:
         app(exit_on_error=False)
+    except MissingArgumentError as error:
+        _tell_needs(error)
+        raise SystemExit(EX_USAGE) from None
     except CycloptsError:
         raise SystemExit(EX_USAGE) from None
     except KeyboardInterrupt:
@@ -67,6 +74,16 @@ def main() -> None:
             raise
         sys.stderr.write(f"posthouse: {error.strerror}\n")
         os._exit(EX_IOERR)  # what could not be written out would be tried once more
+
+
+def _tell_needs(error: "MissingArgumentError") -> None:
+    """All that the command cannot do without: the error names the first thing only."""
+    command = error.app[-1] if isinstance(error.app, list | tuple) else error.app
+    if command is None:
+        return
+    needs = [argument.name for argument in command.assemble_argument_collection() if argument.required and argument.name != "*"]
+    chain = " ".join(("posthouse", *(error.command_chain or ())))
+    sys.stderr.write(f"{chain} needs {', '.join(needs)}; `{chain} --help` tells of each\n")
 
 
 def _give_standard_files() -> None:
