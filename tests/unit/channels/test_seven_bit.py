@@ -93,6 +93,48 @@ BESIDE = (
 )
 
 
+DIGEST = (
+    "Content-Type: multipart/digest (one a day); boundary=b (its end)\r\n\r\n--b\r\n\r\nSubject: inner\r\n\r\n"
+    "Grüße aus der Mitte, lang genug\r\n--b--\r\n"
+).encode()
+
+
+def test_a_digest_has_messages_without_saying_so() -> None:
+    out = converted(DIGEST)
+    assert b"--b\r\n\r\nSubject: inner\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer" in out
+    assert out.endswith(b"Gr=C3=BC=C3=9Fe aus der Mitte, lang genug\r\n--b--\r\n")
+
+
+def test_a_signed_part_in_ascii_stays_as_it_is_beside_what_is_converted() -> None:
+    signed = (
+        b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\nContent-Type: multipart/mixed; boundary=t\r\n"
+        b"Content-Transfer-Encoding: 8bit\r\n\r\n--t\r\n\r\nascii\r\n--t--\r\n--s--\r\n"
+    )
+    out = converted(b"Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n\r\n\xc3\xbc\r\n--a\r\n" + signed + b"--a--\r\n")
+    assert out.isascii()
+    assert signed in out
+
+
+@pytest.mark.parametrize("kind", [b"text/plain", b"image/x"])
+def test_carriage_returns_before_a_line_end_stay(kind: bytes) -> None:
+    text = b"abcdefgh\xc3\xbcij\r\r\nx\r\n"
+    assert read(converted(b"MIME-Version: 1.0\r\nContent-Type: " + kind + b"\r\n\r\n" + text)).get_payload(decode=True) == text
+
+
+def test_octets_between_parts_alone_are_no_ascii() -> None:
+    octets = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n\xc3\xbc\r\n--b\r\n\r\nx\r\n--b--\r\n"
+    found = survey([octets])
+    assert found.body
+    assert not found.fixed
+    assert b"".join(convert([octets], found, body=False)) == octets
+
+
+SIGNED_PREAMBLE = (
+    b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\nContent-Type: multipart/mixed; boundary=t\r\n\r\n"
+    b"preamble \xc3\xbc\r\n--t\r\n\r\nascii\r\n--t--\r\n--s--\r\n"
+)
+
+
 @pytest.mark.parametrize(
     ("octets", "fixed"),
     [
@@ -101,6 +143,15 @@ BESIDE = (
         (BESIDE, False),
         (b"Content-Type: message/partial; id=x\r\n\r\n\xc3\xbc\r\n", True),
         (b"Content-Transfer-Encoding: base64\r\n\r\n\xc3\xbc\r\n", True),
+        (b"X: \xc3\xbc\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n\xc3\xbc\r\n--b\r\n\r\nx\r\n--b--\r\n", False),
+        (SIGNED_PREAMBLE, True),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\nno part: \xc3\xbc\r\n", True),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\nno part\r\n", False),
+        (b"Content-Type: multipart/mixed\r\n\r\n--b\r\n\r\n\xc3\xbc\r\n--b--\r\n", True),
+        ("Content-Type: multipart/mixed; boundary=ü\r\n\r\n--ü\r\n\r\nx\r\n--ü--\r\n".encode(), True),
+        (b"Content-Type: multipart/mixed;" + b" " * 5000 + b"boundary=b\r\n\r\n--b\r\n\r\n\xc3\xbc\r\n--b--\r\n", True),
+        (b"Content-Type: text/plain; boundary*=\0'\0'\r\n\r\n\xc3\xbc\r\n", False),
+        (b"X-Much: x\r\n" * 30_000 + b"\r\n\xc3\xbc\r\n", True),
     ],
 )  # fmt: skip
 def test_what_must_not_be_changed(octets: bytes, *, fixed: bool) -> None:
@@ -116,6 +167,9 @@ def test_what_must_not_be_changed(octets: bytes, *, fixed: bool) -> None:
          "Content-Disposition: attachment; filename*=utf-8''%C3%BC%20%22x.pdf; size=3\r\n"),
         ("To: a@b.test\r\n", "To: a@b.test\r\n"),
         ("To: zoë@a.test\r\n", None),
+        ("To: Empfänger:;\r\n", "To: =?utf-8?q?Empf=C3=A4nger?=:;\r\n"),
+        ("To: ü" + "(" * 900 + ")" * 900 + "\r\n", None),
+        ("Content-Description: Grüße\r\n", "Content-Description: =?utf-8?b?R3LDvMOfZQ==?=\r\n"),
         ("To: Zoë <zoë@a.test>, b@c\r\n", None),
         ("ünfield\r\n", ""),
     ],

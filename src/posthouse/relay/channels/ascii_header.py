@@ -16,6 +16,8 @@ from urllib.parse import quote
 _ADDRESSES = re.compile(
     rb"(?:resent-)?(?:from|sender|to|cc|bcc|reply-to)|return-path|errors-to|disposition-notification-to", re.IGNORECASE
 )
+_WITH_PARAMETERS = frozenset({"content-type", "content-disposition"})
+_EMPTY_GROUP = re.compile(r'([^"(),.:;<>@\[\\\]]+):\s*;\s*')
 _PARAMETER = re.compile(r";(\s*)([^\s=;*]+)=(\"(?:[^\"\\]|\\.)*\"|[^\s;]*)")
 _WIDTH = 76
 MAX_FIELD = 32 << 10
@@ -34,7 +36,7 @@ def ascii_field(field: bytes) -> bytes | None:
     key = name.decode().strip()
     if _ADDRESSES.fullmatch(name.strip()):
         value = _addresses(text)
-    elif key.lower().startswith("content-"):
+    elif key.lower() in _WITH_PARAMETERS:
         value = _parameters(text)
     else:
         value = _words(text, key)
@@ -60,7 +62,12 @@ def _words(octets: bytes, name: str) -> str:
 
 def _addresses(octets: bytes) -> str | None:
     text, charset = _text(octets)
-    pairs = [pair for pair in getaddresses([text]) if pair != ("", "")]
+    if group := _EMPTY_GROUP.fullmatch(text):
+        return f"{_words(group[1].encode(), 'To')}:;"
+    try:
+        pairs = [pair for pair in getaddresses([text]) if pair != ("", "")]
+    except RecursionError:  # comments in comments
+        return None
     if charset != "utf-8" or not pairs or not all(address.isascii() and address for _, address in pairs):
         return None
     return ",\r\n ".join(formataddr(pair, "utf-8") for pair in pairs)

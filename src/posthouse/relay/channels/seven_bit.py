@@ -8,7 +8,8 @@
   for octet: what is ASCII is never touched.
 * Header fields by `ascii_header`. Octets in what no reader shows, between the parts, become `?`.
 * Not to be converted: what is inside multipart/signed, message/partial or message/external-body; a leaf that says it is encoded
-  and is not. Limits: 256 KiB of header in one part, 64 nested multiparts; beyond them nothing is taken for a part.
+  and is not; a multipart whose parts cannot be told, as its boundary is missing or never comes. Limits: 256 KiB of header in one
+  part, 4 KiB of a field that says what it is, 64 nested multiparts; what is beyond them is not converted.
 """
 
 import binascii
@@ -25,11 +26,12 @@ MAX_HEADER = 256 << 10
 MAX_NESTING = 64
 MAX_LINE = 64 << 10
 MAX_FIELD = 4096
-"""a longer Content-Type says nothing"""
 _BASE64_LINE = 57
 _ENCODED = frozenset({"quoted-printable", "base64"})
 _WIDE = frozenset({"8bit", "binary"})
+_RIGID = frozenset({"message/partial", "message/external-body"})
 _TELLING = (b"content-type:", b"content-transfer-encoding:", b"mime-version:")
+_COMMENT = re.compile(rb'("(?:[^"\\]|\\.)*")|\([^()]*\)')
 _FIELD = re.compile(rb"[^\n]*\n(?:[ \t][^\n]*\n)*|[^\n]+\Z")
 
 
@@ -70,11 +72,13 @@ class Survey:
     """a header field has no form in ASCII"""
     fixed: bool = False
     """in a place that must not be changed"""
+    between: bool = False
+    """between the parts"""
 
     @property
     def body(self) -> bool:
-        """In a leaf."""
-        return any(leaf.high for leaf in self.leaves)
+        """In a leaf, or between them."""
+        return self.between or any(leaf.high for leaf in self.leaves)
 
 
 def survey(parts: Iterable[bytes]) -> Survey:
@@ -102,17 +106,27 @@ def convert(parts: Iterable[bytes], found: Survey, *, body: bool) -> Iterator[by
     yield converter.take()
 
 
+@dataclass(slots=True)
+class _Multipart:
+    """One that is open."""
+
+    boundary: bytes
+    kind: str
+    has_parts: bool = False
+
+
 class _Walker:
     """Tells headers, leaves and what lies between them."""
 
     def __init__(self) -> None:
         self._carry = b""
         self._inside_line = False
-        self._stack: list[tuple[bytes, bool]] = []
+        self.stack: list[_Multipart] = []
         self._header: list[bytes] | None = []
         self._header_size = 0
         self._in_leaf = False
-        self._top = True
+        self._of_message = True
+        self._beyond = False
         self.fixed = False
 
     def feed(self, block: bytes) -> None:
@@ -137,7 +151,7 @@ class _Walker:
 
     def _line(self, line: bytes, *, ended: bool) -> None:
         begins, self._inside_line = not self._inside_line, not ended
-        if begins and line.startswith(b"--") and self._stack and self._delimiter(line):
+        if begins and line.startswith(b"--") and self.stack and self._delimiter(line):
             return
         if self._header is not None:
             if begins and line in {b"\r\n", b"\n"}:
@@ -146,6 +160,7 @@ class _Walker:
             self._header.append(line)
             self._header_size += len(line)
             if self._header_size > MAX_HEADER:
+                self.fixed = self._beyond = True
                 self._end_header(b"")
         elif self._in_leaf:
             self.leaf(line, ended=ended)
@@ -154,8 +169,8 @@ class _Walker:
 
     def _delimiter(self, line: bytes) -> bool:
         bare = line.rstrip()
-        for depth in range(len(self._stack) - 1, -1, -1):
-            boundary = self._stack[depth][0]
+        for depth in range(len(self.stack) - 1, -1, -1):
+            boundary = self.stack[depth].boundary
             if bare in {boundary, boundary + b"--"}:
                 if self._header is not None:
                     self._end_header(b"")
@@ -163,33 +178,40 @@ class _Walker:
                     self._in_leaf = False
                     self.end_leaf(enclosed=True)
                 closing = bare != boundary
-                del self._stack[depth if closing else depth + 1 :]
-                self.fixed = any(signed for _, signed in self._stack)
+                self.stack[depth].has_parts = True
+                del self.stack[depth if closing else depth + 1 :]
+                self._see_signed()
                 if not closing:
-                    self._header, self._header_size = [], 0
+                    self._header, self._header_size, self._of_message = [], 0, False
                 self.delimiter(line)
                 return True
         return False
 
+    def _see_signed(self) -> None:
+        self.fixed = self._beyond or any(each.has_parts and each.kind == "multipart/signed" for each in self.stack)
+
     def _end_header(self, blank: bytes) -> None:
         octets = b"".join(self._header or ())
-        top, self._top, self._header = self._top, False, None
-        told = (f for f in _FIELD.findall(octets) if len(f) <= MAX_FIELD and f.lower().startswith(_TELLING))
+        self._header = None
+        telling = [field.replace(b"\0", b"") for field in _FIELD.findall(octets) if field.lower().startswith(_TELLING)]
+        told = [_COMMENT.sub(rb"\1", field) for field in telling if len(field) <= MAX_FIELD]
         about = email.message_from_bytes(b"".join(told))
-        kind, boundary = about.get_content_type(), about.get_boundary()
+        if not self._of_message and self.stack[-1].kind == "multipart/digest":
+            about.set_default_type("message/rfc822")  # RFC 2046 5.1.5
+        kind, is_multipart = about.get_content_type(), about.get_content_maintype() == "multipart"
+        boundary = (about.get_boundary() or "").encode("utf-8", "surrogateescape").rstrip()
         encoding = str(about.get("Content-Transfer-Encoding", "7bit")).strip().lower()
-        if about.get_content_maintype() == "multipart" and boundary and len(self._stack) < MAX_NESTING:
-            self._stack.append((b"--" + boundary.encode("utf-8", "surrogateescape").rstrip(), kind == "multipart/signed"))
-            self.fixed = any(signed for _, signed in self._stack)
+        if is_multipart and boundary and len(self.stack) < MAX_NESTING:
             self.container(octets, blank, encoding)
+            self.stack.append(_Multipart(b"--" + boundary, kind))
         elif kind == "message/rfc822" and encoding not in _ENCODED and blank:
             self.container(octets, blank, encoding)
-            self._header, self._header_size = [], 0
+            self._header, self._header_size, self._of_message = [], 0, True
         else:
             self._in_leaf = True
-            rigid = encoding in _ENCODED or kind in {"message/partial", "message/external-body"}
-            typed = "Content-Type" in about or "MIME-Version" in about
-            self.begin_leaf(octets, blank, is_text=about.get_content_maintype() == "text", rigid=rigid, bare=top and not typed)
+            rigid = encoding in _ENCODED or is_multipart or kind in _RIGID or len(told) < len(telling)
+            bare = self._of_message and not ("Content-Type" in about or "MIME-Version" in about)
+            self.begin_leaf(octets, blank, is_text=about.get_content_maintype() == "text", rigid=rigid, bare=bare)
 
     # what is told; nothing by default
 
@@ -211,6 +233,8 @@ class _Surveyor(_Walker):
         super().__init__()
         self.found = Survey([])
         self._rigid = False
+        self._partless: dict[int, _Multipart] = {}
+        """with something outside ASCII and no part, as far as they came"""
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def _look(self, header: bytes) -> None:
@@ -244,6 +268,22 @@ class _Surveyor(_Walker):
             except UnicodeDecodeError:
                 leaf.is_utf8 = False
 
+    def between(self, line: bytes) -> None:
+        if line.isascii():
+            return
+        self.found.between = True
+        self.found.fixed |= self.fixed
+        if self.stack and not self.stack[-1].has_parts:
+            self._partless[id(self.stack[-1])] = self.stack[-1]
+
+    def delimiter(self, line: bytes) -> None:
+        self.found.between |= not line.isascii()
+        self.found.fixed |= not line.isascii()
+
+    def finish(self) -> None:
+        super().finish()
+        self.found.fixed |= not all(multipart.has_parts for multipart in self._partless.values())
+
 
 class _Converter(_Walker):
     def __init__(self, found: Survey, *, body: bool) -> None:
@@ -269,7 +309,7 @@ class _Converter(_Walker):
         self._out += [*fields, blank]
 
     def container(self, header: bytes, blank: bytes, encoding: str) -> None:
-        self._say_header(header, blank, "7bit" if encoding in _WIDE and self._wide_inside else "")
+        self._say_header(header, blank, "7bit" if encoding in _WIDE and self._wide_inside and not self.fixed else "")
 
     def begin_leaf(self, header: bytes, blank: bytes, *, is_text: bool, rigid: bool, bare: bool) -> None:
         del is_text, rigid
@@ -283,7 +323,7 @@ class _Converter(_Walker):
         if self._encoding is Encoding.KEEP:
             self._out.append(line)
             return
-        content = line.rstrip(b"\r\n") if ended else line
+        content = line.removesuffix(b"\n").removesuffix(b"\r") if ended else line
         line_end = b"\r\n" if len(content) < len(line) else b""
         if self._encoding is Encoding.QUOTED_PRINTABLE:
             encoded = binascii.b2a_qp(content, istext=False).replace(b"=\n", b"=\r\n")
@@ -305,7 +345,8 @@ class _Converter(_Walker):
         self._pending, self._line_end = b"", b""
 
     def between(self, line: bytes) -> None:
-        self._out.append(line if line.isascii() else bytes(octet if octet < 128 else 63 for octet in line))
+        keep = line.isascii() or not self._body
+        self._out.append(line if keep else bytes(octet if octet < 128 else 63 for octet in line))
 
     def delimiter(self, line: bytes) -> None:
-        self._out.append(line if line.isascii() else line.decode("ascii", "replace").encode("ascii", "replace"))
+        self._out.append(line)
