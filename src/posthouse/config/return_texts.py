@@ -22,6 +22,8 @@ from posthouse.config.source import Source
 TYPES = ("failed", "bounced", "timedout", "delayed", "delivered", "relayed", "expanded")
 _OTHER_NAMES = {"delayed": "return_deferred.txt"}
 _SEQUENCE = re.compile(r"%(.?)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_LANGUAGES = re.compile(r"[A-Za-z0-9-]+(?:[ \t]*,[ \t]*[A-Za-z0-9-]+)*")
 _KNOWN = frozenset("RHDCLFUuSs%")
 _FIELD = re.compile(r"(content-[a-z-]+):[ \t]*(.*)", re.IGNORECASE)
 _OPTION = re.compile(r"\s*(SUBJECT(?:_[A-Z]+)?)\s*=\s*(.*?)\s*", re.IGNORECASE)
@@ -46,7 +48,10 @@ OUR_TEXTS = ReturnTexts()
 
 def read_return_texts(folder: Path, source: Source) -> ReturnTexts:
     """The files of a folder."""
-    prefix, language = _head(_text(folder / "return_prefix.txt", source))
+    path = folder / "return_prefix.txt"
+    prefix, language = _head(_text(path, source))
+    if not _LANGUAGES.fullmatch(language):
+        source.faults.error(source.instance.name_of(path), 0, f"Content-language: {language!r} is no language")
     types = {}
     for kind in TYPES:
         text = _text(folder / f"return_{kind}.txt", source)
@@ -66,10 +71,13 @@ def _text(path: Path, source: Source) -> str | None:
         return None
     name = source.instance.name_of(path)
     try:
-        text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         source.faults.error(name, 0, f"cannot be read as UTF-8 text: {error}")
         return None
+    if control := _CONTROL.search(text):  # stores and other systems refuse a notice with a NUL or a CR alone
+        line = text.count("\n", 0, control.start()) + 1
+        source.faults.error(name, line, f"contains the control character {ord(control[0]):#04x}")
     for match in _SEQUENCE.finditer(text):
         if match[1] not in _KNOWN:
             line = text.count("\n", 0, match.start()) + 1

@@ -217,6 +217,13 @@ def test_a_reply_outside_ascii_leaves_the_part_for_programs_readable() -> None:
     assert "Diagnostic-Code: smtp;550 5.1.1 Empfänger (unbekannt\r\n".encode() in octets
 
 
+def test_a_reply_of_many_lines_is_folded() -> None:
+    said = Status(550, "5.1.1", " ".join(f"line-{number}" for number in range(900)))
+    octets = b"".join(build(notice(reports=(Report(BOB, said, BOB.host),)), HEADER, [MESSAGE]))
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    assert f"Diagnostic-Code: smtp;{said}\r\n".encode() in octets.replace(b"\r\n ", b" ")
+
+
 def test_an_envelope_id_is_printable_ascii() -> None:
     octets = b"".join(build(notice(about=envelope(envid="a+20b+E4+7F+0D")), HEADER, [MESSAGE]))
     assert b"Original-Envelope-Id: a b+E4+7F+0D\r\n" in octets

@@ -79,6 +79,8 @@ def test_each_type_has_its_file(tmp_path: Path, kind: Kind, file: str) -> None:
     [
         ("failed", "ok\n100% sure", "config/return_failed.txt:2: unknown sequence %; write %% for a percent"),
         ("prefix", "%Q", "config/return_prefix.txt:1: unknown sequence %Q; write %% for a percent"),
+        ("failed", "ok\nno\0", "config/return_failed.txt:2: contains the control character 0x00"),
+        ("prefix", "Content-language: dé\n\nHallo", "config/return_prefix.txt: Content-language: 'dé' is no language"),
         ("option", "SUBJECT_LATE=x", "config/return_option.opt:1: 'SUBJECT_LATE=x' is not SUBJECT=text or SUBJECT_<type>=text"),
     ],
 )
@@ -86,6 +88,23 @@ def test_what_is_wrong_is_a_fault(tmp_path: Path, file: str, text: str, fault: s
     with pytest.raises(ConfigurationError) as caught:
         texts(tmp_path, **{file: text})
     assert fault in str(caught.value)
+
+
+def test_a_carriage_return_alone_is_a_fault_and_a_byte_order_mark_is_none(tmp_path: Path) -> None:
+    JobsRelay(tmp_path, 2225)
+    prefix = tmp_path / "config" / "return_prefix.txt"
+    prefix.write_bytes(b"\xef\xbb\xbfContent-language: de\r\n\r\nHallo\r\n")
+    own = load(Instance(tmp_path)).returns
+    assert (own.language, own.prefix) == ("de", "Hallo\n")
+    prefix.write_bytes(b"Content-language: de\rX: y\n\nHallo\n")
+    with pytest.raises(ConfigurationError, match=r"return_prefix.txt:1: contains the control character 0x0d"):
+        load(Instance(tmp_path))
+
+
+def test_long_lines_are_folded(tmp_path: Path) -> None:
+    message = notice(texts(tmp_path, delayed="Grüße und " * 200 + "%R"))
+    assert max(map(len, words(message).encode().splitlines())) <= 998
+    assert words(message).replace("\n", " ").count("Grüße und ") == 200
 
 
 def test_texts_that_are_not_utf_8_are_a_fault(tmp_path: Path) -> None:

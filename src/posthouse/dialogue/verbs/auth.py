@@ -41,7 +41,7 @@ def auth(talk: Conversation, argument: bytes, line: bytes) -> Event | None:
         return talk.bad(line, _TWICE)
     if talk.sender_known or talk.chunking:
         return talk.bad(line, _IN_TRANSACTION)
-    word, _, initial = argument.partition(b" ")
+    word, _, initial = argument.rstrip(b" ").partition(b" ")
     name = word.upper().decode("ascii", "replace")
     if not name:
         return talk.bad(line, _NO_MECHANISM)

@@ -193,7 +193,7 @@ class _Walker:
     def _end_header(self, blank: bytes) -> None:
         octets = b"".join(self._header or ())
         self._header = None
-        telling = [field.replace(b"\0", b"") for field in _FIELD.findall(octets) if field.lower().startswith(_TELLING)]
+        telling = [field for field in _FIELD.findall(octets) if field.lower().startswith(_TELLING)]
         told = [_COMMENT.sub(rb"\1", field) for field in telling if len(field) <= MAX_FIELD]
         about = email.message_from_bytes(b"".join(told))
         if not self._of_message and self.stack[-1].kind == "multipart/digest":

@@ -18,6 +18,7 @@
 """
 
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from posthouse.mail.status import Status
 from posthouse.relay.notices.field_text import phrase
 
 BLOCK = 1024
+MAX_LINE = 998
 _ROUTED = re.compile(r"@[^\s<>:,()]+(?:,@[^\s<>:,()]+)*:[^\s<>()]+@[\w.-]+", re.IGNORECASE)
 _TAGGED = re.compile(r"[^\s<>()@:,;]+@[\w.-]*-daemon\b", re.IGNORECASE)
 _LMTP_HOST = re.compile(r"(?<=[\w-])\.lmtp(?![\w-])", re.IGNORECASE)
@@ -275,7 +277,13 @@ def _people(notice: Notice, header: bytes) -> str:
     prefix, own = texts.prefix, texts.types.get(notice.kind.file)
     text = (ours if prefix is None else prefix) + (f"{notice.kind.opening}\n\n%R" if own is None else own) + texts.suffix
     fields = "\n".join(f"  {line}" for line in _quoted_header(header))
-    return expand(text, notice, fields, _recipients(notice)).replace("\n", "\r\n")
+    said = expand(text, notice, fields, _recipients(notice))
+    return "\r\n".join(piece for line in said.split("\n") for piece in _short(line))
+
+
+def _short(line: str) -> list[str]:
+    """The line in pieces that every system takes (RFC 5322 2.1.1)."""
+    return [line] if len(line.encode()) <= MAX_LINE else textwrap.wrap(line, MAX_LINE // 4, break_on_hyphens=False)
 
 
 def expand(text: str, notice: Notice, fields: str, recipients: str) -> str:
@@ -368,7 +376,7 @@ def _recipient_fields(notice: Notice, report: Report) -> list[str]:
         lines.append(f"Diagnostic-Code: smtp;{_machine(notice, scrub(str(status), original))}")
     if notice.kind is Kind.DELAYED and notice.retry_until:
         lines.append(f"Will-Retry-Until: {rfc_date(notice.retry_until)}")
-    return [line.replace("\r", " ").replace("\n", " ") for line in lines]
+    return ["\r\n ".join(_short(line.replace("\r", " ").replace("\n", " "))) for line in lines]
 
 
 def _machine(notice: Notice, text: str) -> str:
