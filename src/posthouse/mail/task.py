@@ -22,6 +22,8 @@ class Bounce(msgspec.Struct, frozen=True, tag="reject"):
     """The sender gets a notice that the message was refused."""
 
     reason: str
+    exact: bool = False
+    """in these very words, which no reply to an SMTP client can have (RFC 5429 2.2)"""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):

@@ -96,6 +96,13 @@ def test_reject_is_a_bounce_and_alone_a_reply(rules: Rules) -> None:
     assert rejection([*rejected, target("keep;")]) is None
 
 
+def test_a_reason_outside_ascii_goes_by_notice_unless_by_ereject(rules: Rules) -> None:
+    rejected = decide(rules, 'require "reject"; reject "ich möchte nicht";')
+    assert tasks(rejected) == [Bounce("ich möchte nicht", exact=True)]
+    assert rejection(rejected) is None
+    assert rejection(decide(rules, 'require "ereject"; ereject "ich möchte nicht";')) == "ich möchte nicht"
+
+
 @pytest.mark.parametrize(
     "script",
     ['redirect "a@b.test";', 'require "reject"; reject "no";', 'require "vacation"; vacation "x";'],

@@ -185,7 +185,8 @@ class Decisions:
             case Redirect():
                 return self._redirected(action.address, target, user)
             case Reject():
-                return (self._task(original, Bounce(action.reason), user, target),) if self._has(PROCESS) else (target,)
+                bounce = Bounce(action.reason, exact=not (action.extended or action.reason.isascii()))
+                return (self._task(original, bounce, user, target),) if self._has(PROCESS) else (target,)
             case Vacation():
                 return self._answered(action, target, user)
 
@@ -261,11 +262,11 @@ def _digest(text: str) -> str:
 
 
 def rejection(targets: Iterable[Target]) -> str | None:
-    """The reason, when nothing but rejections has come of all scripts."""
+    """The reason, when nothing but rejections has come of all scripts, and a reply can say it."""
     reason: str | None = None
     for target in targets:
         task = decode_task(target.task) if target.task else None
-        if not isinstance(task, Bounce):
+        if not isinstance(task, Bounce) or task.exact:
             return None
         reason = task.reason if reason is None else reason
     return reason
