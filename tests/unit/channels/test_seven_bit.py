@@ -145,6 +145,8 @@ SIGNED_PREAMBLE = (
         (b"Content-Transfer-Encoding: base64\r\n\r\n\xc3\xbc\r\n", True),
         (b"X: \xc3\xbc\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n\xc3\xbc\r\n--b\r\n\r\nx\r\n--b--\r\n", False),
         (SIGNED_PREAMBLE, True),
+        (b"Content-Type: message/rfc822\r\n\r\nno field \xc3\xbc\r\n\r\nx\r\n", True),
+        (b"Content-Type: message/rfc822\r\n\r\nno field\r\n\r\n\xc3\xbc\r\n", True),
         (b"Content-Type: multipart/mixed; boundary=b\r\n\r\nno part: \xc3\xbc\r\n", True),
         (b"Content-Type: multipart/mixed; boundary=b\r\n\r\nno part\r\n", False),
         (b"Content-Type: multipart/mixed\r\n\r\n--b\r\n\r\n\xc3\xbc\r\n--b--\r\n", True),

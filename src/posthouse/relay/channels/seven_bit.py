@@ -193,7 +193,8 @@ class _Walker:
     def _end_header(self, blank: bytes) -> None:
         octets = b"".join(self._header or ())
         self._header = None
-        telling = [field for field in _FIELD.findall(octets) if field.lower().startswith(_TELLING)]
+        fields = _FIELD.findall(octets)
+        telling = [field for field in fields if field.lower().startswith(_TELLING)]
         told = [_COMMENT.sub(rb"\1", field) for field in telling if len(field) <= MAX_FIELD]
         about = email.message_from_bytes(b"".join(told))
         if not self._of_message and self.stack[-1].kind == "multipart/digest":
@@ -210,6 +211,7 @@ class _Walker:
         else:
             self._in_leaf = True
             rigid = encoding in _ENCODED or is_multipart or kind in _RIGID or len(told) < len(telling)
+            rigid |= any(b":" not in field for field in fields)  # where readers see the text begin
             bare = self._of_message and not ("Content-Type" in about or "MIME-Version" in about)
             self.begin_leaf(octets, blank, is_text=about.get_content_maintype() == "text", rigid=rigid, bare=bare)
 
@@ -241,8 +243,9 @@ class _Surveyor(_Walker):
         if header.isascii():
             return
         self.found.header = True
-        self.found.fixed |= self.fixed
-        self.found.speechless |= any(ascii_field(field) is None for field in _FIELD.findall(header))
+        wide = [field for field in _FIELD.findall(header) if not field.isascii()]
+        self.found.fixed |= self.fixed or any(b":" not in field for field in wide)  # text where fields should stand
+        self.found.speechless |= any(ascii_field(field) is None for field in wide)
 
     def container(self, header: bytes, blank: bytes, encoding: str) -> None:
         del blank, encoding

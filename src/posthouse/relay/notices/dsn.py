@@ -277,12 +277,11 @@ def _people(notice: Notice, header: bytes) -> str:
     prefix, own = texts.prefix, texts.types.get(notice.kind.file)
     text = (ours if prefix is None else prefix) + (f"{notice.kind.opening}\n\n%R" if own is None else own) + texts.suffix
     fields = "\n".join(f"  {line}" for line in _quoted_header(header))
-    said = expand(text, notice, fields, _recipients(notice))
-    return "\r\n".join(piece for line in said.split("\n") for piece in _short(line))
+    return "\r\n".join(piece for line in expand(text, notice, fields, _recipients(notice)).split("\n") for piece in _short(line))
 
 
 def _short(line: str) -> list[str]:
-    """The line in pieces that every system takes (RFC 5322 2.1.1)."""
+    """In pieces that every system takes (RFC 5322 2.1.1)."""
     return [line] if len(line.encode()) <= MAX_LINE else textwrap.wrap(line, MAX_LINE // 4, break_on_hyphens=False)
 
 
