@@ -1,7 +1,8 @@
 """`posthouse trace ID-OR-ADDRESS...`: messages' time lines from the instance's transaction log (logging.md 5, decision 194).
 
 Found by our id (the one in the 250), a queue file's name, the Message-ID, any address, a login's name or a client's IP address;
-of several all must fit. Exit 1 when nothing is known of it, 66 when a log cannot be read.
+of several all must fit. Exit 1 when nothing is known of it, 66 when a log cannot be read or is damaged: what stands in the others
+is shown.
 """
 
 import sys
@@ -73,18 +74,22 @@ def trace(
     """
     place = here(instance)
     first, last = _moment("--since", since) or 0.0, _moment("--until", until)
-    try:
-        records = time_line(place.log, *wanted, since=first, until=last, bare=_bare_domain(place))
-    except OSError as error:
-        sys.stderr.write(f"posthouse trace: {error.filename}: {error.strerror}\n")
-        raise SystemExit(NO_INPUT) from None
+    unread: dict[str, str] = {}
+    records = time_line(
+        place.log, *wanted, since=first, until=last, bare=_bare_domain(place),
+        unread=lambda error: unread.update({str(error.filename): str(error.strerror)}),
+    )  # fmt: skip
     if as_json:
         print_json([_fields(record) for record in records])
     elif records:
         _table(records)
+    for name, why in unread.items():
+        sys.stderr.write(f"posthouse trace: {name}: {why}\n")
     if not records:
-        sys.stderr.write(f"posthouse trace: nothing is known of {' with '.join(wanted)}\n")
-        raise SystemExit(1)
+        where = " in what could be read" if unread else ""
+        sys.stderr.write(f"posthouse trace: nothing is known of {' with '.join(wanted)}{where}\n")
+    if unread or not records:
+        raise SystemExit(NO_INPUT if unread else 1)
 
 
 def _moment(option: str, text: str) -> float | None:

@@ -12,16 +12,20 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
 
 import msgspec
 
 from posthouse.trace.record import Record
 from posthouse.trace.writer import JSON_LOG
 
+if TYPE_CHECKING:
+    from io import BufferedReader
+
 _decoder = msgspec.json.Decoder(Record)
 _BLOCK = 262_144
 _PACKED: dict[str, Callable[[BinaryIO], object]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+Unread: TypeAlias = Callable[[OSError], None]
 _BEGIN = b'{"ts":'
 """of a record, and of nothing in one: its strings' quotes are escaped"""
 
@@ -35,15 +39,22 @@ def read_records(folder: Path) -> Iterator[Record]:
                 yield record
 
 
-def read_blocks(folder: Path, since: float = 0.0) -> Iterator[bytes]:
+def raise_it(error: OSError) -> None:
+    """A log that cannot be read is the end."""
+    raise error
+
+
+def read_blocks(folder: Path, since: float = 0.0, unread: Unread = raise_it) -> Iterator[bytes]:
     """Whole lines, many at a time, of the folder's logs; a file that is gone has none, one renamed meanwhile is read once.
 
     Args:
         folder: the log folder.
         since: Unix seconds; files last written before are left out.
+        unread: called with the error, which has the file's name, where one cannot be read or what is compressed is damaged;
+            then the others are read.
 
     Raises:
-        OSError: one cannot be read, or what is compressed is damaged; it has the file's name.
+        OSError: nobody is to be called.
     """
     seen: set[tuple[int, int]] = set()
     missed = False
@@ -59,6 +70,8 @@ def read_blocks(folder: Path, since: float = 0.0) -> Iterator[bytes]:
                         yield from _blocks(path, file)
             except FileNotFoundError:
                 missed = True
+            except OSError as error:
+                unread(error)
 
 
 def _log_files(folder: Path, since: float) -> list[Path]:
@@ -75,9 +88,13 @@ def _log_files(folder: Path, since: float) -> list[Path]:
 def _blocks(path: Path, file: BinaryIO) -> Iterator[bytes]:
     unpack = _PACKED.get(path.suffix)
     try:
-        lines = cast("BinaryIO", unpack(file)) if unpack else file
-        while block := lines.read(_BLOCK):
-            yield block + lines.readline()
+        lines = cast("BufferedReader", unpack(file) if unpack else file)
+        while block := lines.read1(_BLOCK):  # what could be unpacked before the damage, too
+            whole, end, torn = block.rpartition(b"\n")
+            if end:
+                yield whole + end
+            if torn:
+                yield torn + lines.readline()
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise OSError(errno.EIO, f"cut short or damaged: {error}", str(path)) from None
     except OSError as error:

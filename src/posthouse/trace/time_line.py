@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from posthouse.trace.reader import decoded, lines_with, read_blocks
+from posthouse.trace.reader import Unread, decoded, lines_with, raise_it, read_blocks
 from posthouse.trace.record import A_LIST, Action, Record
 from posthouse.trace.writer import stamp
 
@@ -24,7 +24,9 @@ _IN_BRACKETS = re.compile("<([^<>]+)>")
 _ID = re.compile(rb'"ei":"([^"]*)"')
 
 
-def time_line(folder: Path, *wanted: str, since: float = 0.0, until: float | None = None, bare: str = "") -> list[Record]:
+def time_line(
+    folder: Path, *wanted: str, since: float = 0.0, until: float | None = None, bare: str = "", unread: Unread = raise_it
+) -> list[Record]:
     """The records of every message that all of the texts name, of those it was made of, and of those made of it.
 
     Where a text names a message by recipients alone, the other recipients' records are left out, and so is what was made of
@@ -38,19 +40,20 @@ def time_line(folder: Path, *wanted: str, since: float = 0.0, until: float | Non
         since: Unix seconds; only messages with a record from then on that names them.
         until: the same, up to then.
         bare: the domain whose users a store knows without one.
+        unread: called with the error, which has the file's name, where a log cannot be read; for each reading.
 
     Returns:
         In time order.
 
     Raises:
-        OSError: a log cannot be read; it has the file's name.
+        OSError: a log cannot be read, and nobody is to be called.
     """
     search = _Search([_Name(text, bare) for text in wanted], stamp(since), "9" if until is None else stamp(until))
-    for block in read_blocks(folder, since):
+    for block in read_blocks(folder, since, unread):
         for line in lines_with(block, search.needles):
             search.look(line)
     shown = search.chosen()
-    records = [*search.loose, *_of(shown, read_blocks(folder, since) if shown else ())]
+    records = [*search.loose, *_of(shown, read_blocks(folder, since, unread) if shown else ())]
     return sorted(records, key=lambda r: r.ts)
 
 

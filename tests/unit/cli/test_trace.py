@@ -1,5 +1,6 @@
 """`posthouse trace`: what it calls the ends of a copy, and a log that cannot be read."""
 
+import gzip
 from pathlib import Path
 
 import msgspec
@@ -40,7 +41,28 @@ def test_a_log_that_cannot_be_read_is_said_and_is_66(tmp_path: Path, capsys: pyt
     with pytest.raises(SystemExit) as ended:
         trace("somebody@example.com", instance=tmp_path)
     assert ended.value.code == 66
-    assert capsys.readouterr().err == f"posthouse trace: {tmp_path}/log/transactions.jsonl: Not a directory\n"
+    why = f"posthouse trace: {tmp_path}/log/transactions.jsonl: Not a directory\n"
+    assert capsys.readouterr().err == f"{why}posthouse trace: nothing is known of somebody@example.com in what could be read\n"
+
+
+def test_one_damaged_log_is_said_once_and_is_66_and_the_others_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    for folder in (tmp_path / "config", log):
+        folder.mkdir()
+    (tmp_path / "config" / "imta.cnf").touch()
+    times = [f"2026-11-23T00:00:0{second}.000Z" for second in range(3)]
+    lines = [msgspec.json.encode(Record(each, Action.DEFERRED, ei="M", ri=n, co=422)) + b"\n" for n, each in enumerate(times)]
+    (log / "transactions.jsonl").write_bytes(lines[2])
+    (log / "transactions.jsonl.1").write_bytes(lines[1])
+    (log / "transactions.jsonl.2.gz").write_bytes(gzip.compress(lines[0] + b"{" * 10_000)[:-3])
+    with pytest.raises(SystemExit) as ended:
+        trace("M", instance=tmp_path)
+    assert ended.value.code == 66
+    told = capsys.readouterr()
+    assert [line[:24] for line in told.out.splitlines()[1:]] == times
+    assert told.err.count("transactions.jsonl.2.gz: cut short or damaged: ") == told.err.count("\n") == 1
 
 
 def _told(tmp_path: Path, capsys: pytest.CaptureFixture[str], record: Record) -> dict[str, str]:

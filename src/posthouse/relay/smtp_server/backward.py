@@ -4,11 +4,11 @@
 
 Only the octets of an address change, where it stands in one piece: names, comments, folds and all other fields stay octet for
 octet. A line that would become longer than a store takes keeps what it has. The first `MOST` addresses of a message are looked
-for, and none once the directory is silent: what is left stays as it is written. Pure.
+for, and none once the directory is silent or has taken SECONDS: what is left stays as it is written. Pure.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ from posthouse.relay.routing.rules import Rules
 from posthouse.relay.smtp_server.transaction import Transaction
 
 MOST = 20
+SECONDS = 10.0
+"""after which a slow directory is asked no more: the client waits for its answer to the whole message"""
 _LONGEST_LINE = 998
 _FIELD = re.compile(
     rb"\n(?:(?:resent-)?(?:from|sender|reply-to)|disposition-notification-to)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)(?=\r\n)"
@@ -45,13 +47,16 @@ def is_wanted(transaction: Transaction) -> bool:
     )
 
 
-def edits(rules: Rules, header: bytes, given: Mapping[str, str], *, utf8: bool) -> Asking[tuple[Edit, ...]]:
+def edits(
+    rules: Rules, header: bytes, given: Mapping[str, str], late: Callable[[], bool], *, utf8: bool
+) -> Asking[tuple[Edit, ...]]:
     """What is to change in a header, in its order.
 
     Args:
         rules: that count.
         header: its fields with their line ends.
         given: addresses that have been asked about, with their primary ones.
+        late: whether it has taken too long by now.
         utf8: the message may have addresses outside ASCII.
     """
     inquiry, known = Inquiry(), dict(given)
@@ -63,6 +68,8 @@ def edits(rules: Rules, header: bytes, given: Mapping[str, str], *, utf8: bool) 
             except UnicodeDecodeError:  # a directory has none such, and LDAP could not be asked
                 continue
             if address not in known:
+                if late():
+                    break
                 known[address] = yield from reversed_address(rules, inquiry, address, utf8=utf8)
             if known[address] != address:
                 found.append(Edit(begin, end, known[address].encode()))

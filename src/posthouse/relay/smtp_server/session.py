@@ -184,7 +184,8 @@ class SmtpSession(EnvelopeSession):
 
     def _ask_about_header(self, transaction: Transaction, header: bytes, then: Callable[[Sequence[backward.Edit]], None]) -> None:
         """Have `then` called with what is to change in the header."""
-        questions = backward.edits(transaction.rules, header, transaction.reversed, utf8=transaction.utf8)
+        clock, ends = self.relay.loop.time, self.relay.loop.time() + backward.SECONDS
+        questions = backward.edits(transaction.rules, header, transaction.reversed, lambda: clock() > ends, utf8=transaction.utf8)
         self._ask(questions, lambda found: then(found or ()))
 
     def _begin_body(self, transaction: Transaction, found: Sequence[backward.Edit]) -> None:
