@@ -5,7 +5,7 @@ from pathlib import Path
 from posthouse.testing.tiers import RunningInstance
 from support.family_rig import wait_for
 from support.journey_mail import Ledger, connect, mailboxes, reconcile, wait_delivered
-from support.journey_tiers import journey, queued, wait_empty
+from support.journey_tiers import edit, journey, queued, wait_empty
 
 
 def moved(folder: Path, user: str, **changes: str) -> None:
@@ -93,3 +93,30 @@ def test_one_order_moves_what_waits_and_what_is_held_for_a_user_who_has_moved_an
         wait_delivered(ledger, [second])
         wait_empty(relay)
         assert reconcile(ledger, tiers.stores).check().duplicates == 0
+
+
+def test_mail_on_a_channel_that_is_gone_is_told_from_the_start_and_goes_when_it_is_back(tmp_path: Path) -> None:
+    ledger = Ledger()
+    with journey(tmp_path, users=2) as tiers:
+        relay, (first, second) = tiers.relay, tiers.stores
+        first.stop()
+        with connect(relay) as client:
+            assert ledger.send(client, ["user0"]).code == 250
+        waits_for_store1(relay, 1)
+        relay.stop()
+        edit(relay, "imta.cnf", "\ntcp_lmtpcs ", "\ntcp_other ")
+        relay.start()
+        text = "imta.cnf has no channel tcp_lmtpcs: 1 copy waits until it has"
+        wait_for(lambda: [(each["what"], each["text"]) for each in relay.json("status")["troubles"]] == [("channel", text)])
+        moved(tmp_path, "user0", mailHost="store2.example.com")
+        answer = relay.json("queue", "reroute", "--all")
+        (why,) = answer["stayed"]
+        assert why.endswith(": user0@example.com: imta.cnf has no channel tcp_lmtpcs: reroute while it has")
+        edit(relay, "imta.cnf", "\ntcp_other ", "\ntcp_lmtpcs ")
+        words = "config/imta.cnf: changed and not read yet: posthouse reload"
+        assert words in [each["text"] for each in relay.json("status")["troubles"] if each["what"] == "configuration"]
+        relay.command("reload")
+        wait_for(lambda: {"host"} >= {each["what"] for each in relay.json("status")["troubles"]})
+        wait_for(lambda: relay.json("queue", "reroute", "--all")["done"] == 1)
+        wait_delivered(ledger, [second])
+        wait_empty(relay)

@@ -151,7 +151,10 @@ def test_a_bad_reload_changes_nothing_and_names_the_fault(store: Path) -> None:
     assert posthouse("reload", "--instance", str(store)).stderr.splitlines()[-2:] == [
         "dispatcher.cnf: service LMTPSS was changed: that takes a restart", "imta_tailor was changed: that takes a restart",
     ]  # fmt: skip
-    assert posthouse("status", "--instance", str(store)).returncode == 0
+    status = posthouse("status", "--instance", str(store))
+    assert status.returncode == 0
+    assert ": imta_tailor was changed: that takes a restart\n" in status.stdout
+    assert "not read yet" not in status.stdout
     assert posthouse("stop", "--instance", str(store)).returncode == 0
     process.communicate(timeout=10)
 

@@ -12,8 +12,8 @@ With --json one object:
 `queue` is the job controller's on a relay; its alarms are what a person must know. A process in state `silent` lives and does not
 answer; after a minute or two of that it is killed and started again. `disk` is what is free below `data/`; `files` is null where
 there is no limit, and `low` says that mail may soon be refused for want of room. `troubles` is what is wrong now, as
-workers and job controller know it, or `version`; `what` is one of `trouble.WHATS`. It is away when it is over, and does not
-change the exit code.
+workers and job controller know it, and files that the running processes have otherwise than they are on disk; `what` is one of
+`trouble.WHATS`. It is away when it is over, and does not change the exit code.
 Exit 0 when ready, 75 while it starts, stops or a part of it is being restarted, 69 when it is not running, 77 when it
 belongs to another user.
 """
@@ -23,8 +23,10 @@ import sys
 import time
 from typing import Any
 
+import msgspec
 from cyclopts import App
 
+from posthouse.cli.edited import edited
 from posthouse.cli.installed import TEXT, changed_since
 from posthouse.cli.instance_option import InstanceOption, here
 from posthouse.cli.json_output import Json, print_json
@@ -69,7 +71,8 @@ def processes(place: Instance, seconds: float = 10.0) -> dict[str, Any]:
     """What the supervisor says within so many seconds: state, processes, listeners, services, troubles."""
     answer = ask_supervisor(place, "status", seconds)
     if answer is not None:
-        return {**answer, "troubles": [*answer.get("troubles", ()), *_version(answer)]}
+        ours = map(msgspec.structs.asdict, edited(place, answer.pop("files", {})))
+        return {**answer, "troubles": [*answer.get("troubles", ()), *_version(answer), *ours]}
     state = "stopping" if lock.is_held(place.data / "lock") else "stopped"
     rows = _hung_supervisor(place) if state == "stopping" else []
     state = "running" if rows else state

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from posthouse.config.channel import Channel
-from posthouse.config.fault import Faults
 from posthouse.config.imta_cnf import ImtaCnf
+from posthouse.config.source import Source
 from posthouse.config.tailor import Tailor
 
 
@@ -43,12 +43,12 @@ class ChannelFilter:
     line: int
 
 
-def read_channel_filters(imta: ImtaCnf, tailor: Tailor, faults: Faults) -> tuple[ChannelFilter, ...]:
+def read_channel_filters(imta: ImtaCnf, tailor: Tailor, source: Source) -> tuple[ChannelFilter, ...]:
     """The scripts of all channels."""
-    return tuple(one for channel in imta.channels.values() for one in _of(channel, tailor, faults))
+    return tuple(one for channel in imta.channels.values() for one in _of(channel, tailor, source))
 
 
-def _of(channel: Channel, tailor: Tailor, faults: Faults) -> Iterator[ChannelFilter]:
+def _of(channel: Channel, tailor: Tailor, source: Source) -> Iterator[ChannelFilter]:
     for keyword, side in _KEYWORDS:
         url = channel.value(keyword)
         if url is None:
@@ -58,14 +58,15 @@ def _of(channel: Channel, tailor: Tailor, faults: Faults) -> Iterator[ChannelFil
         if colon and scheme.lower() == "file":
             path = tailor.path("/" + rest.lstrip("/") if rest.startswith("//") else rest, tailor.table)
         elif (colon and "//" in rest[:2]) or scheme.lower() in {"ssrd", "data", "ldap"}:
-            faults.error(channel.file, channel.line, f"{where}: only files are read, file:PATH")
+            source.faults.error(channel.file, channel.line, f"{where}: only files are read, file:PATH")
             continue
         else:
             path = tailor.path(url, tailor.table)
+        source.note(path)
         try:
             script = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            faults.error(channel.file, channel.line, f"{where}: {reason}")
+            source.faults.error(channel.file, channel.line, f"{where}: {reason}")
             continue
         yield ChannelFilter(channel.name, side, script, url, channel.file, channel.line)

@@ -63,6 +63,8 @@ class Configuration:
     """by lower-case name"""
     channel_filters: tuple[ChannelFilter, ...] = ()
     """Sieve scripts of channels"""
+    files: Mapping[Path, str] = field(default_factory=lambda: MappingProxyType({}), repr=False, compare=False)
+    """digests of all that were read, by path; empty for one that was not there"""
 
     def channel_option(self, channel: str) -> OptionFile:
         """`<channel>_option`, empty when there is no such file."""
@@ -93,15 +95,16 @@ def load(instance: Instance, *checks: Check) -> Configuration:
         ConfigurationError: with every fault of every file.
     """
     faults = Faults()
-    first = default_tailor(instance)
-    tailor = read_tailor(instance, Source(instance, faults, first.path))
-    configuration = _read(instance, tailor, Source(instance, faults, tailor.path))
+    first = Source(instance, faults, default_tailor(instance).path)
+    tailor = read_tailor(instance, first)
+    source = Source(instance, faults, tailor.path)
+    configuration = _read(instance, tailor, source)
     for further in checks:
         for fault in further(configuration):
             faults.add(fault)
     if faults.has_errors:
         raise ConfigurationError(faults.all)
-    return replace(configuration, warnings=faults.warnings)
+    return replace(configuration, warnings=faults.warnings, files=MappingProxyType({**first.read, **source.read}))
 
 
 def _read(instance: Instance, tailor: Tailor, source: Source) -> Configuration:
@@ -116,6 +119,7 @@ def _read(instance: Instance, tailor: Tailor, source: Source) -> Configuration:
     options = read_option_dat(tailor.option_dat, source)
     mappings = read_mappings(tailor.mappings, source)
     dispatcher = read_dispatcher_cnf(tailor.dispatcher_cnf, source, tailor)
+    source.note(tailor.job_controller_cnf)
     has_jobs = tailor.job_controller_cnf.exists()
     jobs = read_job_controller_cnf(tailor.job_controller_cnf, source) if has_jobs else None
     check_channels(imta, jobs, faults)
@@ -140,9 +144,9 @@ def _read(instance: Instance, tailor: Tailor, source: Source) -> Configuration:
         ldif_file=_named(options, "LDAP_LDIF_FILE", tailor, faults),
         warnings=(),
         returns=read_return_texts(tailor.table, source),
-        srs=read_srs(options, _named(options, "SRS_SECRET_FILE", tailor, faults), faults),
+        srs=read_srs(options, _named(options, "SRS_SECRET_FILE", tailor, faults), source),
         pipe_programs=read_pipe_programs(tailor.table / PIPE_PROGRAMS, source),
-        channel_filters=read_channel_filters(imta, tailor, faults),
+        channel_filters=read_channel_filters(imta, tailor, source),
     )
 
 

@@ -67,6 +67,7 @@ def read_return_texts(folder: Path, source: Source) -> ReturnTexts:
 
 def _text(path: Path, source: Source) -> str | None:
     """The file's text with LF line ends; None when there is none, or a fault."""
+    source.note(path)
     if not path.exists():
         return None
     name = source.instance.name_of(path)

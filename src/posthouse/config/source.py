@@ -12,6 +12,7 @@ includes is a fault.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from posthouse.config.fault import Faults
@@ -74,10 +75,17 @@ class Source:
         self.instance = instance
         self.faults = faults
         self._path = path
+        self.read: dict[Path, str] = {}
+        """digests of what was read, by path; empty for what was not there"""
+
+    def note(self, path: Path) -> None:
+        """This file was read by others."""
+        self.read[path] = digest_of(path)
 
     def text(self, path: Path) -> list[str] | None:
         """The file's lines, or None when there is no such file; a file that cannot be read is a fault and None."""
         name = self.instance.name_of(path)
+        self.read[path] = ""
         try:
             if path.stat().st_size > MAX_FILE:
                 self.faults.error(name, 0, f"larger than {MAX_FILE} octets")
@@ -88,6 +96,7 @@ class Source:
         except OSError as error:
             self.faults.error(name, 0, f"cannot be read: {error.strerror or error}")
             return None
+        self.read[path] = sha256(octets).hexdigest()
         control = _CONTROL.search(octets)
         if control:
             line = octets.count(b"\n", 0, control.start()) + 1
@@ -132,6 +141,14 @@ class Source:
             skipped: told of a comment between continuations: the first line of the value, the comment.
         """
         return _join(self.lines(path), comments, self.faults, skipped)
+
+
+def digest_of(path: Path) -> str:
+    """What tells one content of a file from another; empty where there is none."""
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _join(

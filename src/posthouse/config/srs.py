@@ -10,8 +10,8 @@ of less than 16 characters, are warned about.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from posthouse.config.fault import Faults
 from posthouse.config.option_file import OptionFile
+from posthouse.config.source import Source
 
 MIN_SECRET = 16
 
@@ -25,14 +25,15 @@ class SrsOptions:
     secrets: tuple[bytes, ...] = field(repr=False)
 
 
-def read_srs(options: OptionFile, path: Path | None, faults: Faults) -> SrsOptions | None:
+def read_srs(options: OptionFile, path: Path | None, source: Source) -> SrsOptions | None:
     """The options, None when they are not set.
 
     Args:
         options: option.dat.
         path: the file SRS_SECRET_FILE names, None when it names none.
-        faults: told what is wrong.
+        source: told what was read, and what is wrong.
     """
+    faults = source.faults
     domain, file = options.get("SRS_DOMAIN"), options.get("SRS_SECRET_FILE")
     if domain is None and file is None:
         return None
@@ -43,6 +44,7 @@ def read_srs(options: OptionFile, path: Path | None, faults: Faults) -> SrsOptio
         return None
     if path is None:  # told already
         return None
+    source.note(path)
     try:
         shared = path.stat().st_mode & 0o077
         lines = path.read_bytes().splitlines()

@@ -130,6 +130,8 @@ def default_tailor(instance: Instance) -> Tailor:
 def read_tailor(instance: Instance, source: Source) -> Tailor:
     """The instance's tailor file; faults go to the source."""
     path = next((found for name in NAMES if (found := instance.config / name).exists()), None)
+    for name in NAMES:
+        source.note(instance.config / name)
     values = dict(DEFAULTS)
     named: dict[str, Line] = {}
     for line in source.lines(path, includes=False) if path else ():

@@ -26,9 +26,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from posthouse.config.configuration import load
+import msgspec
+
+from posthouse.config.configuration import Configuration, load
 from posthouse.config.fault import ConfigurationError, Severity
-from posthouse.config.instance import Instance
 from posthouse.dispatcher import control, descendants, sd_notify, template
 from posthouse.dispatcher.before_start import NotStarted, raise_file_limit, take_the_lock, what_runs
 from posthouse.dispatcher.child import Child
@@ -37,6 +38,7 @@ from posthouse.dispatcher.family import DRAIN_SECONDS, EX_SOFTWARE, leave
 from posthouse.dispatcher.process_log import open_process_log
 from posthouse.dispatcher.programs import IMAGES, PYTHON_MODULE, Images, instance_of, modules_of
 from posthouse.dispatcher.run_folder import RunFolder
+from posthouse.dispatcher.trouble import Trouble
 from posthouse.dispatcher.user import User, adopt_orphans
 from posthouse.dispatcher.watch import Watch, answers
 
@@ -72,7 +74,7 @@ def main(
     if "job_controller" in commands and tuple(dispatcher[:2]) == PYTHON_MODULE:  # a store has too few processes to gain
         modules = modules_of(configuration, (dispatcher, job_controller), images)
         made = template.make(modules, user, held, str(instance.root), log)
-    supervisor = Supervisor(instance, log, user, made, early)
+    supervisor = Supervisor(configuration, log, user, made, early)
     for role, (command, child_user) in commands.items():
         full = [*command, "--instance", str(instance.root)]
         source = made if role in {"dispatcher", "job_controller"} else None
@@ -85,13 +87,16 @@ class Supervisor:
     """The children of an instance and what is asked about them."""
 
     def __init__(
-        self, instance: Instance, log: logging.Logger, user: User | None = None, forks: template.Template | None = None,
+        self, configuration: Configuration, log: logging.Logger, user: User | None = None, forks: template.Template | None = None,
         early: Sequence[int] = (),
     ) -> None:  # fmt: skip
         self.children: dict[str, Child] = {}
-        self._instance = instance
+        self._instance = configuration.instance
+        self._read = configuration.files
+        self._unread: list[Trouble] = []
+        """what was changed and takes a restart"""
         self._log = log
-        self._run = RunFolder(instance.run, user, self._answer, log)
+        self._run = RunFolder(self._instance.run, user, self._answer, log)
         self._forks = forks
         self._early = early
         self._reload_waits = False
@@ -234,7 +239,7 @@ class Supervisor:
     async def _reload(self) -> control.Answer:
         """Check the files, then tell everybody: `faults`, none when all is well, and `again` when nobody could be told."""
         try:
-            load(self._instance)
+            configuration = load(self._instance)
         except ConfigurationError as error:
             return {"ok": False, "faults": [str(fault) for fault in error.faults if fault.severity is Severity.ERROR]}
         if self._state != "running":
@@ -242,6 +247,8 @@ class Supervisor:
         sd_notify.notify(*sd_notify.reloading())
         told = await self._ask_dispatcher({"op": "reload"})
         if told.get("ok"):
+            self._read = configuration.files
+            self._unread = [Trouble("configuration", time.time(), note) for note in told.get("notes", ())]
             for role in self.children.keys() & {"job_controller", "native_writer"}:
                 self.children[role].signal_when_ready(signal.SIGHUP)
         sd_notify.notify("READY=1")
@@ -292,7 +299,8 @@ class Supervisor:
             "processes": rows,
             "listeners": told.get("listeners", []),
             "services": told.get("services", {}),
-            "troubles": told.get("troubles", []),
+            "troubles": [*told.get("troubles", []), *map(msgspec.structs.asdict, self._unread)],
+            "files": {str(path): digest for path, digest in self._read.items()},
         }
 
     async def _told_by_dispatcher(self) -> control.Answer:

@@ -6,7 +6,9 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-What: TypeAlias = Literal["directory", "queue", "host", "store", "partition", "worker", "certificate", "version"]
+What: TypeAlias = Literal[
+    "directory", "queue", "host", "store", "partition", "worker", "certificate", "channel", "configuration", "version"
+]
 """`version` is found by the commands that show troubles: who runs cannot know"""
 WHATS: tuple[What, ...] = get_args(What)
 Wrong: TypeAlias = dict[What, str]

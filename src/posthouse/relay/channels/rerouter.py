@@ -157,6 +157,8 @@ class Rerouter:
     ) -> tuple[tuple[Target, ...], bool] | Stays:
         program = self._program(recipient.channel)
         address = self._address(program, recipient)
+        if not address and recipient.channel not in self._shop.configuration.imta.channels:
+            return Stays(f"{recipient.original}: imta.cnf has no channel {recipient.channel}: reroute while it has")
         if not address:
             return Stays(f"{recipient.original} does not wait for a user's mailbox")
         fresh, envelope = program not in _STORES, opened.envelope

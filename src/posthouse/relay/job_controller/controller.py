@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from posthouse.config.configuration import Configuration
@@ -45,7 +45,7 @@ from posthouse.relay.job_controller.protocol import (
     Upward,
 )
 from posthouse.relay.job_controller.stock import TURN, Stock
-from posthouse.relay.job_controller.troubles import host_troubles
+from posthouse.relay.job_controller.troubles import channel_troubles, host_troubles
 from posthouse.relay.job_controller.workers import Workers
 from posthouse.relay.queue.places import Places
 from posthouse.relay.queue.recovery import recover
@@ -160,6 +160,7 @@ class JobController:
         return self._status() if line.op == "status" else self._commands.request(line)
 
     def _status(self) -> dict[str, Any]:
+        known = self._stock.schedule, self._configuration
         return {
             "started": iso(self._started),
             "waiting": len(self._stock.schedule) + self._files.unread,
@@ -169,7 +170,7 @@ class JobController:
             "overdue": self._stock.ages.overdue(time.time()),
             "workers": self._workers.rows(),
             "alarms": [{"time": iso(when), "text": text} for when, text in self._alarms],
-            "troubles": [*host_troubles(self._stock.schedule, self._configuration), *self.wrong_here],
+            "troubles": [*host_troubles(*known), *channel_troubles(*known), *self.wrong_here],
         }
 
     # workers
@@ -311,9 +312,6 @@ class JobController:
         self._configuration = configuration
         self._next_scan = min(self._next_scan, self._loop.time() + self._scan_every())
         self._stock.reload(Plan(configuration))
-        for channel, copies in Counter(entry.channel for entry in self._stock.schedule).items():
-            if channel not in configuration.imta.channels:
-                self.alarm(f"imta.cnf has no channel {channel}: {copies} of its copies wait until it has")
         self._housekeeping.configure(configuration)
         self._workers.reload()
         self._stock.schedule.tell_again()

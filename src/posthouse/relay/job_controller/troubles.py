@@ -1,4 +1,8 @@
-"""Hosts that are down, for `posthouse status`: stores and smart hosts always, the world's when MANY copies wait for them."""
+"""What the queue waits for in vain, for `posthouse status`.
+
+Hosts that are down: stores and smart hosts always, the world's when MANY copies wait for them. Channels that are not in imta.cnf
+any more.
+"""
 
 import math
 from typing import NamedTuple
@@ -36,6 +40,20 @@ def host_troubles(schedule: Schedule, configuration: Configuration) -> list[Trou
     return told
 
 
+def channel_troubles(schedule: Schedule, configuration: Configuration) -> list[Trouble]:
+    """Channels that are gone, each since its oldest copy came."""
+    gone = {channel for channel in schedule.channels if channel not in configuration.imta.channels}
+    waits: dict[str, tuple[int, float]] = {}
+    for entry in schedule if gone else ():
+        if entry.channel in gone:
+            copies, oldest = waits.get(entry.channel, (0, math.inf))
+            waits[entry.channel] = copies + 1, min(oldest, entry.enqueued)
+    return [
+        Trouble("channel", oldest, f"imta.cnf has no channel {channel}: {_copies(copies)} until it has")
+        for channel, (copies, oldest) in sorted(waits.items())
+    ]
+
+
 def _waits(schedule: Schedule) -> dict[HostState, _Waits]:
     """All copies for each host that is down, also those that wait for a time of their own."""
     down = schedule.hosts_down()
@@ -54,6 +72,9 @@ def _matters(host: HostState, copies: int, configuration: Configuration) -> bool
 
 
 def _words(host: HostState, waits: _Waits) -> str:
-    wait = f"{waits.copies:,} copies wait" if waits.copies > 1 else "1 copy waits"
     next_try = f"next try {iso(waits.next_try)}" if waits.next_try else "it is being tried"
-    return f"{host.name.removesuffix('.lmtp')} is down ({host.reason}): {wait}, {next_try}"
+    return f"{host.name.removesuffix('.lmtp')} is down ({host.reason}): {_copies(waits.copies)}, {next_try}"
+
+
+def _copies(number: int) -> str:
+    return f"{number:,} copies wait" if number > 1 else "1 copy waits"
