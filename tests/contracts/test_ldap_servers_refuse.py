@@ -15,7 +15,7 @@ from posthouse.relay.directory.layout import read_layout
 from posthouse.relay.directory.ldap_directory import LdapDirectory
 from posthouse.relay.directory.ldap_options import read_ldap_options
 from posthouse.relay.directory.password import Password
-from posthouse.relay.directory.question import Domain, Found, NeedDomain, NeedEntry, Unknown
+from posthouse.relay.directory.question import Absent, Domain, Found, NeedDomain, NeedEntry, Unknown
 from posthouse.relay.smtp_server.troubles import Troubles
 from posthouse.testing.directory import options
 from support.refusing_directory import INSUFFICIENT_ACCESS, OPERATIONS_ERROR, OTHER, UNWILLING, RefusingDirectory
@@ -119,3 +119,14 @@ async def test_a_login_does_not_make_it_well(server: Slapd, caplog: pytest.LogCa
             assert directory.health().startswith("down: ")
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert told == [f"directory: {refusing.uri} refuses searches: Insufficient access"]
+
+
+async def test_a_question_that_cannot_be_sent_takes_nobody_elses_answer(server: Slapd) -> None:
+    """An octet that is no UTF-8: whoever asks should have seen to it."""
+    names = ("john.doe", "j\udcff", "jd", "nobody", "j\udcfe")
+    async with opened(server.uri) as directory:
+        assert isinstance(await directory.answer(JOHN), Found)
+        began = time.monotonic()
+        answers = await asyncio.gather(*(directory.answer(NeedEntry(name, OURS, "example.com")) for name in names))
+        assert time.monotonic() - began < 1.0
+    assert [type(answer) for answer in answers] == [Found, Unknown, Found, Absent, Unknown]

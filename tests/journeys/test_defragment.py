@@ -2,8 +2,6 @@
 
 import asyncio
 import itertools
-import os
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ import pytest
 
 from posthouse.mail.envelope import Recipient
 from posthouse.mail.task import Onward, encode_task
-from support.jobs_relay import JobsRelay
+from support.jobs_relay import JobsRelay, until
 from support.lmtp_sink import Sink
 
 Begin = Callable[..., Awaitable[JobsRelay]]
@@ -117,16 +115,15 @@ async def test_the_last_notices_age_sends_parts_on_and_returns_nothing(begin: Be
     assert relay.records("R") == []
 
 
-async def test_killed_while_parts_wait_nothing_is_lost(begin: Begin, sink: Sink) -> None:
+@pytest.mark.parametrize("whom", ["worker", "controller"])
+async def test_killed_while_parts_wait_they_are_joined_when_the_last_one_comes(begin: Begin, sink: Sink, whom: str) -> None:
     relay = await begin()
     for number in (1, 2):
         await relay.put_recipients(people("bob"), body=part(number))
     await relay.until_list(lambda copies: len(copies) == 2 and all(each["attempts"] for each in copies))
-    for pid in relay.workers():
-        os.kill(pid, signal.SIGKILL)
+    await until(lambda: len(relay.files()) == 2)
+    await relay.strike(whom)
     await relay.put_recipients(people("bob"), body=part(3))
-    await relay.until_list(lambda copies: len(copies) == 3 and all(each["attempts"] for each in copies))
-    await relay.retry()
     await relay.empty()
     assert [each.body for each in sink.taken] == [WHOLE]
 

@@ -159,9 +159,21 @@ class LdapLink:
             self._waiting[-1] = _Sent(jobs, now, seconds, by)
             self._end(str(problem), silent=False)
             return
+        except Exception as problem:  # it cannot be sent, to no server
+            self._unsent(jobs, problem)
+            return
         self._waiting[number] = _Sent(jobs, now, seconds, by)
         if self._timer is None:
             self._timer = self._loop.call_at(by, self._look)
+
+    def _unsent(self, jobs: list[Job], problem: Exception) -> None:
+        """The others of a round are not to go without an answer for one of them."""
+        if len(jobs) > 1:
+            for job in jobs:
+                self._alone(job)
+            return
+        _log.error("directory: a search cannot be sent: %r", problem)
+        jobs[0].done(Unknown(f"internal error: {problem}"))
 
     # hearing
 

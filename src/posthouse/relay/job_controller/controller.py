@@ -217,7 +217,15 @@ class JobController:
         for entry in entries:
             cargo = cargo_of(entry)
             self._stock.lost(entry, filed.get((cargo.identity, cargo.copy)), now)
+        self._show_parts(pool, {entry.key for entry in entries})
         self.soon()
+
+    def _show_parts(self, pool: str, lost: set[int]) -> None:
+        """The new worker is shown what gathers, but what the old one had: that may be what has ended it."""
+        schedule, plan = self._stock.schedule, self._stock.plan
+        channels = {each for each in schedule.channels if plan.gathers(each) and schedule.pool_of(each) == pool}
+        if channels:
+            self._stock.retry(entry.key for entry in schedule if entry.channel in channels and entry.key not in lost)
 
     # each turn
 

@@ -78,6 +78,11 @@ class Plan:
         """Whether this version has a program for the channel."""
         return program_of(self.configuration, channel) is not Program.NONE
 
+    def gathers(self, channel: str) -> bool:
+        """Whether a new worker must see all that waits there: it knows of no part that it has not tried."""
+        block = self.configuration.imta.channels.get(channel)
+        return block is not None and program_of(self.configuration, block) is Program.DEFRAGMENT
+
     def backoff(self, channel: str, priority: Priority) -> tuple[float, ...]:
         """Waits in seconds."""
         key = (channel, priority)

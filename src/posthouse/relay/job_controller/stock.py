@@ -125,7 +125,7 @@ class Stock:
             return True
         released = self.held.pop(name, None) is not None
         entry = self.add(attempts, cargo, now, rank=-1 if released else None)
-        if attempts and not released:
+        if attempts and not released and not self.plan.gathers(entry.channel):
             due = min(mtime, now) + ordinary_wait(entry.intervals, attempts, 0.0)  # the clock may have been set back since
             if due > now:
                 self._postpone(entry, due)
