@@ -21,7 +21,8 @@ def test_silence_is_ended_with_421(tmp_path: Path) -> None:
         assert commands.at_end()
         assert body.reply() == "421 4.4.2 connection timed out"
         assert body.at_end()
-        assert [each.od for each in world.records(Action.ABORTED)] == ["rfc822;jd@example.com"]
+        (record,) = world.records(Action.ABORTED)
+        assert (record.od, record.ss) == ("rfc822;jd@example.com", "client.outside.test [127.0.0.1]")
 
 
 @pytest.mark.parametrize("in_body", [False, True])

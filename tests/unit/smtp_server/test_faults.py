@@ -48,9 +48,10 @@ def test_a_disk_that_fails_and_recovers(tmp_path: Path, fault: object, reply: st
         client = world.hello()
         assert client.message(BODY, "jd@example.com").startswith("250 ")
         disk.fault = fault  # type: ignore[assignment] # one of the two above
-        assert client.message(BODY, "jd@example.com").startswith(reply + " ")
-        assert client.message(LARGE, "jd@example.com").startswith(reply + " ")
-        assert [f"{each.co} {each.en}" for each in world.records(Action.REFUSED)] == [reply, reply]
+        assert client.message(b"Message-ID: <one@x>\r\n" + BODY, "jd@example.com").startswith(reply + " ")
+        assert client.message(b"Message-ID: <two@x>\r\n" + LARGE, "jd@example.com").startswith(reply + " ")
+        refused = [(f"{each.co} {each.en}", each.mi) for each in world.records(Action.REFUSED)]
+        assert refused == [(reply, "<one@x>"), (reply, "<two@x>")]
         disk.fault = None
         end = time.monotonic() + 20  # a new segment is tried each second
         while not (answer := client.message(BODY, "jd@example.com")).startswith("250 "):

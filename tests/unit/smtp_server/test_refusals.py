@@ -184,7 +184,7 @@ def test_junk_is_logged_and_ends(tmp_path: Path) -> None:
         answers = client.replies(21)
         assert [each[:3] for each in answers] == ["500"] * 20 + ["421"]
         assert client.at_end()
-        assert len(world.records(Action.BAD_COMMAND)) == 10
+        assert [each.ss for each in world.records(Action.BAD_COMMAND)] == ["[127.0.0.1]"] * 10
         assert world.queued() == []
 
 
