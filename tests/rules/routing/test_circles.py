@@ -1,6 +1,9 @@
 """Forwards and groups that lead to each other: how deep, how often, and what the reprocess channel is left with."""
 
+import random
 import time
+
+import pytest
 
 from posthouse.mail.task import Refused, decode_task
 from posthouse.relay.routing.result import Accepted, Target
@@ -118,3 +121,35 @@ def test_a_member_beside_a_group_met_before_is_told_of_alone(make_relay: MakeRel
     here, later = found(make_relay(with_entries(entries)), "g0@example.com")
     assert here == ["one@remote.test"]
     assert [one.address for one in later] == ["@reprocess-daemon:not an address"]
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_of_any_tangle_nobody_near_is_lost_without_a_word_and_nobody_has_it_twice(make_relay: MakeRelay, seed: int) -> None:
+    """Who is met within the limit has it, or the sender is told of somebody."""
+    chance = random.Random(seed)
+    names = [*(f"f{each}" for each in range(chance.randint(1, 14))), *(f"g{each}" for each in range(chance.randint(0, 8)))]
+    to, keeps, entries, most = dict[str, list[str]](), set[str](), dict[str, Attributes](), chance.choice([1, 1, 2, 3, 6, 14])
+    for name in names:
+        to[name] = chance.sample(names, chance.randint(1, min(most, len(names))))
+        addresses = tuple(f"{each}@example.com" for each in to[name])
+        if name.startswith("g"):
+            entries |= listing(int(name[1:]), *addresses, f"{name}@remote.test")
+            continue
+        keeps |= {name} if chance.random() < 0.6 else set()
+        entries |= forwarder(int(name[1:]), addresses, *(["mailbox"] if name in keeps else []))
+    start = chance.choice(names)
+    level = {start: 0}
+    for name in (queue := [start]):
+        new = [each for each in to[name] if each not in level]
+        level |= dict.fromkeys(new, level[name] + 1)
+        queue += new
+    near = [name for name in level if level[name] < 9]
+    wanted = {f"@store1.example.com.lmtp:{name}@lmtpcs-daemon" for name in near if name in keeps}
+    wanted |= {f"{name}@remote.test" for name in near if name.startswith("g")}
+    routed = make_relay(with_entries(entries)).route(f"{start}@example.com")
+    if not isinstance(routed, Accepted):
+        assert not wanted, routed
+        return
+    here = [target.address for target in routed.recipients if target.channel != "reprocess"]
+    assert len(here) == len(set(here))
+    assert wanted <= set(here) or len(here) < len(routed.recipients)

@@ -27,6 +27,8 @@ def test_what_waits_on_a_channel_that_is_gone_is_told_until_it_is_back(world: Wo
     (trouble,) = channel_troubles(schedule, gone)
     assert (trouble.what, trouble.since) == ("channel", START)
     assert trouble.text == f"imta.cnf has no channel {C}: 2 copies wait until it has"
+    world.stock.reload(Plan(gone))
+    assert world.lease(START) == [], "there is no program for it"
     for entry in tuple(schedule):
         assert len(channel_troubles(schedule, gone)) == 1
         schedule.remove(entry.key)
