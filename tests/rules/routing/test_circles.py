@@ -86,6 +86,16 @@ def test_members_with_quoted_local_parts_and_octets_in_urls(make_relay: MakeRela
     assert here == ['"q u"@remote.test', '"q \\"x"@remote.test', "ü@remote.test"]
 
 
+def test_in_a_list_with_repeats_each_member_is_followed_anew(make_relay: MakeRelay) -> None:
+    names = tuple(f"f{number}@example.com" for number in range(80))
+    entries = listing(0, *names, *names)
+    entries["cn=g0,ou=Groups,o=example.com,o=usergroup"]["mgrpnoduplicatechecks"] = ("yes",)
+    for number in range(80):
+        entries |= forwarder(number, (f"x{number}@remote.test",))
+    here, later = found(make_relay(with_entries(entries)), "g0@example.com")
+    assert (len(here), len(set(here)), later) == (160, 80, [])
+
+
 def test_nobody_is_told_of_who_has_it_on_a_shorter_way(make_relay: MakeRelay) -> None:
     """Eleven who all forward to each other, keeping copies; and a group that is too deep on one of two ways."""
     entries: dict[str, Attributes] = {}
