@@ -143,6 +143,11 @@ class TestSessions:
         message = sent(relay_files(tmp_path, option_dat=REVERSE), body)
         assert message.envelope.message_id == "<jd@example.com>"
 
+    def test_a_slow_directory_is_asked_for_a_while(self, tmp_path: Path, more: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(backward, "SECONDS", -1.0)
+        message = sent(relay_files(tmp_path, option_dat=REVERSE), BODY + more, sender="alice@outside.test")
+        assert behind_trace(message) == BODY + more
+
     def test_off_without_the_option(self, tmp_path: Path, more: bytes) -> None:
         message = sent(relay_files(tmp_path), BODY + more)
         assert (message.envelope.sender, behind_trace(message)) == (GIVEN, BODY + more)
@@ -211,15 +216,16 @@ def with_keywords(instance: Instance, keywords: Mapping[str, str]) -> Instance:
     return instance
 
 
-def test_from_access_is_asked_about_the_primary_address_and_has_the_last_word(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keyword", ["", "noreverse"])
+def test_from_access_is_asked_about_the_primary_address_and_has_the_last_word(tmp_path: Path, keyword: str) -> None:
     table = "\nFROM_ACCESS\n\n  *|SMTP/*|MAIL|*|john.doe@example.com|*  $Y$Jboss@example.com\n  *  $NNot$ you\n"
-    with SmtpWorld(relay_files(tmp_path, option_dat=REVERSE, mappings=table)) as world:
+    with SmtpWorld(with_keywords(relay_files(tmp_path, option_dat=REVERSE, mappings=table), {"tcp_lmtpcs": keyword})) as world:
         client = world.hello()
         assert client.ask("MAIL FROM:<ann.smith@example.com>").startswith("550 5.7.1 Not you")
         assert client.message(BODY, PRIMARY, sender=GIVEN).startswith("250 ")
         (message,) = world.queued()
     assert message.envelope.sender == "boss@example.com"
-    assert [each.sender for each in message.envelope.recipients] == [""]
+    assert [each.sender for each in message.envelope.recipients] == [""], "whatever the channel"
 
 
 @pytest.mark.parametrize("noreverse", ["", "noreverse"])

@@ -186,3 +186,21 @@ def test_a_message_id_may_have_a_comma(tmp_path: Path) -> None:
     kept(tmp_path, record(1, ENQUEUED, "M", 0, mi="<a,b@outside.test>"), record(2, ENQUEUED, "N", 0, mi="<n@x.test>,<o@x.test>"))
     assert shown(tmp_path, "a,b@outside.test") == [("E", "M", 0)]
     assert shown(tmp_path, "<o@x.test>") == [("E", "N", 0)]
+
+
+def test_what_was_made_of_a_copy_that_was_addressed_anew_is_shown_with_it(tmp_path: Path) -> None:
+    anew = record(2, DELIVERED, "M", 0, od="rfc822;ann@example.com", tx="rerouted")
+    other = record(2, DELIVERED, "M", 1, od="rfc822;bob@example.com", tr="TCP")
+    made = record(3, ENQUEUED, "N", 0, od="rfc822;at@store2.test", ab="M")
+    kept(tmp_path, anew, other, made)
+    assert time_line(tmp_path, "ann@example.com") == [anew, made]
+    assert time_line(tmp_path, "bob@example.com") == [other]
+
+
+def test_two_names_of_one_recipient_show_him_alone(tmp_path: Path) -> None:
+    both = [
+        record(1, DELIVERED, "M", n, od="rfc822;team@example.com", de=name, tr="TCP") for n, name in enumerate(("ann", "bob"))
+    ]
+    kept(tmp_path, *both)
+    assert time_line(tmp_path, "team@example.com") == both
+    assert time_line(tmp_path, "team@example.com", "ann") == both[:1]
