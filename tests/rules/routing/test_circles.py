@@ -88,8 +88,9 @@ def test_members_with_quoted_local_parts_and_octets_in_urls(make_relay: MakeRela
 
 def test_in_a_list_with_repeats_each_member_is_followed_anew(make_relay: MakeRelay) -> None:
     names = tuple(f"f{number}@example.com" for number in range(80))
-    entries = listing(0, *names, *names)
-    entries["cn=g0,ou=Groups,o=example.com,o=usergroup"]["mgrpnoduplicatechecks"] = ("yes",)
+    entries: dict[str, Attributes] = {
+        name: {**values, "mgrpnoduplicatechecks": ("yes",)} for name, values in listing(0, *names, *names).items()
+    }
     for number in range(80):
         entries |= forwarder(number, (f"x{number}@remote.test",))
     here, later = found(make_relay(with_entries(entries)), "g0@example.com")
