@@ -170,6 +170,83 @@ def test_a_foreign_mbox(store: Instance, tmp_path: Path, capsys: pytest.CaptureF
     assert b"From now on\nFrom then\n" in found[0][1][0]
 
 
+DIALECTS = {
+    "Content-Length instead of quoting": (
+        FROM + "Subject: a\nContent-Length: {length}\n\nx\n\n" + FROM + "Subject: b\n\n\n" + FROM + "Subject: c\n\ny\n",
+        ["a", "c"],
+    ),
+    "a Content-Length that ends nowhere": (f"{FROM}Subject: a\nContent-Length: 7\n\nx\n\n{FROM}Subject: b\n\ny\n", ["a", "b"]),
+    "a Content-Length beyond the file": (f"{FROM}Subject: a\nContent-Length: 999\n\nx\n\n{FROM}Subject: b\n\ny\n", ["a", "b"]),
+    "of ours, with a sender's Content-Length": (
+        FROM
+        + "X-Posthouse-Name: cur/1.a:2,S\nStatus: RO\nX-Status: \nX-Keywords: \nSubject: a\nContent-Length: {length}\n\nx\n\n"
+        + f"{FROM}Subject: b\n\n\n{FROM}Subject: c\n\ny\n",
+        ["a", "b", "c"],
+    ),
+    "dates as in a header": ("From a@x.org Tue, 14 Nov 2023 22:13:20 +0000\nSubject: a\n\nx\n", ["a"]),
+    "an IMAP server's own message in front": (f"{FROM}Subject: no\nX-IMAP: 1 2\n\n\n{FROM}Subject: b\nX-IMAP: 1\n\ny\n", ["b"]),
+    "a sender's Content-Length where others have none": (
+        FROM + "Subject: a\n\n\n" + FROM + "Subject: b\nContent-Length: {length}\n\nx\n\n" + FROM + "Subject: b\n\n\n",
+        ["a", "b", "b"],
+    ),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_mbox_dialects(store: Instance, tmp_path: Path, dialect: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text, subjects = DIALECTS[dialect]
+    within = f"x\n\n{FROM}Subject: b\n\n"
+    (tmp_path / "mbox").write_text(text.replace("{length}", str(len(within))))
+    import_("bob", tmp_path / "mbox", instance=store.root, as_json=True)
+    assert answer(capsys)["refused"] == 0
+    found = files(store, "bob")
+    assert sorted(octets.split(b"\n")[0] for octets, _ in found.values()) == [f"Subject: {each}".encode() for each in subjects]
+    assert {date for _, date in found.values()} == {1_700_000_000}
+    if subjects == ["a", "c"]:
+        assert any(octets.endswith(b"\n\n" + within.encode()) for octets, _ in found.values())
+
+
+def test_what_stands_before_the_first_message_of_an_mbox_is_refused(
+    store: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mbox").write_text(f"From a@x.org yesterday\nSubject: a\n\nx\n\n{FROM}Subject: b\n\ny\n")
+    with pytest.raises(SystemExit) as ended:
+        import_("bob", tmp_path / "mbox", instance=store.root)
+    assert ended.value.code == 65
+    assert "refused 'From a@x.org yesterday': not part of a mailbox" in capsys.readouterr().err
+    assert len(files(store, "bob")) == 1
+
+
+def test_keywords_of_a_foreign_mbox_but_none_that_imap_cannot_say(
+    store: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mbox").write_text(f"{FROM}Status: RO\nX-Keywords: Work $Forwarded a(b          \n\nx\n")
+    import_("bob", tmp_path / "mbox", instance=store.root, as_json=True)
+    assert answer(capsys)["dropped_keywords"] == 1
+    (path,) = files(store, "bob")
+    assert path.endswith(":2,Sab")
+    assert (root(store, "bob") / "dovecot-keywords").read_bytes() == b"0 Work\n1 $Forwarded\n"
+
+
+def test_folders_of_other_servers(store: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Dovecot with UTF-8 on disk, and what Courier writes; letters of keywords are those of the folder as it stands there."""
+    there = tmp_path / "there"
+    for number, name in enumerate((".Entwürfe", ".Entw&APw-rfe", ".R&D", ".INBOX.Sent")):
+        (there / name / "cur").mkdir(parents=True)
+        (there / name / "cur" / f"170000000{number}.M1P1.host:2,a").write_bytes(b"Subject: x\n\n")
+        (there / name / "dovecot-keywords").write_text(f"0 word{number}\n")
+    (there / "courierimapsubscribed").write_text("INBOX.Sent\n")
+    with tarfile.open(tmp_path / "there.tar", "w") as tar:
+        tar.add(there, ".")
+    import_("bob", tmp_path / "there.tar", instance=store.root, as_json=True)
+    assert answer(capsys) == {"owner": "bob", "imported": 4, "present": 0, "dropped_keywords": 0, "refused": 0}
+    drafts, amp, sent = (f"{each}/cur/170000000" for each in (".Entw&APw-rfe", ".R&-D", ".Sent"))
+    names = [f"{drafts}0.M1P1.host:2,b", f"{drafts}1.M1P1.host:2,a", f"{amp}2.M1P1.host:2,a", f"{sent}3.M1P1.host:2,a"]
+    assert sorted(files(store, "bob")) == names
+    assert (root(store, "bob") / ".Entw&APw-rfe" / "dovecot-keywords").read_bytes() == b"0 word1\n1 word0\n"
+    assert (root(store, "bob") / "subscriptions").read_bytes() == b"Sent\n"
+
+
 def test_keywords_of_a_folder_an_imap_server_knows_keep_its_letters(
     store: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,3 +350,4 @@ def test_refused_with_its_code(store: Instance, tmp_path: Path) -> None:
 def test_subscriptions_in_either_form() -> None:
     assert subscribed(b"a.b\n\nc\n../x\n") == ["a.b", "c"]
     assert subscribed(b"V\t2\n\na\tb\nc\n") == ["a.b", "c"]
+    assert subscribed(b"INBOX\nINBOX.Sent\nINBOX.Entw&APw-rfe\n") == ["INBOX", "Sent", "Entw&APw-rfe"]

@@ -77,7 +77,7 @@ def import_(
         words = "would be imported" if dry_run else "imported"
         say(f"{name}: {facts['imported']} messages {words}, {facts['present']} were there")
     for refused in archive.refused[:_SHOWN_REFUSALS]:
-        say(f"refused {refused!r}: not part of a Maildir++")
+        say(f"refused {refused!r}: not part of a mailbox")
     if archive.refused:
         raise SystemExit(DATA)
 

@@ -5,7 +5,8 @@ flags and dates, it has `maildirfolder`, `subscriptions`, `dovecot-acl` and `dov
 for which keywords), and `posthouse-mailbox.json`: {"version": 1, "owner", "quota": {"bytes", "messages"}} as saved.
 
 Names in an archive are somebody else's words: a member that is no regular file or folder, or no message of a folder a
-Maildir++ can have, is refused and told, the others are taken.
+Maildir++ can have, is refused and told, the others are taken. A folder's name in UTF-8, as Dovecot may have it, and one below
+`INBOX.`, as in Courier's subscriptions, are ours in another form.
 """
 
 import io
@@ -82,9 +83,9 @@ def manifest(owner: str, limits: Limits) -> bytes:
     return msgspec.json.encode(Manifest(owner=owner, quota=_Quota(*limits)))
 
 
-def is_directory(name: str) -> bool:
-    """Whether a Maildir++ can have a folder with this directory name."""
-    return not name or (name[0] == "." and folder_directory(folder_text(name)) == name)
+def our_directory(name: str) -> str | None:
+    """Our directory name of the folder somebody else's directory name means; None when there can be no such folder."""
+    return folder_directory(folder_text(name))
 
 
 def split_flags(name: str, names: dict[str, str]) -> tuple[str, tuple[str, ...]]:
@@ -141,7 +142,8 @@ class TarSource:
         self.limits = Limits(DEFAULT, DEFAULT)
         self.refused: list[str] = []
         self._keywords: dict[str, dict[str, str]] = {}
-        self._messages: list[tuple[Entry, tarfile.TarInfo]] = []
+        self._messages: list[tuple[Entry, str, tarfile.TarInfo]] = []
+        """with the directory name as it stands there"""
         for member in self._tar:
             self._take(member)
 
@@ -150,8 +152,9 @@ class TarSource:
         parts = path.split("/")
         if path in {"", "."}:
             return
-        directory = parts.pop(0) if parts[0].startswith(".") else ""
-        if not is_directory(directory) or not (member.isfile() or member.isdir()):
+        theirs = parts.pop(0) if parts[0].startswith(".") else ""
+        directory = our_directory(theirs)
+        if directory is None or not (member.isfile() or member.isdir()):
             self.refused.append(member.name)
             return
         if directory and directory not in self.folders:
@@ -159,20 +162,20 @@ class TarSource:
         if member.isdir():
             return
         if len(parts) == 2 and parts[0] in {"new", "cur"} and _NAME.fullmatch(parts[1]):
-            self._messages.append((Entry(directory, *parts), member))
+            self._messages.append((Entry(directory, *parts), theirs, member))
         elif len(parts) == 1:
-            self._extra(directory, parts[0], member)
+            self._extra(directory, theirs, parts[0], member)
         elif parts[0] != "tmp":
             self.refused.append(member.name)
 
-    def _extra(self, directory: str, name: str, member: tarfile.TarInfo) -> None:
+    def _extra(self, directory: str, theirs: str, name: str, member: tarfile.TarInfo) -> None:
         """Files we do not know (an IMAP server's own) are passed over."""
         if name == "dovecot-acl":
             self.acls[directory] = self._octets(member)
         elif name == KEYWORDS:
-            self._keywords[directory] = keyword_names(self._octets(member))
-        elif name == "subscriptions" and not directory:
-            self.subscriptions = subscribed(self._octets(member))
+            self._keywords[theirs] = keyword_names(self._octets(member))
+        elif name in {"subscriptions", "courierimapsubscribed"} and not directory:
+            self.subscriptions += subscribed(self._octets(member))
         elif name == MANIFEST and not directory:
             try:
                 quota = msgspec.json.decode(self._octets(member), type=Manifest).quota
@@ -187,12 +190,12 @@ class TarSource:
 
     def places(self) -> Iterable[tuple[str, str]]:
         """Directory and base name of every message."""
-        return [(entry.directory, entry.base) for entry, _ in self._messages]
+        return [(entry.directory, entry.base) for entry, _, _ in self._messages]
 
     def messages(self) -> Iterator[Incoming]:
         """Every message."""
-        for entry, member in self._messages:
-            flags, keywords = split_flags(entry.name, self._keywords.get(entry.directory, {}))
+        for entry, theirs, member in self._messages:
+            flags, keywords = split_flags(entry.name, self._keywords.get(theirs, {}))
             octets = self._octets(member)
             yield Incoming(
                 entry.directory, entry.shelf, base_of(entry.name), flags, keywords, int(member.mtime * 1_000_000_000), octets
@@ -200,8 +203,9 @@ class TarSource:
 
 
 def subscribed(octets: bytes) -> list[str]:
-    """The folders of a `subscriptions` file, either form, that a Maildir++ can have."""
+    """The folders of a `subscriptions` file, in any form, that a Maildir++ can have."""
     lines = octets.decode("utf-8", "replace").splitlines()
     if lines[:1] and lines[0].startswith("V\t2"):
         lines = [line.replace("\t", ".") for line in lines[1:]]
-    return [line for line in lines if line and is_directory("." + line)]
+    found = [our_directory(f".{line}") for line in lines if line]
+    return [each[1:] or "INBOX" for each in found if each is not None]

@@ -11,8 +11,9 @@ only where there is none yet (decision 61). Keywords it does not know are droppe
 """
 
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from posthouse.journal.barrier import Barrier
@@ -31,6 +32,8 @@ from posthouse.store.quota.limits import DEFAULT, Limits
 BATCH = 64
 BATCH_OCTETS = 16 << 20
 _LOOKS, _PAUSE = 4, 0.2
+_KEYWORD = re.compile(r"[!#$&'+-\[^-z|}~]+")
+"""what IMAP can say of one: an atom"""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -207,12 +210,12 @@ class Intake:
             if self._disk.stat(KEYWORDS, folder) is None:
                 self._own_keywords.add(message.directory)
         if message.directory in self._own_keywords:
-            self._add_keywords(message.keywords, known, folder)
+            self._add_keywords(filter(_KEYWORD.fullmatch, message.keywords), known, folder)
         found = sorted(known[name] for name in message.keywords if name in known)
         self.tally = self.tally._replace(dropped_keywords=self.tally.dropped_keywords + len(message.keywords) - len(found))
         return "".join(found)
 
-    def _add_keywords(self, names: tuple[str, ...], known: dict[str, str], folder: int) -> None:
+    def _add_keywords(self, names: Iterable[str], known: dict[str, str], folder: int) -> None:
         """More names for a `dovecot-keywords` that was not there before this import."""
         new = [name for name in dict.fromkeys(names) if name not in known][: len(_LETTERS) - len(known)]
         if new:
