@@ -1,9 +1,10 @@
 """`Check` and `posthouse store check`: every kind of fault found, repaired where it can be, living deliveries left alone."""
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from posthouse.cli.store.creating import create
 from posthouse.config.instance import Instance
 from posthouse.dispatcher import lock
 from posthouse.journal.disk import Disk, LinuxDisk
-from posthouse.store.administration.check import Check, Writers
+from posthouse.store.administration.check import Check, Fault, Writers
 from posthouse.store.administration.lock import Pace
 from posthouse.store.mailbox.maildirsize import RECOUNT
 from posthouse.store.quota.limits import Limits
@@ -79,6 +80,11 @@ def wrong_sizes(store: Instance) -> None:
     (root(store) / "maildirsize").chmod(0o600)
 
 
+def wrong_sizes_of_the_future(store: Instance) -> None:
+    wrong_sizes(store)
+    os.utime(root(store) / "maildirsize", (2 * OLD, 2 * OLD))
+
+
 def missing_sizes(store: Instance) -> None:
     put(store, 1, 5)
 
@@ -107,6 +113,7 @@ def removed(store: Instance) -> None:
         (wrong_modes, [("mode", "cur/1700000000.M000001P1R1Q1.store1,S=5,W=5:2,S"), ("mode", "new")]),
         (strays, [("stray", "tmp/1700000000.1.elsewhere"), ("stray", "tmp/1700000000.M000001P99999999Rab12Q1.store1,S=5,W=5")]),
         (wrong_sizes, [("quota", "maildirsize")]),
+        (wrong_sizes_of_the_future, [("quota", "maildirsize")]),
         (missing_sizes, [("quota", "maildirsize")]),
         (garbled_sizes, [("quota", "maildirsize")]),
         (removed, [("removed", "primary/.deleted-x")]),
@@ -123,25 +130,74 @@ def test_found_then_repaired_then_well(
     assert run(store, capsys) == (0, [])
 
 
+class Looking:
+    """A look at a mailbox that is wrong, with a clock of its own. `meanwhile` happens in every pause.
+
+    Args:
+        store: with ann's mailbox.
+        meanwhile: what somebody does.
+        waits: seconds for the lock, from the second time on.
+    """
+
+    def __init__(self, store: Instance, meanwhile: Callable[["Looking"], None], *, waits: float = 0.0) -> None:
+        wrong_sizes(store)
+        self.mailbox = root(store)
+        self.now = time.time()
+        self.is_held = False
+        self.held: list[float] = []
+        """seconds"""
+        self._meanwhile = meanwhile
+        self._waits = waits
+        self._disk = cast("Disk", LinuxDisk())
+        self._folder = self._disk.open_dir(str(self.mailbox))
+
+    def change(self) -> None:
+        """As an IMAP server that has yet to write into maildirsize what it did."""
+        os.utime(self.mailbox / "cur", (self.now, self.now))
+
+    def _pause(self, seconds: float) -> None:
+        self.now += seconds
+        self._meanwhile(self)
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[int]:
+        self.now += self._waits if self.held else 0.0
+        self.is_held, begun = True, self.now
+        yield self._folder
+        self.is_held = False
+        self.held.append(self.now - begun)
+
+    def fault(self) -> Fault:
+        """The only one."""
+        pace = Pace(lambda: self.now, self._pause)
+        (fault,) = Check(self._disk, self._entered, Writers(None, self.now), Limits(-1, -1), pace, lambda: "unique").faults()
+        self._disk.close(self._folder)
+        assert max(self.held) < 1, "deliveries wait for it"
+        return fault
+
+
 def test_what_does_not_add_up_while_the_mailbox_is_changed_is_not_repaired(store: Instance) -> None:
-    put(store, 1, 5)
-    (root(store) / "maildirsize").write_bytes(b"0S\n7 1\n")  # an IMAP server has yet to write what it did
-    (root(store) / "maildirsize").chmod(0o600)
-    now = time.time()
-
-    def another_change(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-        os.utime(root(store) / "cur", (now, now))
-
-    disk = cast("Disk", LinuxDisk())
-    folder = disk.open_dir(str(root(store)))
-    looked = Check(disk, folder, Writers(None, now), Limits(-1, -1), Pace(lambda: now, another_change), lambda: "unique")
-    (fault,) = looked.faults()
-    disk.close(folder)
+    looking = Looking(store, Looking.change)
+    fault = looking.fault()
     assert (fault.kind, fault.repaired) == ("quota", False)
     assert "too often to be counted" in fault.text
+    assert 3 < sum(looking.held) + 0.1 * len(looking.held) < 5
     assert (root(store) / "maildirsize").read_bytes() == b"0S\n7 1\n"
+
+
+def test_where_only_deliveries_change_the_mailbox_it_is_repaired(store: Instance) -> None:
+    assert Looking(store, lambda looking: None if looking.is_held else looking.change()).fault().repaired
+
+
+def test_what_came_between_two_looks_is_counted(store: Instance) -> None:
+    def meanwhile(looking: Looking) -> None:
+        if looking.is_held and len(looking.held) < 1:
+            looking.change()
+        elif len(looking.held) == 1:
+            put(store, 2, 100)
+
+    assert Looking(store, meanwhile, waits=2.0).fault().repaired
+    assert (root(store) / "maildirsize").read_bytes() == b"0S\n105 2\n"
 
 
 def test_counted_sizes_have_the_limits_on_top(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:

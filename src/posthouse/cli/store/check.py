@@ -1,8 +1,9 @@
 """`posthouse store check [OWNER...]`: what the product's `reconstruct` finds and repairs (`store.administration.check`).
 
-Each mailbox's lock is held while it is repaired; deliveries to it wait that long. With --dry-run nothing is locked or changed.
-Without owners also: removed mailboxes whose emptying was cut short, moves to another partition that were, and names no mailbox
-can have. One line for each fault, as soon as it is found; with --json, at the end,
+Each mailbox's lock is held while it is repaired; deliveries to it wait that long, and have their turn where that takes longer.
+With --dry-run nothing is locked or changed. Without owners also: removed mailboxes whose emptying was cut short, moves to
+another partition that were, and names no mailbox can have. One line for each fault, as soon as it is found; with --json, at
+the end,
 
     {"mailboxes": number, "faults": [{"owner", "kind", "path", "text", "repaired"}]}
 
@@ -10,6 +11,7 @@ Exit 0 when nothing is wrong any more, 65 when faults are left, 67 for an owner 
 all the time.
 """
 
+import contextlib
 import os
 import secrets
 import sys
@@ -86,15 +88,20 @@ def check(*owners: str, instance: InstanceOption = None, as_json: Json = False, 
 def _look(store: Opened, mailbox: Mailbox, writers: Writers, names: BaseNames | None) -> Iterator[Fault]:
     disk, defaults, partition = store.disk, store.defaults, store.mailboxes.descriptor(mailbox.partition)
     yield from entrance(disk, partition, mailbox.owner, repair=names is not None)
-    if names is None:
+
+    @contextlib.contextmanager
+    def entered() -> Iterator[int]:
+        if names is not None:
+            with hold(disk, partition, mailbox.owner, PACE) as held:
+                yield held.root
+            return
         root = store.mailboxes.open_root(mailbox)
         try:
-            yield from Check(disk, root, writers, defaults, PACE, None).faults()
+            yield root
         finally:
             disk.close(root)
-        return
-    with hold(disk, partition, mailbox.owner, PACE) as held:
-        yield from Check(disk, held.root, writers, defaults, PACE, names.unsized).faults()
+
+    yield from Check(disk, entered, writers, defaults, PACE, names.unsized if names else None).faults()
 
 
 def _kept_out(owner: str, error: MailboxError | OSError) -> Fault:

@@ -18,13 +18,14 @@ older than the moment when that was asked. Of others it is stray after 36 hours.
 To repair, the owner's lock is held, so no delivery of ours is under way. Only the modes that would keep us from the lock are set
 before (`entrance`). IMAP servers do not know that lock: what does not
 add up while they change the mailbox means nothing. It is looked at again until nothing has changed for half a second; where
-that does not come within some seconds nothing is repaired.
+that does not come within some seconds nothing is repaired. Deliveries have their turn in between.
 """
 
 import contextlib
 import os
 import re
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from posthouse.journal.disk import Disk, FileStat
@@ -43,8 +44,9 @@ from posthouse.store.quota.saved import LENGTH, decode_saved
 MARK = "maildirfolder"
 _PAUSE = 0.1
 _REST = 0.5
+_AT_ONCE = 0.7
+"""so long the lock is held for it: longer than `_REST`, or a mailbox that mail comes to would never be repaired"""
 _PATIENCE = 3.0
-"""less than deliveries wait for a lock"""
 _OURS = re.compile(r"\d+\.M\d+P(\d+)R[0-9a-f]+Q\d+")
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _OUR_FILES = frozenset({LOCK, MAILDIRSIZE, MARK, "subscriptions", "dovecot-acl"})
@@ -109,7 +111,7 @@ class Check:
 
     Args:
         disk: the disk.
-        root: descriptor of the mailbox's root.
+        entered: the descriptor of the mailbox's root as long as the block lasts, and to repair it the owner's lock.
         writers: who may write there.
         defaults: the store's limits.
         pace: time.
@@ -117,10 +119,17 @@ class Check:
     """
 
     def __init__(
-        self, disk: Disk, root: int, writers: Writers, defaults: Limits, pace: Pace, name: Callable[[], str] | None
+        self,
+        disk: Disk,
+        entered: Callable[[], AbstractContextManager[int]],
+        writers: Writers,
+        defaults: Limits,
+        pace: Pace,
+        name: Callable[[], str] | None,
     ) -> None:
         self._disk = disk
-        self._root = root
+        self._entered = entered
+        self._root = -1
         self._writers = writers
         self._defaults = defaults
         self._pace = pace
@@ -136,34 +145,46 @@ class Check:
         """All faults; each is repaired before it is told, where it can be.
 
         Raises:
+            MailboxError: the mailbox cannot be had.
             OSError: the disk failed.
         """
-        disk, root = self._disk, self._root
-        by_hand = disk.stat(ADMIN_LOCK, root)
-        if by_hand is not None and not by_hand.is_folder:
-            yield Fault("locked", ADMIN_LOCK, "an administrator's lock stands there: no mail is delivered")
-            return
-        yield from self._folders()
-        yield from self._quota()
+        with self._entered() as self._root:
+            by_hand = self._disk.stat(ADMIN_LOCK, self._root)
+            if by_hand is not None and not by_hand.is_folder:
+                yield Fault("locked", ADMIN_LOCK, "an administrator's lock stands there: no mail is delivered")
+                return
+            yield from self._folders()
+            deadline = self._pace.now() + _PATIENCE
+            fault, sure = self._quota()
+        while not sure and self._pace.now() < deadline:
+            self._pace.pause(_PAUSE)
+            with self._entered() as self._root:
+                self._count()
+                fault, sure = self._quota()
+        if fault is not None:
+            yield fault
 
-    def _quota(self) -> Iterator[Fault]:
+    def _quota(self) -> tuple[Fault | None, bool]:
+        """What is wrong with maildirsize, repaired where it can be, and whether that is sure."""
         stands = self._disk.stat(MAILDIRSIZE, self._root)
         if self._unseen or (stands is not None and stands.is_folder):  # the folder is told of already
-            return
-        deadline = self._pace.now() + _PATIENCE
+            return None, True
+        until = self._pace.now() + _AT_ONCE
         wrong, rests = self._wrong_sizes(), self._rests()
-        while wrong is not None and not rests and self._pace.now() < deadline:
+        while wrong is not None and not rests and self._pace.now() < until:
             self._pace.pause(_PAUSE)
-            self._sizes = self._notices = Sizes(0, 0)
-            for _ in self._folders(count_only=True):
-                pass
+            self._count()
             wrong, rests = self._wrong_sizes(), self._rests()
         if wrong is None or self._unseen:
-            return
+            return None, True
         if rests:
-            yield Fault("quota", MAILDIRSIZE, wrong, self._write_sizes())
-        else:
-            yield Fault("quota", MAILDIRSIZE, f"{wrong}; or it is being changed too often to be counted")
+            return Fault("quota", MAILDIRSIZE, wrong, self._write_sizes()), True
+        return Fault("quota", MAILDIRSIZE, f"{wrong}; or it is being changed too often to be counted"), False
+
+    def _count(self) -> None:
+        self._sizes = self._notices = Sizes(0, 0)
+        for _ in self._folders(count_only=True):
+            pass
 
     def _rests(self) -> bool:
         """Whether nothing in the mailbox has changed for so long that what does not add up will not do so in a moment."""
