@@ -211,16 +211,7 @@ def test_a_failing_disk_at_every_operation(tmp_path: Path, existing: bytes) -> N
 
 def test_killed_at_every_operation(tmp_path: Path) -> None:
     """A real process dies by SIGKILL before each of its operations: what it left is taken back, no lock stays."""
-    for number in range(60):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        rig = Rig(folder)
-        rig.append(FIRST)
-        rig.die()
-        pid = os.fork()
-        if not pid:
-            _append_and_die(folder, number)
-        _, status = os.waitpid(pid, 0)
+    for number, rig, status in _killed(tmp_path):
         (leftover, *_) = rig.notes_folder.iterdir()
         assert leftover.suffix == ".notes"
         assert rig.adopt() == 0
@@ -239,16 +230,7 @@ def test_killed_at_every_operation(tmp_path: Path) -> None:
 
 def test_a_torn_entry_is_durably_cut_off(tmp_path: Path) -> None:
     calls: list[tuple[str, str]] = []
-    for number in range(60):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        rig = Rig(folder)
-        rig.append(FIRST)
-        rig.die()
-        pid = os.fork()
-        if not pid:
-            _append_and_die(folder, number)
-        os.waitpid(pid, 0)
+    for _, rig, _ in _killed(tmp_path):
         if rig.box.read_bytes() == FIRST:
             continue
         os.truncate(rig.box, len(FIRST) + 20)  # a power loss before the file's sync: some of it reached the disk
@@ -259,6 +241,20 @@ def test_a_torn_entry_is_durably_cut_off(tmp_path: Path) -> None:
         assert calls[cut + 1] == ("fsync", "jdoe")
         return
     pytest.fail("nothing was written")
+
+
+def _killed(tmp_path: Path) -> Iterator[tuple[int, Rig, int]]:
+    """Mailboxes with one entry to which a process was adding another when it died; its number of operations and its end."""
+    for number in range(60):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        rig = Rig(folder)
+        rig.append(FIRST)
+        rig.die()
+        pid = os.fork()
+        if not pid:
+            _append_and_die(folder, number)
+        yield number, rig, os.waitpid(pid, 0)[1]
 
 
 def _append_and_die(folder: Path, number: int) -> None:

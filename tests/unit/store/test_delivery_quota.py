@@ -12,7 +12,7 @@ from posthouse.store.mailbox.errors import PersistentQuotaExceeded, QuotaExceede
 from posthouse.store.mailbox.maildirsize import Sizes, parse
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import GivenLimits, Limits
-from posthouse.store.quota.saved import LENGTH, decode_saved
+from posthouse.store.quota.saved import LENGTH, SavedQuota, decode_saved
 from posthouse.testing.crash_disk import CrashDisk
 from support.store_world import World, write_file
 
@@ -24,6 +24,24 @@ def sizes(world: World, owner: str) -> list[bytes]:
     root = world.disk.open_dir(owner, world.partition)
     fd = world.disk.open_file("maildirsize", root)
     return world.disk.pread(fd, 1 << 20, 0).split(b"\n")[:-1]
+
+
+def folders(world: World) -> tuple[int, int]:
+    """Descriptors of bob's mailbox and of its `new/`."""
+    root = world.disk.open_dir("bob", world.partition)
+    return root, world.disk.open_dir("new", root)
+
+
+def saved(world: World) -> SavedQuota:
+    """What is remembered of bob's."""
+    lock = world.disk.open_file(".lmtp-lock", folders(world)[0])
+    return decode_saved(world.disk.pread(lock, LENGTH, 0))
+
+
+def set_by_hand(world: World, given: GivenLimits) -> None:
+    """As an administrator does for bob."""
+    with hold(world.disk, world.partition, "bob", Pace(world.clock.now, world.clock.run)) as held:
+        set_limits(held, given, Limits(-1, -1), lambda: "sizes", world.clock.now())
 
 
 def test_bytes_and_messages_of_all_folders_count_together() -> None:
@@ -168,8 +186,7 @@ def test_a_full_mailbox_is_counted_again_at_most_every_quarter_of_an_hour() -> N
     disk = CrashDisk()
     world = World(disk, defaults=Limits(-1, 1))
     world.send(BODY, "<bob>")
-    root = disk.open_dir("bob", world.partition)
-    new = disk.open_dir("new", root)
+    _, new = folders(world)
     disk.unlink(disk.listdir(new)[0], new)  # by somebody who does not keep maildirsize
     world.send(BODY, "<bob>")
     assert len(world.refused) == 1
@@ -222,8 +239,7 @@ def test_an_old_message_does_not_bring_back_limits_that_a_younger_one_or_an_admi
     assert (len(world.accepted), world.refused) == (3, [])
     waits = relay.next()
     world.clock.run(60)
-    with hold(world.disk, world.partition, "bob", Pace(world.clock.now, world.clock.run)) as held:
-        set_limits(held, GivenLimits(30000, 9), Limits(-1, -1), lambda: "sizes", world.clock.now())
+    set_by_hand(world, GivenLimits(30000, 9))
     world.send(BODY, f"<bob> xquota=20,1 xqid={waits}.0", f"<eve> xquota=20000,9 xqid={oldest}.1")
     assert sizes(world, "bob")[0] == b"30000S,9C"
     assert sizes(world, "eve")[0] == b"20000S,9C"  # nobody has said anything else
@@ -238,8 +254,7 @@ def test_an_administrator_who_sets_limits_as_they_are_is_heard() -> None:
     world.clock.run(60)
     waits = relay.next()
     world.clock.run(60)
-    with hold(world.disk, world.partition, "bob", Pace(world.clock.now, world.clock.run)) as held:
-        set_limits(held, GivenLimits(20000, None), Limits(-1, -1), lambda: "sizes", world.clock.now())
+    set_by_hand(world, GivenLimits(20000, None))
     world.send(BODY, f"<bob> xquota=20,1 xqid={waits}.0")
     assert sizes(world, "bob")[0] == b"20000S,9C"
 
@@ -249,8 +264,7 @@ def test_it_is_written_down_once_a_day_that_limits_stay_the_same() -> None:
     relay, told = MessageIds(world.clock.now, lambda bits: bits), set()
     for _ in range(30):
         world.send(BODY, f"<bob> xquota=20000,99 xqid={relay.next()}.0")
-        lock = world.disk.open_file(".lmtp-lock", world.disk.open_dir("bob", world.partition))
-        told.add(decode_saved(world.disk.pread(lock, LENGTH, 0)).told)
+        told.add(saved(world).told)
         world.clock.run(3600)
     assert len(told) == 2
 
@@ -270,8 +284,7 @@ def test_a_new_mailbox_has_its_maildirsize_written_once(rcpt: str) -> None:
     for _ in range(2):
         world.send(BODY, rcpt)
     assert len(written) == 1
-    lock = disk.open_file(".lmtp-lock", disk.open_dir("bob", world.partition))
-    assert decode_saved(disk.pread(lock, LENGTH, 0)).counted  # so no other process counts it for that
+    assert saved(world).counted  # so no other process counts it for that
     assert sizes(world, "bob") == [b"10000S,10C" if "xquota" in rcpt else b"0S", b"0 0", *[b"%d 1" % len(STORED)] * 2]
 
 
@@ -293,8 +306,7 @@ def test_mail_gone_unseen_ends_the_grace_period_when_it_is_counted() -> None:
     world.clock.run(7200)
     world.send(BODY, "<bob>")
     assert [type(each) for each in world.refused] == [QuotaExceeded, PersistentQuotaExceeded]
-    root = disk.open_dir("bob", world.partition)
-    new = disk.open_dir("new", root)
+    root, new = folders(world)
     for name in disk.listdir(new):
         disk.unlink(name, new)
     disk.unlink("maildirsize", root)
@@ -315,8 +327,7 @@ def test_a_grace_period_ends_when_a_count_finds_less_and_goes_on_when_it_finds_t
         world.clock.run(1000)
         world.send(BODY, "<bob>")
     assert [type(each) for each in world.refused] == [*[QuotaExceeded] * 4, PersistentQuotaExceeded]
-    root = disk.open_dir("bob", world.partition)
-    new = disk.open_dir("new", root)
+    _, new = folders(world)
     disk.unlink(disk.listdir(new)[0], new)
     world.clock.run(1000)
     large = BODY + b"x" * 1000 + b"\r\n"
