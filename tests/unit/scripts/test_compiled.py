@@ -17,6 +17,13 @@ def test_a_script_is_compiled_once_and_the_oldest_is_forgotten() -> None:
     assert not memory.knows("keep;", joined=True)
 
 
+def test_what_just_fits_is_kept() -> None:
+    memory = CompiledScripts(text=10)
+    for script in ("keep;", "stop;"):
+        memory.script(script, joined=False)
+    assert memory.knows("keep;", joined=False)
+
+
 def test_regular_expressions_count_as_the_memory_they_take() -> None:
     small, large = "keep;" * 100, 'require "regex"; if header :regex "a" ".{900}" { stop; }'
     memory = CompiledScripts(text=10_000)

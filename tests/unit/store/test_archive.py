@@ -17,6 +17,7 @@ from posthouse.cli.store.quota import quota
 from posthouse.config.instance import Instance
 from posthouse.journal.disk import LinuxDisk
 from posthouse.store.administration.archive import TarSource, subscribed
+from posthouse.store.administration.snapshot import Snapshot
 from support.store_files import store_instance
 
 BODY = b"Return-Path: <a@x.org>\nSubject: s\n\nFrom here\n>From there\n\nFrom \n\nbare \r stays"
@@ -204,6 +205,15 @@ def test_mbox_dialects(store: Instance, tmp_path: Path, dialect: str, capsys: py
     assert {date for _, date in found.values()} == {1_700_000_000}
     if subjects == ["a", "c"]:
         assert any(octets.endswith(b"\n\n" + within.encode()) for octets, _ in found.values())
+
+
+def test_a_mailbox_that_is_read_leaves_no_descriptor_open(store: Instance) -> None:
+    full(store)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    folder = os.open(root(store), os.O_RDONLY)
+    assert len(list(Snapshot(LinuxDisk(), folder).messages())) == 4
+    os.close(folder)
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 def test_what_stands_before_the_first_message_of_an_mbox_is_refused(
