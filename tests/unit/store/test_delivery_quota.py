@@ -8,7 +8,7 @@ from posthouse.mail.message_id import MessageIds
 from posthouse.store.administration.lock import Pace, hold
 from posthouse.store.administration.usage import set_limits
 from posthouse.store.delivery.transaction import Message
-from posthouse.store.mailbox.errors import PersistentQuotaExceeded, QuotaExceeded
+from posthouse.store.mailbox.errors import MailboxError, PersistentQuotaExceeded, QuotaExceeded
 from posthouse.store.mailbox.maildirsize import Sizes, parse
 from posthouse.store.quota.decision import QuotaPolicy
 from posthouse.store.quota.limits import GivenLimits, Limits
@@ -85,6 +85,24 @@ def test_a_clock_set_forward_ends_a_grace_period_an_hour_later(limits: str) -> N
     world.clock.run(10)
     world.send(BODY, rcpt)
     assert type(world.refused[-1]) is PersistentQuotaExceeded
+
+
+def test_a_clock_set_back_spares_nobody() -> None:
+    world = World(CrashDisk(), defaults=Limits(1, -1))
+    world.send(BODY, "<bob>")
+    world.clock.run(10_000)
+    world.clock.set_forward(-5000)
+    world.send(BODY, "<bob>")
+    assert [type(each) for each in world.refused] == [QuotaExceeded, PersistentQuotaExceeded]
+
+
+@pytest.mark.parametrize(("limits", "refused"), [("2,-1", QuotaExceeded), ("1,9", PersistentQuotaExceeded)])
+def test_raised_limits_begin_a_new_grace_period_others_do_not(limits: str, refused: type[MailboxError]) -> None:
+    world = World(CrashDisk())
+    world.send(BODY, "<bob> xquota=1,-1")
+    world.clock.run(3600)
+    world.send(BODY, f"<bob> xquota={limits}")
+    assert [type(each) for each in world.refused] == [QuotaExceeded, refused]
 
 
 def test_without_a_grace_period_it_does_not_matter_that_the_clock_was_set() -> None:

@@ -166,6 +166,7 @@ def test_a_clock_that_was_ahead_and_is_put_right_ends_no_knowledge() -> None:
     assert relays.heard(given, 2e9 - 1, defaults, 2e9 + 1) is relays
     ours = NOTHING_SAVED.heard(GivenLimits(9, 9), 2e9, defaults, 2e9)
     assert ours.heard(given, 1e9, defaults, 1e9).limits == (5, 5)
+    assert ours.heard(GivenLimits(9, 9), 1e9, defaults, 1e9).told == 1e9
 
 
 def test_limits_that_stay_the_same_are_not_written_with_each_message_of_a_relay_whose_clock_is_days_behind() -> None:
