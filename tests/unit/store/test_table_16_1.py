@@ -4,6 +4,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -203,13 +204,20 @@ async def test_io_error_and_recovery_by_itself(tmp_path: Path, operation: str) -
 async def test_disk_full_is_an_io_error_for_small_and_large(tmp_path: Path) -> None:
     disk = FailingDisk()
     large = b"Subject: x\r\n\r\n" + (b"y" * 998 + b"\r\n") * 700
-    async with talk(store_instance(tmp_path), disk) as (client, _):
+    async with talk(store_instance(tmp_path), disk) as (client, program):
         await client.deliver(GOOD, "<bob>")
+        assert program.failing() == {}
         disk.fault = disk_full
         assert await client.deliver(GOOD, "<bob>", "<new>") == ["430 4.3.0 <bob> IMAP IOERROR", "430 4.3.0 <new> IMAP IOERROR"]
         assert await client.deliver(large, "<bob>", "<../x>") == [
             "430 4.3.0 <bob> IMAP IOERROR", "511 5.1.1 <../x> mailbox nonexistent",
         ]  # fmt: skip
+        assert "(bob: No space left on device)" in program.failing()["store"]
+        program.failed = time.time() - 61, "bob: no more"
+        assert program.failing() == {}
+        disk.fault = lambda operation, name: disk_full(operation, name) if operation == "pwrite" else None  # full meanwhile
+        assert await client.deliver(large, "<bob>") == ["430 4.3.0 <bob> IMAP IOERROR"]
+        assert "(bob: No space left on device)" in program.failing()["store"]
         disk.fault = None
         assert await client.deliver(large, "<bob>") == ["250 2.5.0 <bob> OK"]
 
