@@ -111,3 +111,13 @@ def test_the_user_may_ask_how_root_s_supervisor_does_but_not_end_it(store: Runni
         stranger = command(store, "games", *line.split())
         assert (stranger.returncode, stranger.stdout) == (77, ""), stranger.stderr
     assert status(store)["ready"]
+
+
+@pytest.mark.parametrize("hidden", ["data", "data/store"])
+def test_another_user_s_check_ends_in_no_traceback(store: RunningInstance, hidden: str) -> None:
+    with (store.folder / "config" / "store.conf").open("a") as settings:
+        settings.write("store.partitionof.sue = second\n")
+    assert "partition second: there is no folder" in command(store, "root", "check").stderr
+    (store.folder / hidden).chmod(0o700)
+    done = command(store, "daemon", "check")
+    assert (done.returncode, done.stderr) == (0, "")

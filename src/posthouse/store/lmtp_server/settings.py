@@ -160,8 +160,12 @@ def _partitions(configuration: Configuration) -> Iterator[Fault]:
     """A partition that is named and has no folder: mail for new mailboxes there waits; and links, which are not followed."""
     conf, folder = configuration.store, configuration.instance.store
     file = configuration.instance.name_of(configuration.tailor.table / "store.conf")
-    if os.path.lexists(folder) and not os.access(folder, os.X_OK):  # somebody else's: nothing is known of it
+    try:
+        (folder / PRIMARY).lstat()
+    except PermissionError:  # it or a folder above is somebody else's: nothing is known of it
         return
+    except OSError:
+        pass
     for name in sorted({conf.defaultpartition, *conf.partitionof.values()} - {PRIMARY}):
         if not (folder / name).is_dir():
             yield Fault(file, 0, f"partition {name}: there is no folder {folder / name}", Severity.WARNING)
