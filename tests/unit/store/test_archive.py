@@ -246,6 +246,7 @@ def test_folders_of_other_servers(store: Instance, tmp_path: Path, capsys: pytes
         (there / name / "cur" / f"170000000{number}.M1P1.host:2,a").write_bytes(b"Subject: x\n\n")
         (there / name / "dovecot-keywords").write_text(f"0 word{number}\n")
     (there / "courierimapsubscribed").write_text("INBOX.Sent\n")
+    (there / ".dovecot.svbin").write_text("no folder\n")
     with tarfile.open(tmp_path / "there.tar", "w") as tar:
         tar.add(there, ".")
     import_("bob", tmp_path / "there.tar", instance=store.root, as_json=True)

@@ -152,7 +152,7 @@ class TarSource:
         parts = path.split("/")
         if path in {"", "."}:
             return
-        theirs = parts.pop(0) if parts[0].startswith(".") else ""
+        theirs = parts.pop(0) if parts[0].startswith(".") and (len(parts) > 1 or member.isdir()) else ""
         directory = our_directory(theirs)
         if directory is None or not (member.isfile() or member.isdir()):
             self.refused.append(member.name)
