@@ -101,6 +101,7 @@ def test_a_reason_outside_ascii_goes_by_notice_unless_by_ereject(rules: Rules) -
     assert tasks(rejected) == [Bounce("ich möchte nicht", exact=True)]
     assert rejection(rejected) is None
     assert rejection(decide(rules, 'require "ereject"; ereject "ich möchte nicht";')) == "ich möchte nicht"
+    assert rejection(decide(rules, 'require "reject"; reject "ich möchte nicht";', sender="")) == "ich möchte nicht"
 
 
 @pytest.mark.parametrize(

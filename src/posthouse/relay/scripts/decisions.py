@@ -185,7 +185,8 @@ class Decisions:
             case Redirect():
                 return self._redirected(action.address, target, user)
             case Reject():
-                bounce = Bounce(action.reason, exact=not (action.extended or action.reason.isascii()))
+                is_told = bool(target.sender or self._sender)  # nobody gets a notice about the null sender's mail
+                bounce = Bounce(action.reason, exact=is_told and not (action.extended or action.reason.isascii()))
                 return (self._task(original, bounce, user, target),) if self._has(PROCESS) else (target,)
             case Vacation():
                 return self._answered(action, target, user)
