@@ -149,6 +149,7 @@ SIGNED_PREAMBLE = (
         (b"Content-Type: message/rfc822\r\n\r\nno field\r\n\r\n\xc3\xbc\r\n", True),
         (b"Content-Type: multipart/mixed; boundary=b\r\n\r\nno part: \xc3\xbc\r\n", True),
         (b"Content-Type: multipart/mixed; boundary=b\r\n\r\nno part\r\n", False),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\nno part: \xc3\xbc\r\n--b--\r\n", True),
         (b"Content-Type: multipart/mixed\r\n\r\n--b\r\n\r\n\xc3\xbc\r\n--b--\r\n", True),
         ("Content-Type: multipart/mixed; boundary=ü\r\n\r\n--ü\r\n\r\nx\r\n--ü--\r\n".encode(), True),
         (b"Content-Type: multipart/mixed;" + b" " * 5000 + b"boundary=b\r\n\r\n--b\r\n\r\n\xc3\xbc\r\n--b--\r\n", True),

@@ -178,7 +178,7 @@ class _Walker:
                     self._in_leaf = False
                     self.end_leaf(enclosed=True)
                 closing = bare != boundary
-                self.stack[depth].has_parts = True
+                self.stack[depth].has_parts |= not closing
                 del self.stack[depth if closing else depth + 1 :]
                 self._see_signed()
                 if not closing:
