@@ -89,12 +89,14 @@ def _blocks(path: Path, file: BinaryIO) -> Iterator[bytes]:
     unpack = _PACKED.get(path.suffix)
     try:
         lines = cast("BufferedReader", unpack(file) if unpack else file)
+        torn = b""
         while block := lines.read1(_BLOCK):  # what could be unpacked before the damage, too
-            whole, end, torn = block.rpartition(b"\n")
+            whole, end, rest = block.rpartition(b"\n")
             if end:
-                yield whole + end
-            if torn:
-                yield torn + lines.readline()
+                yield torn + whole + end
+            torn = rest if end else torn + rest
+        if torn:
+            yield torn
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise OSError(errno.EIO, f"cut short or damaged: {error}", str(path)) from None
     except OSError as error:

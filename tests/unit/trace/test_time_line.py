@@ -182,6 +182,16 @@ def test_a_rotation_while_it_is_read_takes_nothing_away(tmp_path: Path) -> None:
     assert sorted([*read, *blocks]) == [msgspec.json.encode(each) + b"\n" for each in records]
 
 
+def test_a_log_comes_in_few_blocks_of_whole_lines(tmp_path: Path) -> None:
+    """Each costs as much as a hundred lines."""
+    records = [record(1, ENQUEUED, f"M{number}", 0, so="x" * (number % 3000)) for number in range(700)]
+    log = kept(tmp_path, *records) / JSON_LOG
+    blocks = list(read_blocks(tmp_path))
+    assert b"".join(blocks) == log.read_bytes()
+    assert len(blocks) <= 2 + log.stat().st_size // 262_144
+    assert all(block.endswith(b"\n") for block in blocks)
+
+
 def test_a_message_id_may_have_a_comma(tmp_path: Path) -> None:
     kept(tmp_path, record(1, ENQUEUED, "M", 0, mi="<a,b@outside.test>"), record(2, ENQUEUED, "N", 0, mi="<n@x.test>,<o@x.test>"))
     assert shown(tmp_path, "a,b@outside.test") == [("E", "M", 0)]
