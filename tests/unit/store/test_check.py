@@ -200,6 +200,27 @@ def test_what_came_between_two_looks_is_counted(store: Instance) -> None:
     assert (root(store) / "maildirsize").read_bytes() == b"0S\n105 2\n"
 
 
+def test_what_comes_while_it_is_counted_is_no_fault(store: Instance) -> None:
+    """A mailbox that takes long to count; an IMAP server adds to a folder that was looked through, and to maildirsize."""
+    put(store, 1, 5)
+    sizes = root(store) / "maildirsize"
+    sizes.write_bytes(b"0S\n5 1\n")
+    sizes.chmod(0o600)
+    subfolder(store)
+    disk, now = cast("Disk", LinuxDisk()), time.time()
+    folder = disk.open_dir(str(root(store)))
+    pace = Pace(lambda: now, lambda _: None)
+    look = Check(disk, lambda: contextlib.nullcontext(folder), Writers(None, now), Limits(-1, -1), pace, lambda: "unique")
+    faults = look.faults()
+    assert next(faults).kind == "part"
+    put(store, 2, 100)
+    sizes.write_bytes(b"0S\n5 1\n100 1\n")
+    now += 0.6
+    assert "quota" not in {fault.kind for fault in faults}
+    assert sizes.read_bytes() == b"0S\n5 1\n100 1\n"
+    disk.close(folder)
+
+
 def test_counted_sizes_have_the_limits_on_top(store: Instance, capsys: pytest.CaptureFixture[str]) -> None:
     wrong_sizes(store)
     run(store, capsys)

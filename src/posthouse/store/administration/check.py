@@ -138,6 +138,8 @@ class Check:
         self._sizes = Sizes(0, 0)
         self._notices = Sizes(0, 0)
         self._changed = 0
+        self._begun = 0.0
+        """when what is counted was begun to be"""
         self._unseen = False
         """a folder could not be looked into: what is in it is not known"""
 
@@ -153,6 +155,7 @@ class Check:
             if by_hand is not None and not by_hand.is_folder:
                 yield Fault("locked", ADMIN_LOCK, "an administrator's lock stands there: no mail is delivered")
                 return
+            self._begun = self._pace.now()
             yield from self._folders()
             deadline = self._pace.now() + _PATIENCE
             fault, sure = self._quota()
@@ -183,14 +186,15 @@ class Check:
 
     def _count(self) -> None:
         self._sizes = self._notices = Sizes(0, 0)
+        self._begun = self._pace.now()
         for _ in self._folders(count_only=True):
             pass
 
     def _rests(self) -> bool:
-        """Whether nothing in the mailbox has changed for so long that what does not add up will not do so in a moment."""
+        """Whether nothing has changed for so long, nor since it was counted, that what does not add up will not in a moment."""
         found = self._disk.stat(MAILDIRSIZE, self._root)
         changed = max(self._changed, found.mtime_ns if found is not None else 0)
-        return abs(self._pace.now() - changed / 1e9) > _REST
+        return not self._begun - _REST <= changed / 1e9 <= self._pace.now() + _REST
 
     def _wrong_sizes(self) -> str | None:
         """What is wrong with maildirsize; None when nothing is. An IMAP server may count quota notices, we do not."""
