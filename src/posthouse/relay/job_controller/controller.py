@@ -211,21 +211,22 @@ class JobController:
         """A lost worker's process is gone: what it had is to be handed out again."""
         now = time.time()
         entries = self._stock.schedule.worker_lost(pool)
+        suspects = {entry.key for entry in entries if cargo_of(entry).job is not Job.MOVE}
         cargos = [cargo for cargo in map(cargo_of, entries) if cargo.file or cargo.job in {Job.MOVE, Job.HOLD}]
         wanted = {(cargo.identity, cargo.copy) for cargo in cargos}
         filed: dict[tuple[str, int], Cargo] = filed_copies(self._places, wanted, self._files.hold_damaged) if wanted else {}
         for entry in entries:
             cargo = cargo_of(entry)
             self._stock.lost(entry, filed.get((cargo.identity, cargo.copy)), now)
-        self._show_parts(pool, {entry.key for entry in entries})
+        self._show_parts(pool, suspects)
         self.soon()
 
-    def _show_parts(self, pool: str, lost: set[int]) -> None:
-        """The new worker is shown what gathers, but what the old one had: that may be what has ended it."""
+    def _show_parts(self, pool: str, suspects: set[int]) -> None:
+        """The new worker is shown what gathers, but the suspects: one of them may be what has ended the old one."""
         schedule, plan = self._stock.schedule, self._stock.plan
         channels = {each for each in schedule.channels if plan.gathers(each) and schedule.pool_of(each) == pool}
         if channels:
-            self._stock.retry(entry.key for entry in schedule if entry.channel in channels and entry.key not in lost)
+            self._stock.retry(entry.key for entry in schedule if entry.channel in channels and entry.key not in suspects)
 
     # each turn
 
