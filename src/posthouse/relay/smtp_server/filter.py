@@ -1,7 +1,7 @@
 """Sieve scripts of users and channels between the final dot and the journal: what they decide replaces the recipients' targets.
 
 A message that every recipient's script rejects is refused with the script's reason (RFC 5429 2.1): no notice has to be sent.
-Unless `reject` has a reason outside ASCII, which a reply would garble: the sender, if there is one, gets it by notice (RFC 5429 2.2).
+Unless `reject` has a reason outside ASCII, which a reply would garble: who sent it, if anybody, gets it by notice (RFC 5429 2.2).
 Everything else a script wants is a recipient of the message, durable with it before 250 (DURABILITY 4.1).
 When scripts of many recipients take too much work together, those that are left are run on channel `process`.
 Of a message that was streamed to disk a script sees the header and as much of the body as is in memory.
