@@ -12,6 +12,7 @@ What is ours alone is in `relay_alone.py`: the directory's work, a user's script
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,7 @@ CASES = [
 
 
 def one_round(server: Any, case: Case, sink: Sink) -> dict[str, float]:
+    os.sync()  # what others wrote is not written in this round
     server.start()
     try:
         return _measured(server, case, sink)

@@ -10,6 +10,7 @@ goes to; the two are measured in turn. For the mailboxes some 700,000 inodes and
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ CASES = [
 
 
 def one_round(server: Any, case: Case) -> dict[str, float]:
+    os.sync()  # what others wrote is not written in this round
     server.start()
     try:
         return _measured(server, case)
