@@ -104,6 +104,25 @@ async def test_warned_then_returned_by_age(start: Start, sink: Sink) -> None:
     assert relay.files() == []
 
 
+async def test_delays_and_failures_are_told_to_who_asked(start: Start, sink: Sink) -> None:
+    """RFC 3461 4.1: without NOTIFY both; else what it names. Original-Envelope-Id and RET go along."""
+    asked = {"any": "", "all": "SUCCESS,DELAY,FAILURE", "late": "DELAY", "lost": "FAILURE", "success": "SUCCESS", "no": "NEVER"}
+    sink.script.final = lambda address, _: "250 2.5.0 OK" if address == "ann" else f"422 4.2.2 <{address}> Quota Exceeded"
+    relay = await start(notices="1 4", units=3)
+    for user, notify in asked.items():
+        await relay.put(user, sender=LOCAL, notify=notify, envid=f"envelope+2B{user}", ret="HDRS")
+    await until(lambda: len([t for t in sink.taken if t.addresses == ["ann"]]) == 6)
+    await relay.empty()
+    told = set()
+    for text in (t.body.decode() for t in sink.taken if t.addresses == ["ann"]):
+        (user,) = (each for each in asked if f"Final-Recipient: rfc822;{each}@example.com" in text)
+        (action,) = (each for each in ("delayed", "failed") if f"Action: {each}" in text)
+        assert f"Original-Envelope-Id: envelope+{user}\r\n" in text
+        assert "Hello" not in text
+        told.add((user, action))
+    assert told == {(user, "delayed") for user in ("any", "all", "late")} | {(user, "failed") for user in ("any", "all", "lost")}
+
+
 async def test_a_channel_without_a_program_times_out_like_any_other(start: Start, sink: Sink) -> None:
     relay = await start(notices="1", units=3)
     remote = Recipient(0, 0, "l", "x@remote.test", "x@remote.test", "remote.test")
