@@ -1,5 +1,6 @@
 """`posthouse store move`: a mailbox goes to another partition while mail comes, IMAP sessions are open and processes die."""
 
+import imaplib
 import shutil
 import subprocess
 import sys
@@ -221,8 +222,11 @@ def refused(imap: Imap) -> None:
 
 
 def served(imap: Imap) -> bool:
-    with imap.login("jdoe") as client:
-        return client.select("INBOX", readonly=True)[0] == "OK"
+    try:
+        with imap.login("jdoe") as client:
+            return client.select("INBOX", readonly=True)[0] == "OK"
+    except imaplib.IMAP4.abort:
+        return False
 
 
 @needs_root

@@ -69,7 +69,12 @@ class Imap:
     @contextlib.contextmanager
     def login(self, user: str, password: str = PASSWORD) -> Iterator[imaplib.IMAP4]:
         with imaplib.IMAP4(self.address, self.port, timeout=30) as client:
-            client.login(user, password)
+            try:
+                client.login(user, password)
+            except imaplib.IMAP4.abort:  # it is gone, or reads its configuration: no LOGOUT
+                client.shutdown()
+                client.state = "LOGOUT"
+                raise
             yield client
 
 
