@@ -2,6 +2,8 @@
 
 import email
 import email.policy
+import time
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 
 import pytest
@@ -154,6 +156,8 @@ SIGNED_PREAMBLE = (
         ("Content-Type: multipart/mixed; boundary=ü\r\n\r\n--ü\r\n\r\nx\r\n--ü--\r\n".encode(), True),
         (b"Content-Type: multipart/mixed;" + b" " * 5000 + b"boundary=b\r\n\r\n--b\r\n\r\n\xc3\xbc\r\n--b--\r\n", True),
         (b"X-Much: x\r\n" * 30_000 + b"\r\n\xc3\xbc\r\n", True),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n" * 10_000 + b"\r\n\xc3\xbc\r\n", False),
+        (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n" * 10_001 + b"\r\n\xc3\xbc\r\n", True),
     ],
 )  # fmt: skip
 def test_what_must_not_be_changed(octets: bytes, *, fixed: bool) -> None:
@@ -171,6 +175,8 @@ def test_what_must_not_be_changed(octets: bytes, *, fixed: bool) -> None:
         ("To: zoë@a.test\r\n", None),
         ("To: Empfänger:;\r\n", "To: =?utf-8?q?Empf=C3=A4nger?=:;\r\n"),
         ("To: ü" + "(" * 900 + ")" * 900 + "\r\n", None),
+        ("To: Zoë <zoe@a.test>,\r\n", "To: =?utf-8?q?Zo=C3=AB?= <zoe@a.test>\r\n"),
+        ("Content-Type: x/y; name=ü b.pdf ; x=1\r\n", "Content-Type: x/y; name*=utf-8''%C3%BC%20b.pdf; x=1\r\n"),
         ("Content-Description: Grüße\r\n", "Content-Description: =?utf-8?b?R3LDvMOfZQ==?=\r\n"),
         ("To: Zoë <zoë@a.test>, b@c\r\n", None),
         ("ünfield\r\n", ""),
@@ -178,6 +184,26 @@ def test_what_must_not_be_changed(octets: bytes, *, fixed: bool) -> None:
 )  # fmt: skip
 def test_fields(field: str, out: str | None) -> None:
     assert ascii_field(field.encode()) == (None if out is None else out.encode())
+
+
+def test_long_names_stand_on_several_lines() -> None:
+    name = "Zoë " * 300 + "Zoë"
+    out = ascii_field(f"From: {name} <zoe@a.test>\r\n".encode()) or b""
+    assert max(map(len, out.splitlines())) < 100
+    words, _, address = str(email.message_from_bytes(out)["From"]).rpartition(" ")
+    assert (str(make_header(decode_header(words))), address) == (name, "<zoe@a.test>")
+    name = "ü'.pdf" * 90
+    out = ascii_field(f'Content-Type: x/y; charset=us-ascii; name="{name}"; x=1\r\n'.encode()) or b""
+    assert max(map(len, out.splitlines())) < 100
+    about = email.message_from_bytes(out)
+    assert (about.get_filename(), about.get_content_charset(), about.get_param("x")) == (name, "us-ascii", "1")
+
+
+def test_quotes_in_a_field_that_says_what_it_is_take_no_quadratic_time() -> None:
+    field = b'Content-Type: "' + rb"\"" * 2000 + b"\r\n"
+    before = time.process_time()
+    survey([field * 60 + b"\r\n\xc3\xbc\r\n"])
+    assert time.process_time() - before < 1.0
 
 
 def test_a_field_that_is_no_utf8() -> None:

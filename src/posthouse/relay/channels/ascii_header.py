@@ -18,8 +18,10 @@ _ADDRESSES = re.compile(
 )
 _WITH_PARAMETERS = frozenset({"content-type", "content-disposition"})
 _EMPTY_GROUP = re.compile(r'([^"(),.:;<>@\[\\\]]+):\s*;\s*')
-_PARAMETER = re.compile(r";(\s*)([^\s=;*]+)=(\"(?:[^\"\\]|\\.)*\"|[^\s;]*)")
+_PARAMETER = re.compile(r";(\s*)([^\s=;*]+)=(\"(?:[^\"\\]|\\.)*\"|[^;]*)")
 _WIDTH = 76
+_LONG = 500
+"""octets of a parameter that can stand on a line, whatever its field has besides"""
 MAX_FIELD = 32 << 10
 
 
@@ -65,12 +67,12 @@ def _addresses(octets: bytes) -> str | None:
     if group := _EMPTY_GROUP.fullmatch(text):
         return f"{_words(group[1].encode(), 'To')}:;"
     try:
-        pairs = [pair for pair in getaddresses([text]) if pair != ("", "")]
+        pairs = [pair for pair in getaddresses([text.strip(", ")]) if pair != ("", "")]
     except RecursionError:  # comments in comments
         return None
     if charset != "utf-8" or not pairs or not all(address.isascii() and address for _, address in pairs):
         return None
-    return ",\r\n ".join(formataddr(pair, "utf-8") for pair in pairs)
+    return ",\r\n ".join(formataddr(p) if p[0].isascii() else f"{_words(p[0].encode(), 'To')} <{p[1]}>" for p in pairs)
 
 
 def _parameters(octets: bytes) -> str:
@@ -80,7 +82,11 @@ def _parameters(octets: bytes) -> str:
         blank, name, value = match.groups()
         if value.isascii():
             return match[0]
-        bare = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
-        return f";{blank}{name}*={charset}''{quote(bare.encode(charset if charset == 'utf-8' else 'latin-1'), safe='')}"
+        bare = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value.strip()
+        quoted = quote(bare.encode(charset if charset == "utf-8" else "latin-1"), safe="")
+        if len(quoted) <= _LONG:
+            return f";{blank}{name}*={charset}''{quoted}"
+        cuts = re.findall(r"(?:%..|[^%]){1,20}", f"{charset}''{quoted}")  # RFC 2231 3
+        return "".join(f";\r\n {name}*{number}*={cut}" for number, cut in enumerate(cuts))
 
     return _PARAMETER.sub(encoded, text)

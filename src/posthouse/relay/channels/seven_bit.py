@@ -9,7 +9,7 @@
 * Header fields by `ascii_header`. Octets in what no reader shows, between the parts, become `?`.
 * Not to be converted: what is inside multipart/signed, message/partial or message/external-body; a leaf that says it is encoded
   and is not; a multipart whose parts cannot be told, as its boundary is missing or never comes. Limits: 256 KiB of header in one
-  part, 4 KiB of a field that says what it is, 64 nested multiparts; what is beyond them is not converted.
+  part, 4 KiB of a field that says what it is, 64 nested multiparts, 10,000 parts; what is beyond them is not converted.
 """
 
 import binascii
@@ -24,6 +24,7 @@ from posthouse.relay.channels.ascii_header import ascii_field
 
 MAX_HEADER = 256 << 10
 MAX_NESTING = 64
+MAX_PARTS = 10_000
 MAX_LINE = 64 << 10
 MAX_FIELD = 4096
 _BASE64_LINE = 57
@@ -31,7 +32,7 @@ _ENCODED = frozenset({"quoted-printable", "base64"})
 _WIDE = frozenset({"8bit", "binary"})
 _RIGID = frozenset({"message/partial", "message/external-body"})
 _TELLING = (b"content-type:", b"content-transfer-encoding:", b"mime-version:")
-_COMMENT = re.compile(rb'("(?:[^"\\]|\\.)*")|\([^()]*\)')
+_COMMENT = re.compile(rb'("(?:[^"\\]|\\.)*"?)|\([^()]*\)')
 _FIELD = re.compile(rb"[^\n]*\n(?:[ \t][^\n]*\n)*|[^\n]+\Z")
 
 
@@ -126,6 +127,7 @@ class _Walker:
         self._header_size = 0
         self._in_leaf = False
         self._of_message = True
+        self._parts = 0
         self._beyond = False
         self.fixed = False
 
@@ -151,7 +153,7 @@ class _Walker:
 
     def _line(self, line: bytes, *, ended: bool) -> None:
         begins, self._inside_line = not self._inside_line, not ended
-        if begins and line.startswith(b"--") and self.stack and self._delimiter(line):
+        if begins and line.startswith(b"--") and self.stack and not self._beyond and self._delimiter(line):
             return
         if self._header is not None:
             if begins and line in {b"\r\n", b"\n"}:
@@ -180,6 +182,8 @@ class _Walker:
                 closing = bare != boundary
                 self.stack[depth].has_parts |= not closing
                 del self.stack[depth if closing else depth + 1 :]
+                self._parts += not closing
+                self._beyond = self._parts > MAX_PARTS
                 self._see_signed()
                 if not closing:
                     self._header, self._header_size, self._of_message = [], 0, False
