@@ -1,4 +1,7 @@
-"""Whether the files that the running processes have read are still what they were: an edit counts after `posthouse reload`."""
+"""Whether the files that the running processes have read are still what they were: an edit counts after `posthouse reload`.
+
+Nothing is said of a file that only the user who started them may read.
+"""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +19,7 @@ def edited(place: Instance, read: Mapping[str, str]) -> list[Trouble]:
         place: the instance.
         read: digests of files by path, as of the last start or reload; empty for one that was not there.
     """
-    others = [path for path in map(Path, read) if digest_of(path) != read[str(path)]]
+    others = [path for path in map(Path, read) if digest_of(path) not in {read[str(path)], None}]
     if not others:
         return []
     names = ", ".join(sorted(place.name_of(path) for path in others))

@@ -80,7 +80,7 @@ class Source:
 
     def note(self, path: Path) -> None:
         """This file was read by others."""
-        self.read[path] = digest_of(path)
+        self.read[path] = digest_of(path) or ""
 
     def text(self, path: Path) -> list[str] | None:
         """The file's lines, or None when there is no such file; a file that cannot be read is a fault and None."""
@@ -143,10 +143,12 @@ class Source:
         return _join(self.lines(path), comments, self.faults, skipped)
 
 
-def digest_of(path: Path) -> str:
-    """What tells one content of a file from another; empty where there is none."""
+def digest_of(path: Path) -> str | None:
+    """What tells one content of a file from another; empty where there is none, None where this user may not look."""
     try:
         return sha256(path.read_bytes()).hexdigest()
+    except PermissionError:
+        return None
     except OSError:
         return ""
 

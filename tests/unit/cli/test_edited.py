@@ -1,5 +1,6 @@
 """`status` names the files that were edited and not reloaded: whatever was read, included or looked for, and nothing else."""
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from posthouse.config.configuration import load
 from posthouse.config.instance import Instance
 from support.relay_files import OPTIONS, relay_configuration
 
+NOBODY = 65534
 SRS = "SRS_DOMAIN=example.com\nSRS_SECRET_FILE=srs.secret\n"
 MORE = {
     "srs.secret": "0123456789abcdef\n", "own.sieve": "keep;\n", "return_prefix.txt": "x\n", "more.cnf": "! nothing\n",
@@ -49,6 +51,17 @@ def test_each_file_counts_when_it_is_changed_taken_away_or_made(place: Instance,
     assert bool(edited(place, known)) == (before is not None)
     path.write_bytes(before or b"")
     assert bool(edited(place, known)) == (before is None), "what it was is no change"
+
+
+def test_what_only_its_owner_may_read_is_not_called_changed(place: Instance) -> None:
+    known = read(place)
+    place.config.chmod(0)
+    os.seteuid(NOBODY if os.geteuid() == 0 else os.geteuid())
+    try:
+        assert edited(place, known) == []
+    finally:
+        os.seteuid(os.getuid())
+        place.config.chmod(0o700)
 
 
 def test_other_files_do_not_count(place: Instance) -> None:
